@@ -1,0 +1,54 @@
+# Every target sets up what it needs: the first command on a fresh machine may be any of them.
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.installed
+PYTHON ?= $(shell sh scripts/find-python)
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@sh scripts/find-python --check "$(PYTHON)"
+	@echo "setting up $(VENV) from requirements.lock (about a minute)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+setup: $(READY)  ## the virtual environment, from the lock file
+
+run-sim: $(READY)  ## replay the embedded tape under the law; ARGS="seed=2 policy/risk=tight" passes overrides
+	@$(VENV)/bin/alphatrade sim $(ARGS)
+
+test: lint  ## lint, import contracts, types and the default tests (under ten minutes)
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(READY)  ## ruff, import contracts, mypy strict on the pure modules
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/mypy
+
+bench: $(READY)  ## the performance figures, interleaved, into artifacts/bench/
+	@$(PY) -m benchmarks $(ARGS)
+
+accept: $(READY)  ## the long acceptance checks, with progress (about an hour)
+	@$(PY) -m tests.acceptance $(ARGS)
+
+dod: $(READY)  ## M=0|1: run the acceptance of that roadmap milestone and print a table
+	@$(PY) -m tests.acceptance --milestone "$(M)"
+
+lock:  ## pin the dependencies anew, with hashes
+	@uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --python-version 3.13 \
+	  --python-platform x86_64-manylinux_2_34 --quiet -o requirements.lock
+
+wheel: $(READY)  ## build dist/alphatrade-*.whl
+	@$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## remove the environment and what was built; artifacts stay
+	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.PHONY: help setup run-sim test lint bench accept dod lock wheel clean

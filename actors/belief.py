@@ -1,0 +1,127 @@
+"""Belief: standardise the features, expand them by a fixed random matrix, keep the k strongest positive units.
+
+``b = topk(ReLU(E z))`` (DESIGN: Words). `E` is a sparse sign matrix (Achlioptas 2003, "Database-friendly random
+projections"): entries sqrt(3/d) * {+1, 0, -1} with probabilities 1/6, 2/3, 1/6, drawn from integers, so that its
+bytes do not depend on a math library. The product is summed in a fixed order without BLAS.
+"""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[tuple[int], np.dtype[Any]]
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+
+CLIP = 4.0
+
+
+class Standardiser:
+    """
+    Exponentially weighted standardisation of d features.
+
+    Parameters
+    ----------
+    d : int
+        Number of features.
+    halflife : int
+        In steps; earlier, the plain mean and variance of what has been seen.
+    """
+
+    def __init__(self, d: int, halflife: int) -> None:
+        self._mean = np.zeros(d)
+        self._var = np.ones(d)
+        self._alpha = 1.0 / (1.0 + halflife)
+        self._n = 0
+
+    def update(self, x: Array) -> Array:
+        """
+        Return `x` standardised by what was known before it, then learn from it.
+
+        Parameters
+        ----------
+        x : ndarray of float64, shape (d,)
+
+        Returns
+        -------
+        ndarray of float64, shape (d,)
+            Clipped to [-4, 4].
+        """
+        delta = x - self._mean
+        z = np.clip(delta / np.sqrt(self._var + 1e-12), -CLIP, CLIP)
+        self._n += 1
+        alpha = max(self._alpha, 1.0 / (self._n + 1))
+        self._mean += alpha * delta
+        self._var += alpha * (delta * delta - self._var)
+        return z
+
+
+def sign_matrix(d: int, n: int, seed: int) -> Matrix:
+    """
+    Return the expansion matrix, transposed.
+
+    Parameters
+    ----------
+    d, n : int
+        Features and belief units.
+    seed : int
+        Of the PCG64 generator.
+
+    Returns
+    -------
+    ndarray of float64, shape (d, n)
+    """
+    draw = np.random.Generator(np.random.PCG64(seed)).integers(0, 6, size=(d, n))
+    signs = np.where(draw == 0, 1.0, np.where(draw == 1, -1.0, 0.0))
+    return signs * np.sqrt(3.0 / d)
+
+
+class Encoder:
+    """
+    Sparse code of standardised features.
+
+    Parameters
+    ----------
+    d, n, k : int
+        Features, belief units, units kept.
+    seed : int
+        Of the expansion matrix.
+    """
+
+    def __init__(self, d: int, n: int, k: int, seed: int) -> None:
+        self._matrix = sign_matrix(d, n, seed)
+        self._products = np.empty((d, n))
+        self._drive = np.empty(n)
+        self._cut = n - k
+        self._k = k
+
+    def encode(self, z: Array) -> tuple[Array, Array]:
+        """
+        Return the active units and their values.
+
+        Parameters
+        ----------
+        z : ndarray of float64, shape (d,)
+
+        Returns
+        -------
+        idx : ndarray of int16, shape (a,), a <= k
+            Ascending.
+        val : ndarray of float32, shape (a,)
+            All positive. Ties at the cut go to the lowest index.
+        """
+        np.multiply(self._matrix, z[:, None], out=self._products)
+        # Reduction over the outer axis adds row after row: one fixed order on every CPU.
+        drive = np.add.reduce(self._products, axis=0, out=self._drive)
+        threshold = np.partition(drive, self._cut)[self._cut]
+        if threshold > 0.0:
+            active = np.flatnonzero(drive >= threshold)
+            if len(active) > self._k:
+                active = self._break_ties(drive, active, threshold)
+        else:
+            active = np.flatnonzero(drive > 0.0)
+        return active.astype(np.int16), drive[active].astype(np.float32)
+
+    def _break_ties(self, drive: Array, active: Array, threshold: float) -> Array:
+        above = active[drive[active] > threshold]
+        ties = active[drive[active] == threshold]
+        return np.sort(np.concatenate([above, ties[: self._k - len(above)]]))

@@ -1,0 +1,48 @@
+"""Decision cadence: when a step closes, counted in bars, events or event-time seconds."""
+
+from alphatrade.risk.errors import ConfigError
+
+SECOND_NS = 1_000_000_000
+
+
+class Cadence:
+    """
+    Tells at each event whether a decision is due.
+
+    Parameters
+    ----------
+    kind : {"bars", "events", "seconds"}
+        ``seconds`` closes a step at the first event at or after each multiple of n seconds.
+    n : int
+        How many of them make a step.
+    provides : frozenset of str
+        What the tape provides.
+
+    Raises
+    ------
+    ConfigError
+        If bars are asked of a tape without bars.
+    """
+
+    def __init__(self, kind: str, n: int, provides: frozenset[str]) -> None:
+        if kind == "bars" and "bar" not in provides:
+            raise ConfigError("policy.cadence.kind", kind, "events or seconds: this tape has no bars")
+        self._by_time = kind == "seconds"
+        self._n = n
+        self._period = n * SECOND_NS
+        self._count = 0
+        self._next = 0
+
+    def due(self, ts: int) -> bool:
+        """Return whether the event at `ts` (UTC ns) closes a step."""
+        if self._by_time:
+            if ts < self._next:
+                return False
+            first = self._next == 0
+            self._next = (ts // self._period + 1) * self._period
+            return not first or ts % self._period == 0
+        self._count += 1
+        if self._count < self._n:
+            return False
+        self._count = 0
+        return True

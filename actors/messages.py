@@ -1,0 +1,83 @@
+"""What perception says: one belief snapshot per decision step, one signal per regime change."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+Array = np.ndarray[tuple[int], np.dtype[Any]]
+
+BELIEF_TOPIC = "alphatrade.belief"
+REGIME_TOPIC = "alphatrade.regime"
+
+
+class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """
+    All that perception knows at one decision step.
+
+    Attributes
+    ----------
+    instrument : str
+        Nautilus instrument id.
+    step : int
+        Decision step of this instrument, from 0.
+    ts : int
+        Event time, UTC nanoseconds.
+    bid, ask, mid : float
+        Reference price at the step, quote currency.
+    vol : float
+        Realised volatility of one step, fraction.
+    features, z : ndarray, shape (d,)
+        Raw features in their own units, and standardised.
+    idx, val : ndarray, shape (a,), a <= k
+        Active belief units in ascending order (int16) and their values (float32, > 0).
+    regime : str
+        ``<direction>-<volatility>``, for instance ``up-low``.
+    confidence : float
+        Of the regime, in [0, 1].
+    warm : bool
+        Whether every feature and the regime have enough history to be used.
+    received_ns : int
+        Monotonic clock at which the event reached perception; for latency only, never digested.
+    """
+
+    instrument: str
+    step: int
+    ts: int
+    bid: float
+    ask: float
+    mid: float
+    vol: float
+    features: Array
+    z: Array
+    idx: Array
+    val: Array
+    regime: str
+    confidence: float
+    warm: bool
+    received_ns: int
+
+
+class RegimeSignal(msgspec.Struct, frozen=True):
+    """
+    A change of regime.
+
+    Attributes
+    ----------
+    instrument, step, ts
+        As in :class:`BeliefSnapshot`.
+    before, after : str
+        Regime names.
+    confidence : float
+        Of the new regime, in [0, 1].
+    cause : str
+        The statistic and the threshold that it crossed.
+    """
+
+    instrument: str
+    step: int
+    ts: int
+    before: str
+    after: str
+    confidence: float
+    cause: str

@@ -1,0 +1,129 @@
+"""Perception as a Nautilus Actor: market events in, belief snapshots and regime signals out on the message bus."""
+
+from time import perf_counter_ns
+
+from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide
+from nautilus_trader.model.identifiers import InstrumentId
+
+from alphatrade.actors.cadence import SECOND_NS, Cadence
+from alphatrade.actors.messages import BELIEF_TOPIC, REGIME_TOPIC
+from alphatrade.actors.perceiver import Perceiver
+
+_SIGN = {AggressorSide.BUYER: 1, AggressorSide.SELLER: -1}
+
+
+class PerceptionConfig(ActorConfig, frozen=True):
+    """
+    Configuration of :class:`Perception`.
+
+    Parameters
+    ----------
+    instrument_id : str
+        What is perceived.
+    data : str
+        ``quotes``, ``trades`` or ``bars``: the stream that carries the reference price.
+    bar_type : str, optional
+        Nautilus bar type, for ``bars``.
+    provides : list of str
+        What the tape provides (see :mod:`alphatrade.actors.features`).
+    half_spread_bps : float
+        Assumed, around the price of a trade or a bar.
+    features, belief, regime, cadence : dict
+        The perception part of the policy.
+    """
+
+    instrument_id: str
+    data: str
+    provides: list[str]
+    features: dict[str, dict[str, str | int]]
+    belief: dict[str, int]
+    regime: dict[str, float]
+    cadence: dict[str, str | int]
+    bar_type: str | None = None
+    half_spread_bps: float = 0.0
+
+
+class Perception(Actor):
+    """One instrument's eyes: folds events into steps and publishes at the decision cadence."""
+
+    def __init__(self, config: PerceptionConfig) -> None:
+        super().__init__(config)
+        provides = frozenset(config.provides)
+        self.perceiver = Perceiver(
+            config.instrument_id, config.features, config.belief, config.regime, provides
+        )
+        self._cadence = Cadence(str(config.cadence["kind"]), int(config.cadence["n"]), provides)
+        self._bars_only = config.cadence["kind"] == "bars"
+        self._half = config.half_spread_bps / 1e4
+        self._belief_topic = f"{BELIEF_TOPIC}.{config.instrument_id}"
+        self._regime_topic = f"{REGIME_TOPIC}.{config.instrument_id}"
+        self.events = 0
+        self.beats = 0
+        self.transitions = 0
+        self._next_beat = 0
+        self.step_ns: list[int] = []
+
+    def on_start(self) -> None:
+        """Subscribe to the stream that carries the reference price."""
+        instrument_id = InstrumentId.from_str(self.config.instrument_id)
+        if self.config.data == "quotes":
+            self.subscribe_quote_ticks(instrument_id)
+        elif self.config.data == "trades":
+            self.subscribe_trade_ticks(instrument_id)
+        else:
+            self.subscribe_bars(BarType.from_str(self.config.bar_type))
+
+    def on_quote_tick(self, tick: QuoteTick) -> None:
+        """Take a quote."""
+        received = perf_counter_ns()
+        bid, ask = tick.bid_price.as_double(), tick.ask_price.as_double()
+        steps = self.perceiver.steps
+        steps.quote(bid, ask)
+        ts = tick.ts_init
+        if self._cadence.due(ts):
+            steps.sizes(tick.bid_size.as_double(), tick.ask_size.as_double())
+            self._step(ts, bid, ask, received)
+        self._beat(ts)
+
+    def on_trade_tick(self, tick: TradeTick) -> None:
+        """Take a trade; its price with the assumed half-spread is the reference."""
+        received = perf_counter_ns()
+        price = tick.price.as_double()
+        steps = self.perceiver.steps
+        steps.price(price)
+        steps.trade(tick.size.as_double(), _SIGN.get(tick.aggressor_side, 0))
+        ts = tick.ts_init
+        if self._cadence.due(ts):
+            self._step(ts, price * (1.0 - self._half), price * (1.0 + self._half), received)
+        self._beat(ts)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Take a closed bar; its close with the assumed half-spread is the reference."""
+        received = perf_counter_ns()
+        close = bar.close.as_double()
+        steps = self.perceiver.steps
+        steps.price(close)
+        steps.range(bar.high.as_double(), bar.low.as_double())
+        steps.trade(bar.volume.as_double(), 0)
+        ts = bar.ts_init
+        if self._cadence.due(ts):
+            self._step(ts, close * (1.0 - self._half), close * (1.0 + self._half), received)
+        self._beat(ts)
+
+    def _step(self, ts: int, bid: float, ask: float, received: int) -> None:
+        snapshot, signal = self.perceiver.step(ts, bid, ask, received)
+        if signal is not None:
+            self.transitions += 1
+            self.msgbus.publish(self._regime_topic, signal)
+        self.msgbus.publish(self._belief_topic, snapshot)
+        self.step_ns.append(perf_counter_ns() - received)
+
+    def _beat(self, ts: int) -> None:
+        """Heartbeat: at most one per second of event time, at the first event of that second."""
+        self.events += 1
+        if ts >= self._next_beat:
+            self._next_beat = ts - ts % SECOND_NS + SECOND_NS
+            self.beats += 1

@@ -1,0 +1,6 @@
+"""``python -m alphatrade``: the same front door as the console command."""
+
+from alphatrade.nodes.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Evolution: candidates and their selection. Empty until its mechanism exists (docs/ROADMAP.md, M2)."""

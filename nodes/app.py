@@ -1,0 +1,136 @@
+"""The front door: ``alphatrade <verb> [overrides]``, one clear line on stderr and exit code 2 for bad input."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alphatrade.risk.errors import AlphaTradeError
+
+EXIT_BAD_INPUT = 2
+EXIT_VIOLATION = 1
+
+app = typer.Typer(
+    name="alphatrade",
+    help="A governed, continuously learning trading organism on NautilusTrader.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+RunDir = Annotated[Path, typer.Argument(help="a run folder, for instance artifacts/latest")]
+Env = Annotated[str, typer.Option(help="environment: sim, paper, live-shadow, live")]
+Account = Annotated[str, typer.Option(help="account, as in the node's configuration")]
+Who = Annotated[str, typer.Option(help="who does this; recorded")]
+Why = Annotated[str, typer.Option(help="why; recorded")]
+
+
+def main() -> None:
+    """Run the command line; errors that AlphaTrade raises on purpose become one line and exit code 2."""
+    os.environ.setdefault("PYTHONUTF8", "1")
+    try:
+        app()
+    except AlphaTradeError as error:
+        sys.stdout.flush()
+        print(f"alphatrade: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+@app.command(context_settings=_HYDRA, add_help_option=False)
+def sim(context: typer.Context) -> None:
+    """Replay a tape under the law. Arguments are Hydra overrides: seed=2 policy/risk=tight tape=world."""
+    from alphatrade.nodes.hydra_app import run_app
+    from alphatrade.nodes.settings import Settings
+    from alphatrade.nodes.show import show_result
+    from alphatrade.nodes.sim import simulate
+
+    def task(settings: Settings) -> None:
+        show_result(simulate(settings))
+
+    run_app("sim", context.args, task)
+
+
+@app.command()
+def audit(run_dir: RunDir) -> None:
+    """Recompute every limit of a run from its files alone; exit code 1 if the law was broken."""
+    from alphatrade.risk.audit import audit as recompute
+    from alphatrade.risk.audit import format_report
+
+    report = recompute(run_dir)
+    print(format_report(report))
+    if not report.ok:
+        raise typer.Exit(EXIT_VIOLATION)
+
+
+@app.command()
+def diary(
+    run_dir: RunDir,
+    sql: Annotated[str, typer.Argument(help="over decisions, expost, beliefs, orders, fills, marks, …")] = "",
+    order: Annotated[str, typer.Option(help="explain this order instead")] = "",
+) -> None:
+    """Query a run's diary with SQL, or explain one order."""
+    from alphatrade.reflection.explain import explain_order
+    from alphatrade.reflection.query import query
+
+    if order:
+        print(explain_order(run_dir, order))
+    else:
+        _table(lambda: query(run_dir, sql or "select * from decisions order by row desc limit 20"))
+
+
+@app.command()
+def runs(
+    artifacts: Annotated[Path, typer.Option(help="root of the run folders")] = Path("artifacts"),
+    compare: Annotated[tuple[str, str] | None, typer.Option(help="two run folders")] = None,
+) -> None:
+    """List runs, or compare two of them."""
+    from alphatrade.reflection.query import compare_runs, list_runs
+
+    if compare:
+        _table(lambda: compare_runs(Path(compare[0]), Path(compare[1])))
+    else:
+        _table(lambda: list_runs(artifacts))
+
+
+@app.command()
+def kill(env: Env = "paper", account: Account = "SIM", who: Who = "operator", why: Why = "") -> None:
+    """Trip the kill switch: a running node cancels all, flattens and halts; the next start is refused."""
+    from alphatrade.risk.kill import request_kill
+
+    request_kill(state_root(), env, account, who, why or "operator command")
+    print(f"kill requested for {env}/{account}; see: alphatrade status --env {env} --account {account}")
+
+
+@app.command()
+def release(who: Who, why: Why, env: Env = "paper", account: Account = "SIM") -> None:
+    """Release a latched kill switch; who and why are recorded."""
+    from alphatrade.risk.kill import release as let_go
+
+    let_go(state_root(), env, account, who, why)
+    print(f"released {env}/{account}")
+
+
+@app.command()
+def status(env: Env = "paper", account: Account = "SIM") -> None:
+    """Show the kill switch of an environment and account."""
+    from alphatrade.risk.kill import status as read
+
+    print(read(state_root(), env, account))
+
+
+def state_root() -> Path:
+    """Return the folder of state that outlives a run: ``$ALPHATRADE_STATE``, else ``~/.alphatrade``."""
+    return Path(os.environ.get("ALPHATRADE_STATE", "~/.alphatrade")).expanduser()
+
+
+def _table(make: Callable[[], object]) -> None:
+    from alphatrade.reflection.query import show
+
+    show(make())

@@ -1,0 +1,122 @@
+"""Run folders: written beside their final name, compared with what was there, swapped in whole.
+
+``artifacts/<date>/<run_id>/`` appears only when a run is complete; until then, and after a ``kill -9``, its files are
+in ``artifacts/<date>/.partial-<run_id>/``, where the diary's acknowledged segments can be read.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from alphatrade.risk.errors import RunDirError
+
+LATEST = "latest"
+_LOCK = ".lock"
+
+
+class RunFolder:
+    """
+    The folder of one run while it is written.
+
+    Parameters
+    ----------
+    artifacts : Path
+        Root of all runs.
+    run_id : str
+        Id of this one.
+
+    Raises
+    ------
+    RunDirError
+        If the folder cannot be written, or the same run is being written by another process.
+    """
+
+    def __init__(self, artifacts: Path, run_id: str) -> None:
+        day = artifacts.expanduser() / datetime.now(UTC).date().isoformat()
+        self.final = day / run_id
+        self.path = day / f".partial-{run_id}"
+        self._aside = day / f".replaced-{run_id}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / _LOCK).open("w")
+        except OSError as error:
+            raise unwritable(day, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise RunDirError(str(self.path), "in use", "no other process writing the same run") from error
+        self._empty()
+        self._recover()
+
+    def _empty(self) -> None:
+        """Remove what a killed run of the same id has left."""
+        for item in self.path.iterdir():
+            if item.name != _LOCK:
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+    def _recover(self) -> None:
+        """Finish a swap that was interrupted."""
+        if self._aside.exists():
+            if self.final.exists():
+                shutil.rmtree(self._aside)
+            else:
+                self._aside.rename(self.final)
+
+    def __enter__(self) -> Self:
+        """Return the folder itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Leave nothing half written behind when the run has failed."""
+        if kind is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+        if isinstance(error, OSError):
+            raise unwritable(self.path, error) from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write plain values as a JSON file."""
+        (self.path / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+    def former(self) -> dict[str, Any] | None:
+        """Return the summary of the run that this one replaces, if there is one."""
+        try:
+            summary: dict[str, Any] = json.loads((self.final / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return summary
+
+    def publish(self) -> Path:
+        """
+        Put the run in its place, in one piece, and point ``latest`` at it.
+
+        Returns
+        -------
+        Path
+            Where it is now.
+        """
+        (self.path / _LOCK).unlink()
+        if self.final.exists():
+            self.final.rename(self._aside)
+        self.path.rename(self.final)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._aside)
+        root = self.final.parent.parent
+        link = root / f".{LATEST}-{os.getpid()}"
+        with suppress(FileNotFoundError):
+            link.unlink()
+        link.symlink_to(self.final.relative_to(root))
+        link.replace(root / LATEST)
+        return self.final
+
+
+def unwritable(path: Path, error: OSError) -> RunDirError:
+    """Return the one-line error for a folder that cannot be written."""
+    where = str(error.filename or path)
+    return RunDirError(where, os.strerror(error.errno) if error.errno else str(error), "a writable folder with free space")

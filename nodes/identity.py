@@ -1,0 +1,62 @@
+"""Identity: what a run is called follows from what it is made of, never from when or where it ran."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+ROOMS = ("actors", "conf", "evolution", "nodes", "reflection", "risk", "strategies")
+SUFFIXES = frozenset({".py", ".yaml", ".j2", ".gz", ".html", ".css"})
+
+
+@cache
+def code_hash() -> str:
+    """
+    Return the sha256 of the package's own files, the lock file and the Python minor version.
+
+    The same for a clone, an editable install and a wheel: paths are relative to the package, documents and tests
+    are not part of it.
+    """
+    package = Path(str(files("alphatrade")))
+    found = [package / "__init__.py", package / "__main__.py", package / "requirements.lock"]
+    for room in ROOMS:
+        found += [path for path in sorted((package / room).rglob("*")) if path.suffix in SUFFIXES and path.is_file()]
+    digest = hashlib.sha256(f"python {sys.version_info.major}.{sys.version_info.minor}\n".encode())
+    for path in sorted(found, key=lambda item: item.relative_to(package).as_posix()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(package).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def run_id(policy_hash: str, tape_hashes: Sequence[str], run_spec: dict[str, Any], code: str) -> str:
+    """
+    Return the id of a run, 16 hexadecimal digits.
+
+    Parameters
+    ----------
+    policy_hash : str
+    tape_hashes : sequence of str
+        In the order in which the tapes are merged.
+    run_spec : dict
+        Plain values without paths; the seed is among them.
+    code : str
+        See :func:`code_hash`.
+    """
+    whole = {"code": code, "policy": policy_hash, "run": run_spec, "tapes": list(tape_hashes)}
+    return hashlib.sha256(rfc8785.dumps(whole)).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def joint_digest(paths: Sequence[Path]) -> str:
+    """Return one sha256 over several files, in the given order."""
+    return hashlib.sha256("\n".join(file_digest(path) for path in paths).encode()).hexdigest()

@@ -1,0 +1,201 @@
+"""Instrument defaults: what an instrument is called, and what tick, lot, fees and depth to assume where none are given."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphatrade.nodes.tape import Asset, InstrumentSpec
+from alphatrade.risk.errors import TapeError
+
+VENUE = "SIM"
+FIAT = frozenset(
+    ["AUD", "BRL", "CAD", "CHF", "CNH", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "INR", "JPY", "KRW", "MXN", "NOK", "NZD", "PLN", "RUB", "SEK", "SGD", "THB", "TRY", "TWD", "USD", "ZAR"]
+)
+METALS = frozenset({"XAU", "XAG", "XPT", "XPD"})
+CRYPTO = frozenset(
+    ["AAVE", "ADA", "ALGO", "APT", "ARB", "ATOM", "AVAX", "BCH", "BNB", "BTC", "BUSD", "DAI", "DOGE", "DOT", "EOS", "ETC", "ETH", "FIL", "ICP", "LINK", "LTC", "MATIC", "NEAR", "OP", "PEPE", "SHIB", "SOL", "SUI", "TON", "TRX", "UNI", "USDC", "USDT", "WBTC", "XBT", "XLM", "XMR", "XRP", "ZEC"]
+)
+QUOTES = FIAT | {"USDT", "USDC", "BUSD", "DAI", "BTC", "ETH", "BNB"}
+# Taker and maker fee (fractions of notional), and the half-spread assumed around a price without a quote (basis points).
+FEES: dict[Asset, tuple[str, str, float]] = {
+    "fx": ("0.00002", "0.00002", 0.5),
+    "metal": ("0.00002", "0.00002", 1.0),
+    "equity": ("0.00003", "0.00003", 0.5),
+    "crypto": ("0.001", "0.001", 1.0),
+}
+LOT_DECIMALS: dict[Asset, int] = {"fx": 0, "metal": 2, "equity": 0, "crypto": 6}
+# Units of the quote currency that are worth about one USD: only to scale the assumed depth.
+_CHEAP = {"JPY": 100, "KRW": 1000, "HUF": 300, "INR": 80, "THB": 30, "TWD": 30, "CZK": 20, "RUB": 80}
+_WORDS = frozenset(["DATA", "TICK", "TICKS", "BAR", "BARS", "TEST", "FILE", "TAPE", "CSV", "UTC", "GMT", "OHLC", "OHLCV", "BID", "ASK"])
+
+
+def split_pair(text: str) -> tuple[str, str] | None:
+    """Return (base, quote) of ``EUR/USD``, ``BTC-USDT``, ``EURUSD``…, or None if it is not a pair."""
+    code = text.upper()
+    parts = re.split(r"[/_\-:]", code)
+    if len(parts) == 2 and all(re.fullmatch(r"[A-Z0-9]{2,12}", part) for part in parts):
+        return parts[0], parts[1]
+    for quote in sorted(QUOTES, key=lambda q: (-len(q), q)):
+        base = code.removesuffix(quote)
+        if base != code and base in FIAT | METALS | CRYPTO:
+            return base, quote
+    return None
+
+
+def guess_name(path: Path) -> str | None:
+    """
+    Return the instrument that a file or its folder is named after, or None.
+
+    Pairs are found in any spelling; a share only where a whole word of one to five letters is in capitals (``AAPL.csv``).
+    """
+    stem = re.sub(r"\.(parquet|pq|csv|txt|tsv|gz|bz2|zst|zip)", "", path.name)
+    for name in (stem, path.resolve().parent.name):
+        words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]
+        for first, second in zip(words, words[1:], strict=False):  # "EUR_USD" is two words
+            if (
+                first.upper() in FIAT | METALS | CRYPTO
+                and second.upper() in QUOTES
+                and first.upper() != second.upper()
+            ):
+                return f"{first}/{second}".upper()
+        for word in words:
+            if (pair := split_pair(word)) is not None:
+                return "/".join(pair)
+        for word in words:
+            if re.fullmatch(r"[A-Z]{1,5}", word) and word not in _WORDS | FIAT:
+                return word
+    return None
+
+
+def identity(text: str) -> tuple[str, str, str, str, Asset]:
+    """
+    Return (symbol, venue, base, quote, asset) of an instrument as a user writes it.
+
+    Raises
+    ------
+    TapeError
+        If the text is not an instrument.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9/_\-:^]{1,24}?)(?:\.([A-Za-z][A-Za-z0-9_]*))?", text.strip())
+    if match is None:
+        raise TapeError(
+            "tape.instrument",
+            text,
+            "a pair or a share such as EUR/USD, BTC/USDT or SPY, with .VENUE if you like",
+        )
+    venue = (match[2] or VENUE).upper()
+    pair = split_pair(match[1])
+    if pair is None:
+        symbol = match[1].upper()
+        return symbol, venue, symbol, "USD", "equity"
+    base, quote = pair
+    if base == quote:
+        raise TapeError("tape.instrument", text, "two different currencies")
+    asset: Asset = "metal" if base in METALS else "fx" if base in FIAT and quote in FIAT else "crypto"
+    return f"{base}/{quote}", venue, base, quote, asset
+
+
+def decimals(value: Decimal) -> int:
+    """Return the number of decimals of `value`, trailing zeros left out."""
+    exponent = value.normalize().as_tuple().exponent
+    assert isinstance(exponent, int), "a finite number"
+    return max(0, -exponent)
+
+
+def grid_of(values: NDArray[np.float64], most: int = 9, share: float = 0.9) -> int:
+    """
+    Return the fewest decimals that hold at least `share` of the values exactly.
+
+    Some venues mix averaged prices into their grid, hence a share below one; the rest is rounded and counted.
+    """
+    sample = values[np.isfinite(values)]
+    sample = sample[:: max(1, len(sample) // 20_000)]
+    for digits in range(most):
+        scaled = sample * 10.0**digits
+        if (
+            len(sample) == 0
+            or np.mean(np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.abs(scaled) + 1e-7) >= share
+        ):
+            return digits
+    return most
+
+
+def make_instrument(
+    text: str,
+    prices: NDArray[np.float64],
+    sizes: NDArray[np.float64] | None,
+    *,
+    tick: Decimal | None = None,
+    lot: Decimal | None = None,
+    maker_fee: Decimal | None = None,
+    taker_fee: Decimal | None = None,
+) -> InstrumentSpec:
+    """
+    Return the instrument, with defaults for whatever is not given.
+
+    Parameters
+    ----------
+    text : str
+        The instrument as the user wrote it.
+    prices : float64 array
+        Prices of the tape; the tick defaults to the grid they lie on (a cent for shares from one dollar: Reg NMS rule 612).
+    sizes : float64 array or None
+        Quantities of the tape; a crypto lot defaults to their grid, six to eight decimals.
+    tick, lot, maker_fee, taker_fee : Decimal or None
+        Given by the user.
+
+    Raises
+    ------
+    TapeError
+        If tick or lot have more than nine decimals, or a share is to be traded in fractions.
+    """
+    symbol, venue, base, quote, asset = identity(text)
+    if tick is None:
+        low = asset == "equity" and float(np.median(prices)) < 1.0
+        digits = (4 if low else 2) if asset == "equity" else grid_of(prices)
+        tick = Decimal(1).scaleb(-digits)
+    if lot is None:
+        digits = LOT_DECIMALS[asset]
+        if asset == "crypto" and sizes is not None:
+            digits = max(digits, grid_of(sizes, most=8))
+        lot = Decimal(1).scaleb(-digits)
+    for name, value in (("tape.tick", tick), ("tape.lot", lot)):
+        if decimals(value) > 9:
+            raise TapeError(name, str(value), "at most nine decimals")
+    if asset == "equity" and lot != lot.to_integral_value():
+        raise TapeError("tape.lot", str(lot), "whole shares")
+    maker, taker, _ = FEES[asset]
+    return InstrumentSpec(
+        id=f"{symbol}.{venue}",
+        symbol=symbol,
+        venue=venue,
+        base=base,
+        quote=quote,
+        asset=asset,
+        price_precision=decimals(tick),
+        size_precision=decimals(lot),
+        tick=f"{tick.normalize():f}",
+        lot=f"{lot.normalize():f}",
+        maker_fee=maker if maker_fee is None else f"{maker_fee.normalize():f}",
+        taker_fee=taker if taker_fee is None else f"{taker_fee.normalize():f}",
+    )
+
+
+def assumed_depth(spec: InstrumentSpec, price_n: int) -> int:
+    """
+    Return the nano quantity to assume at each side of a quote without sizes: about a million dollars' worth.
+
+    Parameters
+    ----------
+    spec : InstrumentSpec
+    price_n : int
+        A price of the tape, nano.
+    """
+    if spec.asset == "fx":
+        return 1_000_000 * 10**9
+    lot = int(Decimal(spec.lot).scaleb(9))
+    units = 1_000_000 * _CHEAP.get(spec.quote, 1) * 10**18 // max(price_n, 1)
+    return min(max(lot, units // lot * lot), 9_000_000_000 * 10**9)

@@ -1,0 +1,38 @@
+"""What a finished run says on the terminal."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+
+from alphatrade.nodes.result import RunResult
+
+
+def show_result(result: RunResult) -> None:
+    """Print a run's headline numbers and where to look."""
+    s = result.summary
+    table = Table(title=f"run {s['run_id']}", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for label, value in _lines(s):
+        table.add_row(label, value)
+    topologies = Table("topology", "decisions", "fills", box=None, padding=(0, 2, 0, 0))
+    for name, used in s["topologies_used"].items():
+        topologies.add_row(name, f"{used['decisions']:,}", f"{used['fills']:,}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(topologies)
+    console.print(f"report  {result.path / 'report.html'}" if (result.path / "report.html").exists() else "")
+    console.print(f"files   {result.path}")
+
+
+def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:
+    tapes = ", ".join(f"{t['name']} ({t['kind']}, {t['from']} to {t['to']})" for t in s["tapes"])  # type: ignore[attr-defined]
+    yield "tape", tapes
+    yield "events, decisions", f"{s['events']:,}, {s['decisions']:,} (diary coverage {s['diary_coverage']:.1%})"
+    yield "orders, fills, denied", f"{s['orders']:,}, {s['fills']:,}, {s['denied']:,} ({s['near_misses']:,} near-misses)"
+    yield "pnl", f"{Decimal(str(s['pnl'])):+,.2f} {s['currency']} ({s['return']:+.3%}), fees {Decimal(str(s['fees'])):,.2f}"
+    yield "drawdown", f"{s['max_drawdown']:.3%}" + (f"; KILLED: {s['killed']}" if s["killed"] else "")
+    yield "regime changes", f"{s['regime_transitions']:,}"
+    yield "speed", f"{s['events_per_s']:,.0f} events/s, {s['wall_s']:.1f} s"
+    if s.get("replaced"):
+        yield "same run before", str(s["replaced"])

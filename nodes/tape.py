@@ -1,0 +1,198 @@
+"""A tape: normalised market data of one instrument, as plain integer arrays, with its identity and its audit.
+
+A tape knows nothing of files or of Nautilus: :mod:`alphatrade.nodes.tapes` makes tapes, :mod:`alphatrade.nodes.feed` turns
+one into Nautilus events.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Asset = Literal["fx", "crypto", "equity", "metal"]
+Kind = Literal["quotes", "trades", "bars"]
+
+# The fixed order of columns: of the hash, of the cache and of every loop over them.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "quotes": ("ts", "bid", "ask", "bid_size", "ask_size"),
+    "trades": ("ts", "price", "size", "aggressor"),
+    "bars": ("ts", "open", "high", "low", "close", "volume"),
+}
+REFERENCE: dict[str, Literal["quote", "trade", "bar"]] = {"quotes": "quote", "trades": "trade", "bars": "bar"}
+BUYER, SELLER, NO_AGGRESSOR = 1, 2, 0  # the numbers of Nautilus's AggressorSide
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentSpec:
+    """
+    What the venue says about an instrument; numbers are decimal strings, so that nothing is rounded on the way.
+
+    Attributes
+    ----------
+    id : str
+        Nautilus instrument id, ``"BTC/USD.SIM"``.
+    symbol, venue : str
+        The two halves of the id.
+    base, quote : str
+        Currency codes; of an equity, `base` is the symbol and `quote` the currency it trades in.
+    asset : {"fx", "crypto", "equity", "metal"}
+    price_precision, size_precision : int
+        Decimals of prices and of quantities, at most 9.
+    tick, lot : str
+        Price and quantity increments.
+    maker_fee, taker_fee : str
+        Fractions of the notional.
+    """
+
+    id: str
+    symbol: str
+    venue: str
+    base: str
+    quote: str
+    asset: Asset
+    price_precision: int
+    size_precision: int
+    tick: str
+    lot: str
+    maker_fee: str
+    taker_fee: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Trading halts of a tape: stamps (int64 UTC ns) and actions (1 trading, 0 halted), ordered by stamp."""
+
+    ts: Ints
+    action: NDArray[np.int8]
+
+    @classmethod
+    def none(cls) -> "Status":
+        """Return the status of a tape that is never halted."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int8))
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """
+    Normalised market data of one instrument.
+
+    Attributes
+    ----------
+    name : str
+        Short name for reports.
+    kind : {"quotes", "trades", "bars"}
+        Bid/ask bars have become quotes.
+    instrument : InstrumentSpec
+    columns : dict of str to int64 arrays, all of one length
+        ``ts`` is the time at which a row is known (UTC ns, non-decreasing); prices and quantities are nano integers; see
+        `COLUMNS` for names and order. ``bid_size``/``ask_size``, ``aggressor`` and ``volume`` are absent where the source
+        has none: nothing is filled in.
+    status : Status
+        Halts.
+    audit : dict of str to int
+        What was found on load; the rule behind each count is `alphatrade.nodes.tape_audit.RULES`.
+    half_spread_bps : float
+        Assumed half-spread around a trade or bar price, basis points; 0 for quotes, which carry their own.
+    stale_after_s : float
+        Age at which the reference price is too old to trade on, seconds.
+    bar_s : float
+        Length of a bar, seconds; 0 for quotes and trades.
+    depth : int
+        Nano quantity to assume at each side where quotes carry no size.
+    truth : pandas.DataFrame or None
+        Ground truth of a synthetic world.
+    catalog : str or None
+        Folder of a Nautilus ParquetDataCatalog that holds this tape's rows.
+    """
+
+    name: str
+    kind: Kind
+    instrument: InstrumentSpec
+    columns: dict[str, Ints]
+    status: Status
+    audit: dict[str, int]
+    half_spread_bps: float
+    stale_after_s: float
+    bar_s: float = 0.0
+    depth: int = 0
+    truth: pd.DataFrame | None = None
+    catalog: str | None = None
+    tape_hash: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the shape and compute the hash, so that no tape exists whose hash is not of its content."""
+        lengths = {len(array) for array in self.columns.values()}
+        assert len(lengths) == 1 and 0 not in lengths, "columns of one length, not empty"
+        assert set(self.columns) <= set(COLUMNS[self.kind]), "only columns of the kind"
+        assert all(array.dtype == np.int64 for array in self.columns.values()), "int64 columns"
+        object.__setattr__(self, "tape_hash", content_hash(self))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.columns["ts"])
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last stamp, UTC ns."""
+        return int(self.columns["ts"][0]), int(self.columns["ts"][-1])
+
+    @property
+    def reference(self) -> Literal["quote", "trade", "bar"]:
+        """What the law takes as the reference price: the last quote, else the last trade, else the last closed bar."""
+        return REFERENCE[self.kind]
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What features may ask for: quote, spread, size, trade, volume, aggressor, bar."""
+        if self.kind == "quotes":
+            sizes = {"size"} if {"bid_size", "ask_size"} <= set(self.columns) else set()
+            return frozenset({"quote", "spread"} | sizes)
+        if self.kind == "trades":
+            return frozenset({"trade", "volume"} | ({"aggressor"} if "aggressor" in self.columns else set()))
+        return frozenset({"bar"} | ({"volume"} if "volume" in self.columns else set()))
+
+    def slice(self, start: int | None = None, end: int | None = None) -> "Tape":
+        """
+        Return the rows with ``start <= ts < end`` (UTC ns) as a tape of its own, with its own hash.
+
+        Raises
+        ------
+        ValueError
+            If no row is left.
+        """
+        ts = self.columns["ts"]
+        first = 0 if start is None else int(np.searchsorted(ts, start, "left"))
+        last = len(ts) if end is None else int(np.searchsorted(ts, end, "left"))
+        if first >= last:
+            raise ValueError(f"no rows between {start} and {end}")
+        a = int(np.searchsorted(self.status.ts, ts[first], "left"))
+        b = int(np.searchsorted(self.status.ts, ts[last - 1], "right"))
+        truth = self.truth
+        if truth is not None:
+            truth = truth[(truth["ts"] >= ts[first]) & (truth["ts"] <= ts[last - 1])].reset_index(drop=True)
+        return replace(
+            self,
+            columns={name: array[first:last] for name, array in self.columns.items()},
+            status=Status(self.status.ts[a:b], self.status.action[a:b]),
+            audit=self.audit | {"rows_used": last - first},
+            truth=truth,
+            catalog=None,
+        )
+
+
+def content_hash(tape: Tape) -> str:
+    """Return the sha256 over all that an engine will see: kind, instrument, assumptions, and the arrays in fixed order."""
+    names = [name for name in COLUMNS[tape.kind] if name in tape.columns]
+    assumed = [tape.bar_s, tape.depth, tape.half_spread_bps, tape.stale_after_s]
+    head = [tape.kind, asdict(tape.instrument), *map(float, assumed), len(tape), len(tape.status.ts), names]
+    digest = hashlib.sha256(json.dumps(head, separators=(",", ":")).encode())
+    for name in names:
+        digest.update(np.ascontiguousarray(tape.columns[name], dtype="<i8"))
+    digest.update(np.ascontiguousarray(tape.status.ts, dtype="<i8"))
+    digest.update(np.ascontiguousarray(tape.status.action))
+    return digest.hexdigest()

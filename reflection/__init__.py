@@ -1,0 +1,1 @@
+"""Reflection: the decision diary, ex-post outcomes and the report."""

@@ -1,0 +1,262 @@
+"""The diary as a Nautilus Actor: listens to perception, decisions and orders, writes durable segments.
+
+It also serves an unmodified third-party strategy: an order that no Organism decided becomes a diary row of its
+own, with a negative id and the strategy's name in place of the topology.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pyarrow as pa
+from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.events import OrderEvent, OrderFilled, OrderInitialized
+
+from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
+from alphatrade.reflection.diary import BeliefBuffer, DecisionBuffer, OutcomeBuffer
+from alphatrade.reflection.expost import MarkOuts
+from alphatrade.reflection.parquet import write_parquet
+from alphatrade.reflection.realised import Realised
+from alphatrade.reflection.segments import SegmentWriter, compact, read_segments
+from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.units import decimal_array
+from alphatrade.strategies.messages import DECISION_TOPIC, Decision
+
+TAG = "decision="
+
+
+class ScribeConfig(ActorConfig, frozen=True):
+    """
+    Configuration of :class:`DiaryScribe`.
+
+    Parameters
+    ----------
+    run_dir : str
+        Folder of the run.
+    policy_hash, risk_template : str
+        Written into every diary row.
+    features : list of str
+        Names of the feature columns, in vector order; empty without perception.
+    k : int
+        Largest number of active belief units.
+    horizons : list of int
+        Mark-out horizons in decision steps.
+    flush_rows, flush_ms : int
+        A segment is written at so many rows or when its first row has waited so long.
+    ack_fd : int, optional
+        File descriptor on which each durable segment is acknowledged: ``ack <stream> <first> <last>``.
+    """
+
+    run_dir: str
+    policy_hash: str = ""
+    risk_template: str = ""
+    features: tuple[str, ...] = ()
+    k: int = 16
+    horizons: tuple[int, ...] = (1, 5, 20)
+    flush_rows: int = 4096
+    flush_ms: int = 250
+    ack_fd: int | None = None
+
+
+class DiaryScribe(Actor):
+    """Writes ``diary/decisions``, ``diary/expost`` and ``belief_snapshots``."""
+
+    def __init__(self, config: ScribeConfig) -> None:
+        super().__init__(config)
+        self._dir = Path(config.run_dir)
+        self._rows = {"decisions": 0, "beliefs": 0, "expost": 0}
+        self._due = 0.0
+        self._marks: dict[str, MarkOuts] = {}
+        self._last: dict[str, BeliefSnapshot] = {}
+        self._decision_of: dict[str, int] = {}
+        self._realised = Realised()
+        self._foreign = 0
+        self._finished = False
+        self._decisions = self._new_decisions()
+        self._beliefs = self._new_beliefs()
+        self._outcomes = OutcomeBuffer(config.horizons, 0)
+        self._writers = {
+            name: self._writer(name, folder)
+            for name, folder in (
+                ("decisions", "diary/decisions"),
+                ("expost", "diary/expost"),
+                ("beliefs", "belief_snapshots/beliefs"),
+            )
+        }
+
+    @property
+    def written(self) -> int:
+        """Diary rows taken so far."""
+        return self._rows["decisions"] + self._decisions.rows
+
+    def _writer(self, name: str, folder: str) -> SegmentWriter[pa.Table]:
+        return SegmentWriter(
+            self._dir / folder,
+            lambda buffer: buffer.table(),
+            ack=self._acknowledge(name),
+            flush_rows=self.config.flush_rows,
+            flush_ms=self.config.flush_ms,
+            id_column="row",
+        )
+
+    def _acknowledge(self, name: str) -> Callable[[int, int, Path], None] | None:
+        fd = self.config.ack_fd
+        if fd is None:
+            return None
+
+        def acknowledge(first: int, last: int, path: Path) -> None:
+            os.write(fd, f"ack {name} {first} {last}\n".encode())
+
+        return acknowledge
+
+    def on_start(self) -> None:
+        """Listen."""
+        self.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief)
+        self.msgbus.subscribe(DECISION_TOPIC, self.on_decision)
+        self.msgbus.subscribe("events.order.*", self.on_order)
+
+    # -- what arrives -------------------------------------------------------------------------------------------
+
+    def on_belief(self, belief: BeliefSnapshot) -> None:
+        """Take a belief; its price completes older mark-outs."""
+        self._last[belief.instrument] = belief
+        marks = self._marks.get(belief.instrument)
+        if marks is not None:
+            for outcome in marks.step(belief.step, belief.ts, belief.mid):
+                self._outcomes.append(outcome)
+        now = monotonic()
+        if self._due == 0.0:
+            self._due = now + self.config.flush_ms / 1000.0
+        if self._beliefs.append(belief) or now >= self._due:
+            self._flush()
+
+    def on_decision(self, decision: Decision) -> None:
+        """Take a decision."""
+        belief = decision.belief
+        marks = self._marks.get(belief.instrument)
+        if marks is None:
+            marks = self._marks[belief.instrument] = MarkOuts(self.config.horizons)
+        marks.decided(decision.decision, belief.ts, belief.step, belief.mid)
+        if self._decisions.append(decision):
+            self._flush()
+
+    def on_order(self, event: OrderEvent) -> None:
+        """Tie orders to decisions, and fills to outcomes."""
+        if isinstance(event, OrderFilled):
+            self._on_fill(event)
+        elif isinstance(event, OrderInitialized):
+            self._decision_of[event.client_order_id.value] = self._tagged(event)
+
+    def _tagged(self, event: OrderInitialized) -> int:
+        for tag in event.tags or ():
+            if tag.startswith(TAG):
+                return int(tag.removeprefix(TAG))
+        self._foreign += 1
+        order_id, instrument = event.client_order_id.value, event.instrument_id.value
+        strategy = event.strategy_id.value
+        self.on_decision(
+            Decision(
+                -self._foreign,
+                self._last.get(instrument) or self._blind(instrument, event.ts_init),
+                strategy,
+                (strategy,),
+                (1.0,),
+                "order",
+                [order_id],
+                "see orders",
+                f"{strategy} sent an order of its own",
+            )
+        )
+        return -self._foreign
+
+    def _blind(self, instrument: str, ts: int) -> BeliefSnapshot:
+        nothing = np.empty(0)
+        unknown = np.full(len(self.config.features), np.nan)
+        nan = float("nan")
+        return BeliefSnapshot(
+            instrument, 0, ts, nan, nan, nan, nan, unknown, unknown, nothing, nothing, "unseen", 0.0, False, 0
+        )
+
+    def _on_fill(self, fill: OrderFilled) -> None:
+        decision = self._decision_of.get(fill.client_order_id.value)
+        if decision is None:
+            return
+        sign = 1 if fill.order_side == OrderSide.BUY else -1
+        units, price = sign * fill.last_qty.as_double(), fill.last_px.as_double()
+        fee = fill.commission.as_double()
+        instrument = fill.instrument_id.value
+        self._realised.fill(decision, instrument, units, price)
+        if instrument in self._marks:
+            self._marks[instrument].filled(decision, units, price, fee)
+
+    # -- what leaves --------------------------------------------------------------------------------------------
+
+    def _new_decisions(self) -> DecisionBuffer:
+        c = self.config
+        first = self._rows["decisions"]
+        return DecisionBuffer(c.flush_rows, c.k, first, c.features, c.policy_hash, c.risk_template)
+
+    def _new_beliefs(self) -> BeliefBuffer:
+        return BeliefBuffer(self.config.flush_rows, self.config.k, self._rows["beliefs"])
+
+    def _flush(self) -> None:
+        """Give the full buffers to their writers and start new ones."""
+        for name, buffer in (
+            ("decisions", self._decisions),
+            ("beliefs", self._beliefs),
+            ("expost", self._outcomes),
+        ):
+            if buffer.rows:
+                self._rows[name] += buffer.rows
+                self._writers[name].put(buffer)
+        self._decisions, self._beliefs = self._new_decisions(), self._new_beliefs()
+        self._outcomes = OutcomeBuffer(self.config.horizons, self._rows["expost"])
+        self._due = 0.0
+
+    def on_dispose(self) -> None:
+        """Finish the diary, if nobody has: orders may still arrive after the actors have been stopped."""
+        self.finish()
+
+    def finish(self) -> None:
+        """
+        Close what is open, compact the segments, add the realised PnL. A second call does nothing.
+
+        Raises
+        ------
+        RunDirError
+            If anything could not be written.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        for instrument in sorted(self._marks):
+            for outcome in self._marks[instrument].close():
+                self._outcomes.append(outcome)
+        self._flush()
+        for writer in self._writers.values():
+            writer.close()
+        diary = self._dir / "diary"
+        for name, folder in (("decisions", diary / "decisions"), ("beliefs", self._dir / "belief_snapshots/beliefs")):
+            if self._rows[name]:
+                compact(folder, folder.with_suffix(".parquet"), id_column="row", first=0)
+        self._finish_expost(diary)
+
+    def _finish_expost(self, diary: Path) -> None:
+        table = read_segments(diary / "expost", id_column="row")
+        if table is None:
+            return
+        decisions = table["decision"].to_pylist()
+        realised = [self._realised.of(decision) for decision in decisions]
+        table = table.append_column("realized", decimal_array(realised))
+        try:
+            write_parquet(table, diary / "expost.parquet")
+        except OSError as error:
+            raise RunDirError(str(diary), str(error), "a writable folder with free space") from error
+        for path in sorted((diary / "expost").iterdir()):
+            path.unlink()
+        (diary / "expost").rmdir()
+

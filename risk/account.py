@@ -1,0 +1,144 @@
+"""One account as the law sees it: exposure, equity, peak, and the loss of the day and from the peak."""
+
+from alphatrade.risk.exposure import Exposure, Order
+from alphatrade.risk.limits import ALLOWED, Code, Limits, Verdict, deny, soft, text
+from alphatrade.risk.template import RiskTemplate
+from alphatrade.risk.units import NANO, from_nano
+
+DAY_NS = 86_400 * 10**9
+
+
+class Account:
+    """
+    Facts about one account, kept exactly.
+
+    Parameters
+    ----------
+    template : RiskTemplate
+        The limits.
+    capital : int, optional
+        Atto of the account currency; None until `set_capital`.
+    """
+
+    def __init__(self, template: RiskTemplate, capital: int | None = None) -> None:
+        self.template = template
+        self.capital = capital
+        self.limits = Limits.of(template, capital or 0)
+        self.exposure = Exposure(self.limits.stale_ns)
+        self.peak2: int | None = None
+        self.day = -1  # UTC day of the latest first mark
+        self.day_start2 = 0
+        self._day_end = 0
+        self.loss_near: Code | None = None
+        self._calm2 = 0  # above this equity no loss limit is even near
+
+    # -- facts
+
+    def set_capital(self, capital: int) -> None:
+        """Fix the capital (atto) that the fractions of the template refer to."""
+        self.capital = capital
+        self.limits = Limits.of(self.template, capital)
+
+    def on_status(self, instrument: str, halted: bool) -> None:
+        """Note that `instrument` is halted or closed, or trades again."""
+        self.exposure.holding(instrument).halted = halted
+
+    def on_mark(self, instrument: str, bid: int, ask: int, ts: int) -> Verdict:
+        """
+        Value the account at a new reference price and look at its losses.
+
+        Parameters
+        ----------
+        bid, ask : int
+            Nano.
+        ts : int
+            Event time of the price, UTC ns; the UTC day of the daily loss follows it.
+
+        Returns
+        -------
+        Verdict
+            A denial with code DAILY_LOSS or DRAWDOWN when trading must stop.
+        """
+        exposure = self.exposure
+        exposure.mark(instrument, bid, ask, ts)
+        if self.capital is None or exposure.unmarked:
+            return ALLOWED
+        equity2 = 2 * (self.capital + exposure.cash) + exposure.value2
+        if self.peak2 is None or equity2 > self.peak2:
+            self.peak2 = equity2
+            self._calm()
+        if ts >= self._day_end:
+            self.day = ts // DAY_NS
+            self._day_end = (self.day + 1) * DAY_NS
+            self.day_start2 = equity2
+            self._calm()
+        return self.losses(equity2)
+
+    def on_fill(self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int) -> int:
+        """Book a fill (nano, nano, atto of account currency); return the gross profit realised, atto."""
+        return self.exposure.fill(instrument, side, qty, price, fee, self.exposure.working.get(order_id))
+
+    def on_closed(self, order_id: str) -> None:
+        """Forget a working order that was filled, cancelled, expired, rejected or denied."""
+        self.exposure.close(order_id)
+
+    def on_updated(self, order: Order, qty: int, resolves: bool = True) -> bool:
+        """Take over the quantity a venue confirms; False if it exceeds what was approved for the order."""
+        outgrown = order.working and not order.reduce_only and qty - order.filled > order.reserved
+        self.exposure.confirm(order, qty, resolves)
+        return not outgrown
+
+    # -- figures
+
+    @property
+    def equity2(self) -> int:
+        """Capital, cash flows and the value of all positions at the mids, doubled (0.5e-18)."""
+        return 2 * ((self.capital or 0) + self.exposure.cash) + self.exposure.value2
+
+    @property
+    def equity(self) -> int:
+        """Equity, atto (rounded down)."""
+        return self.equity2 // 2
+
+    @property
+    def peak(self) -> int:
+        """Highest equity at any mark, atto (rounded down)."""
+        return (self.equity2 if self.peak2 is None else self.peak2) // 2
+
+    @property
+    def drawdown(self) -> float:
+        """Loss from the peak as a fraction of the peak."""
+        peak2 = self.peak2
+        return (peak2 - self.equity2) / peak2 if peak2 and peak2 > 0 else 0.0
+
+    def day_loss(self) -> int:
+        """Loss since the first mark of the UTC day, atto; negative after a profit."""
+        return (self.day_start2 - self.equity2) // 2
+
+    def losses(self, equity2: int) -> Verdict:
+        """Judge an equity (0.5e-18) against the day's start and the peak; remember a near-miss."""
+        if equity2 > self._calm2:
+            self.loss_near = None
+            return ALLOWED
+        limits = self.limits
+        peak2 = equity2 if self.peak2 is None else self.peak2
+        loss2 = self.day_start2 - equity2 if self.day >= 0 else 0
+        fall, bound = (peak2 - equity2) * NANO, limits.drawdown_n * peak2
+        near = None
+        if loss2 >= limits.soft.daily_loss2:
+            near = Code.DAILY_LOSS
+            if loss2 > limits.daily_loss2:
+                return deny(near, "loss of the UTC day", text(loss2, "m"), text(limits.daily_loss2, "m"))
+        if fall * NANO >= limits.near_n * bound:
+            near = Code.DRAWDOWN
+            if fall > bound:
+                value = str(from_nano(fall // peak2)) if peak2 > 0 else "1"
+                return deny(near, "loss from peak equity, fraction", value, str(from_nano(limits.drawdown_n)))
+        self.loss_near = near
+        return ALLOWED
+
+    def _calm(self) -> None:
+        limits = self.limits
+        peak2 = self.peak2 or 0
+        from_peak = peak2 - soft(limits.drawdown_n * peak2, limits.near_n) // NANO
+        self._calm2 = max(from_peak, self.day_start2 - limits.soft.daily_loss2)

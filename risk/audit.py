@@ -1,0 +1,178 @@
+"""The auditor: judges a finished run from orders, fills and marks alone, with its own arithmetic.
+
+It shares no state and no code path with the gate. Limits, capital and staleness come from ``policy.json`` and
+``run.yaml``; ``risk_events.parquet`` only completes the common counter `seq` (a hole means that rows were removed) and
+``equity.parquet`` is only a witness to compare with. Columns that repeat what can be recomputed (``position_after``,
+``realized``, ``leaves``, the repeated terms of an order) are compared, never used.
+
+What it holds against the law:
+
+- An order is judged at its event ``submitted``; from then on its leaves are working. A modification is judged at its
+  ``pending_update`` when an ``updated`` grants it later, and at that ``updated`` itself when nobody asked (sent past
+  the strategy); what is granted counts as in flight from the request on. Trailing stops may move by themselves.
+- A reduce-only order without an opposite position is lawful as the child of an entry: working, opposite, same strategy
+  and instrument, at least its quantity, submitted at most a second before.
+- After the first mark beyond daily loss or drawdown, a risk-increasing order is a violation, whatever equity does.
+- The orders with which the law itself flattens are exempt from rate, repeat, duplicate and collar, and from nothing
+  else. They are known by an id beginning with ``LAW-`` and only when they are reduce-only market orders that strictly
+  reduce what is there: an id alone buys nothing.
+- Peak equity and the day's start are taken at marks. A window of time excludes its far end: an order exactly one
+  second old no longer counts for the second.
+
+Not in these files, so not judged: a venue's trading halt, quote-quantity orders, an operator's kill, and the rate of
+modifications that were sent past the strategy (their time of request is unknown).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+from alphatrade.risk.audit_files import HALF_ATTO, RunFiles, read_run
+from alphatrade.risk.audit_judge import Finding, Judge
+from alphatrade.risk.audit_orders import money, nano
+
+_SHOWN = 20
+_SECOND = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """
+    What an audit found.
+
+    Attributes
+    ----------
+    violations : tuple of Finding
+        Orders that the law must not have let through, in order of `seq`; one order may break several limits.
+    passive : mapping of str to int
+        Limit → how often the market (or a fill, a cancellation) carried the run beyond it, counted at each crossing.
+    integrity : tuple of Finding
+        Where the files contradict themselves or the recomputation.
+    orders, order_rows, submitted, fills, marks : int
+        How many were judged: distinct orders, their events, approvals, fills, reference prices.
+    utilisation : mapping of str to float
+        Limit → highest use as a share of the limit, at approvals and at marks.
+    position : mapping of str to Decimal
+        Final signed position per instrument that has one, units.
+    equity : Decimal
+        Final equity at the last marks.
+    currency : str
+        Of `equity`.
+    """
+
+    violations: tuple[Finding, ...]
+    passive: Mapping[str, int]
+    integrity: tuple[Finding, ...]
+    orders: int
+    order_rows: int
+    submitted: int
+    fills: int
+    marks: int
+    utilisation: Mapping[str, float]
+    position: Mapping[str, Decimal]
+    equity: Decimal
+    currency: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was let through and nothing contradicts itself; passive breaches are no fault."""
+        return not self.violations and not self.integrity
+
+
+def audit(run_dir: str | Path) -> AuditReport:
+    """
+    Recompute a run and judge every order that the law let through.
+
+    Parameters
+    ----------
+    run_dir : str or Path
+        Artifacts folder of one run.
+
+    Raises
+    ------
+    RunDirError
+        If a file is missing, truncated or foreign: there is no verdict on missing data.
+    """
+    files = read_run(Path(run_dir))
+    judge = Judge(files)
+    judge.run()
+    book, limits = judge.book, files.limits
+    violations = [*judge.violations]
+    for window, bound in ((_SECOND, limits.per_second), (60 * _SECOND, limits.per_minute)):
+        violations += _crowded(judge, "ORDER_RATE", judge.approvals, window, bound)
+    for stamps in judge.repeats.values():
+        violations += _crowded(judge, "REPEATED", stamps, limits.repeat_ns, limits.repeat)
+    return AuditReport(
+        violations=tuple(sorted(violations)),
+        passive=dict(sorted(book.passive.items())),
+        integrity=tuple(sorted([*judge.integrity, *_contradictions(files, judge)])),
+        orders=len(judge.orders),
+        order_rows=len(files.orders),
+        submitted=judge.submitted,
+        fills=len(files.fills),
+        marks=len(files.seq),
+        utilisation={code: value / bound for code, (value, bound) in sorted(book.top.items())},
+        position={lot.name: Decimal(lot.pos) / 10**9 for lot in book.lots.values() if lot.pos},
+        equity=Decimal(book.equity) / HALF_ATTO,
+        currency=limits.currency,
+    )
+
+
+def format_report(report: AuditReport) -> str:
+    """Return the report as a compact table for the terminal: counts, use of each limit, then the first findings."""
+    lines = [
+        f"judged      {report.submitted} submitted of {report.orders} orders ({report.order_rows} events), "
+        f"{report.fills} fills, {report.marks} marks",
+        f"end         equity {report.equity:.2f} {report.currency}, "
+        + (", ".join(f"{name} {units.normalize():f}" for name, units in report.position.items()) or "flat"),
+        f"violations  {len(report.violations)}",
+        f"integrity   {len(report.integrity)}",
+        f"passive     {sum(report.passive.values())} (the market moved; no order is to blame)",
+        "",
+        f"{'limit':<20} {'highest use':>11} {'violations':>10} {'passive':>8}",
+    ]
+    broken = Counter(finding.code for finding in report.violations)
+    for code in sorted({*report.utilisation, *report.passive, *broken}):
+        used = f"{report.utilisation[code]:.1%}" if code in report.utilisation else "-"
+        lines.append(f"{code:<20} {used:>11} {broken[code]:>10} {report.passive.get(code, 0):>8}")
+    for title, findings in (("violation", report.violations), ("integrity", report.integrity)):
+        lines += [f"{title} seq={f.seq} ts={f.ts} {f.code} {f.subject}: {f.detail}" for f in findings[:_SHOWN]]
+        if len(findings) > _SHOWN:
+            lines.append(f"… and {len(findings) - _SHOWN} more of kind {title}")
+    lines += ["", "AUDIT PASSED" if report.ok else "AUDIT FAILED"]
+    return "\n".join(lines)
+
+
+def _crowded(
+    judge: Judge, code: str, stamps: Sequence[tuple[int, int, str]], window: int, bound: int
+) -> Iterator[Finding]:
+    """Yield what comes after more than `bound` others of its kind within `window` nanoseconds, itself included."""
+    ordered = sorted(stamps)
+    times = np.asarray([stamp[0] for stamp in ordered], np.int64)
+    counts = np.arange(1, len(times) + 1) - np.searchsorted(times, times - window, side="right")
+    judge.book.use(code, int(counts.max(initial=0)), bound)
+    for row in np.flatnonzero(counts > bound).tolist():
+        ts, seq, subject = ordered[row]
+        yield Finding(seq, ts, code, subject, f"orders={counts[row]} > limit={bound} in {window / _SECOND:g} s")
+
+
+def _contradictions(files: RunFiles, judge: Judge) -> Iterator[Finding]:
+    """Yield what only shows over whole files: removed rows, crossed marks, unequal fills, another equity."""
+    for first, last in files.gaps:
+        yield Finding(first, 0, "SEQ_GAP", "seq", f"rows {first} to {last} are in none of the files")
+    if files.crossed:
+        yield Finding(0, 0, "CROSSED_MARKS", "marks", f"{files.crossed} marks have bid > ask")
+    for order in judge.orders.values():
+        if order.fills != order.filled_rows:
+            told, found = (", ".join(map(nano, counts)) or "none" for counts in (order.filled_rows, order.fills))
+            detail = f"filled so far {told} by orders.parquet, {found} by fills.parquet"
+            yield Finding(order.row.seq, order.row.ts, "FILLS", order.row.order_id, detail)
+    half_atto = HALF_ATTO // 10**9  # of one nano, the precision of the file
+    for ts, nanos in files.equity:
+        apart = {abs(state - nanos * half_atto): state for state in judge.book.states[ts]}
+        if apart and min(apart) > half_atto:
+            detail = f"equity.parquet tells {nano(nanos)}, fills and marks {money(apart[min(apart)])}"
+            yield Finding(0, ts, "EQUITY", "equity", detail)

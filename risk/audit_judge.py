@@ -1,0 +1,267 @@
+"""The auditor's judgement: every order event and fill of a run, in order of `seq`, against the limits.
+
+What it holds against the law is told in :mod:`alphatrade.risk.audit`; the arithmetic is in
+:mod:`alphatrade.risk.audit_book`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from alphatrade.risk.audit_book import Book, Lot
+from alphatrade.risk.audit_files import FillRow, OrderRow, RunFiles
+from alphatrade.risk.audit_orders import Kin, Order, granted_modifications, money, nano
+
+LAW_PREFIX = "LAW-"  # ids of the orders with which the law flattens; they carry the strategy of the position
+SKEW_NS = 10**9  # a reference may be this much younger than the order judged with it (clocks of venues)
+_CLOSING = ("rejected", "canceled", "expired")
+_WORKING = ("accepted", "triggered", "filled", "updated")  # what only an order at the venue can show
+_REALIZED_SLACK = 10**12  # 1e-6 of the currency: the file rounds its average prices
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: where, which limit or check, and with what numbers."""
+
+    seq: int
+    ts: int
+    code: str
+    subject: str
+    detail: str
+
+
+class Judge:
+    """
+    Replays a run and collects what the law let through and where the files contradict themselves.
+
+    Parameters
+    ----------
+    files : RunFiles
+        The run as read.
+    """
+
+    def __init__(self, files: RunFiles) -> None:
+        self.files, self.limits, self.book = files, files.limits, Book(files)
+        self.violations: list[Finding] = []
+        self.integrity: list[Finding] = []
+        self.orders: dict[str, Order] = {}
+        self.working = self.submitted = 0
+        self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id: all that counts for the order rate
+        self.repeats: dict[tuple[object, ...], list[tuple[int, int, str]]] = {}
+        self._kin = Kin()
+        self._trades: set[tuple[str, str]] = set()
+        self._granted = granted_modifications(files.orders)
+        self._due: tuple[OrderRow, OrderRow] | None = None
+
+    def run(self) -> None:
+        """Judge everything."""
+        rows: list[OrderRow | FillRow] = sorted([*self.files.orders, *self.files.fills], key=lambda row: row.seq)
+        stops = np.searchsorted(self.files.seq, np.asarray([row.seq for row in rows], np.int64)).tolist()
+        at = 0
+        for row, stop in zip(rows, stops, strict=True):
+            at = self._play(at, stop)
+            if isinstance(row, FillRow):
+                self._fill(row)
+            else:
+                self._order(row)
+        self._play(at, len(self.files.seq))
+
+    def _play(self, start: int, stop: int) -> int:
+        """Take up marks; a modification is judged after those of its own moment: the law's reference is among them."""
+        if self._due is not None:
+            first, (row, target) = start, self._due
+            while start < stop and self.files.ts[start] <= row.ts:
+                start += 1
+            self.book.play(first, start)
+            self._due = None
+            self._modify(self.orders[row.order_id], row, target)
+        if start < stop:
+            self.book.play(start, stop)
+        return stop
+
+    def _order(self, row: OrderRow) -> None:
+        order = self.orders.get(row.order_id)
+        if order is None:
+            order = self.orders[row.order_id] = Order(row)
+            order.restate(row)
+        for code, detail in order.contradictions(row):
+            self._doubt(row, code, detail)
+        event = row.event
+        if event == "submitted":
+            self._submit(order, row)
+        elif event == "initialized":
+            order.restate(row)
+            self.book.hold(order)
+        elif event in ("emulated", "released"):
+            order.emulated = True
+        elif event == "denied" or event in _CLOSING:
+            self._close(order, "denied" if event == "denied" else "closed")
+        elif event == "pending_update" and row.seq in self._granted:
+            self._due = row, self._granted[row.seq]
+        elif event in _WORKING:
+            if order.status in ("new", "denied") and not (order.emulated and event in ("triggered", "updated")):
+                self._violate(row, "UNAPPROVED", f"{event} while {order.status}: it was never submitted")
+            if event == "updated":
+                self._updated(order, row)
+            elif event == "filled":
+                order.filled_rows.append(row.qty - row.leaves)
+
+    def _close(self, order: Order, status: str) -> None:
+        self.working -= order.status == "working"
+        order.status, order.granted = status, []
+        self.book.settle(self.book.hold(order), passive=True)
+
+    def _submit(self, order: Order, row: OrderRow) -> None:
+        if order.status == "working":
+            self._violate(row, "DUPLICATE", "an order of the same id is working")
+            return
+        if order.status != "new":
+            code = "DENIED" if order.status == "denied" else "DUPLICATE"
+            self._violate(row, code, f"submitted after it was {order.status}")
+        order.status, order.submitted = "working", row.ts
+        self.working += 1
+        self.submitted += 1
+        order.restate(row)
+        lot = self.book.hold(order)
+        if not self._flattening(order, lot):
+            stamp = (row.ts, row.seq, row.order_id)
+            self.approvals.append(stamp)
+            self.repeats.setdefault((row.instrument, row.side, row.qty), []).append(stamp)
+        twins = self._kin.add(order)
+        for twin in twins if not self._flattening(order, lot) else []:
+            if row.ts - twin.submitted < self.limits.duplicate_ns:
+                age = row.ts - twin.submitted
+                self._violate(row, "DUPLICATE", f"age={age} ns of {twin.row.order_id} < {self.limits.duplicate_ns}")
+        self._judge(order, lot, row, row)
+        if not row.reduce_only:
+            self._kin.add_entry(order)
+        self.book.settle(lot, passive=False)
+
+    def _modify(self, order: Order, row: OrderRow, target: OrderRow) -> None:
+        """Judge a requested modification that was granted later with the terms of `target`."""
+        if order.status != "working":
+            return
+        order.granted.append(target.qty)
+        lot = self.book.hold(order)
+        self.approvals.append((row.ts, row.seq, row.order_id))
+        if order.worsened_by(target):
+            self._judge(order, lot, row, target)
+        self.book.settle(lot, passive=False)
+
+    def _updated(self, order: Order, row: OrderRow) -> None:
+        asked = bool(order.granted)
+        if asked:
+            order.granted.pop(0)
+        unasked = order.status == "working" and not asked and order.worsened_by(row)
+        order.restate(row)
+        lot = self.book.hold(order)
+        if order.status == "working":
+            self._kin.add(order)
+        if unasked:
+            self._judge(order, lot, row, row)
+        self.book.settle(lot, passive=False)
+
+    def _judge(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
+        """Judge an order at `row` with the quantity and prices of `terms`; its leaves are in the book already."""
+        known = self.limits.stale_ns.get(row.instrument)
+        if known is None:
+            self._violate(row, "UNKNOWN_INSTRUMENT", "not in run.yaml")
+        if lot.marked is None:
+            self._violate(row, "NO_REFERENCE", "no mark before the order")
+        else:
+            age = row.ts - lot.marked
+            if age < -SKEW_NS:
+                self._doubt(row, "FUTURE_MARK", f"its reference is {-age} ns younger than the order")
+            if known is not None:
+                self._bound(row, "STALE_REFERENCE", age, known, "ns")
+        if lot.marked is not None and not self._flattening(order, lot):
+            share = self.limits.collar
+            for price in (terms.price, terms.trigger):
+                if price is not None:
+                    away = abs(2 * price - lot.mid2) * share.denominator
+                    self._bound(row, "PRICE_COLLAR", away, lot.mid2 * share.numerator, "scaled")
+        if row.reduce_only:
+            leaves = terms.qty - order.filled
+            opposite = lot.pos * order.sign < 0
+            if not (opposite and leaves <= abs(lot.pos)) and not self._kin.has_entry(order, terms.qty, row.ts):
+                self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > position={nano(-lot.pos * order.sign)}")
+        elif not (lot.lo >= 0 < lot.pos if order.sign < 0 else lot.hi <= 0 > lot.pos):
+            self._increasing(lot, row, terms)
+
+    def _increasing(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
+        limits, book = self.limits, self.book
+        if book.killed is not None:
+            self._violate(row, "HALTED", f"risk-increasing after the breach at ts={book.killed}")
+        if limits.order_qty is not None:
+            self._bound(row, "ORDER_QTY", terms.qty, limits.order_qty, "nano")
+        price = terms.price if terms.price is not None else terms.trigger
+        notional = terms.qty * (lot.mid2 if price is None else 2 * price)
+        self._bound(row, "ORDER_NOTIONAL", notional, limits.order_notional, "money")
+        self._bound(row, "INSTRUMENT_EXPOSURE", lot.worst * lot.mid2, limits.instrument, "money")
+        if limits.inventory is not None:
+            self._bound(row, "INVENTORY", lot.worst, limits.inventory, "nano")
+        self._bound(row, "GROSS_EXPOSURE", book.gross, limits.gross, "money")
+        self._bound(row, "NET_EXPOSURE", max(book.high, -book.low), limits.net, "money")
+        self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders, "orders")
+        self._bound(row, "DAILY_LOSS", book.day_loss(), limits.daily_loss, "money")
+        self._bound(row, "DRAWDOWN", *book.drawdown(), "scaled")
+        if limits.long_only and lot.lo < 0:
+            self._violate(row, "LONG_ONLY", f"worst position={nano(lot.lo)} < 0")
+
+    def _flattening(self, order: Order, lot: Lot) -> bool:
+        """Return whether this is an order with which the law itself strictly reduces a position."""
+        row = order.row
+        strict = lot.pos * order.sign < 0 and order.qty - order.filled <= abs(lot.pos)
+        return row.order_id.startswith(LAW_PREFIX) and row.type == "MARKET" and row.reduce_only and strict
+
+    def _fill(self, row: FillRow) -> None:
+        order, lot, sign = self.orders.get(row.order_id), self.book.lot(row.instrument), 1 if row.side == "BUY" else -1
+        before = lot.pos
+        if (row.order_id, row.trade_id) in self._trades:
+            self._doubt(row, "DUPLICATE_FILL", f"trade {row.trade_id} is there twice")
+        self._trades.add((row.order_id, row.trade_id))
+        if row.currency != self.limits.currency and row.fee:
+            self._doubt(row, "FEE_CURRENCY", f"fee in {row.currency}, the account is in {self.limits.currency}")
+        realized = self.book.fill(lot, sign * row.qty, row.price, row.fee)
+        if order is None or order.status in ("new", "denied"):
+            self._violate(row, "UNAPPROVED", "fill of an order that was never submitted")
+        if order is not None:
+            self._fill_order(order, row, before)
+            self.book.hold(order)
+        drift = row.position_after - lot.pos
+        if drift != lot.drift:
+            self._doubt(row, "POSITION", f"position_after={nano(row.position_after)}, {nano(lot.pos)} by fills")
+        elif abs(row.realized * 10**9 - realized) > _REALIZED_SLACK and not drift:
+            self._doubt(row, "REALIZED", f"realized={nano(row.realized)}, {nano(realized // 10**9)} by fills")
+        lot.drift = drift
+        self.book.settle(lot, passive=True)
+        self.book.note(row.ts)
+
+    def _fill_order(self, order: Order, row: FillRow, before: int) -> None:
+        if row.side != order.row.side or row.instrument != order.row.instrument:
+            self._doubt(row, "FILL_TERMS", f"{row.side} {row.instrument} is not what the order says")
+        room = order.ceiling - order.filled
+        if row.qty > room:
+            self._violate(row, "OVERFILL", f"qty={nano(row.qty)} > leaves={nano(room)}")
+        toward = row.qty if row.side == "BUY" else -row.qty
+        if order.row.reduce_only and (before * toward >= 0 or row.qty > abs(before)):
+            self._violate(row, "REDUCE_ONLY", f"a fill of {nano(toward)} does not reduce {nano(before)}")
+        if order.status == "closed" and order.filled < order.qty:
+            self.book.passive["FILL_AFTER_CLOSE"] += 1
+        order.filled += row.qty
+        order.fills.append(order.filled)
+        if order.status == "working" and order.filled >= order.ceiling:
+            self.working -= 1
+            order.status = "closed"
+
+    def _bound(self, row: OrderRow, code: str, value: int, bound: int, unit: str) -> None:
+        if self.book.use(code, value, bound):
+            if unit == "scaled":
+                self._violate(row, code, f"{value / max(bound, 1):.6f} times the limit")
+            else:
+                show = {"money": money, "nano": nano}.get(unit, str)
+                self._violate(row, code, f"{show(value)} > limit={show(bound)}")
+
+    def _violate(self, row: OrderRow | FillRow, code: str, detail: str) -> None:
+        self.violations.append(Finding(row.seq, row.ts, code, row.order_id, detail))
+
+    def _doubt(self, row: OrderRow | FillRow, code: str, detail: str) -> None:
+        self.integrity.append(Finding(row.seq, row.ts, code, row.order_id, detail))

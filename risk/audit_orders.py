@@ -1,0 +1,141 @@
+"""The auditor's memory of orders: their terms as the rows tell them, and where the rows contradict each other.
+
+Units are those of :mod:`alphatrade.risk.audit_files`.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from alphatrade.risk.audit_files import HALF_ATTO, OrderRow
+
+LIST_SPAN_NS = 10**9  # an entry and its children, one list, are submitted within this time
+
+
+def nano(value: int | None) -> str:
+    """Return a nano integer in whole units, for people."""
+    return "none" if value is None else f"{Decimal(value) / 10**9:f}"
+
+
+def money(value: int) -> str:
+    """Return half-attos in whole units of money, for people."""
+    return f"{Decimal(value) / HALF_ATTO:.6f}"
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """What is known of one order; `held` is the quantity that the book counts as working for it."""
+
+    row: OrderRow
+    status: str = "new"  # new, working, closed, denied
+    submitted: int = 0
+    qty: int = 0
+    price: int | None = None
+    trigger: int | None = None
+    filled: int = 0
+    held: int = 0
+    granted: list[int] = field(default_factory=list)  # quantities of modifications still in flight
+    fills: list[int] = field(default_factory=list)  # filled so far after each row of fills.parquet
+    filled_rows: list[int] = field(default_factory=list)  # the same, as orders.parquet tells it
+    emulated: bool = False
+
+    @property
+    def sign(self) -> int:
+        """+1 for a BUY, -1 for a SELL."""
+        return 1 if self.row.side == "BUY" else -1
+
+    @property
+    def ceiling(self) -> int:
+        """The quantity that may be filled at most, modifications in flight included."""
+        return max([self.qty, *self.granted])
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """What makes two working orders identical."""
+        row = self.row
+        return row.instrument, row.strategy, row.side, row.type, row.reduce_only, self.qty, self.price, self.trigger
+
+    def restate(self, row: OrderRow) -> None:
+        """Take over the terms of a row."""
+        self.row, self.qty, self.price, self.trigger = row, row.qty, row.price, row.trigger
+
+    def worsened_by(self, row: OrderRow) -> bool:
+        """Return whether the terms of a row raise the quantity or move a price; trailing stops move by themselves."""
+        moved = any(
+            old is not None and new is not None and old != new
+            for old, new in ((self.price, row.price), (self.trigger, row.trigger))
+        )
+        return row.qty > self.qty or (moved and not row.type.startswith("TRAILING"))
+
+    def contradictions(self, row: OrderRow) -> Iterator[tuple[str, str]]:
+        """Yield (code, detail) where a row contradicts what the rows before it said of this order."""
+        old, fresh = self.row, row.event in ("initialized", "updated")
+        if row[2:5] != old[2:5] or row.side != old.side or row.reduce_only != old.reduce_only:
+            yield "CHANGED_TERMS", "instrument, strategy, side or reduce_only differ from the row before"
+        shrunk = self.status == "new" and row.qty <= self.qty  # an execution algorithm spawned a part of it
+        if not fresh and row.qty != self.qty and not shrunk:
+            yield "CHANGED_TERMS", f"qty={nano(row.qty)} after {nano(self.qty)} without an update"
+        if not fresh and self.status == "working":
+            for now, before in ((row.price, self.price), (row.trigger, self.trigger)):
+                if before is not None and now != before:
+                    yield "CHANGED_TERMS", f"price={nano(now)} after {nano(before)} without an update"
+        leaves = max(0, row.qty - self.filled)
+        if row.event in ("submitted", "accepted", "updated") and row.leaves != leaves:
+            yield "LEAVES", f"leaves={nano(row.leaves)}, {nano(leaves)} by fills"
+        if row.event == "initialized" and self.status != "new":
+            yield "EVENT_ORDER", f"initialized while {self.status}"
+        if row.event == "denied" and self.status == "working":
+            yield "EVENT_ORDER", "denied after it was submitted"
+
+
+class Kin:
+    """Finds twins (identical working orders) and entries of reduce-only children, without looking at every order."""
+
+    def __init__(self) -> None:
+        self._twins: dict[tuple[object, ...], list[Order]] = {}
+        self._entries: dict[tuple[str, str], list[Order]] = {}
+
+    def add(self, order: Order) -> list[Order]:
+        """Remember an order under its terms of now; return the other working orders that are identical."""
+        same = [
+            twin
+            for twin in self._twins.get(order.terms, [])
+            if twin is not order and twin.status == "working" and twin.terms == order.terms
+        ]
+        self._twins[order.terms] = [*same, order]
+        return same
+
+    def add_entry(self, order: Order) -> None:
+        """Remember an order that may have reduce-only children."""
+        self._entries.setdefault((order.row.instrument, order.row.strategy), []).append(order)
+
+    def has_entry(self, child: Order, qty: int, ts: int) -> bool:
+        """Return whether a reduce-only order of `qty` at `ts` belongs to a working entry of the same list."""
+        for entry in reversed(self._entries.get((child.row.instrument, child.row.strategy), [])):
+            if ts - entry.submitted > LIST_SPAN_NS:
+                return False
+            if entry.status == "working" and entry.sign != child.sign and qty <= entry.qty:
+                return True
+        return False
+
+
+def granted_modifications(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:
+    """
+    Match every requested modification with what the venue made of it, first asked first answered.
+
+    Returns
+    -------
+    dict of int to OrderRow
+        `seq` of a ``pending_update`` → the ``updated`` that grants it. Refused requests are left out.
+    """
+    asked: dict[str, deque[int]] = {}
+    granted: dict[int, OrderRow] = {}
+    for row in rows:
+        if row.event == "pending_update":
+            asked.setdefault(row.order_id, deque()).append(row.seq)
+        elif row.event in ("updated", "modify_rejected") and asked.get(row.order_id):
+            seq = asked[row.order_id].popleft()
+            if row.event == "updated":
+                granted[seq] = row
+    return granted

@@ -1,0 +1,249 @@
+"""Exposure of an account, exact and incremental: positions, working orders and reference prices per instrument.
+
+Quantities and prices are nano integers (1e-9). Everything valued at the mid is kept *doubled*, because the mid is
+``(bid + ask) / 2`` and halving would round: ``mid2 = bid + ask``, and a name ending in ``2`` counts 0.5e-18 of money.
+Every change touches one instrument and corrects the running sums, so a check never scans orders or positions.
+"""
+
+from dataclasses import dataclass, field
+
+BUY = 1
+SELL = -1
+
+
+@dataclass(slots=True)
+class Order:
+    """
+    One order as the law sees it.
+
+    Parameters
+    ----------
+    order_id, instrument, strategy : str
+        Who and what.
+    side : int
+        `BUY` (1) or `SELL` (-1).
+    kind : str
+        Order type in words, as ``MARKET``.
+    qty : int
+        Ordered quantity, nano.
+    price, trigger : int, optional
+        Limit and trigger price, nano.
+    """
+
+    order_id: str
+    instrument: str
+    side: int
+    kind: str
+    qty: int
+    price: int | None = None
+    trigger: int | None = None
+    reduce_only: bool = False
+    quote_qty: bool = False
+    parent_id: str | None = None
+    strategy: str = ""
+    decision: int | None = None
+    filled: int = 0
+    # What `Exposure` has counted for this order: never less than what may still fill.
+    reserved: int = 0
+    pending_qty: int = 0
+    pending: int = 0
+    working: bool = False
+    by_law: bool = False
+    ts: int = 0
+
+    @property
+    def leaves(self) -> int:
+        """Quantity not yet filled, nano."""
+        return max(self.qty - self.filled, 0)
+
+
+@dataclass(slots=True)
+class Holding:
+    """Position, working quantity and reference price of one instrument (nano; sums in 0.5e-18 of money)."""
+
+    instrument: str
+    stale_ns: int
+    position: int = 0
+    buys: int = 0  # leaves of working BUY orders that are not reduce-only
+    sells: int = 0
+    orders: int = 0  # working orders, reduce-only included
+    basis: int = 0  # what the open position cost, price * quantity, same sign as the position
+    bid: int = 0
+    ask: int = 0
+    mid2: int = 0
+    mark_ts: int = -1  # -1: never marked
+    halted: bool = False
+    dirty: bool = False  # filled since the last mark: equity has to be looked at again
+    value2: int = 0
+    gross2: int = 0
+    hi2: int = 0
+    lo2: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """No position, no working order and nothing unseen: a new price changes no figure of the law."""
+        return not (self.position or self.orders or self.dirty)
+
+    def worst(self, buys: int = 0, sells: int = 0) -> int:
+        """Return the largest absolute position that could come about with `buys` and `sells` more (nano)."""
+        # hi = position + buys is never below lo = position - sells, so max(|hi|, |lo|) is max(hi, -lo).
+        return max(self.position + self.buys + buys, self.sells + sells - self.position)
+
+
+@dataclass(slots=True)
+class Exposure:
+    """All holdings of one account, with running sums."""
+
+    stale_ns: int
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    working: dict[str, Order] = field(default_factory=dict)
+    cash: int = 0  # cash flows of fills less fees, atto
+    value2: int = 0
+    gross2: int = 0
+    hi2: int = 0
+    lo2: int = 0
+    unmarked: int = 0  # holdings with a position and no price yet
+
+    def holding(self, instrument: str) -> Holding:
+        """Return the holding of `instrument`, a new one if it has not been seen."""
+        found = self.holdings.get(instrument)
+        if found is None:
+            found = self.holdings[instrument] = Holding(instrument, self.stale_ns)
+        return found
+
+    def mark(self, instrument: str, bid: int, ask: int, ts: int) -> None:
+        """Value `instrument` at a new reference price (nano, nano, ns)."""
+        held = self.holdings.get(instrument) or self.holding(instrument)
+        if held.mark_ts < 0 and held.position:
+            self.unmarked -= 1
+        held.bid = bid
+        held.ask = ask
+        held.mid2 = bid + ask
+        held.mark_ts = ts
+        held.dirty = False
+        if held.position or held.buys or held.sells:
+            self._revalue(held)
+
+    def add(self, order: Order) -> None:
+        """Count an approved order as working."""
+        held = self.holding(order.instrument)
+        order.working = True
+        self.working[order.order_id] = order
+        held.orders += 1
+        self._reserve(held, order, order.leaves)
+
+    def resize(self, order: Order, qty: int) -> None:
+        """Reserve for a modification to `qty` that the venue has not confirmed yet (nano)."""
+        order.pending += 1
+        order.pending_qty = max(order.pending_qty, qty)
+        self._reserve(self.holding(order.instrument), order, self._outstanding(order))
+
+    def confirm(self, order: Order, qty: int, resolves: bool) -> None:
+        """Take over the quantity the venue works with; `resolves` if this answers a modification of ours."""
+        order.qty = qty
+        if resolves and order.pending:
+            order.pending -= 1
+        if not order.pending:
+            order.pending_qty = 0
+        if order.working:
+            self._reserve(self.holding(order.instrument), order, self._outstanding(order))
+
+    def close(self, order_id: str) -> None:
+        """Forget a working order that can no longer fill; an unknown id is ignored."""
+        order = self.working.pop(order_id, None)
+        if order is not None:
+            held = self.holding(order.instrument)
+            self._reserve(held, order, 0)
+            held.orders -= 1
+            order.working = False
+
+    def fill(self, instrument: str, side: int, qty: int, price: int, fee: int, order: Order | None) -> int:
+        """
+        Book one fill.
+
+        Parameters
+        ----------
+        side : int
+            `BUY` or `SELL`.
+        qty, price : int
+            Nano.
+        fee : int
+            Atto of the account currency, positive when paid.
+        order : Order, optional
+            The order it belongs to, when the law knows it.
+
+        Returns
+        -------
+        int
+            Gross profit realised on the part of the position it closed, atto, at average cost.
+        """
+        held = self.holding(instrument)
+        before = held.position
+        realized = self._rebase(held, side, qty, price)
+        held.position = before + side * qty
+        held.dirty = True
+        self.cash -= side * qty * price + fee
+        if held.mark_ts < 0:
+            self.unmarked += bool(held.position) - bool(before)
+        if order is not None:
+            order.filled += qty
+            if order.working:
+                self._reserve(held, order, self._outstanding(order))
+                if not order.leaves and not order.pending:
+                    self.close(order.order_id)
+        self._revalue(held)
+        return realized
+
+    def adopt(self, instrument: str, position: int, price: int, paid: bool) -> None:
+        """Take over a position from before this session; `paid`: the balance already lacks what it cost."""
+        held = self.holding(instrument)
+        before = held.position
+        held.position += position
+        held.basis += position * price
+        held.dirty = True
+        if held.mark_ts < 0:
+            self.unmarked += bool(held.position) - bool(before)
+        if not paid:
+            self.cash -= position * price
+        self._revalue(held)
+
+    @staticmethod
+    def _outstanding(order: Order) -> int:
+        return max(max(order.qty, order.pending_qty) - order.filled, 0)
+
+    def _reserve(self, held: Holding, order: Order, leaves: int) -> None:
+        if not order.reduce_only:
+            if order.side == BUY:
+                held.buys += leaves - order.reserved
+            else:
+                held.sells += leaves - order.reserved
+        order.reserved = leaves
+        self._revalue(held)
+
+    @staticmethod
+    def _rebase(held: Holding, side: int, qty: int, price: int) -> int:
+        before = held.position
+        if before * side >= 0:
+            held.basis += side * qty * price
+            return 0
+        closed = min(qty, abs(before))
+        # The share of the cost that leaves with the closed part; what rounding leaves over stays in the basis.
+        cost = held.basis * closed // abs(before)
+        held.basis -= cost
+        opened = qty - closed
+        if opened:
+            held.basis = side * opened * price
+        return -side * closed * price - cost
+
+    def _revalue(self, held: Holding) -> None:
+        mid2 = held.mid2
+        value2 = hi2 = lo2 = held.position * mid2
+        if held.buys or held.sells:
+            hi2 += held.buys * mid2
+            lo2 -= held.sells * mid2
+        gross2 = max(hi2, -lo2)  # the larger of the two in size: hi2 is never below lo2
+        self.value2 += value2 - held.value2
+        self.hi2 += hi2 - held.hi2
+        self.lo2 += lo2 - held.lo2
+        self.gross2 += gross2 - held.gross2
+        held.value2, held.hi2, held.lo2, held.gross2 = value2, hi2, lo2, gross2

@@ -1,0 +1,338 @@
+"""RiskGate: the law inside Nautilus, named in a node's configuration and in front of every order.
+
+It is a Controller, so Nautilus builds it before any actor or strategy, in BacktestEngine, BacktestNode and TradingNode
+alike. It takes over ``ExecEngine.execute``, where every path to a venue ends: also those that skip the native
+RiskEngine (emulated orders, execution algorithms, commands put on the bus directly). ::
+
+    ImportableControllerConfig(
+        controller_path="alphatrade.risk.gate:RiskGate",
+        config_path="alphatrade.risk.gate:RiskGateConfig",
+        config={"template": {"name": "default"}},
+    )
+"""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nautilus_trader.common.component import LiveClock
+from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.live.execution_engine import LiveExecutionEngine
+from nautilus_trader.model.enums import TradingState
+from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.objects import Money
+from nautilus_trader.trading.controller import Controller
+from nautilus_trader.trading.trader import Trader
+from pydantic import ValidationError
+
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.exposure import Order
+from alphatrade.risk.gate_commands import Commands
+from alphatrade.risk.gate_events import Events
+from alphatrade.risk.gate_kill import Reduction
+from alphatrade.risk.gate_market import RAW_PER_NANO, Market
+from alphatrade.risk.gate_orders import intent
+from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
+from alphatrade.risk.law import Law
+from alphatrade.risk.limits import Code, Verdict, deny, share
+from alphatrade.risk.record import RunRecord
+from alphatrade.risk.template import RiskTemplate
+from alphatrade.risk.units import ATTO, from_atto, to_nano
+
+ADVICE_TOPIC = "alphatrade.risk.advice"
+STATE_TOPIC = "alphatrade.risk.state"
+_FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0)
+_ATTO_PER_RAW = 100  # Money.raw counts 1e-16
+_POLL = "alphatrade-kill-poll"
+
+
+class Advice(NamedTuple):
+    """Message on ``alphatrade.risk.advice``: scale new orders in `instrument` by `factor`."""
+
+    instrument: str
+    factor: float
+    reason: str
+
+
+class RiskGateConfig(ActorConfig, frozen=True):
+    """
+    Configuration of the gate.
+
+    Parameters
+    ----------
+    template : dict
+        Fields of `RiskTemplate`.
+    env, account : str
+        Name the latch of the kill switch.
+    state_dir : str, optional
+        Where latches are kept; None keeps the latch in memory.
+    run_dir : str, optional
+        Where records are written when the node stops.
+    capital : str, optional
+        In account currency; None takes the account balance in `currency` when it is first needed.
+    currency : str, optional
+        Code; None takes the settlement currency of the first instrument.
+    long_only : bool
+        Deny whatever could lead to a short position.
+    half_spread_bps, stale_after_s : dict of float, optional
+        By instrument id: assumed half spread where there are no quotes, and the tape's own staleness limit.
+    poll_interval_ms : int
+        How often a live node looks for a kill request.
+    """
+
+    template: dict[str, Any] = {}
+    env: str = "sim"
+    account: str = "SIM"
+    state_dir: str | None = None
+    run_dir: str | None = None
+    capital: str | None = None
+    currency: str | None = None
+    long_only: bool = False
+    half_spread_bps: dict[str, float] | None = None
+    stale_after_s: dict[str, float] | None = None
+    poll_interval_ms: int = 250
+
+
+class RiskGate(Controller):
+    """
+    The law of one trader.
+
+    Raises
+    ------
+    LatchedError
+        On building or starting while the kill switch is latched.
+    ConfigError
+        If the template is not valid.
+
+    Attributes
+    ----------
+    law : Law
+    record : RunRecord
+    switch : KillSwitch
+    approved_ns : tuple of two lists
+        Order ids and `perf_counter_ns` at their approval; for latency only, never digested.
+    """
+
+    def __init__(self, trader: Trader, config: RiskGateConfig) -> None:
+        super().__init__(trader=trader, config=config)
+        self.settings = config
+        self.template = _template(config.template)
+        folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
+        self.switch = KillSwitch(folder)
+        self.switch.require_active()
+        self.market = Market(self, config.half_spread_bps or {}, config.stale_after_s or {})
+        self.commands = Commands(self)
+        self.events = Events(self)
+        self.reduction = Reduction(self)
+        self._clear()
+
+    def _clear(self) -> None:
+        capital = self.settings.capital
+        atto = None if capital is None else int(Decimal(capital) * ATTO)
+        self.law = Law(self.template, atto, self.settings.long_only)
+        self.record = RunRecord()
+        self.currency = self.settings.currency
+        self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order
+        self.approved_ns: tuple[list[str], list[int]] = ([], [])
+        self._factors: dict[str, float] = {}
+        self._foreign_fees: set[str] = set()
+        for part in (self.market, self.commands, self.reduction):
+            part.clear()
+
+    # -- life
+
+    def register_base(self, portfolio: Any, msgbus: Any, cache: Any, clock: Any) -> None:
+        """Take over the execution endpoint and listen to market data and order events."""
+        super().register_base(portfolio, msgbus, cache, clock)
+        self._exec = self._trader._exec_engine
+        self._risk = self._trader._risk_engine
+        self.forward = self._exec.execute  # synchronous in a backtest, a queue in a live node
+        msgbus.deregister(endpoint="ExecEngine.execute", handler=self._exec.execute)
+        msgbus.register(endpoint="ExecEngine.execute", handler=self.commands.execute)
+        if isinstance(self._exec, LiveExecutionEngine):
+            self.run_command = self._exec._execute_command
+            self._exec._execute_command = self.commands.guard
+        msgbus.subscribe(topic="events.order.*", handler=self.events.on_event, priority=_FIRST)
+        market = self.market
+        msgbus.subscribe(topic="data.quotes.*", handler=market.on_quote, priority=_FIRST)
+        msgbus.subscribe(topic="data.trades.*", handler=market.on_trade, priority=_FIRST)
+        msgbus.subscribe(topic="data.bars.*", handler=market.on_bar, priority=_FIRST)
+        msgbus.subscribe(topic="data.status.*", handler=market.on_status, priority=_FIRST)
+
+    def on_start(self) -> None:
+        """Refuse a latched start, take over what is open, set the native limits, look for kill requests."""
+        self.switch.require_active()
+        self._adopt()
+        for instrument in self.cache.instruments():
+            self.market.prepare(instrument.id)
+        if isinstance(self.clock, LiveClock) and self.settings.state_dir is not None:
+            interval = self.settings.poll_interval_ms * 1_000_000
+            self.clock.set_timer_ns(_POLL, interval, 0, 0, self._poll)
+
+    def on_stop(self) -> None:
+        """Write the records; strategies stop after this, so `on_dispose` writes once more."""
+        self.save()
+
+    def on_dispose(self) -> None:
+        """Write the records for good."""
+        self.save()
+
+    def on_reset(self) -> None:
+        """Start over; a latch on disk stays, a latch in memory was the run's own."""
+        self.switch.forget()
+        self._clear()
+
+    def save(self, run_dir: str | None = None) -> None:
+        """Write the records into `run_dir`, or where the configuration says; nothing if neither is given."""
+        target = run_dir or self.settings.run_dir
+        if target is None:
+            return
+        self.record_equity(self.clock.timestamp_ns())
+        self.record.write(Path(target))
+
+    def _adopt(self) -> None:
+        orders = self.cache.orders_open() + self.cache.orders_inflight()
+        positions = self.cache.positions_open()
+        if not orders and not positions:
+            return
+        for position in positions:
+            account = self.cache.account(position.account_id)
+            quantity = position.quantity.raw // RAW_PER_NANO * (1 if position.is_long else -1)
+            name = position.instrument_id.value
+            paid = account is not None and account.is_cash_account
+            self.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid)
+            self.market.wake(name)
+        for order in orders:
+            known = self.orders[order.client_order_id.value] = intent(order)
+            known.by_law = True
+            self.law.commit((known,), self.clock.timestamp_ns())
+            known.by_law = False
+            self.market.wake(known.instrument)
+
+    def _poll(self, _event: Any) -> None:
+        request = self.switch.take_request()
+        if request is not None:
+            self.trip(request.code, request.reason, request.who)
+            self.switch.clear_request()
+
+    # -- the kill switch
+
+    def kill(self, reason: str, who: str = "operator") -> bool:
+        """Stop trading: cancel everything, flatten everything, latch. False if it was tripped before."""
+        return self.trip("OPERATOR", reason, who)
+
+    def trip(self, code: str, reason: str, who: str) -> bool:
+        """Trip the switch with a code that says what did it; see `kill`."""
+        now = self.clock.timestamp_ns()
+        before = self.switch.state
+        if not self.switch.trip(code, reason, who, now):
+            return False
+        self.record.event(now, "kill", None, None, code, "", "", f"{reason} (by {who})")
+        self._announce(before, now)
+        self._native(TradingState.REDUCING)
+        self.log.error(f"kill switch tripped: {code}: {reason} (by {who})")
+        if self.switch.write_error:
+            self.log.error(f"the latch could not be written: {self.switch.write_error}")
+        self.market.wake_all()
+        self.reduction.step()
+        return True
+
+    def halt(self) -> None:
+        """Go from REDUCING to HALTED once the account is flat; called by the reduction."""
+        before = self.switch.state
+        if self.switch.halt():
+            self._announce(before, self.clock.timestamp_ns())
+            self._native(TradingState.HALTED)
+
+    def breach(self, verdict: Verdict, now: int) -> None:
+        """Record a loss limit that was exceeded, and trip."""
+        code = str(verdict.code)
+        if self.switch.state is State.ACTIVE:
+            self.record.event(now, "breach", None, None, code, verdict.value, verdict.bound, verdict.reason)
+            self.trip(code, verdict.reason, "law")
+
+    def fail(self, doing: str, error: Exception) -> None:
+        """Stop trading because the law itself failed; never raises."""
+        try:
+            self.log.exception(f"risk gate failed {doing}", error)
+            now = self.clock.timestamp_ns()
+            self.record.event(now, "tripwire", None, None, "EXCEPTION", "", "", f"{doing}: {error!r}")
+            self.trip("EXCEPTION", f"{doing}: {error!r}", "law")
+        except Exception as second:
+            self.log.exception("risk gate failed to stop trading cleanly; everything stays denied", second)
+
+    def state_denial(self) -> Verdict | None:
+        """Return the denial every order gets while the switch is not ACTIVE, else None."""
+        cause = self.switch.trip_cause
+        if cause is None:
+            return None
+        if cause.code == Code.STATE_UNREADABLE:
+            return deny(Code.STATE_UNREADABLE, cause.reason)
+        code = Code.REDUCING if cause.state is State.REDUCING else Code.HALTED
+        return deny(code, f"kill switch tripped by {cause.who}, {cause.code}")
+
+    def _announce(self, before: State, now: int) -> None:
+        cause = self.switch.trip_cause
+        if cause is None:
+            return
+        self.record.event(now, "state", None, None, cause.code, cause.state, before, cause.reason)
+        change = StateChange(before, cause.state, cause.code, cause.reason, cause.who, now)
+        self.msgbus.publish(STATE_TOPIC, change)
+
+    def _native(self, state: TradingState) -> None:
+        if self._risk.trading_state != state:
+            self._risk.set_trading_state(state)
+
+    # -- figures
+
+    def advise(self, instrument: str, now: int) -> None:
+        """Publish a changed sizing factor of `instrument`."""
+        factor = self.law.size_factor(instrument)
+        if factor == self._factors.get(instrument, 1.0):
+            return
+        self._factors[instrument] = factor
+        reason = str(self.law.pressure(instrument) or "")
+        self.record.event(now, "advice", instrument, None, reason, str(factor), "", "sizing factor")
+        self.msgbus.publish(ADVICE_TOPIC, Advice(instrument, factor, reason))
+
+    def record_equity(self, ts: int) -> None:
+        """Add a row to the equity curve, once the capital is known."""
+        law = self.law
+        if law.capital is not None:
+            cash, value = law.capital + law.exposure.cash, law.exposure.value2 // 2
+            self.record.equity_at(ts, law.equity, cash, value, law.peak, law.drawdown)
+
+    def in_account_currency(self, fee: Money, instrument: str, price: int) -> int:
+        """Return a fee in atto of the account currency; one in the base currency is valued at `price` (nano)."""
+        code = fee.currency.code
+        if code == self.currency or not fee.raw:
+            return fee.raw * _ATTO_PER_RAW
+        known = self.cache.instrument(self.market.named(instrument))
+        base = None if known is None else known.get_base_currency()
+        if base is not None and code == base.code:
+            return fee.raw // RAW_PER_NANO * price
+        if code not in self._foreign_fees:
+            self._foreign_fees.add(code)
+            self.log.warning(f"fees in {code} are not counted in the equity of the law ({self.currency})")
+        return 0
+
+    def set_native_limit(self, instrument_id: InstrumentId) -> None:
+        """
+        Give Nautilus's own risk engine a coarse limit on one order's notional, as a second layer.
+
+        It is twice what the template lets an order or a position be: a position that has grown can still be closed
+        in one order, which Nautilus would deny otherwise.
+        """
+        capital = self.law.capital
+        if capital is not None and capital > 0:
+            largest = max(self.template.order_notional_max, self.template.instrument_max)
+            self._risk.set_max_notional_per_order(instrument_id, from_atto(2 * share(largest, capital)))
+
+
+def _template(fields: dict[str, Any]) -> RiskTemplate:
+    try:
+        return RiskTemplate(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(["risk", *(str(part) for part in first["loc"])])
+        raise ConfigError(path, first.get("input"), first["msg"]) from error

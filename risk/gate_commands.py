@@ -1,0 +1,220 @@
+"""The gate's judgement of commands: what reaches the execution engine, and how the rest is refused."""
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from nautilus_trader.execution.messages import ModifyOrder, SubmitOrder, SubmitOrderList
+from nautilus_trader.model.enums import ContingencyType, OrderStatus
+from nautilus_trader.model.orders import Order as NautilusOrder
+
+from alphatrade.risk.exposure import Order
+from alphatrade.risk.gate_market import RAW_PER_NANO
+from alphatrade.risk.gate_orders import HARMLESS, UNSENT, cancel_of, denied, intent, modify_rejected
+from alphatrade.risk.kill import State
+from alphatrade.risk.limits import Code, Verdict, deny
+
+if TYPE_CHECKING:
+    from alphatrade.risk.gate import RiskGate
+
+_LOSSES = (Code.DAILY_LOSS, Code.DRAWDOWN)
+
+
+class Commands:
+    """
+    Stands at ``ExecEngine.execute``.
+
+    Parameters
+    ----------
+    gate : RiskGate
+        Whose law is applied.
+    """
+
+    def __init__(self, gate: "RiskGate") -> None:
+        self.gate = gate
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what is under way."""
+        self.denying: set[str] = set()  # denials sent and not yet seen as events; membership only
+
+    def execute(self, command: Any) -> None:
+        """Let a command through or refuse it; whatever cannot be judged is refused and stops trading."""
+        kind = type(command)
+        try:
+            if kind in HARMLESS:
+                passes = True
+            elif kind is SubmitOrder:
+                passes = self._submit((command.order,))
+            elif kind is SubmitOrderList:
+                passes = self._submit(command.order_list.orders)
+            elif kind is ModifyOrder:
+                passes = self._modify(command)
+            else:
+                passes = self._unknown(command)
+        except Exception as error:
+            self.gate.fail(f"judging {kind.__name__}", error)
+            self._refuse(command, deny(Code.HALTED, f"the law failed: {error!r}"))
+            return
+        if passes:
+            self.gate.forward(command)
+
+    def guard(self, command: Any) -> None:
+        """Second look in a live node, where a command waits in a queue between judgement and venue."""
+        gate = self.gate
+        kind = type(command)
+        try:
+            cleared = kind in HARMLESS or self._cleared(command, kind)
+            if not cleared:
+                self._refuse(command, gate.state_denial() or deny(Code.HALTED, "not approved by the law"))
+        except Exception as error:
+            gate.fail(f"guarding {kind.__name__}", error)
+            return
+        if cleared:
+            gate.run_command(command)
+
+    # -- judgement
+
+    def _submit(self, orders: tuple[NautilusOrder, ...] | list[NautilusOrder]) -> bool:
+        gate = self.gate
+        now = gate.clock.timestamp_ns()
+        intents = [intent(order) for order in orders]
+        verdict = self._judge(intents, now)
+        if not verdict.allowed:
+            self._refuse_orders(orders, verdict, now)
+            if verdict.code in _LOSSES:
+                gate.breach(verdict, now)
+            return False
+        for order in intents:
+            known = gate.orders.get(order.order_id)
+            if known is None or known.kind != order.kind:  # new, or released by the emulator as another type
+                gate.record.order(now, order, "initialized", order.qty, order.price, order.trigger)
+            gate.orders[order.order_id] = order
+        gate.law.commit(intents, now)
+        stamp = perf_counter_ns()
+        for order in intents:
+            gate.approved_ns[0].append(order.order_id)
+            gate.approved_ns[1].append(stamp)
+            gate.market.wake(order.instrument)
+        self._near(verdict, intents[0], now)
+        return True
+
+    def _judge(self, intents: list[Order], now: int) -> Verdict:
+        gate = self.gate
+        halted = gate.state_denial()
+        if halted is not None:
+            return halted
+        for name in dict.fromkeys(order.instrument for order in intents):
+            unfit = gate.market.prepare(gate.market.named(name)) or gate.market.look(name)
+            if unfit is not None:
+                return unfit
+        return gate.law.check(intents, now)
+
+    def _modify(self, command: ModifyOrder) -> bool:
+        gate = self.gate
+        now = gate.clock.timestamp_ns()
+        order = gate.orders.get(command.client_order_id.value)
+        qty, price, trigger = (
+            None if level is None else level.raw // RAW_PER_NANO
+            for level in (command.quantity, command.price, command.trigger_price)
+        )
+        verdict = gate.state_denial()
+        if verdict is None and order is not None:
+            verdict = gate.market.look(order.instrument)
+        if verdict is None:
+            verdict = gate.law.check_modify(order, qty, price, trigger, now)
+        if not verdict.allowed or order is None:
+            self._refuse_modify(command, verdict, now)
+            if verdict.code in _LOSSES:
+                gate.breach(verdict, now)
+            return False
+        gate.law.commit_modify(order, qty, now)
+        self._near(verdict, order, now)
+        return True
+
+    def _unknown(self, command: Any) -> bool:
+        verdict = deny(Code.UNKNOWN_COMMAND, f"{type(command).__name__} is not a command this law knows")
+        self._note(verdict, None, None, self.gate.clock.timestamp_ns())
+        return False
+
+    def _cleared(self, command: Any, kind: type) -> bool:
+        gate = self.gate
+        active = gate.switch.state is State.ACTIVE
+        if kind is ModifyOrder:
+            return active
+        orders = [command.order] if kind is SubmitOrder else command.order_list.orders
+        for order in orders:
+            known = gate.orders.get(order.client_order_id.value)
+            if known is None or known.order_id not in gate.law.approved:
+                gate.trip("TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law")
+                return False
+            if not (active or known.by_law):
+                return False
+        return True
+
+    # -- refusal
+
+    def _refuse(self, command: Any, verdict: Verdict) -> None:
+        now = self.gate.clock.timestamp_ns()
+        if type(command) is SubmitOrder:
+            self._refuse_orders((command.order,), verdict, now)
+        elif type(command) is SubmitOrderList:
+            self._refuse_orders(command.order_list.orders, verdict, now)
+        elif type(command) is ModifyOrder:
+            self._refuse_modify(command, verdict, now)
+        else:
+            self._note(verdict, None, None, now)
+
+    def _refuse_orders(self, orders: Any, verdict: Verdict, now: int) -> None:
+        for order in orders:
+            self._note(verdict, order.instrument_id.value, order.client_order_id.value, now)
+        for order in orders:
+            self.deny_order(order, verdict.reason, now)
+
+    def deny_order(self, order: NautilusOrder, reason: str, now: int) -> None:
+        """Deny one order by an event, unless it was already sent or its id belongs to another order."""
+        gate = self.gate
+        order_id = order.client_order_id
+        if order.status not in UNSENT or order_id.value in self.denying:
+            return
+        known = gate.cache.order(order_id)
+        if known is None:
+            gate.cache.add_order(order)
+        elif known.status not in UNSENT:
+            return  # the event would hit the other order
+        self.denying.add(order_id.value)
+        gate.msgbus.send("ExecEngine.process", denied(order, reason, now))
+
+    def close_children(self, order: NautilusOrder, reason: str, now: int) -> None:
+        """Close the contingent children of an entry that was denied: nobody else would."""
+        if order.contingency_type != ContingencyType.OTO:
+            return
+        for child_id in order.linked_order_ids or ():
+            child = self.gate.cache.order(child_id)
+            if child is None or child.is_closed:
+                continue
+            if child.status in UNSENT:
+                self.deny_order(child, f"{reason}; entry {order.client_order_id.value} denied", now)
+            elif child.status == OrderStatus.EMULATED:
+                self.gate.msgbus.send("OrderEmulator.execute", cancel_of(child, now))
+
+    def _refuse_modify(self, command: ModifyOrder, verdict: Verdict, now: int) -> None:
+        order_id = command.client_order_id
+        self._note(verdict, command.instrument_id.value, order_id.value, now)
+        order = self.gate.cache.order(order_id)
+        if order is not None and not order.is_closed:
+            self.gate.msgbus.send("ExecEngine.process", modify_rejected(order, verdict.reason, now))
+
+    # -- records
+
+    def _note(self, verdict: Verdict, instrument: str | None, order_id: str | None, now: int) -> None:
+        limit = str(verdict.code)
+        self.gate.record.event(
+            now, "denied", instrument, order_id, limit, verdict.value, verdict.bound, verdict.reason
+        )
+
+    def _near(self, verdict: Verdict, order: Order, now: int) -> None:
+        for use in verdict.near:
+            self.gate.record.event(
+                now, "near_miss", order.instrument, order.order_id, str(use.code), use.value, use.bound, ""
+            )
+        self.gate.advise(order.instrument, now)

@@ -1,0 +1,154 @@
+"""Order events on their way into the law and the record, and the tripwire for orders nobody approved."""
+
+from typing import TYPE_CHECKING, Any
+
+from nautilus_trader.model.events import (
+    OrderAccepted,
+    OrderDenied,
+    OrderFilled,
+    OrderModifyRejected,
+    OrderSubmitted,
+    OrderUpdated,
+)
+
+from alphatrade.risk.exposure import Order
+from alphatrade.risk.gate_market import RAW_PER_NANO
+from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, intent
+from alphatrade.risk.limits import Code
+
+if TYPE_CHECKING:
+    from alphatrade.risk.gate import RiskGate
+
+_ATTO_PER_RAW = 100  # Money.raw counts 1e-16
+_LIQUIDITY = {1: "MAKER", 2: "TAKER"}
+
+
+class Events:
+    """
+    Listens on ``events.order.*`` before every strategy.
+
+    Parameters
+    ----------
+    gate : RiskGate
+        Whose law and record are kept.
+    """
+
+    def __init__(self, gate: "RiskGate") -> None:
+        self.gate = gate
+
+    def on_event(self, event: Any) -> None:
+        """Take one order event; whatever cannot be understood stops trading."""
+        try:
+            self._take(event)
+        except Exception as error:
+            self.gate.fail(f"taking {type(event).__name__}", error)
+
+    def _take(self, event: Any) -> None:
+        gate = self.gate
+        kind = type(event)
+        name = EVENT_NAMES.get(kind)
+        if name is None:
+            return  # initialized: written when the order is first judged or heard of again
+        order_id = event.client_order_id.value
+        order = gate.orders.get(order_id) or self._meet(event, kind)
+        if order is None:
+            return
+        ts, reason, ended = event.ts_event, None, False
+        if kind in REASONED:
+            reason = event.reason
+            if kind is OrderDenied:
+                reason = self._denied(event, order)
+        if kind is OrderFilled:
+            self._fill(event, order)
+            ended = not order.leaves
+        elif kind is OrderUpdated:
+            self._update(event, order)
+        elif kind in TERMINAL:
+            ended = self._ended(event, order)
+        elif kind is OrderModifyRejected:
+            gate.law.on_updated(order, order.qty)
+        gate.record.order(ts, order, name, order.qty, order.price, order.trigger, reason)
+        if (kind is OrderSubmitted or kind is OrderAccepted) and order_id not in gate.law.approved:
+            self._tripwire(event, order, kind)
+        if ended:
+            gate.orders.pop(order_id, None)
+            gate.market.settle(order.instrument)
+            gate.advise(order.instrument, ts)
+        if gate.switch.trip_cause is not None:
+            gate.reduction.on_event(order_id, kind)
+
+    def _meet(self, event: Any, kind: type) -> Order | None:
+        known = self.gate.cache.order(event.client_order_id)
+        if known is None:
+            return None
+        order = intent(known)
+        if kind is OrderFilled:  # the event has been applied to the order already
+            order.filled -= event.last_qty.raw // RAW_PER_NANO
+        if order.order_id not in self.gate.law.approved:
+            self.gate.record.order(known.ts_init, order, "initialized", order.qty, order.price, order.trigger)
+        self.gate.orders[order.order_id] = order
+        return order
+
+    def _ended(self, event: Any, order: Order) -> bool:
+        known = self.gate.cache.order(event.client_order_id)
+        if known is not None and not known.is_closed:
+            return False  # the denial of another order with the same id
+        self.gate.law.on_closed(order.order_id)
+        return True
+
+    def _fill(self, event: OrderFilled, order: Order) -> None:
+        gate = self.gate
+        law = gate.law
+        qty, price = event.last_qty.raw // RAW_PER_NANO, event.last_px.raw // RAW_PER_NANO
+        if not order.working:
+            order.filled += qty
+        fee = gate.in_account_currency(event.commission, order.instrument, price)
+        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee)
+        position = law.exposure.holding(order.instrument).position
+        gate.record.fill(
+            event.ts_event, order, event.trade_id.value, qty, price, event.commission.raw // RAW_PER_NANO,
+            event.commission.currency.code, _LIQUIDITY.get(int(event.liquidity_side), ""), position, realized,
+        )  # fmt: skip
+        gate.record_equity(event.ts_event)
+        gate.market.wake(order.instrument)
+
+    def _update(self, event: OrderUpdated, order: Order) -> None:
+        qty = event.quantity.raw // RAW_PER_NANO
+        if event.price is not None:
+            order.price = event.price.raw // RAW_PER_NANO
+        if event.trigger_price is not None:
+            order.trigger = event.trigger_price.raw // RAW_PER_NANO
+        gate = self.gate
+        if not gate.law.on_updated(order, qty):
+            reason = f"order {order.order_id} grew beyond what was approved"
+            name, now = order.instrument, event.ts_event
+            gate.record.event(now, "tripwire", name, order.order_id, "TRIPWIRE", "", "", reason)
+            gate.trip("TRIPWIRE", reason, "law")
+
+    def _tripwire(self, event: Any, order: Order, kind: type) -> None:
+        if getattr(event, "reconciliation", False):
+            return
+        if kind is OrderAccepted and order.reduce_only:
+            return  # the venue closing an expired contract
+        gate = self.gate
+        reason = f"order {order.order_id} went out without approval"
+        gate.record.event(event.ts_event, "tripwire", order.instrument, order.order_id, "TRIPWIRE", "", "", reason)
+        gate.trip("TRIPWIRE", reason, "law")
+
+    def _denied(self, event: OrderDenied, order: Order) -> str:
+        """Close what hangs on a denied entry, and give denials by Nautilus itself a code."""
+        gate = self.gate
+        commands, reason = gate.commands, event.reason
+        if order.order_id in commands.denying:
+            commands.denying.discard(order.order_id)
+        else:
+            words = ((Code.HALTED, "HALTED"), (Code.REDUCING, "REDUCING"), (Code.DUPLICATE, "duplicate"))
+            limit = next((str(code) for code, word in words if word in reason), "NATIVE")
+            reason = f"{limit}: {reason}"
+            gate.record.event(
+                event.ts_event, "denied", order.instrument, order.order_id, limit, "", "", reason
+            )
+        known = gate.cache.order(event.client_order_id)
+        if known is not None and known.is_closed:
+            commands.close_children(known, reason, gate.clock.timestamp_ns())
+        return reason

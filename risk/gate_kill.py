@@ -1,0 +1,99 @@
+"""After a trip: cancel everything, flatten everything, and see that it really happens."""
+
+from typing import TYPE_CHECKING
+
+from nautilus_trader.model.events import OrderAccepted
+
+from alphatrade.risk.gate_orders import cancel_of, flatten_of, intent
+
+if TYPE_CHECKING:
+    from alphatrade.risk.gate import RiskGate
+
+_RETRY_NS = 1_000_000_000
+
+
+class Reduction:
+    """
+    Works towards an account without orders and positions, step by step as events come in.
+
+    Cancels and closing orders can be refused or overtaken (a cancel may arrive before its order), so each is sent
+    again, at most once a second of event time, until the account is flat. Then the switch goes to HALTED.
+    """
+
+    def __init__(self, gate: "RiskGate") -> None:
+        self.gate = gate
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what is under way."""
+        self.busy = False
+        self.number = 0
+        self.tried: dict[str, int] = {}  # order or position id: when a cancel or a closing order was last sent
+        self.closing: dict[str, str] = {}  # position id: id of the order that is closing it
+
+    def on_event(self, order_id: str, kind: type) -> None:
+        """React to an event of an order while the switch is not ACTIVE."""
+        if kind is OrderAccepted:
+            self.tried.pop(order_id, None)  # it rests now: a cancel sent earlier may have missed it
+        self.step()
+
+    def step(self) -> None:
+        """Send what is missing; go to HALTED when nothing is."""
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            now = self.gate.clock.timestamp_ns()
+            orders = self._cancel(now)
+            positions = self._flatten(now)
+            if not orders and not positions and not self.gate.law.exposure.working:
+                self.gate.halt()
+        finally:
+            self.busy = False
+
+    def _cancel(self, now: int) -> int:
+        gate, cache = self.gate, self.gate.cache
+        left = 0
+        for order in cache.orders_open() + cache.orders_inflight() + cache.orders_emulated():
+            if order.is_closed:
+                continue
+            order_id = order.client_order_id.value
+            known = gate.orders.get(order_id)
+            left += 1
+            if (known is not None and known.by_law) or not self._due(order_id, now):
+                continue
+            command = cancel_of(order, now)
+            if order.is_emulated:
+                gate.msgbus.send("OrderEmulator.execute", command)
+                left -= order.is_closed
+            else:
+                gate.forward(command)
+        return left
+
+    def _flatten(self, now: int) -> int:
+        gate = self.gate
+        positions = gate.cache.positions_open()
+        for position in positions:
+            key = position.id.value
+            sent = self.closing.get(key)
+            if sent is not None and sent in gate.law.exposure.working:
+                continue
+            if not self._due(key, now):
+                continue
+            self.number += 1
+            command = flatten_of(position, self.number, now)
+            gate.msgbus.publish(f"events.order.{position.strategy_id.value}", command.order.init_event)
+            order = intent(command.order)
+            order.by_law = True
+            gate.orders[order.order_id] = order
+            gate.law.commit((order,), now)
+            self.closing[key] = order.order_id
+            gate.forward(command)
+        return len(positions)
+
+    def _due(self, key: str, now: int) -> bool:
+        last = self.tried.get(key)
+        if last is not None and now - last < _RETRY_NS:
+            return False
+        self.tried[key] = now
+        return True

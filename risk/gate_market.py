@@ -1,0 +1,276 @@
+"""Reference prices as Nautilus delivers them: last quote, else last trade, else last closed bar.
+
+The gate is passed over every tick, so a tick is only kept here; it is read when the law needs it.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
+from nautilus_trader.model.enums import MarketStatusAction, PriceType
+from nautilus_trader.model.identifiers import InstrumentId
+
+from alphatrade.risk.kill import State
+from alphatrade.risk.limits import ALLOWED, Code, Verdict, deny, floor_nano
+from alphatrade.risk.units import ATTO, from_atto
+
+if TYPE_CHECKING:
+    from alphatrade.risk.gate import RiskGate
+
+RAW_PER_NANO = 10**7  # Price.raw and Quantity.raw count 1e-16
+
+_NO_CHANGE = (
+    MarketStatusAction.NONE,
+    MarketStatusAction.NEW_PRICE_INDICATION,
+    MarketStatusAction.SHORT_SELL_RESTRICTION_CHANGE,
+)
+
+
+class Reference(NamedTuple):
+    """A price the law may use: nano, nano, UTC ns, index into `record.SOURCES`, assumed half spread or not."""
+
+    bid: int
+    ask: int
+    ts: int
+    source: int
+    assumed: bool
+
+
+class MarketSlot:
+    """
+    Latest market data of one instrument.
+
+    Parameters
+    ----------
+    half_spread_bps : float
+        Added to and taken from a trade price or a bar close to make an ask and a bid.
+    """
+
+    __slots__ = (
+        "ask_bar", "bar", "bid_bar", "half_n", "instrument", "instrument_id", "live", "quote", "ready", "trade",
+        "used",
+    )  # fmt: skip
+
+    def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
+        self.instrument_id = instrument_id
+        self.instrument = instrument_id.value
+        self.half_n = round(half_spread_bps * 100_000)  # bps to 1e-9
+        self.quote: QuoteTick | None = None
+        self.trade: TradeTick | None = None
+        self.bar: Bar | None = None
+        self.bid_bar: Bar | None = None
+        self.ask_bar: Bar | None = None
+        self.live = False  # the next tick changes a figure of the law
+        self.ready = False  # the instrument was found fit to be judged
+        self.used: Reference | None = None
+
+    def keep_bar(self, bar: Bar) -> None:
+        """Keep a closed bar; bid and ask bars apart."""
+        kind = bar.bar_type.spec.price_type
+        if kind == PriceType.BID:
+            self.bid_bar = bar
+        elif kind == PriceType.ASK:
+            self.ask_bar = bar
+        else:
+            self.bar = bar
+
+    def reference(self) -> Reference | None:
+        """Return the reference price by the stated order of sources; None without any data."""
+        tick = self.quote
+        if tick is not None:
+            bid, ask = tick.bid_price.raw // RAW_PER_NANO, tick.ask_price.raw // RAW_PER_NANO
+            return Reference(bid, ask, tick.ts_event, 0, False)
+        trade = self.trade
+        if trade is not None:
+            return self._around(trade.price.raw // RAW_PER_NANO, trade.ts_event, 1)
+        bar, bid_bar, ask_bar = self.bar, self.bid_bar, self.ask_bar
+        if bid_bar is not None and ask_bar is not None:
+            bid, ask = bid_bar.close.raw // RAW_PER_NANO, ask_bar.close.raw // RAW_PER_NANO
+            return Reference(bid, ask, min(bid_bar.ts_init, ask_bar.ts_init), 2, False)
+        bar = bar or bid_bar or ask_bar
+        if bar is not None:
+            return self._around(bar.close.raw // RAW_PER_NANO, bar.ts_init, 2)
+        return None
+
+    def _around(self, price: int, ts: int, source: int) -> Reference:
+        half = abs(price) * self.half_n // 10**9
+        return Reference(price - half, price + half, ts, source, True)
+
+
+class Market:
+    """
+    Listens to quotes, trades, bars and status, and hands the law the prices it needs.
+
+    Parameters
+    ----------
+    half_spread_bps, stale_after_s : dict of float
+        By instrument id.
+    """
+
+    def __init__(
+        self, gate: "RiskGate", half_spread_bps: dict[str, float], stale_after_s: dict[str, float]
+    ) -> None:
+        self.gate = gate
+        self.half_spread_bps = half_spread_bps
+        self.stale_after_s = stale_after_s
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all prices."""
+        self.slots: dict[InstrumentId, MarketSlot] = {}
+        self.by_name: dict[str, MarketSlot] = {}
+        self.loss_near: Code | None = None
+
+    # -- what Nautilus publishes
+
+    def on_quote(self, tick: QuoteTick) -> None:
+        """Keep a quote; look at it at once only if it changes a figure of the law."""
+        slot = self.slots.get(tick.instrument_id)
+        if slot is None:
+            slot = self.slot(tick.instrument_id)
+        slot.quote = tick
+        if slot.live:
+            self.live_mark(slot)
+
+    def on_trade(self, tick: TradeTick) -> None:
+        """Keep a trade, as `on_quote`."""
+        slot = self.slots.get(tick.instrument_id)
+        if slot is None:
+            slot = self.slot(tick.instrument_id)
+        slot.trade = tick
+        if slot.live and slot.quote is None:
+            self.live_mark(slot)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Keep a bar, as `on_quote`."""
+        slot = self.slot(bar.bar_type.instrument_id)
+        slot.keep_bar(bar)
+        if slot.live and slot.quote is None and slot.trade is None:
+            self.live_mark(slot)
+
+    def on_status(self, status: InstrumentStatus) -> None:
+        """Note halts, closures and resumptions."""
+        try:
+            slot = self.slot(status.instrument_id)
+            law = self.gate.law
+            before = not law.exposure.holding(slot.instrument).halted
+            trades = before if status.action in _NO_CHANGE else status.action == MarketStatusAction.TRADING
+            law.on_status(slot.instrument, not trades or status.is_trading is False)
+        except Exception as error:
+            self.gate.fail("taking an instrument status", error)
+
+    # -- slots
+
+    def slot(self, instrument_id: InstrumentId) -> MarketSlot:
+        """Return the slot of an instrument, a new one at first sight."""
+        slot = self.slots.get(instrument_id)
+        if slot is None:
+            name = instrument_id.value
+            slot = MarketSlot(instrument_id, self.half_spread_bps.get(name, 0.0))
+            self.slots[instrument_id] = self.by_name[name] = slot
+            held = self.gate.law.exposure.holding(name)
+            limit = self.stale_after_s.get(name)
+            if limit is not None:
+                held.stale_ns = min(held.stale_ns, floor_nano(limit))
+            slot.live = not held.idle
+        return slot
+
+    def named(self, instrument: str) -> InstrumentId:
+        """Return the Nautilus id of an instrument by its name."""
+        slot = self.by_name.get(instrument)
+        return InstrumentId.from_str(instrument) if slot is None else slot.instrument_id
+
+    def wake(self, instrument: str) -> None:
+        """Look at every price of `instrument` from now on, until nothing depends on it."""
+        slot = self.by_name.get(instrument) or self.slot(self.named(instrument))
+        slot.live = True
+
+    def settle(self, instrument: str) -> None:
+        """Stop looking at every price of `instrument` if nothing depends on it any more."""
+        gate = self.gate
+        slot = self.by_name.get(instrument)
+        if slot is not None and gate.switch.trip_cause is None and gate.law.exposure.holding(instrument).idle:
+            slot.live = False
+
+    def wake_all(self) -> None:
+        """Look at every price, as long as the kill switch has work."""
+        for slot in self.slots.values():
+            slot.live = True
+
+    # -- what the law needs
+
+    def live_mark(self, slot: MarketSlot) -> None:
+        """Mark `slot`, stop trading on a breach, and drive a reduction on; failing stops trading too."""
+        gate = self.gate
+        try:
+            verdict = self.mark(slot)
+            if verdict.code is not None:
+                gate.breach(verdict, gate.clock.timestamp_ns())
+            reducing = gate.switch.state is State.REDUCING
+            if reducing:
+                gate.reduction.step()
+            slot.live = reducing or not gate.law.exposure.holdings[slot.instrument].idle
+        except Exception as error:
+            gate.fail("marking a price", error)
+
+    def mark(self, slot: MarketSlot) -> Verdict:
+        """Let the law use the latest price of `slot`, and record that it did."""
+        gate = self.gate
+        reference = slot.reference()
+        if reference is None or reference.bid <= 0 or reference.ask <= 0:
+            return ALLOWED
+        name = slot.instrument
+        if reference == slot.used and not gate.law.exposure.holding(name).dirty:
+            return ALLOWED
+        slot.used = reference
+        bid, ask, ts, source, assumed = reference
+        gate.record.mark(ts, name, bid, ask, source, assumed)
+        verdict = gate.law.on_mark(name, bid, ask, ts)
+        if gate.record.minute_of(ts):
+            gate.record_equity(ts)
+        if gate.law.loss_near is not self.loss_near:
+            self._losses_changed(ts)
+        return verdict
+
+    def look(self, instrument: str) -> Verdict | None:
+        """Mark `instrument` for an order; the denial if its losses stop trading."""
+        verdict = self.mark(self.slot(self.named(instrument)))
+        return None if verdict.code is None else verdict
+
+    def prepare(self, instrument_id: InstrumentId) -> Verdict | None:
+        """Return a denial if orders in an instrument cannot be judged at all."""
+        slot = self.slot(instrument_id)
+        if slot.ready:
+            return None
+        gate = self.gate
+        instrument = gate.cache.instrument(instrument_id)
+        if instrument is None:
+            return deny(Code.UNKNOWN_INSTRUMENT, f"no definition of {slot.instrument}")
+        plain = not instrument.is_inverse and instrument.multiplier.raw == 10**16
+        if not plain or max(instrument.price_precision, instrument.size_precision) > 9:
+            words = "inverse contracts, multipliers and more than nine decimals are not covered"
+            return deny(Code.UNKNOWN_INSTRUMENT, f"{slot.instrument}: {words}")
+        quote, settles = instrument.quote_currency, instrument.get_settlement_currency()
+        currency = gate.currency or quote.code
+        if not quote.code == settles.code == currency:
+            words = f"{slot.instrument} settles in {settles.code}, quoted in {quote.code}"
+            return deny(Code.NO_ACCOUNT, f"{words}, the law counts in {currency}")
+        if gate.law.capital is None:
+            account = gate.cache.account_for_venue(instrument_id.venue)
+            balance = None if account is None else account.balance_total(quote)
+            if balance is None or balance.raw <= 0:
+                return deny(Code.NO_ACCOUNT, f"no positive balance in {currency} for {slot.instrument}")
+            gate.law.set_capital(balance.raw * (ATTO // 10**16))
+        gate.currency = currency
+        slot.ready = True
+        gate.set_native_limit(instrument_id)
+        return None
+
+    def _losses_changed(self, ts: int) -> None:
+        gate, law = self.gate, self.gate.law
+        self.loss_near = near = law.loss_near
+        if near is not None:
+            loss, drawdown = from_atto(law.day_loss()), law.drawdown
+            detail = f"loss of the day {loss}, drawdown {drawdown:.6f}"
+            gate.record.event(ts, "near_miss", None, None, str(near), "", "", detail)
+        for name in self.by_name:
+            gate.advise(name, ts)

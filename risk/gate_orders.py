@@ -1,0 +1,162 @@
+"""Nautilus orders, events and commands: read into the law's terms, and built on the law's behalf."""
+
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.execution.messages import (
+    BatchCancelOrders,
+    CancelAllOrders,
+    CancelOrder,
+    QueryAccount,
+    QueryOrder,
+    SubmitOrder,
+)
+from nautilus_trader.model.enums import OrderSide, OrderStatus, order_type_to_str
+from nautilus_trader.model.events import (
+    OrderAccepted,
+    OrderCanceled,
+    OrderCancelRejected,
+    OrderDenied,
+    OrderEmulated,
+    OrderExpired,
+    OrderFilled,
+    OrderModifyRejected,
+    OrderPendingCancel,
+    OrderPendingUpdate,
+    OrderRejected,
+    OrderReleased,
+    OrderSubmitted,
+    OrderTriggered,
+    OrderUpdated,
+)
+from nautilus_trader.model.identifiers import ClientOrderId
+from nautilus_trader.model.orders import MarketOrder
+from nautilus_trader.model.orders import Order as NautilusOrder
+from nautilus_trader.model.position import Position
+
+from alphatrade.risk.exposure import BUY, SELL, Order
+from alphatrade.risk.gate_market import RAW_PER_NANO
+
+# Commands that can only shrink risk, or ask. Exact types: a subclass could carry anything.
+HARMLESS = frozenset((CancelOrder, CancelAllOrders, BatchCancelOrders, QueryOrder, QueryAccount))
+
+EVENT_NAMES = {
+    OrderDenied: "denied",
+    OrderEmulated: "emulated",
+    OrderReleased: "released",
+    OrderSubmitted: "submitted",
+    OrderAccepted: "accepted",
+    OrderRejected: "rejected",
+    OrderCanceled: "canceled",
+    OrderExpired: "expired",
+    OrderTriggered: "triggered",
+    OrderPendingUpdate: "pending_update",
+    OrderPendingCancel: "pending_cancel",
+    OrderModifyRejected: "modify_rejected",
+    OrderCancelRejected: "cancel_rejected",
+    OrderUpdated: "updated",
+    OrderFilled: "filled",
+}
+TERMINAL = frozenset((OrderDenied, OrderRejected, OrderCanceled, OrderExpired))
+REASONED = frozenset((OrderDenied, OrderRejected, OrderModifyRejected, OrderCancelRejected))
+UNSENT = (OrderStatus.INITIALIZED, OrderStatus.RELEASED)
+LAW_TAG = "law=flatten"
+_DECISION = "decision="
+
+
+def intent(order: NautilusOrder) -> Order:
+    """Return what the law needs to know of a Nautilus order."""
+    parent = order.parent_order_id
+    return Order(
+        order_id=order.client_order_id.value,
+        instrument=order.instrument_id.value,
+        side=BUY if order.side == OrderSide.BUY else SELL,
+        kind=order_type_to_str(order.order_type),
+        qty=order.quantity.raw // RAW_PER_NANO,
+        price=order.price.raw // RAW_PER_NANO if order.has_price else None,
+        trigger=_trigger(order),
+        reduce_only=order.is_reduce_only,
+        quote_qty=order.is_quote_quantity,
+        parent_id=None if parent is None else parent.value,
+        strategy=order.strategy_id.value,
+        decision=_decision(order.tags),
+        filled=order.filled_qty.raw // RAW_PER_NANO,
+    )
+
+
+def _trigger(order: NautilusOrder) -> int | None:
+    if not order.has_trigger_price:
+        return None
+    trigger = order.trigger_price
+    return None if trigger is None else trigger.raw // RAW_PER_NANO
+
+
+def _decision(tags: list[str] | None) -> int | None:
+    for tag in tags or ():
+        if tag.startswith(_DECISION) and tag[len(_DECISION) :].isdigit():
+            return int(tag[len(_DECISION) :])
+    return None
+
+
+def denied(order: NautilusOrder, reason: str, ts: int) -> OrderDenied:
+    """Return the event that denies `order`."""
+    return OrderDenied(
+        trader_id=order.trader_id,
+        strategy_id=order.strategy_id,
+        instrument_id=order.instrument_id,
+        client_order_id=order.client_order_id,
+        reason=reason,
+        event_id=UUID4(),
+        ts_init=ts,
+    )
+
+
+def modify_rejected(order: NautilusOrder, reason: str, ts: int) -> OrderModifyRejected:
+    """Return the event that rejects a modification of `order`."""
+    return OrderModifyRejected(
+        trader_id=order.trader_id,
+        strategy_id=order.strategy_id,
+        instrument_id=order.instrument_id,
+        client_order_id=order.client_order_id,
+        venue_order_id=order.venue_order_id,
+        account_id=order.account_id,
+        reason=reason,
+        event_id=UUID4(),
+        ts_event=ts,
+        ts_init=ts,
+    )
+
+
+def cancel_of(order: NautilusOrder, ts: int) -> CancelOrder:
+    """Return the command that cancels `order`."""
+    return CancelOrder(
+        trader_id=order.trader_id,
+        strategy_id=order.strategy_id,
+        instrument_id=order.instrument_id,
+        client_order_id=order.client_order_id,
+        venue_order_id=order.venue_order_id,
+        command_id=UUID4(),
+        ts_init=ts,
+    )
+
+
+def flatten_of(position: Position, number: int, ts: int) -> SubmitOrder:
+    """Return the command that closes `position` with a reduce-only market order of its own strategy."""
+    order = MarketOrder(
+        trader_id=position.trader_id,
+        strategy_id=position.strategy_id,
+        instrument_id=position.instrument_id,
+        client_order_id=ClientOrderId(f"LAW-{ts}-{number}"),
+        order_side=OrderSide.SELL if position.is_long else OrderSide.BUY,
+        quantity=position.quantity,
+        init_id=UUID4(),
+        ts_init=ts,
+        reduce_only=True,
+        tags=[LAW_TAG],
+    )
+    return SubmitOrder(
+        trader_id=position.trader_id,
+        strategy_id=position.strategy_id,
+        order=order,
+        command_id=UUID4(),
+        ts_init=ts,
+        position_id=position.id,
+    )

@@ -1,0 +1,318 @@
+"""The law: may this command go to the market, and must trading stop?
+
+Pure and exact: nano integers in, a `Verdict` out. The words are those of the auditor, which shares no code with this
+file: *worst case* is the largest position that working orders could bring about, *risk-increasing* is every order
+that is neither reduce-only nor certain to shrink the position whatever else fills first. A limit may be reached, not
+exceeded. Cost per order does not depend on how many orders or positions there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from alphatrade.risk.account import Account
+from alphatrade.risk.exposure import BUY, Holding, Order
+from alphatrade.risk.limits import ALLOWED, Code, Rates, Use, Verdict, deny, text
+from alphatrade.risk.template import RiskTemplate
+from alphatrade.risk.units import NANO, from_nano
+
+# code, value, bound, words, unit of value and bound
+_Measure = tuple[Code, int, int | None, str, str]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the earlier orders of one list would add."""
+
+    buys: dict[str, int] = field(default_factory=dict)
+    sells: dict[str, int] = field(default_factory=dict)
+    repeats: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    seen: dict[object, None] = field(default_factory=dict)
+    entries: dict[str, Order] = field(default_factory=dict)
+    gross2: int = 0
+    hi2: int = 0
+    lo2: int = 0
+    count: int = 0
+
+
+class Law(Account):
+    """
+    The limits of one account, and everything needed to judge against them.
+
+    Parameters
+    ----------
+    template : RiskTemplate
+        The limits.
+    capital : int, optional
+        Atto of the account currency; None until `set_capital`, and until then every order is denied.
+    long_only : bool
+        Deny whatever could lead to a short position.
+    """
+
+    def __init__(self, template: RiskTemplate, capital: int | None = None, long_only: bool = False) -> None:
+        super().__init__(template, capital)
+        self.long_only = long_only
+        self.rates = Rates(self.limits.repeat_ns)
+        self.approved: set[str] = set()  # every order id ever approved; membership only, never iterated
+        self._identical: dict[object, Order] = {}
+
+    def pressure(self, instrument: str) -> Code | None:
+        """Return the first lasting limit that is used beyond the near-miss share, if any."""
+        if self.loss_near is not None:
+            return self.loss_near
+        held = self.exposure.holding(instrument)
+        count = len(self.exposure.working)
+        for code, value, bound, _, _ in self._measures(held, 0, 0, _Batch(), count):
+            if bound is not None and value * NANO >= self.limits.near_n * bound:
+                return code
+        return None
+
+    def size_factor(self, instrument: str) -> float:
+        """Return what new orders in `instrument` should be scaled by: below 1 while a near-miss lasts."""
+        if self.template.near_miss_action == "size_down" and self.pressure(instrument) is not None:
+            return self.template.size_down_factor
+        return 1.0
+
+    # -- judgement
+
+    def check(self, orders: Sequence[Order], now: int) -> Verdict:
+        """
+        Judge orders that would be sent together; all pass or none.
+
+        Parameters
+        ----------
+        orders : sequence of Order
+            One order, or a list with the entry before its contingent children.
+        now : int
+            UTC ns.
+        """
+        batch = _Batch()
+        near: list[Use] = []
+        for order in orders:
+            verdict = self._check_order(order, now, batch)
+            if verdict.code is not None:
+                return verdict
+            near.extend(verdict.near)
+            batch.count += 1
+        return Verdict(near=tuple(near)) if near else ALLOWED
+
+    def commit(self, orders: Sequence[Order], now: int) -> None:
+        """Count approved orders as working; call it before they are sent."""
+        for order in orders:
+            order.ts = now
+            self.approved.add(order.order_id)
+            self.exposure.add(order)
+            if not order.by_law:
+                self.rates.count(now)
+                self.rates.repeat((order.instrument, order.side, order.qty), now)
+                self._identical[_identity(order)] = order
+                if len(self._identical) > 4096:
+                    self._identical = {k: o for k, o in self._identical.items() if o.working}
+
+    def check_modify(
+        self, order: Order | None, qty: int | None, price: int | None, trigger: int | None, now: int
+    ) -> Verdict:
+        """Judge a change of quantity, price or trigger (nano; None: stays) of a working order."""
+        if order is None or not order.working:
+            return deny(Code.UNKNOWN_ORDER, "only a working order that the law approved can be modified")
+        held = self.exposure.holding(order.instrument)
+        qty = order.qty if qty is None else qty
+        verdict = self._check_market(order, held, now, price, trigger) or self._check_rate(now, 0)
+        if verdict is not None:
+            return verdict
+        leaves = max(qty - order.filled, 0)
+        if order.reduce_only:
+            return self._check_reduce_only(order, leaves, held, None) or ALLOWED
+        grow = leaves - order.reserved
+        same = price in (None, order.price) and trigger in (None, order.trigger)
+        if (grow <= 0 and same) or self._reduces(held, order.side, max(grow, 0), 0, 0):
+            return ALLOWED
+        price2 = self._price2(order, held, price, trigger)
+        return self._measure(order, held, max(grow, 0), (qty, price2), _Batch(), len(self.exposure.working))
+
+    def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
+        """Reserve for an approved modification; call it before it is sent."""
+        self.rates.count(now)
+        self._identical.pop(_identity(order), None)
+        self.exposure.resize(order, order.qty if qty is None else qty)
+
+    # -- parts
+
+    def _check_order(self, order: Order, now: int, batch: _Batch) -> Verdict:
+        if order.quote_qty:
+            return deny(Code.QUOTE_QTY, "quantities must be in the base asset", order_id=order.order_id)
+        if order.order_id in self.approved or order.order_id in batch.seen:
+            return deny(Code.DUPLICATE, f"order id {order.order_id} was used before", order_id=order.order_id)
+        held = self.exposure.holding(order.instrument)
+        verdict = (
+            self._check_market(order, held, now, order.price, order.trigger)
+            or self._check_rate(now, batch.count)
+            or self._check_repetition(order, now, batch)
+        )
+        if verdict is None and order.reduce_only:
+            verdict = self._check_reduce_only(order, order.qty, held, batch) or ALLOWED
+        if verdict is None:
+            verdict = self._check_risk(order, held, batch)
+        if verdict.code is not None and not verdict.order_id:
+            verdict = Verdict(verdict.code, verdict.reason, verdict.value, verdict.bound, (), order.order_id)
+        batch.seen[order.order_id] = None
+        batch.entries[order.order_id] = order
+        return verdict
+
+    def _check_market(
+        self, order: Order, held: Holding, now: int, price: int | None, trigger: int | None
+    ) -> Verdict | None:
+        if self.capital is None or self.capital <= 0:
+            return deny(Code.NO_ACCOUNT, "no positive account balance in the settlement currency is known")
+        if held.halted:
+            return deny(Code.INSTRUMENT_HALTED, f"{order.instrument} is halted or closed")
+        if held.mark_ts < 0 or held.mid2 <= 0 or self.exposure.unmarked:
+            return deny(Code.NO_REFERENCE, "no reference price to judge the order by")
+        if now - held.mark_ts > held.stale_ns:
+            age, bound = (str(from_nano(v)) for v in (now - held.mark_ts, held.stale_ns))
+            return deny(Code.STALE_REFERENCE, "age of the reference price, seconds", age, bound)
+        for what, level in (("price", price), ("trigger", trigger)):
+            if level is not None and abs(2 * level - held.mid2) * NANO > self.limits.collar_n * held.mid2:
+                value = abs(2 * level - held.mid2) * NANO // held.mid2
+                words = f"{what} {from_nano(level)} away from the reference {from_nano(held.mid2) / 2}, fraction"
+                return deny(Code.PRICE_COLLAR, words, str(from_nano(value)), str(from_nano(self.limits.collar_n)))
+        return None
+
+    def _check_rate(self, now: int, more: int) -> Verdict | None:
+        second, minute = self.rates.counts(now)
+        template = self.template
+        if second + more + 1 > template.orders_per_second:
+            bound = str(template.orders_per_second)
+            return deny(Code.ORDER_RATE, "submissions in one second", str(second + more + 1), bound)
+        if minute + more + 1 > template.orders_per_minute:
+            bound = str(template.orders_per_minute)
+            return deny(Code.ORDER_RATE, "submissions in sixty seconds", str(minute + more + 1), bound)
+        return None
+
+    def _check_repetition(self, order: Order, now: int, batch: _Batch) -> Verdict | None:
+        key = (order.instrument, order.side, order.qty)
+        times = self.rates.repeats(key, now) + batch.repeats.get(key, 0) + 1
+        batch.repeats[key] = batch.repeats.get(key, 0) + 1
+        if times > self.template.repeat_max:
+            bound = str(self.template.repeat_max)
+            return deny(Code.REPEATED, "equal side and quantity within the repeat window", str(times), bound)
+        identity = _identity(order)
+        twin = self._identical.get(identity)
+        young = twin is not None and twin.working and now - twin.ts < self.limits.duplicate_ns
+        if young or (identity in batch.seen and self.limits.duplicate_ns):
+            return deny(Code.DUPLICATE, "an identical order is working")
+        batch.seen[identity] = None
+        return None
+
+    def _check_reduce_only(
+        self, order: Order, qty: int, held: Holding, batch: _Batch | None
+    ) -> Verdict | None:
+        entry = batch.entries.get(order.parent_id or "") if batch is not None else None
+        if entry is not None and entry.side != order.side and qty <= entry.qty:
+            return None
+        available = max(-order.side * held.position, 0)
+        if qty <= available:
+            return None
+        value, bound = str(from_nano(qty)), str(from_nano(available))
+        return deny(Code.REDUCE_ONLY, "position that a reduce-only order could reduce, units", value, bound)
+
+    def _check_risk(self, order: Order, held: Holding, batch: _Batch) -> Verdict:
+        name, qty = order.instrument, order.qty
+        buys, sells = batch.buys.get(name, 0), batch.sells.get(name, 0)
+        verdict = ALLOWED
+        if not self._reduces(held, order.side, qty, buys, sells):
+            price2 = self._price2(order, held, order.price, order.trigger)
+            count = len(self.exposure.working) + batch.count + 1
+            verdict = self._measure(order, held, qty, (qty, price2), batch, count)
+        before = held.worst(buys, sells)
+        if order.side == BUY:
+            batch.buys[name] = buys = buys + qty
+            batch.hi2 += qty * held.mid2
+        else:
+            batch.sells[name] = sells = sells + qty
+            batch.lo2 -= qty * held.mid2
+        batch.gross2 += (held.worst(buys, sells) - before) * held.mid2
+        return verdict
+
+    @staticmethod
+    def _reduces(held: Holding, side: int, qty: int, buys: int, sells: int) -> bool:
+        if side == BUY:
+            return held.position < 0 and held.position + held.buys + buys + qty <= 0
+        return held.position > 0 and held.position - held.sells - sells - qty >= 0
+
+    @staticmethod
+    def _price2(order: Order, held: Holding, price: int | None, trigger: int | None) -> int:
+        for level in (price, order.price, trigger, order.trigger):
+            if level is not None:
+                return 2 * level
+        return held.mid2
+
+    def _measure(
+        self, order: Order, held: Holding, grow: int, own: tuple[int, int], batch: _Batch, count: int
+    ) -> Verdict:
+        limits = self.limits
+        loss = self.losses(self.equity2)
+        if loss.code is not None:
+            return loss
+        qty, price2 = own
+        sells = held.sells + batch.sells.get(order.instrument, 0) + (0 if order.side == BUY else grow)
+        if self.long_only and held.position < sells:
+            after = str(from_nano(held.position - sells))
+            return deny(Code.LONG_ONLY, "lowest position that could follow, units", after, "0")
+        own_far = qty < limits.soft.order_qty_n and qty * price2 < limits.soft.order_notional2
+        measures = self._measures(held, order.side, grow, batch, count)
+        if own_far and not measures:
+            return ALLOWED
+        near: list[Use] = []
+        measures = [
+            (Code.ORDER_QTY, qty, limits.order_qty_n, "quantity of the order, units", "n"),
+            (Code.ORDER_NOTIONAL, qty * price2, limits.order_notional2, "notional of the order", "m"),
+            *measures,
+        ]
+        for code, value, bound, words, unit in measures:
+            if bound is None:
+                continue
+            if value > bound:
+                return deny(code, words, text(value, unit), text(bound, unit))
+            if value * NANO >= limits.near_n * bound:
+                near.append(Use(code, text(value, unit), text(bound, unit)))
+        return Verdict(near=tuple(near)) if near else ALLOWED
+
+    def _measures(self, held: Holding, side: int, grow: int, batch: _Batch, count: int) -> list[_Measure]:
+        """Return what the exposures would be; nothing if all are far from their limits."""
+        limits, exposure, mid2 = self.limits, self.exposure, held.mid2
+        buys, sells = held.buys, held.sells
+        if batch.count:
+            buys += batch.buys.get(held.instrument, 0)
+            sells += batch.sells.get(held.instrument, 0)
+        position = held.position
+        before = max(position + buys, sells - position)
+        hi2, lo2 = exposure.hi2 + batch.hi2, exposure.lo2 + batch.lo2
+        if side == BUY:
+            buys += grow
+            hi2 += grow * mid2
+        else:
+            sells += grow
+            lo2 -= grow * mid2
+        worst = max(position + buys, sells - position)
+        gross2 = exposure.gross2 + batch.gross2 + (worst - before) * mid2
+        net2 = max(hi2, -lo2)
+        soft = limits.soft
+        if (
+            worst * mid2 < soft.instrument2
+            and worst < soft.inventory_n
+            and gross2 < soft.gross2
+            and net2 < soft.net2
+            and count < soft.open_orders
+        ):
+            return []
+        return [
+            (Code.INVENTORY, worst, limits.inventory_n, "worst-case position, units", "n"),
+            (Code.INSTRUMENT_EXPOSURE, worst * mid2, limits.instrument2, "worst-case exposure", "m"),
+            (Code.GROSS_EXPOSURE, gross2, limits.gross2, "sum of worst-case exposures", "m"),
+            (Code.NET_EXPOSURE, net2, limits.net2, "net worst-case exposure", "m"),
+            (Code.OPEN_ORDERS, count, self.template.open_orders_max, "working orders", "c"),
+        ]
+
+
+def _identity(order: Order) -> tuple[str, int, str, int, int | None, int | None]:
+    return (order.instrument, order.side, order.kind, order.qty, order.price, order.trigger)

@@ -1,0 +1,232 @@
+"""The numbers of the law as integers, its verdicts, and the sliding windows that count submissions."""
+
+from collections import deque
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from enum import StrEnum
+
+from alphatrade.risk.template import RiskTemplate
+from alphatrade.risk.units import NANO, from_atto, from_nano, to_nano
+
+SECOND_NS = 1_000_000_000
+NO_LIMIT = 10**60  # above any quantity in nano
+_SWEEP = 1024  # keys a repeat counter may hold before the stale ones are dropped
+
+
+class Code(StrEnum):
+    """Why an order was denied; also the name of the limit in the risk events."""
+
+    UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
+    NO_REFERENCE = "NO_REFERENCE"
+    STALE_REFERENCE = "STALE_REFERENCE"
+    NO_ACCOUNT = "NO_ACCOUNT"
+    INSTRUMENT_HALTED = "INSTRUMENT_HALTED"
+    ORDER_QTY = "ORDER_QTY"
+    ORDER_NOTIONAL = "ORDER_NOTIONAL"
+    INSTRUMENT_EXPOSURE = "INSTRUMENT_EXPOSURE"
+    GROSS_EXPOSURE = "GROSS_EXPOSURE"
+    NET_EXPOSURE = "NET_EXPOSURE"
+    INVENTORY = "INVENTORY"
+    PRICE_COLLAR = "PRICE_COLLAR"
+    DAILY_LOSS = "DAILY_LOSS"
+    DRAWDOWN = "DRAWDOWN"
+    ORDER_RATE = "ORDER_RATE"
+    REPEATED = "REPEATED"
+    DUPLICATE = "DUPLICATE"
+    OPEN_ORDERS = "OPEN_ORDERS"
+    REDUCE_ONLY = "REDUCE_ONLY"
+    LONG_ONLY = "LONG_ONLY"
+    QUOTE_QTY = "QUOTE_QTY"
+    REDUCING = "REDUCING"
+    HALTED = "HALTED"
+    UNKNOWN_COMMAND = "UNKNOWN_COMMAND"
+    UNKNOWN_ORDER = "UNKNOWN_ORDER"
+    STATE_UNREADABLE = "STATE_UNREADABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of one limit is, or would be, used; figures as text in the units of the limit."""
+
+    code: Code
+    value: str
+    bound: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What the law says to one command.
+
+    Parameters
+    ----------
+    code : Code, optional
+        None: allowed.
+    reason : str
+        One line, ``CODE: what=value > limit=bound (words)``; empty when allowed.
+    near : tuple of Use
+        Limits used beyond the near-miss share, when allowed.
+    order_id : str
+        The order that broke the limit; the whole list is denied with it.
+    """
+
+    code: Code | None = None
+    reason: str = ""
+    value: str = ""
+    bound: str = ""
+    near: tuple[Use, ...] = ()
+    order_id: str = ""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the command may go on."""
+        return self.code is None
+
+
+ALLOWED = Verdict()
+
+
+def deny(code: Code, words: str, value: str = "", bound: str = "", order_id: str = "") -> Verdict:
+    """Return a denial whose reason names the code, the figures and what they mean."""
+    figures = f"{code.lower()}={value} > limit={bound} ({words})" if value or bound else words
+    return Verdict(code, f"{code}: {figures}", value, bound, (), order_id)
+
+
+def text(value: int, unit: str) -> str:
+    """Return a figure in words: unit m (0.5e-18 of money), n (nano) or c (a count)."""
+    if unit == "m":
+        return f"{from_atto(value) / 2:f}"
+    return f"{from_nano(value):f}" if unit == "n" else str(value)
+
+
+def floor_nano(fraction: float) -> int:
+    """Return a fraction as an integer count of 1e-9, rounded down, through its shortest repr."""
+    return int((Decimal(repr(fraction)) * NANO).to_integral_value(ROUND_FLOOR))
+
+
+def share(fraction: float, amount: int) -> int:
+    """Return `fraction` of an integer `amount`, rounded down."""
+    return int((Decimal(repr(fraction)) * amount).to_integral_value(ROUND_FLOOR))
+
+
+def soft(bound: int, near_n: int) -> int:
+    """Return the smallest value that is a near-miss of `bound`."""
+    return -(-near_n * bound // NANO)
+
+
+@dataclass(frozen=True, slots=True)
+class Soft:
+    """Where near-misses begin; anything below all of these is allowed without a closer look."""
+
+    order_qty_n: int
+    inventory_n: int
+    order_notional2: int
+    instrument2: int
+    gross2: int
+    net2: int
+    daily_loss2: int
+    open_orders: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    A `RiskTemplate` in integers.
+
+    Names ending in ``2`` count 0.5e-18 of money (they are compared with quantity times the doubled mid), ``*_n``
+    are nano, ``*_ns`` nanoseconds. Fractions of capital are zero while the capital is not known, and everything is
+    denied then. `Soft` holds where near-misses begin.
+    """
+
+    order_qty_n: int | None
+    inventory_n: int | None
+    order_notional2: int
+    instrument2: int
+    gross2: int
+    net2: int
+    daily_loss2: int
+    drawdown_n: int
+    collar_n: int
+    near_n: int
+    stale_ns: int
+    repeat_ns: int
+    duplicate_ns: int
+    soft: "Soft"
+
+    @classmethod
+    def of(cls, template: RiskTemplate, capital: int) -> "Limits":
+        """Return the limits of `template` for a capital in atto."""
+        capital2 = 2 * capital
+        near_n = floor_nano(template.near_miss)
+        qty_n = None if template.order_qty_max is None else to_nano(template.order_qty_max)
+        inventory_n = None if template.inventory_max is None else to_nano(template.inventory_max)
+        money = {
+            "order_notional2": share(template.order_notional_max, capital2),
+            "instrument2": share(template.instrument_max, capital2),
+            "gross2": share(template.gross_max, capital2),
+            "net2": share(template.net_max, capital2),
+            "daily_loss2": share(template.daily_loss_max, capital2),
+        }
+        return cls(
+            **money,
+            order_qty_n=qty_n,
+            inventory_n=inventory_n,
+            drawdown_n=floor_nano(template.drawdown_max),
+            collar_n=floor_nano(template.price_collar),
+            near_n=near_n,
+            stale_ns=floor_nano(template.stale_after_s),
+            repeat_ns=floor_nano(template.repeat_window_s),
+            duplicate_ns=floor_nano(template.duplicate_window_s),
+            soft=Soft(
+                order_qty_n=NO_LIMIT if qty_n is None else soft(qty_n, near_n),
+                inventory_n=NO_LIMIT if inventory_n is None else soft(inventory_n, near_n),
+                open_orders=soft(template.open_orders_max, near_n),
+                **{name: soft(bound, near_n) for name, bound in money.items()},
+            ),
+        )
+
+
+class Rates:
+    """Sliding windows over approved submissions and modifications (event time, ns)."""
+
+    __slots__ = ("_minute", "_repeats", "_second", "repeat_ns")
+
+    def __init__(self, repeat_ns: int) -> None:
+        self.repeat_ns = repeat_ns
+        self._second: deque[int] = deque()
+        self._minute: deque[int] = deque()
+        self._repeats: dict[tuple[str, int, int], deque[int]] = {}
+
+    def counts(self, now: int) -> tuple[int, int]:
+        """Return how many were approved in the last second and in the last sixty seconds."""
+        _prune(self._second, now - SECOND_NS)
+        _prune(self._minute, now - 60 * SECOND_NS)
+        return len(self._second), len(self._minute)
+
+    def repeats(self, key: tuple[str, int, int], now: int) -> int:
+        """Return how many orders with this (instrument, side, quantity) were approved within the window."""
+        stamps = self._repeats.get(key)
+        if stamps is None:
+            return 0
+        _prune(stamps, now - self.repeat_ns)
+        return len(stamps)
+
+    def count(self, now: int) -> None:
+        """Count one submission or modification."""
+        self._second.append(now)
+        self._minute.append(now)
+
+    def repeat(self, key: tuple[str, int, int], now: int) -> None:
+        """Count one submission for the repeated-execution throttle."""
+        stamps = self._repeats.get(key)
+        if stamps is None:
+            if len(self._repeats) >= _SWEEP:
+                horizon = now - self.repeat_ns
+                self._repeats = {k: s for k, s in self._repeats.items() if s and s[-1] > horizon}
+            stamps = self._repeats[key] = deque()
+        stamps.append(now)
+
+
+def _prune(stamps: deque[int], horizon: int) -> None:
+    while stamps and stamps[0] <= horizon:
+        stamps.popleft()

@@ -1,0 +1,211 @@
+"""What the law saw and decided, column by column, and its way into Parquet.
+
+Every row of orders, fills, marks and risk events carries `seq`, one counter over all four: their total order. Marks
+come by the million, so they go into flat arrays; the rest are tuples. Written files depend on their rows only.
+"""
+
+import os
+from array import array
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alphatrade.risk.exposure import BUY, Order
+from alphatrade.risk.units import decimal_array, from_nano
+
+_GROUP = 65_536
+_MINUTE_NS = 60 * 10**9
+_DECIMAL = pa.decimal128(38, 9)
+_ATTO_PER_NANO = 10**9
+SOURCES = ("quote", "trade", "bar")
+
+# name, kind: i int64, s string, d decimal from nano, b bool, f float64
+_ORDERS = (
+    "seq:i ts:i instrument:s strategy:s order_id:s event:s side:s type:s qty:d leaves:d price:d trigger:d "
+    "reduce_only:b reason:s decision:i"
+)
+_FILLS = (
+    "seq:i ts:i instrument:s strategy:s order_id:s trade_id:s side:s qty:d price:d fee:d currency:s liquidity:s "
+    "position_after:d realized:d decision:i"
+)
+_EVENTS = "seq:i ts:i kind:s instrument:s order_id:s limit:s value:s bound:s detail:s"
+_EQUITY = "ts:i equity:d cash:d exposure:d peak:d drawdown:f"
+
+
+class RunRecord:
+    """Rows of one run, in memory until `write`."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.orders: list[tuple[object, ...]] = []
+        self.fills: list[tuple[object, ...]] = []
+        self.risk_events: list[tuple[object, ...]] = []
+        self.equity: list[tuple[object, ...]] = []
+        self.counts: dict[str, int] = {}  # risk events by kind
+        self._names: list[str] = []
+        self._codes: dict[str, int] = {}
+        self._seqs = array("q")
+        self._stamps = array("q")
+        self._bids = array("q")
+        self._asks = array("q")
+        self._which = array("i")
+        self._origin = array("b")
+        self._minute = -1
+
+    @property
+    def marks(self) -> int:
+        """How many marks there are."""
+        return len(self._seqs)
+
+    def mark(self, ts: int, instrument: str, bid: int, ask: int, source: int, assumed: bool) -> None:
+        """
+        Add a reference price that the law used.
+
+        Parameters
+        ----------
+        bid, ask : int
+            Nano.
+        source : int
+            Index into `SOURCES`.
+        assumed : bool
+            Bid and ask were made from one price and an assumed half spread.
+        """
+        code = self._codes.get(instrument)
+        if code is None:
+            code = self._codes[instrument] = len(self._names)
+            self._names.append(instrument)
+        self.seq += 1
+        self._seqs.append(self.seq)
+        self._stamps.append(ts)
+        self._bids.append(bid)
+        self._asks.append(ask)
+        self._which.append(code)
+        self._origin.append(source + 4 if assumed else source)
+
+    def order(
+        self,
+        ts: int,
+        order: Order,
+        event: str,
+        qty: int,
+        price: int | None = None,
+        trigger: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Add one order event; `qty`, `price` and `trigger` (nano) as they stand after it."""
+        self.seq += 1
+        self.orders.append(
+            (
+                self.seq, ts, order.instrument, order.strategy, order.order_id, event,
+                "BUY" if order.side == BUY else "SELL", order.kind, qty, max(qty - order.filled, 0),
+                price, trigger, order.reduce_only, reason, order.decision,
+            )
+        )  # fmt: skip
+
+    def fill(
+        self, ts: int, order: Order, trade_id: str, qty: int, price: int, fee: int, currency: str,
+        liquidity: str, position: int, realized: int,
+    ) -> None:  # fmt: skip
+        """Add one fill: quantity, price, fee and position in nano, realised profit in atto."""
+        self.seq += 1
+        self.fills.append(
+            (
+                self.seq, ts, order.instrument, order.strategy, order.order_id, trade_id,
+                "BUY" if order.side == BUY else "SELL", qty, price, fee, currency, liquidity, position,
+                realized // _ATTO_PER_NANO, order.decision,
+            )
+        )  # fmt: skip
+
+    def event(
+        self, ts: int, kind: str, instrument: str | None, order_id: str | None, limit: str, value: str,
+        bound: str, detail: str,
+    ) -> None:  # fmt: skip
+        """Add a risk event; its kind is denied, near_miss, breach, state, tripwire, advice or kill."""
+        self.seq += 1
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.risk_events.append((self.seq, ts, kind, instrument, order_id, limit, value, bound, detail))
+
+    def minute_of(self, ts: int) -> bool:
+        """Return whether `ts` opens a new minute of the equity curve."""
+        minute = ts // _MINUTE_NS
+        if minute <= self._minute:
+            return False
+        self._minute = minute
+        return True
+
+    def equity_at(self, ts: int, equity: int, cash: int, exposure: int, peak: int, drawdown: float) -> None:
+        """Add one row of the equity curve: money in atto."""
+        money = (amount // _ATTO_PER_NANO for amount in (equity, cash, exposure, peak))
+        self.equity.append((ts, *money, drawdown))
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Return all rows as Arrow tables, by file name without suffix."""
+        return {
+            "orders": _table(_ORDERS, self.orders),
+            "fills": _table(_FILLS, self.fills),
+            "marks": self._marks_table(),
+            "risk_events": _table(_EVENTS, self.risk_events),
+            "equity": _table(_EQUITY, self.equity),
+        }
+
+    def write(self, run_dir: str | Path) -> None:
+        """
+        Write ``orders``, ``fills``, ``marks``, ``risk_events`` and ``equity`` as Parquet files into `run_dir`.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written; no half-written file is left under its final name.
+        """
+        folder = Path(run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in self.tables().items():
+            temporary = folder / f".{name}.parquet.tmp"
+            with temporary.open("wb") as file:
+                pq.write_table(table, file, compression="zstd", row_group_size=_GROUP)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder / f"{name}.parquet")
+
+    def _marks_table(self) -> pa.Table:
+        names = pa.array(self._names, pa.string())
+        origins = self._origin
+        return pa.table(
+            {
+                "seq": _ints(self._seqs),
+                "ts": _ints(self._stamps),
+                "instrument": names.take(pa.array(self._which, pa.int32())),
+                "bid": _decimals(self._bids),
+                "ask": _decimals(self._asks),
+                "source": pa.array([SOURCES[code & 3] for code in origins], pa.string()),
+                "assumed": pa.array([code > 3 for code in origins], pa.bool_()),
+            }
+        )
+
+
+def _table(spec: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    columns: dict[str, pa.Array] = {}
+    data = list(zip(*rows, strict=True)) if rows else None
+    for index, item in enumerate(spec.split()):
+        name, kind = item.split(":")
+        values = data[index] if data is not None else ()
+        columns[name] = _decimals(values) if kind == "d" else pa.array(values, _TYPES[kind])
+    return pa.table(columns)
+
+
+_TYPES = {"i": pa.int64(), "s": pa.string(), "b": pa.bool_(), "f": pa.float64()}
+
+
+def _ints(values: array[int]) -> pa.Array:
+    return pa.array(memoryview(values), pa.int64())
+
+
+def _decimals(values: Sequence[int | None]) -> pa.Array:
+    try:
+        return decimal_array(values)
+    except (OverflowError, pa.ArrowInvalid):  # beyond int64 in nano: more than 9.2e9 units
+        exact: list[Decimal | None] = [None if value is None else from_nano(value) for value in values]
+        return pa.array(exact, _DECIMAL)

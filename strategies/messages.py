@@ -1,0 +1,44 @@
+"""What adaptation says: one decision per step that could lead to an order."""
+
+import msgspec
+
+from alphatrade.actors.messages import BeliefSnapshot
+
+DECISION_TOPIC = "alphatrade.decision"
+
+
+class Decision(msgspec.Struct, gc=False):
+    """
+    One decision.
+
+    Attributes
+    ----------
+    decision : int
+        Id, unique in the run: step * number of organisms + index of this one.
+    belief : BeliefSnapshot
+        What was believed.
+    tactic : str
+        Execution topology in charge, by its name in the policy.
+    candidates : tuple of str
+        Tactics that the router could choose from.
+    scores : tuple of float
+        The router's score of each candidate.
+    action : str
+        What was sent: ``none``, or the kinds of commands joined by ``+``.
+    order_ids : list of str
+        Client order ids submitted or modified by this decision.
+    verdict : str
+        Of the law, as far as it is known when the decision ends: ``none``, ``allow``, ``deny:<CODE>``.
+    explanation : str
+        One line in words.
+    """
+
+    decision: int
+    belief: BeliefSnapshot
+    tactic: str
+    candidates: tuple[str, ...]
+    scores: tuple[float, ...]
+    action: str
+    order_ids: list[str]
+    verdict: str
+    explanation: str

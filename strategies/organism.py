@@ -1,0 +1,286 @@
+"""The Organism: one Nautilus Strategy that turns beliefs into decisions and decisions into orders."""
+
+from time import perf_counter_ns
+
+from nautilus_trader.config import StrategyConfig
+from nautilus_trader.model.enums import OrderSide, TimeInForce
+from nautilus_trader.model.events import OrderDenied, OrderEvent, OrderFilled
+from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
+from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.model.orders import Order
+from nautilus_trader.trading.strategy import Strategy
+
+from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.units import NANO, to_nano
+from alphatrade.strategies.book import Book, Resting
+from alphatrade.strategies.messages import DECISION_TOPIC, Decision
+from alphatrade.strategies.planner import Cancel, Command, Grid, Market, Modify, Rest, Stop, clear, plan
+from alphatrade.strategies.router import TableRouter
+from alphatrade.strategies.sizing import Sizer
+from alphatrade.strategies.topologies import Desire, Topology, View, load_topology
+
+RAW_PER_NANO = 10**7  # Nautilus holds prices and quantities as integers at 1e-16
+REQUOTE = 0.25  # of a step's volatility: a resting order nearer than this to its wish stays
+_SIDES = {1: OrderSide.BUY, -1: OrderSide.SELL}
+_CLOSED = frozenset({"OrderCanceled", "OrderExpired", "OrderRejected", "OrderDenied"})
+_ANSWERS = frozenset({"OrderAccepted", "OrderUpdated", "OrderModifyRejected", "OrderCancelRejected"})
+
+
+class OrganismConfig(StrategyConfig, frozen=True):
+    """
+    Configuration of :class:`Organism`.
+
+    Parameters
+    ----------
+    instrument_id : str
+        What is traded.
+    features : list of str
+        Feature names in vector order.
+    topologies : dict
+        Tactic name to ``{"kind", "params"}``.
+    router, sizing : dict
+        These parts of the policy.
+    capital : str
+        In the quote currency.
+    order_notional_max, size_ceiling : float
+        Of the risk template: largest order, fraction of capital.
+    index, stride : int
+        Place of this organism among those of the run, for decision ids.
+    flat_after_ns : int
+        Event time from which it only closes; 0 for never.
+    """
+
+    instrument_id: str
+    features: list[str]
+    topologies: dict[str, dict[str, object]]
+    router: dict[str, object]
+    sizing: dict[str, float]
+    capital: str
+    order_notional_max: float
+    index: int = 0
+    stride: int = 1
+    flat_after_ns: int = 0
+
+
+class Organism(Strategy):
+    """Regime-routed: the router picks one execution topology per step, which asks for a state of the account."""
+
+    def __init__(self, config: OrganismConfig) -> None:
+        super().__init__(config)
+        router = config.router
+        self._router = TableRouter(router["table"], int(router["min_hold"]), float(router["min_confidence"]))
+        self._tactics: dict[str, Topology] = {
+            name: load_topology(name, str(spec["kind"]), dict(spec["params"]), config.features)
+            for name, spec in sorted(config.topologies.items())
+        }
+        self._book = Book()
+        self._factor = 1.0
+        self._halted = False
+        self._step = 0
+        self._order_ids: list[str] = []
+        self._verdict = "none"
+        self.decisions = 0
+        self.signal_order_ns: list[int] = []
+        self.order_ack_ns: list[int] = []
+        self.ingest_signal_ns: list[int] = []
+        self._sent_ns: dict[str, int] = {}
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Read the instrument's steps and listen to perception and to the law."""
+        self._instrument_id = InstrumentId.from_str(self.config.instrument_id)
+        instrument = self.cache.instrument(self._instrument_id)
+        if instrument is None:
+            raise ConfigError("instrument_id", self.config.instrument_id, "an instrument that the node knows")
+        self._price_precision = instrument.price_precision
+        self._size_precision = instrument.size_precision
+        self._tick_n = instrument.price_increment.raw // RAW_PER_NANO
+        lot = instrument.lot_size or instrument.size_increment
+        sizing = self.config.sizing
+        self._sizer = Sizer(
+            capital=to_nano(self.config.capital) / NANO,
+            fraction=sizing["fraction"],
+            vol_target=sizing["vol_target_bps"] / 1e4,
+            ceiling=self.config.order_notional_max,
+            lot_n=max(lot.raw, instrument.size_increment.raw) // RAW_PER_NANO,
+        )
+        self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
+        self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
+        self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
+
+    def on_stop(self) -> None:
+        """Leave nothing resting behind."""
+        self.cancel_all_orders(self._instrument_id)
+
+    def on_advice(self, advice: object) -> None:
+        """Size down, or back up, as the law advises after a near-miss."""
+        if advice.instrument == self.config.instrument_id:
+            self._factor = advice.factor
+
+    def on_risk_state(self, state: object) -> None:
+        """Stop acting when the kill switch leaves ACTIVE."""
+        self._halted = state.after != "ACTIVE"
+
+    # -- one decision -------------------------------------------------------------------------------------------
+
+    def on_belief(self, belief: BeliefSnapshot) -> None:
+        """Decide, act and publish the decision."""
+        started = perf_counter_ns()
+        self.ingest_signal_ns.append(started - belief.received_ns)
+        self._step = belief.step
+        if not belief.warm:
+            return
+        self.decisions += 1
+        self._decision = belief.step * self.config.stride + self.config.index
+        self._order_ids, self._verdict = [], "none"
+        route = self._router.route(belief.regime, belief.confidence)
+        grid = self._grid(belief)
+        if self._halted:
+            desire, commands = Desire(0, (), None, "the law has halted trading", 0.0), []
+        elif route.switched:
+            desire = Desire(None, (), None, f"{route.why}: what rested is cancelled", 0.0)
+            commands = clear(self._book)
+        else:
+            desire = self._desire(belief, route.tactic, grid)
+            commands = plan(desire, self._book, grid)
+        for command in commands:
+            self._send(command, started)
+        action = "+".join(command.kind for command in commands) or "none"
+        self.msgbus.publish(
+            DECISION_TOPIC,
+            Decision(
+                self._decision,
+                belief,
+                route.tactic,
+                self._router.candidates,
+                route.scores,
+                action,
+                self._order_ids,
+                self._verdict,
+                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}",
+            ),
+        )
+
+    def _grid(self, belief: BeliefSnapshot) -> Grid:
+        clip = self._sizer.clip(belief.mid, belief.vol, self._factor)
+        requote = int(REQUOTE * belief.vol * belief.mid * NANO)
+        return Grid(self._tick_n, self._sizer.lot_n, clip, requote)
+
+    def _desire(self, belief: BeliefSnapshot, tactic: str, grid: Grid) -> Desire:
+        if self.config.flat_after_ns and belief.ts >= self.config.flat_after_ns:
+            return Desire(0, (), None, "flat at the end", 0.0)
+        if grid.clip_n == 0 and not self._book.position_n:
+            return Desire(None, (), None, "the capital does not reach for one lot", 0.0)
+        book = self._book
+        view = View(
+            belief.step,
+            belief.mid,
+            belief.bid,
+            belief.ask,
+            belief.vol,
+            belief.features,
+            belief.z,
+            book.side,
+            book.position_n / grid.clip_n if grid.clip_n else float(book.side),
+            book.entry,
+            belief.step - book.since if book.position_n else 0,
+        )
+        return self._tactics[tactic].desire(view)
+
+    # -- orders -------------------------------------------------------------------------------------------------
+
+    def _send(self, command: Command, started: int) -> None:
+        if isinstance(command, Cancel):
+            order = self.cache.order(ClientOrderId(command.order_id))
+            if order is not None and not order.is_closed and not order.is_pending_cancel:
+                self.cancel_order(order)
+            return
+        if isinstance(command, Modify):
+            self._modify(command)
+            return
+        order = self._make(command)
+        order_id = order.client_order_id.value
+        self._order_ids.append(order_id)
+        self._verdict = "allow" if self._verdict == "none" else self._verdict
+        if isinstance(command, Market):
+            self._book.market = order_id
+        elif isinstance(command, Stop):
+            self._book.stop = Resting(order_id, command.trigger_n, command.qty_n)
+        else:
+            self._book.limits[command.side] = Resting(order_id, command.price_n, command.qty_n)
+        now = perf_counter_ns()
+        self.signal_order_ns.append(now - started)
+        self._sent_ns[order_id] = now
+        self.submit_order(order)
+
+    def _make(self, command: Market | Rest | Stop) -> Order:
+        tags = [f"decision={self._decision}"]
+        side, quantity = _SIDES[command.side], self._quantity(command.qty_n)
+        if isinstance(command, Market):
+            return self.order_factory.market(self._instrument_id, side, quantity, reduce_only=command.reduce, tags=tags)
+        if isinstance(command, Stop):
+            return self.order_factory.stop_market(
+                self._instrument_id, side, quantity, self._price(command.trigger_n), reduce_only=True, tags=tags
+            )
+        return self.order_factory.limit(
+            self._instrument_id,
+            side,
+            quantity,
+            self._price(command.price_n),
+            time_in_force=TimeInForce.GTC,
+            reduce_only=command.reduce,
+            tags=tags,
+        )
+
+    def _modify(self, command: Modify) -> None:
+        order = self.cache.order(ClientOrderId(command.order_id))
+        if order is None or not order.is_open or order.is_pending_update or order.is_pending_cancel:
+            return
+        price = self._price(command.price_n)
+        filled_n = order.filled_qty.raw // RAW_PER_NANO
+        self._book.changed(command.order_id, command.price_n, command.qty_n)
+        self._order_ids.append(command.order_id)
+        self._verdict = "allow" if self._verdict == "none" else self._verdict
+        self.modify_order(
+            order,
+            quantity=self._quantity(command.qty_n + filled_n),
+            price=None if command.stop else price,
+            trigger_price=price if command.stop else None,
+        )
+
+    def _price(self, nano: int) -> Price:
+        return Price.from_raw(nano * RAW_PER_NANO, self._price_precision)
+
+    def _quantity(self, nano: int) -> Quantity:
+        return Quantity.from_raw(nano * RAW_PER_NANO, self._size_precision)
+
+    # -- what comes back ----------------------------------------------------------------------------------------
+
+    def on_order_event(self, event: OrderEvent) -> None:
+        """Keep the book; note the law's verdict where it concerns the open decision."""
+        order_id = event.client_order_id.value
+        kind = type(event).__name__
+        if isinstance(event, OrderFilled):
+            self._on_fill(event, order_id)
+        elif kind in _CLOSED:
+            self._book.gone(order_id)
+        elif kind in _ANSWERS:
+            self._book.answered(order_id)
+        if isinstance(event, OrderDenied) or kind == "OrderModifyRejected":
+            if order_id in self._order_ids:
+                self._verdict = f"deny:{event.reason.partition(':')[0]}"
+        if kind in _CLOSED or kind in _ANSWERS or kind == "OrderFilled":
+            sent = self._sent_ns.pop(order_id, None)
+            if sent is not None:
+                self.order_ack_ns.append(perf_counter_ns() - sent)
+
+    def _on_fill(self, event: OrderFilled, order_id: str) -> None:
+        quantity_n = event.last_qty.raw // RAW_PER_NANO
+        signed_n = quantity_n if event.order_side == OrderSide.BUY else -quantity_n
+        self._book.fill(signed_n, event.last_px.as_double(), self._step)
+        self._book.filled(order_id, quantity_n)
+        order = self.cache.order(event.client_order_id)
+        if order is None or order.is_closed:
+            self._book.gone(order_id)

@@ -1,0 +1,246 @@
+"""The policy: everything that decides, nothing of where it runs; validated here and only here, and hashed.
+
+``policy_hash`` is the sha256 of the policy's RFC 8785 canonical JSON. A field that is added later carries
+``json_schema_extra={"since": <schema version>}`` and stays out of the canonical form while it has its default, so
+that the hashes of older policies stand.
+"""
+
+import hashlib
+from typing import Annotated, Any, Literal, Self
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from alphatrade.actors.regime import REGIMES
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.template import RiskTemplate
+from alphatrade.strategies.topologies import load_topology
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Steps = Annotated[int, Field(ge=1, le=1023)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+class Spec(BaseModel):
+    """Base of every part of the policy: frozen, and nothing unknown gets in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureSpec(Spec):
+    """One feature: a built-in kind or an import path, and its window in steps (hours for time_of_day)."""
+
+    kind: str
+    n: Annotated[int, Field(ge=0, le=1023)] = 1
+
+
+class BeliefSpec(Spec):
+    """Expansion of d features to n units of which k stay active."""
+
+    n: Annotated[int, Field(ge=128, le=4096)] = 128
+    k: Annotated[int, Field(ge=1, le=512)] = 16
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
+    halflife: Annotated[int, Field(ge=2, le=1_000_000)] = 500
+
+    @model_validator(mode="after")
+    def _sparse(self) -> Self:
+        if self.k * 4 > self.n:
+            raise ValueError(f"k={self.k} with n={self.n}: a sparse code keeps at most a quarter of its units")
+        return self
+
+
+class RegimeSpec(Spec):
+    """RegimeFSM v1 (:mod:`alphatrade.actors.regime`); windows and dwell in steps."""
+
+    window: Steps = 60
+    trend_enter: Positive = 1.2
+    trend_exit: Positive = 0.6
+    vol_short: Steps = 20
+    vol_long: Steps = 240
+    vol_enter: Positive = 1.15
+    vol_exit: Positive = 0.95
+    dwell: Steps = 5
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.trend_exit >= self.trend_enter or self.vol_exit >= self.vol_enter:
+            raise ValueError("each exit threshold must lie below its enter threshold")
+        return self
+
+
+class CadenceSpec(Spec):
+    """What closes a decision step."""
+
+    kind: Literal["bars", "events", "seconds"] = "seconds"
+    n: Annotated[int, Field(ge=1, le=1_000_000)] = 60
+
+
+class RouterSpec(Spec):
+    """Router v0: a table from regime to tactic, with friction against switching."""
+
+    kind: Literal["table"] = "table"
+    table: dict[str, str]
+    min_hold: Annotated[int, Field(ge=0, le=100_000)] = 5
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @field_validator("table")
+    @classmethod
+    def _complete(cls, table: dict[str, str]) -> dict[str, str]:
+        if set(table) != set(REGIMES):
+            raise ValueError(f"a tactic for each of {', '.join(REGIMES)}")
+        return table
+
+
+class TacticSpec(Spec):
+    """A tactic: an execution topology (built-in kind or import path) and its parameters."""
+
+    kind: str
+    params: dict[str, Any] = {}
+
+
+class SizingSpec(Spec):
+    """Notional of one clip: ``capital * fraction * min(1, vol_target_bps / vol)``."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.05
+    vol_target_bps: Positive = 5.0
+
+
+class ExpostSpec(Spec):
+    """Horizons of the mark-outs in decision steps; learning uses the primary one."""
+
+    horizons: Annotated[tuple[Steps, ...], Field(min_length=1, max_length=8)] = (1, 5, 20)
+    primary: Steps = 5
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.primary not in self.horizons or list(self.horizons) != sorted(set(self.horizons)):
+            raise ValueError("horizons ascending without repeats, and primary one of them")
+        return self
+
+
+class Flags(Spec):
+    """Mechanisms of the policy that can be switched; off unless a mechanism exists."""
+
+    fast_weights: bool = False
+    linear_attention: bool = False
+
+    @model_validator(mode="after")
+    def _exist(self) -> Self:
+        for name in ("fast_weights", "linear_attention"):
+            if getattr(self, name):
+                raise ValueError(f"{name}=false: this version has no {name} mechanism to switch on")
+        return self
+
+
+class Policy(Spec):
+    """The complete decision-making configuration; the same in sim, paper and live."""
+
+    schema_version: Literal[1] = 1
+    features: Annotated[dict[Name, FeatureSpec], Field(min_length=1, max_length=64)]
+    belief: BeliefSpec
+    regime: RegimeSpec
+    cadence: CadenceSpec
+    router: RouterSpec
+    topologies: Annotated[dict[Name, TacticSpec], Field(min_length=1, max_length=64)]
+    sizing: SizingSpec
+    risk: RiskTemplate
+    expost: ExpostSpec
+    flags: Flags
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for regime, tactic in self.router.table.items():
+            if tactic not in self.topologies:
+                raise ValueError(
+                    f"router.table.{regime}: got {tactic!r}, expected one of {', '.join(sorted(self.topologies))}"
+                )
+        for name, tactic_spec in self.topologies.items():
+            load_topology(name, tactic_spec.kind, tactic_spec.params, tuple(sorted(self.features)))
+        return self
+
+    @property
+    def policy_hash(self) -> str:
+        """Sha256 of the canonical JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(rfc8785.dumps(canonical(self))).hexdigest()
+
+
+def canonical(model: BaseModel) -> dict[str, Any]:
+    """
+    Return a model as plain JSON values, without later-added fields that hold their default.
+
+    Parameters
+    ----------
+    model : BaseModel
+
+    Returns
+    -------
+    dict
+        Decimals as strings; integers beyond 2^53 as strings, because RFC 8785 stops there.
+    """
+    out: dict[str, Any] = {}
+    dumped = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and "since" in extra and value == field.get_default(call_default_factory=True):
+            continue
+        out[name] = _plain(value, dumped[name])
+    return out
+
+
+def _plain(value: Any, dumped: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return canonical(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item, dumped[str(key)]) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, plain) for item, plain in zip(value, dumped, strict=True)]
+    if isinstance(dumped, int) and not isinstance(dumped, bool) and abs(dumped) > 2**53:
+        return str(dumped)
+    return dumped
+
+
+def validate[M: BaseModel](model: type[M], data: Any, root: str) -> M:
+    """
+    Validate `data`, turning the first problem into one clear line.
+
+    Parameters
+    ----------
+    model : type of BaseModel
+    data : object
+        Plain values, as composed by Hydra.
+    root : str
+        Configuration path of `data`, put before the path of the problem.
+
+    Raises
+    ------
+    ConfigError
+        Naming the path, the value and what was expected.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([root, *(str(part) for part in first["loc"])]).strip(".")
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(path, first["input"], "no such key" + _neighbours(model, first["loc"])) from None
+        if first["type"] == "missing":
+            raise ConfigError(path, None, "a value: this key is required") from None
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        raise ConfigError(path, first["input"] if _short(first["input"]) else "…", message) from None
+
+
+def _short(value: Any) -> bool:
+    return len(repr(value)) <= 120
+
+
+def _neighbours(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """Return the keys that would have been accepted at `loc`, where they can be told."""
+    here: Any = model
+    for part in loc[:-1]:
+        field = getattr(here, "model_fields", {}).get(part)
+        if field is None:
+            return ""
+        here = field.annotation
+    fields = getattr(here, "model_fields", None)
+    return f" (known: {', '.join(fields)})" if fields else ""

@@ -1,0 +1,63 @@
+"""Router v0: the policy's table from regime to tactic, with friction against switching too soon."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Route(NamedTuple):
+    """
+    The router's answer for one step.
+
+    Attributes
+    ----------
+    tactic : str
+        In charge from now on.
+    scores : tuple of float
+        One per candidate, in the candidates' order: the regime's confidence for the table's choice, else 0.
+    switched : bool
+        Whether the tactic changed at this step.
+    why : str
+        A few words for the diary.
+    """
+
+    tactic: str
+    scores: tuple[float, ...]
+    switched: bool
+    why: str
+
+
+class TableRouter:
+    """
+    Regime -> tactic.
+
+    Parameters
+    ----------
+    table : mapping of str to str
+        A tactic for every regime.
+    min_hold : int
+        Steps a tactic stays in charge before it can be replaced.
+    min_confidence : float
+        Of the regime, below which nothing is switched.
+    """
+
+    def __init__(self, table: Mapping[str, str], min_hold: int, min_confidence: float) -> None:
+        self._table = dict(table)
+        self._min_hold = min_hold
+        self._min_confidence = min_confidence
+        self.candidates = tuple(sorted(set(table.values())))
+        self._tactic = ""
+        self._held = 0
+
+    def route(self, regime: str, confidence: float) -> Route:
+        """Return who is in charge in `regime`, given its confidence."""
+        wanted = self._table[regime]
+        scores = tuple(confidence if name == wanted else 0.0 for name in self.candidates)
+        self._held += 1
+        if wanted == self._tactic:
+            return Route(wanted, scores, False, "table")
+        if self._tactic and self._held < self._min_hold:
+            return Route(self._tactic, scores, False, f"held {self._held} of {self._min_hold} steps")
+        if self._tactic and confidence < self._min_confidence:
+            return Route(self._tactic, scores, False, f"confidence {confidence:.2f} too low to switch")
+        before, self._tactic, self._held = self._tactic, wanted, 0
+        return Route(wanted, scores, bool(before), f"switch from {before}" if before else "first route")

@@ -1,0 +1,101 @@
+"""The policy: one validator, clear refusals, and hashes that stand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import Field
+
+from alphatrade.risk.errors import ConfigError
+from alphatrade.strategies.policy import BeliefSpec, Policy, SizingSpec, canonical, validate
+
+GOLDEN = Path(__file__).parent / "golden_policy_hashes.json"
+CONF = Path(__file__).parents[2] / "conf" / "policy"
+
+
+def load(group: str, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    merged: dict[str, Any] = {}
+    for base in loaded.pop("defaults", []):
+        if base != "_self_":
+            merged |= load(group, base)
+    return merged | loaded
+
+
+def composed(risk: str = "default", features: str = "core") -> dict[str, Any]:
+    groups = {"features": features, "belief": "default", "regime": "fsm", "router": "table",
+              "topologies": "default", "risk": risk, "flags": "default"}  # fmt: skip
+    top = yaml.safe_load((CONF / "default.yaml").read_text())
+    top.pop("defaults")
+    return top | {group: load(group, name) for group, name in groups.items()}
+
+
+def test_golden_hashes_stand() -> None:
+    golden = json.loads(GOLDEN.read_text())
+    found = {
+        f"{risk}/{features}": validate(Policy, composed(risk, features), "policy").policy_hash
+        for risk in ("default", "tight", "pilot")
+        for features in ("core", "volume", "depth")
+    }
+    assert found == golden, "a policy that has been hashed before must keep its hash"
+
+
+def test_a_field_added_later_keeps_old_hashes_until_it_is_used() -> None:
+    class Later(SizingSpec):
+        leverage: float = Field(1.0, json_schema_extra={"since": 2})
+
+    class Unmarked(SizingSpec):
+        leverage: float = 1.0
+
+    old = canonical(SizingSpec())
+    assert canonical(Later()) == old
+    assert canonical(Later(leverage=2.0)) != old
+    assert canonical(Unmarked()) != old, "the mutant: without the mark the old hash is lost"
+
+
+def test_the_hash_follows_content_not_key_order() -> None:
+    plain = composed()
+    shuffled = dict(reversed(plain.items())) | {"features": dict(reversed(plain["features"].items()))}
+    a, b = (validate(Policy, p, "policy").policy_hash for p in (plain, shuffled))
+    assert a == b
+    plain["belief"]["k"] = 8
+    assert validate(Policy, plain, "policy").policy_hash != a
+
+
+def test_big_integers_become_strings() -> None:
+    class Big(BeliefSpec):
+        stamp: int = 2**60
+
+    assert canonical(Big())["stamp"] == str(2**60)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("belief.k", 100, r"policy\.belief.*at most a quarter"),
+        ("belief.n", 16, r"policy\.belief\.n: got 16, expected greater than or equal to 128"),
+        ("belief.typo", 1, r"policy\.belief\.typo: got 1, expected no such key \(known: n, k, seed, halflife\)"),
+        ("cadence.kind", "hours", r"policy\.cadence\.kind: got 'hours', expected 'bars', 'events' or 'seconds'"),
+        ("risk.drawdown_max", 2.0, r"policy\.risk\.drawdown_max: got 2\.0, expected less than or equal to 1"),
+        ("risk.orders_per_second", "many", r"policy\.risk\.orders_per_second: got 'many', expected a valid integer"),
+        ("router.table", {"up-low": "flat"}, r"policy\.router\.table.*a tactic for each of"),
+        ("flags.fast_weights", True, r"policy\.flags.*no fast_weights mechanism"),
+        ("flags.linear_attention", True, r"policy\.flags.*no linear_attention mechanism"),
+        ("expost.primary", 7, r"policy\.expost.*primary one of them"),
+        ("topologies.momentum", {"kind": "teleport"}, r"policy\.topologies\.momentum\.kind: got 'teleport'"),
+        ("topologies.momentum", {"kind": "taker_momentum", "params": {"enter": -1}}, r"topologies\.momentum\.params\.enter"),
+        ("topologies.momentum", {"kind": "taker_momentum", "params": {"signal": "zz"}}, r"params\.signal: got 'zz', expected one of"),
+    ],
+)  # fmt: skip
+def test_bad_values_are_one_clear_line(path: str, value: Any, message: str) -> None:
+    plain = composed()
+    *parents, last = path.split(".")
+    node = plain
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    with pytest.raises(ConfigError, match=message) as caught:
+        validate(Policy, plain, "policy")
+    assert "\n" not in str(caught.value)
