@@ -40,7 +40,7 @@ class Perceiver:
         instrument: str,
         features: Mapping[str, Mapping[str, object]],
         belief: Mapping[str, int],
-        regime: Mapping[str, float],
+        regime: Mapping[str, int | float],
         provides: frozenset[str],
     ) -> None:
         self.instrument = instrument

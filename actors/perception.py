@@ -40,7 +40,7 @@ class PerceptionConfig(ActorConfig, frozen=True):
     provides: list[str]
     features: dict[str, dict[str, str | int]]
     belief: dict[str, int]
-    regime: dict[str, float]
+    regime: dict[str, int | float]
     cadence: dict[str, str | int]
     bar_type: str | None = None
     half_spread_bps: float = 0.0

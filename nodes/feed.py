@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.currencies import USD
 from nautilus_trader.model.data import Bar, BarType, InstrumentStatus, QuoteTick, TradeTick
 from nautilus_trader.model.enums import CurrencyType, MarketStatusAction
 from nautilus_trader.model.identifiers import InstrumentId, Symbol
@@ -14,14 +13,14 @@ from nautilus_trader.model.objects import Currency, Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from alphatrade.nodes import tape_catalog
-from alphatrade.nodes.tape import InstrumentSpec, Ints, Tape
+from alphatrade.nodes.tape import COLUMNS, InstrumentSpec, Tape
 
 # Initial and maintenance margin, fractions of notional (ESMA's retail limits, rounded up for the calm).
 MARGIN = {"fx": "0.0333", "metal": "0.05", "equity": "0.2", "crypto": "0.5"}
 
 
 def currency(code: str) -> Currency:
-    """Return a currency; a code that Nautilus does not know is registered as a crypto currency with eight decimals."""
+    """Return a currency; a code that Nautilus does not know is registered, as crypto with eight decimals."""
     known = Currency.from_internal_map(code)
     if known is not None:
         return known
@@ -31,41 +30,30 @@ def currency(code: str) -> Currency:
 
 
 def instrument(spec: InstrumentSpec) -> Instrument:
-    """Return the Nautilus instrument of `spec`: an Equity, or a CurrencyPair for everything that is traded in pairs."""
+    """Return the Nautilus instrument of `spec`: an Equity for shares, a CurrencyPair for all else."""
     margin = Decimal(MARGIN[spec.asset])
-    price_step = Price(float(spec.tick), spec.price_precision)
     size_step = Quantity(float(spec.lot), spec.size_precision)
+    common = {
+        "instrument_id": InstrumentId.from_str(spec.id),
+        "raw_symbol": Symbol(spec.symbol),
+        "price_precision": spec.price_precision,
+        "price_increment": Price(float(spec.tick), spec.price_precision),
+        "margin_init": margin,
+        "margin_maint": margin,
+        "maker_fee": Decimal(spec.maker_fee),
+        "taker_fee": Decimal(spec.taker_fee),
+        "ts_event": 0,
+        "ts_init": 0,
+    }
     if spec.asset == "equity":
-        return Equity(
-            instrument_id=InstrumentId.from_str(spec.id),
-            raw_symbol=Symbol(spec.symbol),
-            currency=currency(spec.quote),
-            price_precision=spec.price_precision,
-            price_increment=price_step,
-            lot_size=size_step,
-            margin_init=margin,
-            margin_maint=margin,
-            maker_fee=Decimal(spec.maker_fee),
-            taker_fee=Decimal(spec.taker_fee),
-            ts_event=0,
-            ts_init=0,
-        )
+        return Equity(currency=currency(spec.quote), lot_size=size_step, **common)
     return CurrencyPair(
-        instrument_id=InstrumentId.from_str(spec.id),
-        raw_symbol=Symbol(spec.symbol),
         base_currency=currency(spec.base),
         quote_currency=currency(spec.quote),
-        price_precision=spec.price_precision,
         size_precision=spec.size_precision,
-        price_increment=price_step,
         size_increment=size_step,
         min_quantity=size_step,
-        margin_init=margin,
-        margin_maint=margin,
-        maker_fee=Decimal(spec.maker_fee),
-        taker_fee=Decimal(spec.taker_fee),
-        ts_event=0,
-        ts_init=0,
+        **common,
     )
 
 
@@ -75,31 +63,21 @@ def events(tape: Tape) -> list[Data]:
 
     ``ts_event`` and ``ts_init`` are both the time at which the row is known. About 1.4 µs per quote.
     """
-    spec, columns = tape.instrument, tape.columns
+    spec, stamps = tape.instrument, tape.columns["ts"].astype(np.uint64)
     identifier = InstrumentId.from_str(spec.id)
-    stamps = columns["ts"].astype(np.uint64)
+    digits = spec.price_precision, spec.size_precision
+    names = [name for name in COLUMNS[tape.kind][1:] if name != "aggressor"]
+    # The nearest doubles: Nautilus rounds them back to the same decimals.
+    values = [tape_catalog.filled(tape, name) / 1e9 for name in names]
     rows: list[Data]
     if tape.kind == "quotes":
-        sides = [
-            _units(columns.get(name, np.full(len(tape), tape.depth))) for name in ("bid_size", "ask_size")
-        ]
-        prices = [_units(columns["bid"]), _units(columns["ask"])]
-        rows = QuoteTick.from_raw_arrays_to_list(
-            identifier, spec.price_precision, spec.size_precision, *prices, *sides, stamps, stamps
-        )
+        rows = QuoteTick.from_raw_arrays_to_list(identifier, *digits, *values, stamps, stamps)
     elif tape.kind == "trades":
-        aggressor = columns.get("aggressor", np.zeros(len(tape), np.int64)).astype(np.uint8)
+        aggressor = tape.columns.get("aggressor", np.zeros(len(tape), np.int64)).astype(np.uint8)
         ids = [str(i) for i in range(1, len(tape) + 1)]
-        price, size = _units(columns["price"]), _units(columns["size"])
-        rows = TradeTick.from_raw_arrays_to_list(
-            identifier, spec.price_precision, spec.size_precision, price, size, aggressor, ids, stamps, stamps
-        )
+        rows = TradeTick.from_raw_arrays_to_list(identifier, *digits, *values, aggressor, ids, stamps, stamps)
     else:
-        names = ("open", "high", "low", "close", "volume")
-        values = [_units(columns.get(name, np.zeros(len(tape), np.int64))) for name in names]
-        rows = Bar.from_raw_arrays_to_list(
-            bar_type(tape), spec.price_precision, spec.size_precision, *values, stamps, stamps
-        )
+        rows = Bar.from_raw_arrays_to_list(bar_type(tape), *digits, *values, stamps, stamps)
     halts = status(tape)
     return sorted([*halts, *rows], key=lambda event: event.ts_init) if halts else rows
 
@@ -129,11 +107,3 @@ def catalog(tape: Tape, root: str | Path) -> ParquetDataCatalog:
     out = ParquetDataCatalog(str(root))
     out.write_data([instrument(tape.instrument), *status(tape)])
     return out
-
-
-def _units(nano: Ints) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Return nanos as floats in units: the nearest double, which Nautilus rounds back to the same decimals."""
-    return nano / 1e9
-
-
-assert USD.precision == 2, "Nautilus's own currencies are loaded"

@@ -3,12 +3,24 @@
 import hashlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import rfc8785
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a run is made of, as hashes; `tape_hash` is of the one tape, or of the hashes of all in their order."""
+
+    run_id: str
+    policy_hash: str
+    tape_hash: str
+    code_hash: str
+
 
 ROOMS = ("actors", "conf", "evolution", "nodes", "reflection", "risk", "strategies")
 SUFFIXES = frozenset({".py", ".yaml", ".j2", ".gz", ".html", ".css"})
@@ -33,9 +45,9 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def run_id(policy_hash: str, tape_hashes: Sequence[str], run_spec: dict[str, Any], code: str) -> str:
+def identify(policy_hash: str, tape_hashes: Sequence[str], run_spec: dict[str, Any]) -> Identity:
     """
-    Return the id of a run, 16 hexadecimal digits.
+    Return the identity of a run; its id has 16 hexadecimal digits.
 
     Parameters
     ----------
@@ -44,11 +56,12 @@ def run_id(policy_hash: str, tape_hashes: Sequence[str], run_spec: dict[str, Any
         In the order in which the tapes are merged.
     run_spec : dict
         Plain values without paths; the seed is among them.
-    code : str
-        See :func:`code_hash`.
     """
+    code = code_hash()
     whole = {"code": code, "policy": policy_hash, "run": run_spec, "tapes": list(tape_hashes)}
-    return hashlib.sha256(rfc8785.dumps(whole)).hexdigest()[:16]
+    run = hashlib.sha256(rfc8785.dumps(whole)).hexdigest()[:16]
+    joint = tape_hashes[0] if len(tape_hashes) == 1 else hashlib.sha256("".join(tape_hashes).encode()).hexdigest()
+    return Identity(run, policy_hash, joint, code)
 
 
 def file_digest(path: Path) -> str:

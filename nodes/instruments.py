@@ -1,7 +1,8 @@
-"""Instrument defaults: what an instrument is called, and what tick, lot, fees and depth to assume where none are given."""
+"""Instrument defaults: what an instrument is called, and which tick, lot, fees and depth to assume for it."""
 
 import re
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,23 @@ from alphatrade.nodes.tape import Asset, InstrumentSpec
 from alphatrade.risk.errors import TapeError
 
 VENUE = "SIM"
-FIAT = frozenset(
-    ["AUD", "BRL", "CAD", "CHF", "CNH", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "INR", "JPY", "KRW", "MXN", "NOK", "NZD", "PLN", "RUB", "SEK", "SGD", "THB", "TRY", "TWD", "USD", "ZAR"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FIAT = _words(
+    """AUD BRL CAD CHF CNH CNY CZK DKK EUR GBP HKD HUF ILS INR JPY KRW MXN NOK NZD PLN RUB SEK SGD THB TRY TWD
+    USD ZAR"""
 )
 METALS = frozenset({"XAU", "XAG", "XPT", "XPD"})
-CRYPTO = frozenset(
-    ["AAVE", "ADA", "ALGO", "APT", "ARB", "ATOM", "AVAX", "BCH", "BNB", "BTC", "BUSD", "DAI", "DOGE", "DOT", "EOS", "ETC", "ETH", "FIL", "ICP", "LINK", "LTC", "MATIC", "NEAR", "OP", "PEPE", "SHIB", "SOL", "SUI", "TON", "TRX", "UNI", "USDC", "USDT", "WBTC", "XBT", "XLM", "XMR", "XRP", "ZEC"]
+CRYPTO = _words(
+    """AAVE ADA ALGO APT ARB ATOM AVAX BCH BNB BTC BUSD DAI DOGE DOT EOS ETC ETH FIL ICP LINK LTC MATIC NEAR
+    OP PEPE SHIB SOL SUI TON TRX UNI USDC USDT WBTC XBT XLM XMR XRP ZEC"""
 )
 QUOTES = FIAT | {"USDT", "USDC", "BUSD", "DAI", "BTC", "ETH", "BNB"}
-# Taker and maker fee (fractions of notional), and the half-spread assumed around a price without a quote (basis points).
+# Maker and taker fee (fractions of notional), half-spread assumed around a price without a quote (bp).
 FEES: dict[Asset, tuple[str, str, float]] = {
     "fx": ("0.00002", "0.00002", 0.5),
     "metal": ("0.00002", "0.00002", 1.0),
@@ -29,7 +38,7 @@ FEES: dict[Asset, tuple[str, str, float]] = {
 LOT_DECIMALS: dict[Asset, int] = {"fx": 0, "metal": 2, "equity": 0, "crypto": 6}
 # Units of the quote currency that are worth about one USD: only to scale the assumed depth.
 _CHEAP = {"JPY": 100, "KRW": 1000, "HUF": 300, "INR": 80, "THB": 30, "TWD": 30, "CZK": 20, "RUB": 80}
-_WORDS = frozenset(["DATA", "TICK", "TICKS", "BAR", "BARS", "TEST", "FILE", "TAPE", "CSV", "UTC", "GMT", "OHLC", "OHLCV", "BID", "ASK"])
+_WORDS = _words("DATA TICK TICKS BAR BARS TEST FILE TAPE CSV UTC GMT OHLC OHLCV BID ASK")
 
 
 def split_pair(text: str) -> tuple[str, str] | None:
@@ -49,18 +58,15 @@ def guess_name(path: Path) -> str | None:
     """
     Return the instrument that a file or its folder is named after, or None.
 
-    Pairs are found in any spelling; a share only where a whole word of one to five letters is in capitals (``AAPL.csv``).
+    Pairs are found in any spelling; a share only where a whole word of one to five letters is in capitals, as
+    in ``AAPL.csv``.
     """
     stem = re.sub(r"\.(parquet|pq|csv|txt|tsv|gz|bz2|zst|zip)", "", path.name)
     for name in (stem, path.resolve().parent.name):
         words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]
-        for first, second in zip(words, words[1:], strict=False):  # "EUR_USD" is two words
-            if (
-                first.upper() in FIAT | METALS | CRYPTO
-                and second.upper() in QUOTES
-                and first.upper() != second.upper()
-            ):
-                return f"{first}/{second}".upper()
+        for first, second in pairwise(word.upper() for word in words):  # "EUR_USD" is two words
+            if first in FIAT | METALS | CRYPTO and second in QUOTES and first != second:
+                return f"{first}/{second}"
         for word in words:
             if (pair := split_pair(word)) is not None:
                 return "/".join(pair)
@@ -82,9 +88,7 @@ def identity(text: str) -> tuple[str, str, str, str, Asset]:
     match = re.fullmatch(r"([A-Za-z0-9/_\-:^]{1,24}?)(?:\.([A-Za-z][A-Za-z0-9_]*))?", text.strip())
     if match is None:
         raise TapeError(
-            "tape.instrument",
-            text,
-            "a pair or a share such as EUR/USD, BTC/USDT or SPY, with .VENUE if you like",
+            "tape.instrument", text, "a pair or a share: EUR/USD, BTC/USDT, SPY, with .VENUE if you like"
         )
     venue = (match[2] or VENUE).upper()
     pair = split_pair(match[1])
@@ -103,6 +107,11 @@ def decimals(value: Decimal) -> int:
     exponent = value.normalize().as_tuple().exponent
     assert isinstance(exponent, int), "a finite number"
     return max(0, -exponent)
+
+
+def plain(value: Decimal) -> str:
+    """Return a decimal without exponent and without trailing zeros."""
+    return f"{value.normalize():f}"
 
 
 def grid_of(values: NDArray[np.float64], most: int = 9, share: float = 0.9) -> int:
@@ -141,7 +150,8 @@ def make_instrument(
     text : str
         The instrument as the user wrote it.
     prices : float64 array
-        Prices of the tape; the tick defaults to the grid they lie on (a cent for shares from one dollar: Reg NMS rule 612).
+        Prices of the tape; the tick defaults to the grid they lie on (shares from one dollar on: a cent, as
+        in Reg NMS rule 612).
     sizes : float64 array or None
         Quantities of the tape; a crypto lot defaults to their grid, six to eight decimals.
     tick, lot, maker_fee, taker_fee : Decimal or None
@@ -154,8 +164,7 @@ def make_instrument(
     """
     symbol, venue, base, quote, asset = identity(text)
     if tick is None:
-        low = asset == "equity" and float(np.median(prices)) < 1.0
-        digits = (4 if low else 2) if asset == "equity" else grid_of(prices)
+        digits = grid_of(prices) if asset != "equity" else 2 if float(np.median(prices)) >= 1.0 else 4
         tick = Decimal(1).scaleb(-digits)
     if lot is None:
         digits = LOT_DECIMALS[asset]
@@ -165,9 +174,8 @@ def make_instrument(
     for name, value in (("tape.tick", tick), ("tape.lot", lot)):
         if decimals(value) > 9:
             raise TapeError(name, str(value), "at most nine decimals")
-    if asset == "equity" and lot != lot.to_integral_value():
+    if asset == "equity" and decimals(lot):
         raise TapeError("tape.lot", str(lot), "whole shares")
-    maker, taker, _ = FEES[asset]
     return InstrumentSpec(
         id=f"{symbol}.{venue}",
         symbol=symbol,
@@ -177,16 +185,16 @@ def make_instrument(
         asset=asset,
         price_precision=decimals(tick),
         size_precision=decimals(lot),
-        tick=f"{tick.normalize():f}",
-        lot=f"{lot.normalize():f}",
-        maker_fee=maker if maker_fee is None else f"{maker_fee.normalize():f}",
-        taker_fee=taker if taker_fee is None else f"{taker_fee.normalize():f}",
+        tick=plain(tick),
+        lot=plain(lot),
+        maker_fee=FEES[asset][0] if maker_fee is None else plain(maker_fee),
+        taker_fee=FEES[asset][1] if taker_fee is None else plain(taker_fee),
     )
 
 
 def assumed_depth(spec: InstrumentSpec, price_n: int) -> int:
     """
-    Return the nano quantity to assume at each side of a quote without sizes: about a million dollars' worth.
+    Return the nano quantity to assume where a source has no sizes: about a million dollars' worth.
 
     Parameters
     ----------
@@ -196,6 +204,6 @@ def assumed_depth(spec: InstrumentSpec, price_n: int) -> int:
     """
     if spec.asset == "fx":
         return 1_000_000 * 10**9
-    lot = int(Decimal(spec.lot).scaleb(9))
-    units = 1_000_000 * _CHEAP.get(spec.quote, 1) * 10**18 // max(price_n, 1)
-    return min(max(lot, units // lot * lot), 9_000_000_000 * 10**9)
+    unit: int = max(int(Decimal(spec.lot).scaleb(9)), 10 ** (9 - spec.size_precision))
+    nano = 1_000_000 * _CHEAP.get(spec.quote, 1) * 10**18 // max(price_n, 1)
+    return min(max(unit, nano // unit * unit), 9_000_000_000 * 10**9)

@@ -1,7 +1,7 @@
 """A tape: normalised market data of one instrument, as plain integer arrays, with its identity and its audit.
 
-A tape knows nothing of files or of Nautilus: :mod:`alphatrade.nodes.tapes` makes tapes, :mod:`alphatrade.nodes.feed` turns
-one into Nautilus events.
+A tape knows nothing of files or of Nautilus: :mod:`alphatrade.nodes.tapes` makes tapes,
+:mod:`alphatrade.nodes.feed` turns one into Nautilus events.
 """
 
 import hashlib
@@ -23,6 +23,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "trades": ("ts", "price", "size", "aggressor"),
     "bars": ("ts", "open", "high", "low", "close", "volume"),
 }
+SIZES: dict[str, tuple[str, ...]] = {
+    "quotes": ("bid_size", "ask_size"),
+    "trades": ("size",),
+    "bars": ("volume",),
+}
 REFERENCE: dict[str, Literal["quote", "trade", "bar"]] = {"quotes": "quote", "trades": "trade", "bars": "bar"}
 BUYER, SELLER, NO_AGGRESSOR = 1, 2, 0  # the numbers of Nautilus's AggressorSide
 
@@ -30,7 +35,7 @@ BUYER, SELLER, NO_AGGRESSOR = 1, 2, 0  # the numbers of Nautilus's AggressorSide
 @dataclass(frozen=True, slots=True)
 class InstrumentSpec:
     """
-    What the venue says about an instrument; numbers are decimal strings, so that nothing is rounded on the way.
+    What the venue says about an instrument; numbers are decimal strings, so that nothing is rounded.
 
     Attributes
     ----------
@@ -89,13 +94,13 @@ class Tape:
         Bid/ask bars have become quotes.
     instrument : InstrumentSpec
     columns : dict of str to int64 arrays, all of one length
-        ``ts`` is the time at which a row is known (UTC ns, non-decreasing); prices and quantities are nano integers; see
-        `COLUMNS` for names and order. ``bid_size``/``ask_size``, ``aggressor`` and ``volume`` are absent where the source
-        has none: nothing is filled in.
+        ``ts`` is the time at which a row is known (UTC ns, non-decreasing); prices and quantities are nano
+        integers, ``aggressor`` is 1 buyer, 2 seller, 0 unknown. `COLUMNS` has names and order; sizes, volume
+        and aggressor are absent where the source has none: nothing is filled in.
     status : Status
         Halts.
     audit : dict of str to int
-        What was found on load; the rule behind each count is `alphatrade.nodes.tape_audit.RULES`.
+        What was found on load; the rule behind each count is in `alphatrade.nodes.tape_rules.RULES`.
     half_spread_bps : float
         Assumed half-spread around a trade or bar price, basis points; 0 for quotes, which carry their own.
     stale_after_s : float
@@ -103,11 +108,14 @@ class Tape:
     bar_s : float
         Length of a bar, seconds; 0 for quotes and trades.
     depth : int
-        Nano quantity to assume at each side where quotes carry no size.
+        Nano quantity that the engine is to assume where the source has no sizes (a quarter of a bar's
+        volume); 0 where it has.
     truth : pandas.DataFrame or None
         Ground truth of a synthetic world.
     catalog : str or None
-        Folder of a Nautilus ParquetDataCatalog that holds this tape's rows.
+        Folder with this tape's rows in the layout of a Nautilus ParquetDataCatalog.
+    tape_hash : str
+        sha256 of all of the above that an engine sees.
     """
 
     name: str
@@ -125,9 +133,10 @@ class Tape:
     tape_hash: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        """Check the shape and compute the hash, so that no tape exists whose hash is not of its content."""
+        """Check the shape and compute the hash: no tape exists whose hash is not of its content."""
         lengths = {len(array) for array in self.columns.values()}
-        assert len(lengths) == 1 and 0 not in lengths, "columns of one length, not empty"
+        assert len(lengths) == 1, "columns are of one length"
+        assert 0 not in lengths, "a tape is not empty"
         assert set(self.columns) <= set(COLUMNS[self.kind]), "only columns of the kind"
         assert all(array.dtype == np.int64 for array in self.columns.values()), "int64 columns"
         object.__setattr__(self, "tape_hash", content_hash(self))
@@ -143,18 +152,17 @@ class Tape:
 
     @property
     def reference(self) -> Literal["quote", "trade", "bar"]:
-        """What the law takes as the reference price: the last quote, else the last trade, else the last closed bar."""
+        """What the law takes as the reference price: last quote, else last trade, else last closed bar."""
         return REFERENCE[self.kind]
 
     @property
     def provides(self) -> frozenset[str]:
         """What features may ask for: quote, spread, size, trade, volume, aggressor, bar."""
+        has_sizes = set(SIZES[self.kind]) <= set(self.columns)
         if self.kind == "quotes":
-            sizes = {"size"} if {"bid_size", "ask_size"} <= set(self.columns) else set()
-            return frozenset({"quote", "spread"} | sizes)
-        if self.kind == "trades":
-            return frozenset({"trade", "volume"} | ({"aggressor"} if "aggressor" in self.columns else set()))
-        return frozenset({"bar"} | ({"volume"} if "volume" in self.columns else set()))
+            return frozenset({"quote", "spread", "size"} if has_sizes else {"quote", "spread"})
+        words = {"trade" if self.kind == "trades" else "bar"}
+        return frozenset(words | ({"volume"} if has_sizes else set()) | ({"aggressor"} & set(self.columns)))
 
     def slice(self, start: int | None = None, end: int | None = None) -> "Tape":
         """
@@ -172,24 +180,31 @@ class Tape:
             raise ValueError(f"no rows between {start} and {end}")
         a = int(np.searchsorted(self.status.ts, ts[first], "left"))
         b = int(np.searchsorted(self.status.ts, ts[last - 1], "right"))
+        status = Status(self.status.ts[a:b], self.status.action[a:b])
+        if a and self.status.action[a - 1] == 0:  # the slice begins inside a halt
+            status = Status(
+                np.concatenate(([ts[first]], status.ts)),
+                np.concatenate((np.zeros(1, np.int8), status.action)),
+            )
         truth = self.truth
         if truth is not None:
             truth = truth[(truth["ts"] >= ts[first]) & (truth["ts"] <= ts[last - 1])].reset_index(drop=True)
         return replace(
             self,
             columns={name: array[first:last] for name, array in self.columns.items()},
-            status=Status(self.status.ts[a:b], self.status.action[a:b]),
-            audit=self.audit | {"rows_used": last - first},
+            status=status,
+            audit=self.audit
+            | {"rows_used": last - first, "outside": self.audit["outside"] + len(ts) - last + first},
             truth=truth,
             catalog=None,
         )
 
 
 def content_hash(tape: Tape) -> str:
-    """Return the sha256 over all that an engine will see: kind, instrument, assumptions, and the arrays in fixed order."""
+    """Return the sha256 over all that an engine sees: kind, instrument, assumptions, arrays in order."""
     names = [name for name in COLUMNS[tape.kind] if name in tape.columns]
-    assumed = [tape.bar_s, tape.depth, tape.half_spread_bps, tape.stale_after_s]
-    head = [tape.kind, asdict(tape.instrument), *map(float, assumed), len(tape), len(tape.status.ts), names]
+    assumed = [float(tape.bar_s), float(tape.half_spread_bps), float(tape.stale_after_s), tape.depth]
+    head = [tape.kind, asdict(tape.instrument), assumed, len(tape), len(tape.status.ts), names]
     digest = hashlib.sha256(json.dumps(head, separators=(",", ":")).encode())
     for name in names:
         digest.update(np.ascontiguousarray(tape.columns[name], dtype="<i8"))

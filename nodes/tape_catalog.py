@@ -1,15 +1,15 @@
 """Tapes on disk, in the Parquet layout of Nautilus's ParquetDataCatalog, written and read without Nautilus.
 
 A cache entry is a folder with ``data/<type>/<id>/<from>_<to>.parquet`` (what any Nautilus node can read) and
-``tape.json`` (what the layout has no place for). It is written beside its final name and renamed, so that an entry is
-either whole or absent; its content is checked against its hash whenever it is read.
+``tape.json`` (what the layout has no place for). It is written beside its final name and renamed, so that an
+entry is either whole or absent; its content is checked against its hash whenever it is read.
 
-Prices and quantities are signed 128-bit integers at 1e-16, little endian (NautilusTrader 1.231, high precision).
+Prices and quantities are signed 128-bit integers at 1e-16, little endian (NautilusTrader 1.231, high
+precision).
 """
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -17,40 +17,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from alphatrade.nodes.instruments import make_instrument
-from alphatrade.nodes.tape import COLUMNS, InstrumentSpec, Ints, Status, Tape
-from alphatrade.nodes.tape_read import Rows
-from alphatrade.nodes.tape_spec import CatalogTape
+from alphatrade.nodes.tape import COLUMNS, SIZES, InstrumentSpec, Ints, Status, Tape
 from alphatrade.risk.errors import TapeError
 
 FOLDER = {"quotes": "quote_tick", "trades": "trade_tick", "bars": "bar"}
-# Our column to Nautilus's; the rest of the name is the same.
-THEIRS = {"bid": "bid_price", "ask": "ask_price"}
+# Our column to Nautilus's, where the two differ.
+THEIRS = {"bid": "bid_price", "ask": "ask_price", "aggressor": "aggressor_side"}
 _RAW = 10**7  # raw (1e-16) per nano
 _MASK = 0xFFFFFFFF
-_UNITS = ((86_400, "DAY"), (3_600, "HOUR"), (60, "MINUTE"), (1, "SECOND"))
-_SECONDS = {
-    "MILLISECOND": 0.001,
-    "SECOND": 1.0,
-    "MINUTE": 60.0,
-    "HOUR": 3600.0,
-    "DAY": 86_400.0,
-    "WEEK": 604_800.0,
-}
+# Bar units that Nautilus has names for: seconds, name, and the number that a step must divide, without being
+# it.
+_UNITS = ((86_400.0, "DAY", 0), (3600.0, "HOUR", 24), (60.0, "MINUTE", 60), (1.0, "SECOND", 60))
 
 
 def bar_type(tape: Tape) -> str:
-    """Return the Nautilus bar type of a tape of bars, ``BTC/USD.SIM-1-MINUTE-LAST-EXTERNAL``."""
-    seconds = tape.bar_s
-    for size, unit in _UNITS:
-        if seconds >= size and seconds % size == 0:
-            return f"{tape.instrument.id}-{int(seconds // size)}-{unit}-LAST-EXTERNAL"
-    return f"{tape.instrument.id}-{max(1, round(seconds * 1000))}-MILLISECOND-LAST-EXTERNAL"
+    """
+    Return the Nautilus bar type of a tape of bars, ``BTC/USD.SIM-1-MINUTE-LAST-EXTERNAL``.
+
+    Lengths without a name (90 minutes) are called ``1-TICK``; the tape knows how long they are.
+    """
+    name = "1-TICK"
+    for size, unit, parent in _UNITS:
+        steps = tape.bar_s / size
+        if steps >= 1.0 and steps == int(steps):
+            if not parent or (steps < parent and parent % int(steps) == 0):
+                name = f"{int(steps)}-{unit}"
+            break
+    return f"{tape.instrument.id}-{name}-LAST-EXTERNAL"
 
 
 def encode(nano: Ints) -> pa.Array:
@@ -75,34 +71,23 @@ def decode(column: pa.ChunkedArray, where: str, name: str) -> Ints:
     """
     array = column.combine_chunks()
     array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-    if (
-        not pa.types.is_fixed_size_binary(array.type)
-        or array.type.byte_width not in (8, 16)
-        or array.null_count
-    ):
-        raise TapeError(
-            f"{where}, column {name}", str(array.type), "Nautilus prices of 8 or 16 bytes, none absent"
-        )
-    width = array.type.byte_width
-    words = np.frombuffer(array.buffers()[1], dtype="<u8")[array.offset * width // 8 :][
-        : len(array) * width // 8
-    ]
+    field = f"{where}, column {name}"
+    width = array.type.byte_width if pa.types.is_fixed_size_binary(array.type) else 0
+    if width not in (8, 16) or array.null_count:
+        raise TapeError(field, str(array.type), "Nautilus prices of 8 or 16 bytes, none absent")
+    words = np.frombuffer(array.buffers()[1], dtype="<u8")
+    words = words[array.offset * width // 8 :][: len(array) * width // 8]
     if width == 8:
         return words.astype(np.int64)
-    words = words.reshape(-1, 2)
-    low, high = words[:, 0], words[:, 1]
-    if len(high) and int(high.max()) >= _RAW >> 1:  # an undefined or negative value has the highest bits set
-        raise TapeError(
-            f"{where}, row {int(np.argmax(high)) + 1}, column {name}",
-            "no price",
-            "a price below nine billion",
-        )
+    low, high = words[0::2], words[1::2]
+    if len(high) and int(high.max()) >= _RAW >> 1:  # undefined and negative values have the highest bits set
+        raise TapeError(f"{field}, row {int(np.argmax(high)) + 1}", "no price", "a price below nine billion")
     # Schoolbook division of a 128-bit number by 10**7, in halves of 32 bits.
     first = (high << np.uint64(32)) | (low >> np.uint64(32))
     quotient, rest = first // np.uint64(_RAW), first % np.uint64(_RAW)
     second = (rest << np.uint64(32)) | (low & np.uint64(_MASK))
     if (second % np.uint64(_RAW)).any():
-        raise TapeError(f"{where}, column {name}", "more than nine decimals", "at most nine")
+        raise TapeError(field, "more than nine decimals", "at most nine")
     return ((quotient << np.uint64(32)) + second // np.uint64(_RAW)).astype(np.int64)
 
 
@@ -125,13 +110,12 @@ def store(tape: Tape, folder: Path) -> Tape:
         _write(work / "tape.json", json.dumps(_head(tape), indent=1).encode())
         _publish(work, folder)
     except OSError as error:
-        raise TapeError(
-            "tape cache", str(folder), f"a writable folder with space on it ({error.strerror})"
-        ) from None
+        expected = f"a writable folder with space on it ({error.strerror or error})"
+        raise TapeError("tape cache", str(folder), expected) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    stored = load(folder)
-    assert stored is not None and stored.tape_hash == tape.tape_hash, "what was written is what is read"
+    stored = load(folder) or tape
+    assert stored.tape_hash == tape.tape_hash, "what was written is what is read"
     return stored
 
 
@@ -151,83 +135,96 @@ def _publish(work: Path, folder: Path) -> None:
 
 
 def load(folder: Path) -> Tape | None:
-    """Return the tape of a cache entry, or None if it is absent; a damaged one is removed and counts as absent."""
+    """
+    Return the tape of a cache entry, or None if it is absent; a damaged one is removed and counts as absent.
+
+    Raises
+    ------
+    TapeError
+        If the entry is there and may not be read.
+    """
     try:
-        head = json.loads((folder / "tape.json").read_bytes())
-        table = pq.read_table(folder / head["file"], memory_map=False)
-        columns = {"ts": table["ts_init"].to_numpy().astype(np.int64)}
-        for name in head["columns"][1:]:
-            theirs = table[THEIRS.get(name, "aggressor_side" if name == "aggressor" else name)]
-            columns[name] = (
-                theirs.to_numpy().astype(np.int64)
-                if name == "aggressor"
-                else decode(theirs, str(folder), name)
-            )
-        tape = Tape(
-            name=head["name"],
-            kind=head["kind"],
-            instrument=InstrumentSpec(**head["instrument"]),
-            columns=columns,
-            status=Status(np.array(head["status"][0], np.int64), np.array(head["status"][1], np.int8)),
-            audit=head["audit"],
-            half_spread_bps=head["half_spread_bps"],
-            stale_after_s=head["stale_after_s"],
-            bar_s=head["bar_s"],
-            depth=head["depth"],
-            catalog=str(folder),
-        )
-        if tape.tape_hash == head["tape_hash"]:
-            return tape
+        head = (folder / "tape.json").read_bytes()
     except FileNotFoundError:
+        shutil.rmtree(folder, ignore_errors=True)
         return None
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, pa.ArrowException, TapeError):
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
-    return None
+    except OSError as error:
+        raise TapeError("tape cache", str(folder), f"a readable folder ({error.strerror})") from None
+    try:
+        tape = _whole(json.loads(head), folder)
+    except (OSError, ValueError, LookupError, TypeError, AssertionError, pa.ArrowException, TapeError):
+        tape = None
+    if tape is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return tape
+
+
+def _whole(head: dict[str, Any], folder: Path) -> Tape | None:
+    """Return the tape of an entry, None if its content is not what its hash says."""
+    table = pq.read_table(folder / head["file"])
+    columns = {"ts": table["ts_init"].to_numpy().astype(np.int64)}
+    for name in head["columns"][1:]:
+        theirs = table[THEIRS.get(name, name)]
+        whole = name == "aggressor"
+        columns[name] = theirs.to_numpy().astype(np.int64) if whole else decode(theirs, str(folder), name)
+    facts = ("name", "kind", "audit", "half_spread_bps", "stale_after_s", "bar_s", "depth")
+    tape = Tape(
+        instrument=InstrumentSpec(**head["instrument"]),
+        columns=columns,
+        status=Status(np.array(head["status"][0], np.int64), np.array(head["status"][1], np.int8)),
+        catalog=str(folder),
+        **{name: head[name] for name in facts},
+    )
+    return tape if tape.tape_hash == head["tape_hash"] else None
 
 
 def write_rows(tape: Tape, root: Path) -> Path:
     """Write the rows of a tape as a Nautilus catalog under `root`, fsynced, and return the Parquet file."""
     spec, columns = tape.instrument, tape.columns
-    identifier = bar_type(tape) if tape.kind == "bars" else spec.id
-    file = root / "data" / FOLDER[tape.kind] / identifier.replace("/", "") / _file_name(*tape.span)
+    file = root / _rows_file(tape)
     file.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, pa.Array] = {}
     for name in COLUMNS[tape.kind][1:]:
         if name == "aggressor":
             aggressor = columns.get(name, np.zeros(len(tape), np.int64))
-            arrays["aggressor_side"] = pa.array(aggressor.astype(np.uint8))
+            arrays[THEIRS[name]] = pa.array(aggressor.astype(np.uint8))
             arrays["trade_id"] = pa.array(np.arange(1, len(tape) + 1)).cast(pa.string())
         else:
-            # A size that the source does not have must hold something here: the assumed depth, or nothing traded.
-            absent = tape.depth if tape.kind == "quotes" else 0
-            arrays[THEIRS.get(name, name)] = encode(columns.get(name, np.full(len(tape), absent, np.int64)))
+            arrays[THEIRS.get(name, name)] = encode(filled(tape, name))
     stamps = pa.array(columns["ts"].astype(np.uint64))
     arrays |= {"ts_event": stamps, "ts_init": stamps}
-    meta = {
-        "instrument_id": spec.id,
-        "price_precision": str(spec.price_precision),
-        "size_precision": str(spec.size_precision),
-    }
+    meta = {"instrument_id": spec.id}
+    meta |= {"price_precision": str(spec.price_precision), "size_precision": str(spec.size_precision)}
     if tape.kind == "bars":
-        meta |= {"bar_type": identifier}
-    schema = pa.schema(
-        [pa.field(name, array.type, nullable=False) for name, array in arrays.items()], metadata=meta
-    )
-    pq.write_table(pa.table(arrays, schema=schema), file, row_group_size=65_536)
+        meta |= {"bar_type": bar_type(tape)}
+    fields = [pa.field(name, array.type, nullable=False) for name, array in arrays.items()]
+    table = pa.table(arrays, schema=pa.schema(fields, metadata=meta))
+    pq.write_table(table, file, row_group_size=65_536)
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
     return file
 
 
+def filled(tape: Tape, name: str) -> Ints:
+    """Return a column, or what the engine is to assume where there is none: depth, at each price of a bar."""
+    if name in tape.columns:
+        return tape.columns[name]
+    assert name in SIZES[tape.kind], "only sizes may be absent"
+    return np.full(len(tape), tape.depth * (4 if tape.kind == "bars" else 1), np.int64)
+
+
+def _rows_file(tape: Tape) -> str:
+    identifier = bar_type(tape) if tape.kind == "bars" else tape.instrument.id
+    return f"data/{FOLDER[tape.kind]}/{identifier.replace('/', '')}/{_file_name(*tape.span)}"
+
+
 def _head(tape: Tape) -> dict[str, Any]:
     """Return what the Parquet layout has no place for."""
-    identifier = bar_type(tape) if tape.kind == "bars" else tape.instrument.id
     return {
         "tape_hash": tape.tape_hash,
         "name": tape.name,
         "kind": tape.kind,
-        "file": f"data/{FOLDER[tape.kind]}/{identifier.replace('/', '')}/{_file_name(*tape.span)}",
+        "file": _rows_file(tape),
         "columns": [name for name in COLUMNS[tape.kind] if name in tape.columns],
         "instrument": asdict(tape.instrument),
         "status": [tape.status.ts.tolist(), tape.status.action.tolist()],
@@ -253,135 +250,3 @@ def _file_name(first: int, last: int) -> str:
         second = str(np.datetime64(ts // 10**9, "s")).replace(":", "-")
         parts.append(f"{second}-{ts % 10**9:09d}Z")
     return "_".join(parts) + ".parquet"
-
-
-def read_foreign(spec: CatalogTape) -> tuple[Rows, InstrumentSpec, Status]:
-    """
-    Read one instrument of an existing Nautilus catalog.
-
-    Raises
-    ------
-    TapeError
-        If the catalog, the instrument or its rows are not there or not readable.
-    """
-    data = Path(spec.path).expanduser() / "data"
-    if not data.is_dir():
-        raise TapeError("tape.path", spec.path, "a Nautilus ParquetDataCatalog, a folder with data/ in it")
-    kind, folder = _series(spec, data)
-    files = sorted(folder.glob("*.parquet"))
-    where = str(folder)
-    try:
-        tables = [pq.read_table(file) for file in files]
-        table = pa.concat_tables(tables)
-    except (pa.ArrowException, OSError, ValueError):
-        raise TapeError("tape.path", where, "whole Parquet files with one schema") from None
-    meta = {key.decode(): value.decode() for key, value in (tables[0].schema.metadata or {}).items()}
-    if "instrument_id" not in meta and "bar_type" not in meta:
-        raise TapeError("tape.path", where, "Nautilus data files; their metadata names no instrument")
-    identifier = meta.get("instrument_id") or meta["bar_type"].split("-")[0]
-    values: dict[str, NDArray[np.float64]] = {}
-    for name in COLUMNS[kind][1:]:
-        theirs = THEIRS.get(name, "aggressor_side" if name == "aggressor" else name)
-        if theirs not in table.column_names:
-            raise TapeError("tape.path", where, f"Nautilus {kind} with a column {theirs}")
-        raw = table[theirs].to_numpy() if name == "aggressor" else decode(table[theirs], where, name) / 1e9
-        values[name] = np.array(raw, dtype=np.float64)
-    ids = np.asarray(table["trade_id"].to_pandas()) if kind == "trades" else None
-    if kind == "trades" and not values["aggressor"].any():
-        del values["aggressor"]
-    ts = table["ts_init"].to_numpy().astype(np.int64)
-    row = np.arange(1, len(ts) + 1, dtype=np.int64)
-    rows = Rows(where, kind, ts, values, {}, row, "close", ids, 0)
-    instrument = _instrument(spec, data, identifier, meta, values)
-    return rows, instrument, _halts(data, identifier)
-
-
-def _series(spec: CatalogTape, data: Path) -> tuple[str, Path]:
-    """Return the kind and the folder of the rows that are meant."""
-    found = []
-    for kind, prefix in FOLDER.items():
-        if spec.kind in (None, kind) and (data / prefix).is_dir():
-            found += [
-                (kind, folder)
-                for folder in sorted((data / prefix).iterdir())
-                if any(folder.glob("*.parquet"))
-            ]
-    if spec.instrument_id is not None:
-        wanted = spec.instrument_id.replace("/", "")
-        found = [(k, f) for k, f in found if f.name == wanted or f.name.startswith(f"{wanted}-")]
-    if spec.bar_type is not None:
-        found = [(k, f) for k, f in found if f.name == spec.bar_type.replace("/", "")]
-    instruments = sorted({folder.name.split("-")[0] for _, folder in found})
-    if not found:
-        asked = [value for value in (spec.kind, spec.instrument_id, spec.bar_type) if value is not None]
-        raise TapeError(
-            "tape.path", " ".join([spec.path, *asked]), "a catalog that holds such quotes, trades or bars"
-        )
-    if len(instruments) > 1:
-        raise TapeError("tape.instrument_id", spec.instrument_id, f"one of {', '.join(instruments)}")
-    first = [item for item in found if item[0] == found[0][0]]
-    if len(first) > 1:
-        raise TapeError(
-            "tape.bar_type", spec.bar_type, f"one of {', '.join(folder.name for _, folder in first)}"
-        )
-    return first[0]
-
-
-def _instrument(
-    spec: CatalogTape,
-    data: Path,
-    identifier: str,
-    meta: dict[str, str],
-    values: dict[str, NDArray[np.float64]],
-) -> InstrumentSpec:
-    """Return the instrument as the catalog declares it; what it does not, as for any file."""
-    prices = next(iter(values.values()))
-    given = {"tick": spec.tick, "lot": spec.lot, "maker_fee": spec.maker_fee, "taker_fee": spec.taker_fee}
-    base = make_instrument(identifier, prices, values.get("size"), **given)
-    declared: dict[str, Any] = {}
-    for prefix in ("currency_pair", "equity"):
-        for file in sorted((data / prefix / identifier.replace("/", "")).glob("*.parquet")):
-            declared = pq.read_table(file).to_pylist()[-1]
-    precision = (
-        int(meta.get("price_precision", base.price_precision)),
-        int(meta.get("size_precision", base.size_precision)),
-    )
-    if max(precision) > 9:
-        raise TapeError("tape.path", spec.path, f"at most nine decimals, {identifier} has {max(precision)}")
-    fill = {
-        "tick": declared.get("price_increment") or f"{10.0 ** -precision[0]:.{precision[0]}f}",
-        "lot": declared.get("size_increment")
-        or ("1" if base.asset == "equity" else f"{10.0 ** -precision[1]:.{precision[1]}f}"),
-        "maker_fee": declared.get("maker_fee") or base.maker_fee,
-        "taker_fee": declared.get("taker_fee") or base.taker_fee,
-    }
-    fields = asdict(base) | {name: value for name, value in fill.items() if given[name] is None}
-    fields["id"] = identifier
-    if spec.tick is None:
-        fields["price_precision"] = precision[0]
-    if spec.lot is None:
-        fields["size_precision"] = 0 if base.asset == "equity" else precision[1]
-    return InstrumentSpec(**fields)
-
-
-def _halts(data: Path, identifier: str) -> Status:
-    """Return the halts that a catalog declares: any action that is not trading halts, as far as it says so."""
-    frames = [
-        pd.read_parquet(f)
-        for f in sorted((data / "instrument_status" / identifier.replace("/", "")).glob("*.parquet"))
-    ]
-    if not frames:
-        return Status.none()
-    frame = pd.concat(frames).sort_values("ts_init", kind="stable")
-    action = frame["action"].map(
-        {"TRADING": 1, "HALT": 0, "PAUSE": 0, "SUSPEND": 0, "CLOSE": 0, "NOT_AVAILABLE_FOR_TRADING": 0}
-    )
-    known = action.notna().to_numpy()
-    stamps = frame["ts_init"].to_numpy().astype(np.int64)[known]
-    return Status(stamps, action.to_numpy()[known].astype(np.int8))
-
-
-def parse_bar_seconds(identifier: str) -> float:
-    """Return the bar length in seconds that a Nautilus bar type names; 0 where it is not one of time."""
-    match = re.search(r"-(\d+)-([A-Z]+)-[A-Z]+-[A-Z]+$", identifier)
-    return float(match[1]) * _SECONDS.get(match[2], 0.0) if match else 0.0

@@ -1,4 +1,4 @@
-"""Which column of a file is which: explicit names first, else the usual spellings; a clear error when neither helps."""
+"""Which column of a file is which: explicit names first, else the usual spellings, else a clear error."""
 
 import re
 from typing import Any, NamedTuple
@@ -8,7 +8,21 @@ from alphatrade.risk.errors import TapeError
 
 
 class Resolved(NamedTuple):
-    """Columns found: `ts` (one, or date and time), `columns` (ours to theirs), the kind, what a stamp means, row filters."""
+    """
+    What was found.
+
+    Attributes
+    ----------
+    kind : str
+    ts : list of str
+        The stamp column, or a date and a time column.
+    columns : dict
+        Our names to the file's.
+    stamp : {"open", "close"}
+        What the stamp of a bar means.
+    filter : dict
+        Column of the file to the values that are kept.
+    """
 
     kind: str
     ts: list[str]
@@ -17,39 +31,40 @@ class Resolved(NamedTuple):
     filter: dict[str, list[Any]]
 
 
-def _sided(side: str, parts: tuple[str, ...]) -> list[str]:
-    """Return the spellings of a bid or ask column: bid_close, close_bid, bidclose, bid_c, bc…"""
-    spellings = []
-    for part in parts:
-        spellings += [
-            f"{side}_{part}",
-            f"{part}_{side}",
-            f"{side}{part}",
-            f"{part}{side}",
-            f"{side}_{part[0]}",
-        ]
-    return [*spellings, side[0] + parts[0][0]]
+def _sided(sides: tuple[str, ...], parts: tuple[str, ...]) -> list[str]:
+    """Return the spellings of a bid or ask column: bid_close, close_bid, bidclose, bid_c, bc and so on."""
+    out = []
+    for side in sides:
+        for part in parts:
+            out += [f"{side}_{part}", f"{part}_{side}", f"{side}{part}", f"{part}{side}", f"{side}_{part[0]}"]
+    return [*out, sides[0][0] + parts[0][0]]
 
 
-_ASK = ("ask", "offer", "ofr")
 _SIZE = ("size", "volume", "vol", "qty", "quantity", "siz", "sz")
-SPELLINGS: dict[str, list[str]] = {
-    "ts": ["ts", "timestamp", "time", "datetime", "date_time", "timestamp_utc", "time_utc", "utc", "open_time", "opentime", "unix", "unix_timestamp", "unix_time", "gmt_time", "local_time", "time_exchange", "time_period_start", "ts_event", "event_time", "trade_time", "transact_time", "date", "dt", "index", "t", "__index_level_0__", "level_0", "close_time", "time_close", "time_period_end"],
-    "bid": ["bid", "bid_price", "bidprice", "best_bid", "bestbid", "best_bid_price", "bid_px", "b"],
-    "ask": ["ask", "ask_price", "askprice", "best_ask", "bestask", "best_ask_price", "ask_px", "offer", "offer_price", "ofr", "a"],
-    "bid_size": [*_sided("bid", _SIZE), "best_bid_qty", "best_bid_size", "bid_amount"],
-    "ask_size": [*(s for a in _ASK for s in _sided(a, _SIZE)), "best_ask_qty", "best_ask_size", "ask_amount"],
-    "price": ["price", "trade_price", "last", "last_price", "px", "rate", "p"],
-    "size": ["size", "qty", "quantity", "trade_size", "last_size", "amount", "volume", "vol", "base_qty", "base_volume", "q", "sz"],
-    "aggressor": ["aggressor", "aggressor_side", "taker_side", "taker", "side", "is_buyer_maker", "isbuyermaker", "m"],
-    "trade_id": ["trade_id", "tradeid", "tid", "agg_trade_id", "agg_id", "id"],
-    "open": ["open", "open_price", "price_open", "openprice", "o"],
-    "high": ["high", "high_price", "price_high", "highprice", "h", "max"],
-    "low": ["low", "low_price", "price_low", "lowprice", "l", "min"],
-    "close": ["close", "close_price", "price_close", "closeprice", "c", "last"],
-    "volume": ["volume", "vol", "base_volume", "volume_base", "volume_traded", "volumefrom", "tick_volume", "tickvol", "tick_vol", "v"],
-    "bid_close": _sided("bid", ("close",)),
-    "ask_close": [s for a in _ASK for s in _sided(a, ("close",))],
+_USUAL = {
+    "ts": """ts timestamp time datetime date_time timestamp_utc time_utc utc open_time opentime unix
+        unix_timestamp unix_time gmt_time local_time time_exchange time_period_start ts_event event_time
+        trade_time transact_time date dt index t index_level_0 level_0 close_time time_close
+        time_period_end""",
+    "bid": "bid bid_price bidprice best_bid bestbid best_bid_price bid_px b",
+    "ask": "ask ask_price askprice best_ask bestask best_ask_price ask_px offer offer_price ofr a",
+    "price": "price trade_price last last_price px rate p",
+    "size": "size qty quantity trade_size last_size amount volume vol base_qty base_volume q sz",
+    "aggressor": "aggressor aggressor_side taker_side taker side is_buyer_maker isbuyermaker m",
+    "trade_id": "trade_id tradeid tid agg_trade_id agg_id id",
+    "open": "open open_price price_open openprice o",
+    "high": "high high_price price_high highprice h max",
+    "low": "low low_price price_low lowprice l min",
+    "close": "close close_price price_close closeprice c last",
+    "volume": "volume vol base_volume volume_base volume_traded volumefrom tick_volume tickvol tick_vol v",
+}
+SPELLINGS: dict[str, list[str]] = {ours: names.split() for ours, names in _USUAL.items()}
+SPELLINGS["ts"].append("")  # pandas writes a nameless index
+SPELLINGS |= {
+    "bid_size": [*_sided(("bid",), _SIZE), "best_bid_qty", "best_bid_size", "bid_amount"],
+    "ask_size": [*_sided(("ask", "offer", "ofr"), _SIZE), "best_ask_qty", "best_ask_size", "ask_amount"],
+    "bid_close": _sided(("bid",), ("close",)),
+    "ask_close": _sided(("ask", "offer", "ofr"), ("close",)),
 }
 NEEDED: dict[str, tuple[str, ...]] = {
     "quotes": ("bid", "ask"),
@@ -67,7 +82,7 @@ SUSPICIOUS = ("susp", "suspicious", "is_suspicious")
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().removeprefix("__index").strip("<> ")).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def resolve(spec: FileTape, present: list[str], where: str) -> Resolved:
@@ -86,29 +101,25 @@ def resolve(spec: FileTape, present: list[str], where: str) -> Resolved:
     kind = spec.kind or _kind(plain, present, headless, where)
     given = {k: v for k, v in spec.columns.model_dump().items() if v is not None}
     ts = _ts(given.pop("ts", None), plain, present, headless, where)
+    ours = (*NEEDED[kind], *WANTED[kind])
+    for name in given:
+        if name not in ours:
+            raise TapeError(f"tape.columns.{name}", given[name], f"no such column for tape.kind={kind}")
     found: dict[str, str] = {}
-    for ours in (*NEEDED[kind], *WANTED[kind]):
-        if ours in given:
-            found[ours] = _named(ours, given[ours], present, where)
-        elif headless:
-            index = (
-                (*NEEDED[kind], *WANTED[kind][:2]).index(ours)
-                if ours in (*NEEDED[kind], *WANTED[kind][:2])
-                else 99
-            )
-            if ts == ["0"] and index + 1 < len(present):
-                found[ours] = str(index + 1)
-        elif (guess := _guess(ours, plain)) is not None and guess not in ts:
-            found[ours] = guess
-        if ours in NEEDED[kind] and ours not in found:
-            raise TapeError(
-                f"tape.columns.{ours}", None, f"the name of a column of {where}, one of {', '.join(present)}"
-            )
-    unused = sorted(set(given) - {*NEEDED[kind], *WANTED[kind]})
-    if unused:
-        raise TapeError(f"tape.columns.{unused[0]}", given[unused[0]], f"no such column for tape.kind={kind}")
+    for place, name in enumerate(ours, start=1):
+        if name in given:
+            found[name] = _named(name, given[name], present, where)
+            continue
+        guess = _guess(name, plain)
+        if headless:  # stamp first, then ours in our order
+            guess = str(place) if ts == ["0"] and place < len(present) and name != "trade_id" else None
+        if guess is not None and guess not in ts:
+            found[name] = guess
+        elif name in NEEDED[kind]:
+            expected = f"the name of a column of {where}, one of {', '.join(present)}"
+            raise TapeError(f"tape.columns.{name}", None, expected)
     stamp = spec.stamp or ("close" if re.search(r"close|end", ts[0], re.IGNORECASE) else "open")
-    return Resolved(kind, ts, found, stamp, _rules(spec, kind, plain))
+    return Resolved(kind, ts, found, stamp, _rules(spec, kind, plain, present, where))
 
 
 def _guess(ours: str, plain: dict[str, str]) -> str | None:
@@ -142,9 +153,8 @@ def _ts(given: object, plain: dict[str, str], present: list[str], headless: bool
             return [plain[date], plain[time]]
     guess = _guess("ts", plain)
     if guess is None:
-        raise TapeError(
-            "tape.columns.ts", None, f"the name of the time column of {where}, one of {', '.join(present)}"
-        )
+        expected = f"the name of the time column of {where}, one of {', '.join(present)}"
+        raise TapeError("tape.columns.ts", None, expected)
     return [guess]
 
 
@@ -154,22 +164,20 @@ def _kind(plain: dict[str, str], present: list[str], headless: bool, where: str)
         for kind in ("quotes", "bidask_bars", "bars", "trades"):
             if all(_guess(ours, plain) is not None for ours in NEEDED[kind]):
                 return kind
-    elif len(present) in (5, 6, 7):
+    elif len(present) in (5, 6):
         return "bars"
-    elif len(present) in (3, 4):
-        return "quotes"
-    raise TapeError(
-        "tape.kind",
-        None,
-        f"quotes, trades, bars or bidask_bars for {where} with columns {', '.join(present)}",
-    )
+    expected = f"quotes, trades, bars or bidask_bars for {where} with columns {', '.join(present)}"
+    raise TapeError("tape.kind", None, expected)
 
 
-def _rules(spec: FileTape, kind: str, plain: dict[str, str]) -> dict[str, list[Any]]:
-    """Return the row filters: those given, else trades that the source itself marks as suspicious are left out."""
-    if spec.filter is not None:
-        return {
-            name: values if isinstance(values, list) else [values] for name, values in spec.filter.items()
-        }
-    marked = next((plain[name] for name in SUSPICIOUS if name in plain), None)
-    return {marked: [0, False, "0.0"]} if marked is not None and kind == "trades" else {}
+def _rules(
+    spec: FileTape, kind: str, plain: dict[str, str], present: list[str], where: str
+) -> dict[str, list[Any]]:
+    """Return the row filters: those given, else trades that the source marks as suspicious are left out."""
+    if spec.filter is None:
+        marked = next((plain[name] for name in SUSPICIOUS if name in plain), None)
+        return {marked: [0, False, "0.0"]} if marked is not None and kind == "trades" else {}
+    for name in spec.filter:
+        if name not in present:
+            raise TapeError("tape.filter", name, f"a column of {where}, one of {', '.join(present)}")
+    return {name: values if isinstance(values, list) else [values] for name, values in spec.filter.items()}

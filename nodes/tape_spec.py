@@ -81,12 +81,13 @@ class _Parsed(_Cleaned):
     )
     columns: Columns = Columns()
     ts_unit: Literal["auto", "s", "ms", "us", "ns"] = Field("auto", description="unit of numeric stamps")
+    ts_format: str | None = Field(None, description="strptime format of text stamps; none: found out")
     tz: str = Field("UTC", description="time zone of stamps that do not carry one")
     stamp: Literal["open", "close"] | None = Field(None, description="what a bar's stamp means; none: open")
     bar_s: Positive | None = Field(None, description="bar length, seconds; none: the commonest step")
     filter: dict[str, str | int | float | bool | list[str | int | float | bool]] | None = Field(
         None,
-        description="rows to keep: column -> allowed value or values; none: trades marked suspicious are left out",
+        description="rows to keep: column -> allowed value or values; none: no suspicious trades",
     )
     sort: bool = Field(False, description="sort unsorted rows (stable) instead of refusing them")
 

@@ -1,7 +1,8 @@
 """Stamps: whatever a file calls a time becomes int64 UTC nanoseconds."""
 
 import re
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,20 @@ from numpy.typing import NDArray
 from alphatrade.risk.errors import TapeError
 
 MISSING_TS = -(2**63)  # a cell without a stamp; the same number as pandas' NaT
+Ints = NDArray[np.int64]
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _LAST = 2**63 - 1
 
 
-def to_ns(
-    columns: list[pa.ChunkedArray], unit: str, tz: str, names: list[str], where: str, row: NDArray[np.int64]
-) -> NDArray[np.int64]:
+class TimeForm(NamedTuple):
+    """How stamps are written: unit of numbers (auto: by size), format of text (None: found out), zone."""
+
+    unit: str = "auto"
+    text: str | None = None
+    tz: str = "UTC"
+
+
+def to_ns(columns: list[pa.ChunkedArray], form: TimeForm, field: str, row: Ints) -> Ints:
     """
     Return stamps as UTC ns, `MISSING_TS` where a cell is empty.
 
@@ -26,12 +34,13 @@ def to_ns(
     ----------
     columns : list of one or two Arrow columns
         A stamp column, or a date and a time column.
-    unit : {"auto", "s", "ms", "us", "ns"}
-        Unit of numeric stamps; auto goes by their size.
-    tz : str
-        Zone of stamps that carry none. Numeric stamps count from 1970 UTC whatever the zone.
-    names, where, row
-        For messages.
+    form : TimeForm
+        The zone is that of text and of Parquet times without one; numbers count from 1970 UTC whatever it
+        says.
+    field : str
+        File and column, for messages.
+    row : int64 array (n,)
+        Row numbers, for messages.
 
     Raises
     ------
@@ -41,24 +50,23 @@ def to_ns(
     column = columns[0] if len(columns) == 1 else _joined(columns)
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
-    field = f"{where}, column {'+'.join(names)}"
-    kind = column.type
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(column.type):
         column = pc.cast(column, pa.float64())
-        kind = column.type
+    kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        ts = _numeric(column, unit, field)
+        ts = _numeric(column, form.unit, field, row)
     elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        ts = _zoned(column.to_pandas(), kind.tz if pa.types.is_timestamp(kind) else None, tz, field)
+        aware = pa.types.is_timestamp(kind) and kind.tz is not None
+        ts = _zoned(column.to_pandas(), aware, form.tz, field)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        ts = _text(column.to_pandas(), tz, field, row)
+        ts = _text(column.to_pandas(), form.text, form.tz, field, row)
     else:
         raise TapeError(field, str(kind), "times: text, numbers or Parquet timestamps")
     known = ts[ts != MISSING_TS]
     if len(known) == 0:
         raise TapeError(field, "no value", "times")
     if int(known.max()) < 365 * 86_400 * 10**9:
-        raise TapeError("tape.ts_unit", unit, f"a unit that puts {field} after 1970")
+        raise TapeError("tape.ts_unit", form.unit, f"a unit that puts {field} after 1970")
     if int(known.min()) < 0:
         raise TapeError(field, int(known.min()), "times from 1970 on")
     return ts
@@ -82,9 +90,8 @@ def parse_moment(value: str | int | None, field: str) -> int | None:
         moment = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
         return int(moment.as_unit("ns").value)
     except (ValueError, OverflowError):
-        raise TapeError(
-            field, value, "an ISO time such as 2025-01-31T12:00:00Z, or UTC nanoseconds"
-        ) from None
+        expected = "an ISO time such as 2025-01-31T12:00:00Z, or UTC nanoseconds"
+        raise TapeError(field, value, expected) from None
 
 
 def _joined(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
@@ -96,7 +103,7 @@ def _joined(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*parts, " ")
 
 
-def _numeric(column: pa.ChunkedArray, unit: str, field: str) -> NDArray[np.int64]:
+def _numeric(column: pa.ChunkedArray, unit: str, field: str, row: Ints) -> Ints:
     values = column.to_numpy()
     if values.dtype.kind not in "iuf":  # integers with empty cells come back as objects
         values = values.astype(np.float64)
@@ -105,74 +112,72 @@ def _numeric(column: pa.ChunkedArray, unit: str, field: str) -> NDArray[np.int64
         raise TapeError(field, "no value", "times")
     middle = abs(float(np.median(known)))
     if unit == "auto" and 1.9e7 < middle < 2.2e7:  # 20140501
-        return _text(
-            pd.Series(values).astype("Int64").astype("string"), "UTC", field, np.arange(1, len(values) + 1)
-        )
+        days = pd.Series(values).astype("Int64").astype("string").astype(object)
+        return _text(days, "%Y%m%d", "UTC", field, row)
     if unit == "auto":
         unit = "s" if middle < 1e11 else "ms" if middle < 1e14 else "us" if middle < 1e17 else "ns"
     scale = UNITS[unit]
     if float(np.abs(known.astype(np.float64)).max()) * scale > _LAST:
         raise TapeError("tape.ts_unit", unit, f"a smaller unit: {field} would lie after the year 2262")
     if values.dtype.kind != "f":
-        return values.astype(np.int64) * scale
-    whole = np.floor(np.where(np.isfinite(values), values, 0.0))
-    part = np.rint((np.where(np.isfinite(values), values, 0.0) - whole) * scale)
-    ts = whole.astype(np.int64) * scale + part.astype(np.int64)
+        return np.asarray(values.astype(np.int64) * scale)
+    finite = np.where(np.isfinite(values), values, 0.0)
+    whole = np.floor(finite)
+    ts = whole.astype(np.int64) * scale + np.rint((finite - whole) * scale).astype(np.int64)
     return np.asarray(np.where(np.isfinite(values), ts, MISSING_TS), dtype=np.int64)
 
 
-def _zoned(values: "pd.Series[Any]", has_tz: str | None, tz: str, field: str) -> NDArray[np.int64]:
+def _zoned(values: "pd.Series[Any]", aware: bool, tz: str, field: str) -> Ints:
+    """Return times as UTC ns; those without a zone are in `tz`."""
     stamps = pd.to_datetime(values)
+    if not aware:
+        try:
+            stamps = stamps.dt.tz_localize(tz, ambiguous="infer" if tz != "UTC" else "raise")
+        except (
+            Exception
+        ) as error:  # unknown zones, hours that a zone has twice or never: several libraries' errors
+            reason = re.sub(r"\s+", " ", str(error))[:90]
+            expected = f"a known time zone in which each stamp of {field} exists once ({reason})"
+            raise TapeError("tape.tz", tz, expected) from None
+    naive = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
     try:
-        if has_tz is None:
-            stamps = (
-                stamps.dt.tz_localize(tz, ambiguous="infer") if tz != "UTC" else stamps.dt.tz_localize("UTC")
-            )
-        return _as_ns(stamps)
-    except (
-        KeyError,
-        ValueError,
-        OverflowError,
-    ) as error:  # unknown zones, and hours that a zone has twice or never
-        if type(error).__name__ == "ZoneInfoNotFoundError":
-            raise TapeError("tape.tz", tz, "a time zone such as UTC or America/New_York") from None
-        raise TapeError(
-            "tape.tz", tz, f"a zone in which every stamp of {field} exists once ({str(error)[:90]})"
-        ) from None
+        return np.array(naive.to_numpy("datetime64[ns]").view(np.int64))
+    except (ValueError, OverflowError):
+        raise TapeError(field, str(naive.min()), "times from 1970 to 2262") from None
 
 
-def _text(values: "pd.Series[Any]", tz: str, field: str, row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Parse text; the format is that of the first cell, and a cell that differs from it is an error with its row."""
+_SHAPES = (
+    (r"\d{8} \d{9}", "%Y%m%d %H%M%S%f"),  # histdata.com ticks
+    (r"\d{8} \d{6}", "%Y%m%d %H%M%S"),  # histdata.com bars
+    (r"\d{8} \d{4}", "%Y%m%d %H%M"),
+    (r"\d{14}", "%Y%m%d%H%M%S"),
+    (r"\d{8}", "%Y%m%d"),
+    (r"\d{8} \d\d:\d\d", "%Y%m%d %H:%M"),
+    (r"\d{8} \d\d:\d\d:\d\d", "%Y%m%d %H:%M:%S"),
+    (r"\d{8} \d\d:\d\d:\d\d\.\d+", "%Y%m%d %H:%M:%S.%f"),  # truefx.com
+    (r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d\.\d+", "%d.%m.%Y %H:%M:%S.%f"),  # dukascopy.com
+    (r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d", "%d.%m.%Y %H:%M:%S"),
+    (r"\d{4}\.\d\d\.\d\d \d\d:\d\d", "%Y.%m.%d %H:%M"),  # MetaTrader
+    (r"\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d(\.\d+)?", "%Y.%m.%d %H:%M:%S"),
+    (r"\d{4}-\d\d-\d\d.*", "ISO8601"),
+)
+
+
+def _text(values: "pd.Series[Any]", form: str | None, tz: str, field: str, row: Ints) -> Ints:
+    """Parse text in the format of the first cell; a cell that differs from it is an error with its row."""
     text = values.str.strip()
     first = next((cell for cell in text if isinstance(cell, str) and cell), "")
-    shapes = (
-        (r"\d{8} \d{9}", "%Y%m%d %H%M%S%f"),  # histdata.com ticks
-        (r"\d{8} \d{6}", "%Y%m%d %H%M%S"),  # histdata.com bars
-        (r"\d{8} \d{4}", "%Y%m%d %H%M"),
-        (r"\d{14}", "%Y%m%d%H%M%S"),
-        (r"\d{8}", "%Y%m%d"),
-        (r"\d{8} \d\d:\d\d:\d\d\.\d+", "%Y%m%d %H:%M:%S.%f"),  # truefx.com
-        (r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d\.\d+", "%d.%m.%Y %H:%M:%S.%f"),  # dukascopy.com
-        (r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d", "%d.%m.%Y %H:%M:%S"),
-        (r"\d{4}\.\d\d\.\d\d \d\d:\d\d", "%Y.%m.%d %H:%M"),  # MetaTrader
-        (r"\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d", "%Y.%m.%d %H:%M:%S"),
-    )
-    form = next((form for shape, form in shapes if re.fullmatch(shape, first)), None)
-    iso = re.match(r"\d{4}-\d\d-\d\d", first) is not None
-    try:
-        stamps = pd.to_datetime(text, format=form or ("ISO8601" if iso else None), errors="coerce")
-        if stamps.dtype == object:  # changing UTC offsets
-            stamps = pd.to_datetime(text, utc=True, errors="coerce")
-    except (ValueError, TypeError):
-        stamps = pd.to_datetime(text, utc=True, errors="coerce")
+    form = form or next((form for shape, form in _SHAPES if re.fullmatch(shape, first)), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas warns where it has to guess; a wrong guess is found below
+        try:
+            stamps = pd.to_datetime(text, format=form, errors="coerce")
+        except ValueError:  # changing UTC offsets
+            stamps = pd.to_datetime(text, format=form, errors="coerce", utc=True)
     wrong = np.flatnonzero((stamps.isna() & text.notna() & (text != "")).to_numpy())
     if len(wrong):
+        where = f"{field}, row {row[wrong[0]]}"
         raise TapeError(
-            f"{field}, row {row[wrong[0]]}", text.iloc[wrong[0]], f"a time like the first one, {first!r}"
+            where, text.iloc[wrong[0]], f"a time like the first one, {first!r} (or tape.ts_format)"
         )
-    return _zoned(stamps, str(stamps.dt.tz) if stamps.dt.tz is not None else None, tz, field)
-
-
-def _as_ns(stamps: "pd.Series[Any]") -> NDArray[np.int64]:
-    naive = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
-    return np.array(naive.to_numpy("datetime64[ns]").view(np.int64))
+    return _zoned(stamps, stamps.dt.tz is not None, tz, field)

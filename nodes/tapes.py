@@ -2,7 +2,7 @@
 
 ::
 
-    spec ──▶ file ──read──▶ Rows ──audit──▶ Tape ──▶ cache: a Nautilus ParquetDataCatalog and tape.json, by content
+    spec ──▶ file ──read──▶ Rows ──audit──▶ Tape ──▶ cache: a Nautilus catalog and tape.json, named by content
          ├─▶ catalog ─read──▶ Rows ──audit──▶ Tape
          └─▶ world ──make───▶ Tape with ground truth
 """
@@ -10,6 +10,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,8 +21,11 @@ from pydantic import TypeAdapter, ValidationError
 from alphatrade.nodes import tape_catalog
 from alphatrade.nodes.instruments import guess_name
 from alphatrade.nodes.tape import InstrumentSpec, Status, Tape
-from alphatrade.nodes.tape_audit import RULES, Settings, audit
-from alphatrade.nodes.tape_read import data_files, progress, read_rows
+from alphatrade.nodes.tape_audit import Settings, audit
+from alphatrade.nodes.tape_files import data_files, progress
+from alphatrade.nodes.tape_foreign import read_foreign
+from alphatrade.nodes.tape_read import read_rows
+from alphatrade.nodes.tape_rules import RULES
 from alphatrade.nodes.tape_spec import BtcusdTape, CatalogTape, FileTape, TapeSpec, WorldTape
 from alphatrade.nodes.tape_time import parse_moment
 from alphatrade.nodes.worlds import make_world
@@ -31,10 +35,11 @@ __all__ = ["RULES", "InstrumentSpec", "Status", "Tape", "TapeSpec", "load_tape",
 
 FORMAT = 1  # of the cache; a change of reading, audit or layout that changes what is stored raises it
 _BLOCK = 1 << 20
-_ADAPTER: TypeAdapter[BtcusdTape | FileTape | CatalogTape | WorldTape] = TypeAdapter(TapeSpec)
+AnyTape = BtcusdTape | FileTape | CatalogTape | WorldTape
+_ADAPTER: TypeAdapter[AnyTape] = TypeAdapter(TapeSpec)
 
 
-def parse_spec(values: Mapping[str, Any]) -> BtcusdTape | FileTape | CatalogTape | WorldTape:
+def parse_spec(values: Mapping[str, Any]) -> AnyTape:
     """
     Validate the `tape` part of a configuration.
 
@@ -51,9 +56,7 @@ def parse_spec(values: Mapping[str, Any]) -> BtcusdTape | FileTape | CatalogTape
         raise TapeError(place, first.get("input"), first["msg"]) from None
 
 
-def load_tape(
-    spec: BtcusdTape | FileTape | CatalogTape | WorldTape, cache_dir: str | Path, shown: bool = True
-) -> Tape:
+def load_tape(spec: AnyTape, cache_dir: str | Path, shown: bool = True) -> Tape:
     """
     Return the tape that `spec` describes.
 
@@ -96,8 +99,9 @@ def _from_file(spec: FileTape, cache_dir: Path, shown: bool) -> Tape:
 
 
 def _from_catalog(spec: CatalogTape) -> Tape:
-    rows, instrument, status = tape_catalog.read_foreign(spec)
-    return audit(rows, _settings(spec, instrument, _name(instrument.id, spec.name)), status)
+    found = read_foreign(spec)
+    how = _settings(spec, found.instrument, _name(found.instrument.id, spec.name))
+    return audit(found.rows, replace(how, bar_s=found.bar_s), found.status)
 
 
 def _settings(spec: FileTape | CatalogTape, instrument: str | InstrumentSpec, name: str) -> Settings:
@@ -129,7 +133,7 @@ def _name(text: str, given: str | None) -> str:
 
 
 def _key(paths: list[Path], spec: FileTape, instrument: str, shown: bool) -> str:
-    """Return the name of a cache entry: the hash of what is in the files and of what is asked of them, not of where they are."""
+    """Return the name of a cache entry: a hash of the files' content and of what is asked, not of places."""
     asked = {k: str(v) if isinstance(v, Decimal) else v for k, v in spec.model_dump(exclude={"path"}).items()}
     digest = hashlib.sha256(json.dumps([FORMAT, instrument, asked], sort_keys=True).encode())
     with progress(sum(path.stat().st_size for path in paths), "hashing", "B", shown) as bar:

@@ -1,18 +1,14 @@
-"""Worlds: seeded synthetic quote tapes whose truth is known, to show that what the organism sees and learns is right.
+"""Worlds: seeded synthetic quote tapes with known truth, to show that what is seen and learnt is right.
 
-A world passes through regimes (trends, mean reversion, calm, shocks). Its spread widens and its depth thins with realised
-volatility; the imbalance of its book leads the next moves by a planted, known amount. Halts, silences and bad prints are
-planted as well, and all of it is written down in the truth.
+A world passes through regimes (trends, mean reversion, calm, shocks; :mod:`alphatrade.nodes.world_state`).
+Its spread widens and its depth thins with realised volatility; the imbalance of its book leads the next moves
+by a planted, known amount. Halts, silences and bad prints are planted as well, and all of it is written down
+in the truth.
 
-The bytes of a world depend on its parameters alone, not on the machine: random numbers are integers of PCG64 (normal ones
-are sums of twelve uniforms), everything after them is ``+ - * /`` and rounding in IEEE doubles, constants that need a
-power are rounded to twelve decimals, and prices end on the tick grid.
+The bytes of a world depend on its parameters alone, not on the machine.
 """
 
-import re
 from decimal import Decimal
-from math import sqrt
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,54 +16,27 @@ from numpy.typing import NDArray
 
 from alphatrade.nodes.instruments import decimals, identity
 from alphatrade.nodes.tape import InstrumentSpec, Ints, Status, Tape
-from alphatrade.nodes.tape_audit import NANO, RULES
+from alphatrade.nodes.tape_rules import RULES
 from alphatrade.nodes.tape_spec import REGIMES, WorldTape
 from alphatrade.nodes.tape_time import parse_moment
+from alphatrade.nodes.world_state import REGIME, Floats, State, planted_alpha, run, schedule
 from alphatrade.risk.errors import TapeError
 
-Floats = NDArray[np.float64]
-BP = 1e-4
-
-
-class Regime(NamedTuple):
-    """Drift (bp per second), volatility (bp per root second) and pull to the anchor (per second) of a regime."""
-
-    drift: float
-    vol: float
-    pull: float
-
-
-REGIME: dict[str, Regime] = {
-    "up": Regime(0.04, 1.0, 0.0),
-    "down": Regime(-0.04, 1.0, 0.0),
-    "revert": Regime(0.0, 1.0, 1 / 60),
-    "calm": Regime(0.0, 0.35, 0.0),
-    "shock": Regime(0.0, 5.0, 0.0),
-}
-SHOCK_JUMP = 0.015  # a shock begins with a jump of this size, either way
-IMBALANCE_HALF_LIFE_S = 10.0
-VOL_HALF_LIFE_S = 60.0
 HALT_S, GAP_S = 300.0, 900.0  # mean lengths; the drawn ones are between half and one and a half of it
 DEPTH_LOTS = 50_000  # at each side in calm markets
+STALE_AFTER_S = 60.0
 _QUIET_ROWS = 60  # after a halt, a gap or a bad print before the next planted event
 _MOST_ROWS = 5_000_000
-
-
-class _Path(NamedTuple):
-    """The hidden state per step: mid (price units), imbalance (about standard normal), realised volatility over calm."""
-
-    mid: Floats
-    imbalance: Floats
-    heat: Floats
 
 
 def make_world(spec: WorldTape) -> Tape:
     """
     Return the tape of a world, with its truth.
 
-    Truth has a row per quote: ``ts``, ``regime``, ``drift`` (bp per second), ``vol`` (bp per root second), ``imbalance``
-    (standardised, what the planted alpha acts through), ``alpha`` (its correlation with the next move), ``mid`` (nano,
-    before ticks and bad prints) and ``event`` (empty, reopen, gap or bad_print: a silence ended here, or a bad print).
+    Truth has a row per quote: ``ts``, ``regime``, ``drift`` (bp per second), ``vol`` (bp per root second),
+    ``imbalance`` (standardised, what the planted alpha acts through), ``alpha`` (its correlation with the
+    next move), ``mid`` (nano, before ticks and bad prints) and ``event`` (empty, reopen, gap or bad_print: a
+    silence ended here, or a bad print).
 
     Raises
     ------
@@ -78,9 +47,9 @@ def make_world(spec: WorldTape) -> Tape:
     if not 100 <= steps <= _MOST_ROWS:
         raise TapeError("tape.hours", spec.hours, f"100 to {_MOST_ROWS} quotes at tape.step_s={spec.step_s}")
     rng = np.random.Generator(np.random.PCG64(spec.seed))
-    regime = _schedule(spec, steps, rng)
-    alpha = _alpha(spec, steps)
-    path = _path(spec, regime, alpha, rng)
+    regime = schedule(spec, steps, rng)
+    alpha = planted_alpha(spec, steps)
+    path = run(spec, regime, alpha, rng)
     ts = _stamps(spec, steps, rng)
     columns = _quotes(spec, path, ts, rng)
     planted = _Planted(spec, ts, rng)
@@ -92,17 +61,17 @@ def make_world(spec: WorldTape) -> Tape:
     truth = _truth(spec, regime, alpha, path, ts)
     truth["event"] = planted.event
     kept = ~planted.silent
+    halts = len(planted.halt_ts) // 2
+    stale = spec.stale_after_s or STALE_AFTER_S
     tape = Tape(
         name=spec.name or f"world_{spec.seed}",
         kind="quotes",
         instrument=_instrument(spec),
         columns={name: array[kept] for name, array in columns.items()},
-        status=Status(
-            np.array(planted.halt_ts, np.int64), np.array([0, 1] * (len(planted.halt_ts) // 2), np.int8)
-        ),
-        audit=_counts(spec, columns["ts"][kept], spec.stale_after_s or 60.0),
+        status=Status(np.array(planted.halt_ts, np.int64), np.array([0, 1] * halts, np.int8)),
+        audit=_counts(spec, columns["ts"][kept], stale),
         half_spread_bps=0.0,
-        stale_after_s=spec.stale_after_s or 60.0,
+        stale_after_s=stale,
         truth=truth[kept].reset_index(drop=True),
     )
     return _cut(tape, spec)
@@ -115,83 +84,8 @@ def _cut(tape: Tape, spec: WorldTape) -> Tape:
     try:
         return tape.slice(start, end)
     except ValueError:
-        raise TapeError(
-            "tape.start/end", f"{spec.start} … {spec.end}", f"a part of the world, which begins {spec.begin}"
-        ) from None
-
-
-def normal(rng: np.random.Generator, count: int) -> Floats:
-    """Return about standard normal numbers: sums of twelve 16-bit uniforms, exact in doubles, the same on every CPU."""
-    total = np.zeros(count, dtype=np.int64)
-    for _ in range(12):
-        total += rng.integers(0, 65_536, count, dtype=np.int64)
-    return (total - 6 * 65_535) / 65_536.0
-
-
-def _schedule(spec: WorldTape, steps: int, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Return the regime of every step, as its place in `REGIMES`."""
-    stretches: list[tuple[int, float]] = []
-    if spec.schedule is not None:
-        for item in spec.schedule:
-            match = re.fullmatch(r"([a-z]+)(?::([\d.]+))?", item)
-            assert match is not None, "the specification has checked this"
-            stretches.append((REGIMES.index(match[1]), float(match[2] or 1.0)))
-        whole = sum(weight for _, weight in stretches)
-        if whole <= 0:
-            raise TapeError("tape.schedule", list(spec.schedule), "weights above zero")
-        stretches = [(index, weight / whole * steps) for index, weight in stretches]
-    else:
-        filled = 0.0
-        while filled < steps:  # every round visits each regime once, in a drawn order
-            for index in rng.permutation(len(REGIMES)).tolist():
-                seconds = spec.regime_s * (0.5 + int(rng.integers(0, 1024)) / 1024.0)
-                seconds *= 0.25 if REGIMES[index] == "shock" else 1.0
-                stretches.append((index, max(1.0, seconds / spec.step_s)))
-                filled += stretches[-1][1]
-    ends = np.rint(np.cumsum([length for _, length in stretches])).astype(np.int64)
-    out = np.array([index for index, _ in stretches], np.int8)
-    return out[np.minimum(np.searchsorted(ends, np.arange(steps), "right"), len(out) - 1)]
-
-
-def _alpha(spec: WorldTape, steps: int) -> Floats:
-    """Return the planted correlation at every step, in 64 levels per half-life where it decays."""
-    if spec.alpha_half_life_s is None:
-        return np.full(steps, spec.alpha)
-    level = np.floor(np.arange(steps) * spec.step_s * 64 / spec.alpha_half_life_s).astype(np.int64)
-    table = np.array([round(spec.alpha * 0.5 ** (k / 64), 12) for k in range(int(level[-1]) + 1)])
-    return table[level]
-
-
-def _path(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, rng: np.random.Generator) -> _Path:
-    """Run the hidden state. The move of a step is led by the imbalance of the step before it."""
-    steps, dt = len(regime), spec.step_s
-    noise, news = normal(rng, steps).tolist(), normal(rng, steps).tolist()
-    jumps = rng.integers(0, 2, steps).tolist()
-    stay = round(0.5 ** (dt / IMBALANCE_HALF_LIFE_S), 12)
-    fresh = sqrt(1.0 - stay * stay)
-    fade = round(0.5 ** (dt / VOL_HALF_LIFE_S), 12)
-    calm = REGIME["calm"].vol * BP * sqrt(dt)
-    scale = [
-        (r.drift * BP * dt, r.vol * BP * sqrt(dt), min(1.0, r.pull * dt))
-        for r in (REGIME[name] for name in REGIMES)
-    ]
-    shock = REGIMES.index("shock")
-    mid = anchor = spec.price
-    imbalance, variance, before = news[0], calm * calm, -1
-    mids, imbalances, heats = [0.0] * steps, [0.0] * steps, [0.0] * steps
-    for i, (now, lead) in enumerate(zip(regime.tolist(), alpha.tolist(), strict=True)):
-        drift, vol, pull = scale[now]
-        move = drift + vol * (lead * imbalance + sqrt(1.0 - lead * lead) * noise[i])
-        if now != before:
-            anchor, before = mid, now
-            if now == shock:
-                move += SHOCK_JUMP * (2 * jumps[i] - 1)
-        move += pull * (anchor - mid) / mid
-        mid *= 1.0 + max(-0.5, min(1.0, move))
-        imbalance = stay * imbalance + fresh * news[i]
-        variance = fade * variance + (1.0 - fade) * min(move * move, 400.0 * calm * calm)
-        mids[i], imbalances[i], heats[i] = mid, imbalance, sqrt(variance) / calm
-    return _Path(np.array(mids), np.array(imbalances), np.array(heats))
+        expected = f"a part of the world, which begins {spec.begin} and lasts {spec.hours} hours"
+        raise TapeError("tape.start, tape.end", f"{spec.start} to {spec.end}", expected) from None
 
 
 def _stamps(spec: WorldTape, steps: int, rng: np.random.Generator) -> Ints:
@@ -204,8 +98,8 @@ def _stamps(spec: WorldTape, steps: int, rng: np.random.Generator) -> Ints:
     return begin + (np.arange(steps, dtype=np.int64) * length + late) * 1000
 
 
-def _quotes(spec: WorldTape, path: _Path, ts: Ints, rng: np.random.Generator) -> dict[str, Ints]:
-    """Return quotes around the mid: spread up and depth down with heat, depth leaning to the side of the imbalance."""
+def _quotes(spec: WorldTape, path: State, ts: Ints, rng: np.random.Generator) -> dict[str, Ints]:
+    """Return quotes around the mid: spread up and depth down with heat, depth leaning with the imbalance."""
     tick, lot = _tick_n(spec), int(_lot(spec).scaleb(9))
     heat = np.maximum(path.heat, 1.0)
     spread = spec.spread_ticks + np.minimum(
@@ -275,7 +169,7 @@ class _Planted:
         return shift
 
 
-def _truth(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, path: _Path, ts: Ints) -> pd.DataFrame:
+def _truth(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, path: State, ts: Ints) -> pd.DataFrame:
     names = np.array(REGIMES, dtype=object)
     return pd.DataFrame(
         {
@@ -291,7 +185,7 @@ def _truth(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, path: _Path
 
 
 def _counts(spec: WorldTape, ts: Ints, stale_after_s: float) -> dict[str, int]:
-    gaps = int((np.diff(ts) > stale_after_s * NANO).sum())
+    gaps = int((np.diff(ts) > stale_after_s * 1e9).sum())
     found = {
         "rows_read": len(ts),
         "rows_used": len(ts),

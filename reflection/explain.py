@@ -141,8 +141,8 @@ def _events(events: list[Row]) -> list[str]:
     rows = [
         {
             "time (UTC)": _time(event["ts"]), "seq": event["seq"], "event": event["event"],
-            "qty": _number(event["qty"]), "leaves": _number(event["leaves"]), "price": _number(event["price"]),
-            "trigger": _number(event["trigger"]), "reason": event["reason"] or "",
+            **{name: _number(event[name]) for name in ("qty", "leaves", "price", "trigger")},
+            "reason": event["reason"] or "",
         }
         for event in events
     ]  # fmt: skip
@@ -208,5 +208,5 @@ def _number(value: Any) -> str:
     if value is None or value != value:
         return "-"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.8g}"
     return f"{value:.9f}".rstrip("0").rstrip(".")

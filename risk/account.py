@@ -31,6 +31,8 @@ class Account:
         self._day_end = 0
         self.loss_near: Code | None = None
         self._calm2 = 0  # above this equity no loss limit is even near
+        if capital is not None:
+            self.set_capital(capital)
 
     # -- facts
 
@@ -38,6 +40,9 @@ class Account:
         """Fix the capital (atto) that the fractions of the template refer to."""
         self.capital = capital
         self.limits = Limits.of(self.template, capital)
+        if self.peak2 is None and not self.exposure.unmarked:
+            self.peak2 = self.equity2
+        self._calm()
 
     def on_status(self, instrument: str, halted: bool) -> None:
         """Note that `instrument` is halted or closed, or trades again."""
@@ -82,11 +87,16 @@ class Account:
         """Forget a working order that was filled, cancelled, expired, rejected or denied."""
         self.exposure.close(order_id)
 
-    def on_updated(self, order: Order, qty: int, resolves: bool = True) -> bool:
+    def on_updated(self, order: Order, qty: int) -> bool:
         """Take over the quantity a venue confirms; False if it exceeds what was approved for the order."""
         outgrown = order.working and not order.reduce_only and qty - order.filled > order.reserved
-        self.exposure.confirm(order, qty, resolves)
+        # A venue also updates orders by itself; only the awaited quantity answers a modification.
+        self.exposure.confirm(order, qty, resolves=qty == order.pending_qty)
         return not outgrown
+
+    def on_modify_rejected(self, order: Order) -> None:
+        """Give back what was reserved for a modification that did not happen."""
+        self.exposure.confirm(order, order.qty, resolves=True)
 
     # -- figures
 

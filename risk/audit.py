@@ -1,26 +1,29 @@
 """The auditor: judges a finished run from orders, fills and marks alone, with its own arithmetic.
 
-It shares no state and no code path with the gate. Limits, capital and staleness come from ``policy.json`` and
-``run.yaml``; ``risk_events.parquet`` only completes the common counter `seq` (a hole means that rows were removed) and
-``equity.parquet`` is only a witness to compare with. Columns that repeat what can be recomputed (``position_after``,
-``realized``, ``leaves``, the repeated terms of an order) are compared, never used.
+It shares no state and no code path with the gate. Limits, capital and staleness come from ``policy.json``
+and ``run.yaml``; ``risk_events.parquet`` only completes the common counter `seq` (a hole means that rows
+were removed) and ``equity.parquet`` is only a witness to compare with. Columns that repeat what can be
+recomputed (``position_after``, ``realized``, ``leaves``, the repeated terms of an order) are compared,
+never used.
 
 What it holds against the law:
 
-- An order is judged at its event ``submitted``; from then on its leaves are working. A modification is judged at its
-  ``pending_update`` when an ``updated`` grants it later, and at that ``updated`` itself when nobody asked (sent past
-  the strategy); what is granted counts as in flight from the request on. Trailing stops may move by themselves.
-- A reduce-only order without an opposite position is lawful as the child of an entry: working, opposite, same strategy
-  and instrument, at least its quantity, submitted at most a second before.
-- After the first mark beyond daily loss or drawdown, a risk-increasing order is a violation, whatever equity does.
-- The orders with which the law itself flattens are exempt from rate, repeat, duplicate and collar, and from nothing
-  else. They are known by an id beginning with ``LAW-`` and only when they are reduce-only market orders that strictly
-  reduce what is there: an id alone buys nothing.
-- Peak equity and the day's start are taken at marks. A window of time excludes its far end: an order exactly one
-  second old no longer counts for the second.
+- An order is judged at its event ``submitted``; from then on its leaves are working. A modification is
+  judged at its ``pending_update`` when an ``updated`` grants it later, and at that ``updated`` itself when
+  nobody asked (sent past the strategy); what is granted counts as in flight from the request on. Trailing
+  stops may move by themselves.
+- A reduce-only order without an opposite position is lawful as the child of an entry: working, opposite,
+  same strategy and instrument, at least its quantity, submitted at most a second before.
+- After the first mark beyond daily loss or drawdown, a risk-increasing order is a violation, whatever
+  equity does.
+- The orders with which the law itself flattens are exempt from rate, repeat, duplicate and collar, and from
+  nothing else. They are known by an id beginning with ``LAW-`` and only when they are reduce-only market
+  orders that strictly reduce what is there: an id alone buys nothing.
+- Peak equity and the day's start are taken at marks. A window of time excludes its far end: an order
+  exactly one second old no longer counts for the second.
 
-Not in these files, so not judged: a venue's trading halt, quote-quantity orders, an operator's kill, and the rate of
-modifications that were sent past the strategy (their time of request is unknown).
+Not in these files, so not judged: a venue's trading halt, quote-quantity orders, an operator's kill, and
+the rate of modifications that were sent past the strategy (their time of request is unknown).
 """
 
 from collections import Counter
@@ -30,9 +33,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-from alphatrade.risk.audit_files import HALF_ATTO, RunFiles, read_run
-from alphatrade.risk.audit_judge import Finding, Judge
-from alphatrade.risk.audit_orders import money, nano
+
+from alphatrade.risk.audit_files import RunFiles, read_run
+from alphatrade.risk.audit_judge import Judge
+from alphatrade.risk.audit_limits import HALF_ATTO
+from alphatrade.risk.audit_orders import Finding, money, nano
 
 _SHOWN = 20
 _SECOND = 10**9
@@ -48,7 +53,7 @@ class AuditReport:
     violations : tuple of Finding
         Orders that the law must not have let through, in order of `seq`; one order may break several limits.
     passive : mapping of str to int
-        Limit → how often the market (or a fill, a cancellation) carried the run beyond it, counted at each crossing.
+        Limit → how often the market (or a fill, or a cancellation) carried the run beyond it, by crossings.
     integrity : tuple of Finding
         Where the files contradict themselves or the recomputation.
     orders, order_rows, submitted, fills, marks : int
@@ -122,7 +127,7 @@ def audit(run_dir: str | Path) -> AuditReport:
 
 
 def format_report(report: AuditReport) -> str:
-    """Return the report as a compact table for the terminal: counts, use of each limit, then the first findings."""
+    """Return the report as a compact table: counts, use of each limit, then the first findings."""
     lines = [
         f"judged      {report.submitted} submitted of {report.orders} orders ({report.order_rows} events), "
         f"{report.fills} fills, {report.marks} marks",
@@ -139,7 +144,8 @@ def format_report(report: AuditReport) -> str:
         used = f"{report.utilisation[code]:.1%}" if code in report.utilisation else "-"
         lines.append(f"{code:<20} {used:>11} {broken[code]:>10} {report.passive.get(code, 0):>8}")
     for title, findings in (("violation", report.violations), ("integrity", report.integrity)):
-        lines += [f"{title} seq={f.seq} ts={f.ts} {f.code} {f.subject}: {f.detail}" for f in findings[:_SHOWN]]
+        for seq, ts, code, subject, detail in findings[:_SHOWN]:
+            lines.append(f"{title} seq={seq} ts={ts} {code} {subject}: {detail}")
         if len(findings) > _SHOWN:
             lines.append(f"… and {len(findings) - _SHOWN} more of kind {title}")
     lines += ["", "AUDIT PASSED" if report.ok else "AUDIT FAILED"]
@@ -149,14 +155,15 @@ def format_report(report: AuditReport) -> str:
 def _crowded(
     judge: Judge, code: str, stamps: Sequence[tuple[int, int, str]], window: int, bound: int
 ) -> Iterator[Finding]:
-    """Yield what comes after more than `bound` others of its kind within `window` nanoseconds, itself included."""
+    """Yield what is more than the `bound`-th of its kind within `window` nanoseconds."""
     ordered = sorted(stamps)
     times = np.asarray([stamp[0] for stamp in ordered], np.int64)
     counts = np.arange(1, len(times) + 1) - np.searchsorted(times, times - window, side="right")
     judge.book.use(code, int(counts.max(initial=0)), bound)
     for row in np.flatnonzero(counts > bound).tolist():
         ts, seq, subject = ordered[row]
-        yield Finding(seq, ts, code, subject, f"orders={counts[row]} > limit={bound} in {window / _SECOND:g} s")
+        detail = f"orders={counts[row]} > limit={bound} in {window / _SECOND:g} s"
+        yield Finding(seq, ts, code, subject, detail)
 
 
 def _contradictions(files: RunFiles, judge: Judge) -> Iterator[Finding]:
@@ -167,7 +174,8 @@ def _contradictions(files: RunFiles, judge: Judge) -> Iterator[Finding]:
         yield Finding(0, 0, "CROSSED_MARKS", "marks", f"{files.crossed} marks have bid > ask")
     for order in judge.orders.values():
         if order.fills != order.filled_rows:
-            told, found = (", ".join(map(nano, counts)) or "none" for counts in (order.filled_rows, order.fills))
+            both = (order.filled_rows, order.fills)
+            told, found = (", ".join(map(nano, counts)) or "none" for counts in both)
             detail = f"filled so far {told} by orders.parquet, {found} by fills.parquet"
             yield Finding(order.row.seq, order.row.ts, "FILLS", order.row.order_id, detail)
     half_atto = HALF_ATTO // 10**9  # of one nano, the precision of the file

@@ -1,13 +1,14 @@
 """The auditor's books: positions, working quantities, money and high-water marks, in exact integers.
 
-The book is replayed in the order of `seq`. It knows what is outside a limit and whether the market put it there; it does
-not know why an order was allowed. Units are those of :mod:`alphatrade.risk.audit_files`.
+The book is replayed in the order of `seq`. It knows what is outside a limit and whether the market put it
+there; it does not know why an order was allowed. Units are those of :mod:`alphatrade.risk.audit_files`.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+
 from alphatrade.risk.audit_files import RunFiles
 from alphatrade.risk.audit_orders import Order
 
@@ -57,7 +58,7 @@ class Book:
         self.passive: Counter[str] = Counter()
         stamps = np.unique(np.asarray([ts for ts, _ in files.equity], np.int64))
         self.noted = np.isin(files.ts, stamps)
-        self.states: dict[int, set[int]] = {ts: set() for ts in stamps.tolist()}  # equities seen at these times
+        self.states: dict[int, set[int]] = {ts: set() for ts in stamps.tolist()}  # equities seen then
         self._alarms()
 
     @property
@@ -88,7 +89,7 @@ class Book:
         lot.hi, lot.lo, lot.worst = hi, lo, worst
 
     def hold(self, order: Order) -> Lot:
-        """Count the leaves of an order, modifications in flight included, as working; reduce-only ones never count."""
+        """Count what an order may still fill as working, unless it is reduce-only; return its lot."""
         lot = self.lot(order.row.instrument)
         held = max(0, order.ceiling - order.filled) if order.status == "working" else 0
         if held != order.held and not order.row.reduce_only:
@@ -108,8 +109,10 @@ class Book:
         ----------
         lot : Lot
             The instrument.
-        qty, price, fee : int
+        qty, price : int
             Nanos; `qty` is negative for a sale.
+        fee : int
+            Half-attos of the account's currency.
 
         Returns
         -------
@@ -117,8 +120,8 @@ class Book:
             Realised profit, 1e-18 money.
         """
         if lot.marked is None:
-            self._move(lot, 2 * price)  # never marked: worth what was paid, so that only the missing mark is reported
-        self.cash -= 2 * qty * price + 2 * fee * 10**9
+            self._move(lot, 2 * price)  # never marked: worth what was paid, only the missing mark is reported
+        self.cash -= 2 * qty * price + fee
         realized = 0
         if lot.pos * qty < 0:
             closed = min(abs(lot.pos), abs(qty)) * (1 if qty > 0 else -1)
@@ -216,7 +219,7 @@ class Book:
         return (self.peak - self.equity) * share.denominator, self.peak * share.numerator
 
     def settle(self, lot: Lot, *, passive: bool) -> None:
-        """Compare exposures with their limits; what newly lies outside counts as passive, or was judged with its order."""
+        """Compare exposures with their limits; `passive` says whether new crossings count as the market's."""
         limits = self.limits
         self._measure("INSTRUMENT_EXPOSURE", lot.name, lot.worst * lot.mid2, limits.instrument, passive)
         if limits.inventory is not None:

@@ -1,14 +1,11 @@
-"""What the auditor reads of a run: Parquet columns as exact integers, limits as exact bounds, or one clear refusal.
+"""What the auditor reads of a run's Parquet files: exact integers, or one clear refusal.
 
-Nothing here is shared with the gate. Prices and quantities count 1e-9 (nano); money counts 5e-19 (*half-atto*),
-because a mid is half of bid plus ask.
+Prices and quantities count 1e-9 (nano); the units of money are those of :mod:`alphatrade.risk.audit_limits`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,21 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
-from pydantic import ValidationError
 
+from alphatrade.risk.audit_limits import Limits, read_limits
 from alphatrade.risk.errors import RunDirError
-from alphatrade.risk.template import RiskTemplate
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
-HALF_ATTO = 2 * 10**18  # of one whole unit of money
 _DEC = pa.decimal128(38, 9)
 _TYPES = {"int": pa.int64(), "dec": _DEC, "str": pa.string(), "code": pa.string(), "bool": pa.bool_()}
 _SPECS = {
-    "orders": "seq:int ts:int instrument:str strategy:str order_id:str event:str side:str type:str qty:dec leaves:dec "
-    "price:dec? trigger:dec? reduce_only:bool",
-    "fills": "seq:int ts:int instrument:str order_id:str trade_id:str side:str qty:dec price:dec fee:dec currency:str "
-    "position_after:dec realized:dec",
+    "orders": "seq:int ts:int instrument:str strategy:str order_id:str event:str side:str type:str qty:dec "
+    "leaves:dec price:dec? trigger:dec? reduce_only:bool",
+    "fills": "seq:int ts:int instrument:str order_id:str trade_id:str side:str qty:dec price:dec fee:dec "
+    "currency:str position_after:dec realized:dec",
     "marks": "seq:int ts:int instrument:code bid:dec ask:dec",
     "risk_events": "seq:int",
     "equity": "ts:int equity:dec",
@@ -73,31 +67,6 @@ class FillRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds as exact integers: money in half-attos, quantities in nanos, times in nanoseconds."""
-
-    capital: int
-    currency: str
-    long_only: bool
-    order_qty: int | None
-    inventory: int | None
-    order_notional: int
-    instrument: int
-    gross: int
-    net: int
-    daily_loss: int
-    drawdown: Fraction
-    collar: Fraction
-    per_second: int
-    per_minute: int
-    repeat: int
-    repeat_ns: int
-    duplicate_ns: int
-    open_orders: int
-    stale_ns: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class RunFiles:
     """What the auditor reads of a run; `who` holds indices into `names`, `mid2` is bid + ask in nanos."""
 
@@ -121,12 +90,12 @@ def read_run(run_dir: Path) -> RunFiles:
     Raises
     ------
     RunDirError
-        If a file is missing, truncated or foreign, a column is absent, of another type or null, a number does not
-        fit, or a `seq` does not strictly increase.
+        If a file is missing, truncated or foreign, a column is absent, of another type or null, or a `seq`
+        does not strictly increase or is there twice.
     """
     if not run_dir.is_dir():
         raise RunDirError("run_dir", str(run_dir), "the artifacts folder of a run")
-    limits = _read_limits(run_dir)
+    limits = read_limits(run_dir)
     tables = {name: _read_table(run_dir / f"{name}.parquet", spec) for name, spec in _SPECS.items()}
     marks, fills, equity = tables["marks"], tables["fills"], tables["equity"]
     for path, values in (("marks.parquet:bid", marks["bid"]), ("fills.parquet:qty", fills["qty"])):
@@ -157,7 +126,7 @@ def _read_table(path: Path, spec: str) -> dict[str, Any]:
     """
     Return the columns of one Parquet file in the order of `spec`; see :func:`read_run` for what it refuses.
 
-    Integers and decimals come as int64 arrays (decimals as nanos), `code` as (sorted names, indices), the rest as lists.
+    Integers and decimals (as nanos) come as arrays, `code` as (names, indices), the rest as lists.
     """
     try:
         table = pq.read_table(path, partitioning=None)
@@ -175,15 +144,15 @@ def _read_table(path: Path, spec: str) -> dict[str, Any]:
         steps = np.diff(columns["seq"])
         if (steps <= 0).any():
             row = int(np.argmax(steps <= 0)) + 1
-            raise RunDirError(f"{path.name}:seq", int(columns["seq"][row]), f"more than the row before row {row}")
+            found = int(columns["seq"][row])
+            raise RunDirError(f"{path.name}:seq", found, f"more than the row before row {row}")
     return columns
 
 
 def _column(column: pa.ChunkedArray, kind: str, where: str) -> Any:
     nullable, kind = kind.endswith("?"), kind.rstrip("?")
-    if kind in ("str", "code") and (pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type)):
-        column = column.cast(pa.string())
-    if nullable and pa.types.is_null(column.type):
+    textual = pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type)
+    if (textual and kind in ("str", "code")) or (nullable and pa.types.is_null(column.type)):
         column = column.cast(_TYPES[kind])
     if column.type != _TYPES[kind]:
         raise RunDirError(where, str(column.type), f"the type {_TYPES[kind]}")
@@ -211,10 +180,10 @@ def _nanos(array: pa.Array) -> Any:
     array = pc.fill_null(array, pa.scalar(Decimal(0), _DEC))
     halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
     low, high = halves[0::2], halves[1::2]
-    if (high != low >> 63).any() or (low >> 62 != low >> 63).any():  # rare: too big to add in 64 bits
-        wide = [(top << 64) + (rest & (2**64 - 1)) for top, rest in zip(high.tolist(), low.tolist(), strict=True)]
-        return np.array(wide, object)
-    return low
+    if (high == low >> 63).all() and (low >> 62 == low >> 63).all():
+        return low
+    pairs = zip(high.tolist(), low.tolist(), strict=True)  # rare: too big to add in 64 bits
+    return np.array([(top << 64) + (rest & (2**64 - 1)) for top, rest in pairs], object)
 
 
 def _gaps(counters: Sequence[Ints]) -> list[tuple[int, int]]:
@@ -227,84 +196,3 @@ def _gaps(counters: Sequence[Ints]) -> list[tuple[int, int]]:
         raise RunDirError("seq", int(merged[:-1][steps == 0][0]), "one row only over all files of the run")
     holes = [(int(merged[i]) + 1, int(merged[i + 1]) - 1) for i in np.flatnonzero(steps > 1)]
     return ([(1, int(merged[0]) - 1)] if merged[0] > 1 else []) + holes
-
-
-def _read_limits(run_dir: Path) -> Limits:
-    policy, run = _read_text(run_dir / "policy.json"), _read_text(run_dir / "run.yaml")
-    try:
-        template = RiskTemplate.model_validate(policy.get("risk"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["risk", *map(str, first["loc"])])
-        raise RunDirError(f"policy.json:{where}", first.get("input"), first["msg"]) from None
-    capital = _number(run, "capital", "run.yaml:capital")
-    instruments, currency = run.get("instruments"), run.get("currency")
-    if not isinstance(instruments, dict) or not instruments:
-        raise RunDirError("run.yaml:instruments", instruments, "a mapping of instrument ids")
-    if not isinstance(run.get("long_only"), bool) or not isinstance(currency, str):
-        raise RunDirError("run.yaml", [run.get("long_only"), currency], "long_only (true or false) and currency")
-    stale: dict[str, int] = {}
-    for name, facts in instruments.items():
-        facts = facts if isinstance(facts, dict) else {}
-        if facts.get("quote") != currency:
-            raise RunDirError(f"run.yaml:instruments.{name}.quote", facts.get("quote"), f"{currency}, the account's")
-        own = _number(facts, "stale_after_s", f"run.yaml:instruments.{name}.stale_after_s")
-        stale[str(name)] = int(min(own, _exact(template.stale_after_s)) * 10**9)
-    return _limits(template, capital, currency, run["long_only"], stale)
-
-
-def _limits(template: RiskTemplate, capital: Fraction, currency: str, long_only: bool, stale: dict[str, int]) -> Limits:
-    def money(share: float) -> int:
-        return int(_exact(share) * capital * HALF_ATTO)  # values are integers: above the bound = above its floor
-
-    def units(value: Decimal | None) -> int | None:
-        return None if value is None else int(Fraction(value) * 10**9)
-
-    return Limits(
-        capital=int(capital * HALF_ATTO),
-        currency=currency,
-        long_only=long_only,
-        order_qty=units(template.order_qty_max),
-        inventory=units(template.inventory_max),
-        order_notional=money(template.order_notional_max),
-        instrument=money(template.instrument_max),
-        gross=money(template.gross_max),
-        net=money(template.net_max),
-        daily_loss=money(template.daily_loss_max),
-        drawdown=_exact(template.drawdown_max),
-        collar=_exact(template.price_collar),
-        per_second=template.orders_per_second,
-        per_minute=template.orders_per_minute,
-        repeat=template.repeat_max,
-        repeat_ns=int(_exact(template.repeat_window_s) * 10**9),
-        duplicate_ns=int(_exact(template.duplicate_window_s) * 10**9),
-        open_orders=template.open_orders_max,
-        stale_ns=stale,
-    )
-
-
-def _exact(value: float) -> Fraction:
-    return Fraction(repr(value))  # 0.1 means one tenth
-
-
-def _number(mapping: dict[str, Any], key: str, where: str) -> Fraction:
-    try:
-        number = Decimal(str(mapping.get(key)))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or number <= 0:
-        raise RunDirError(where, mapping.get(key), "a finite number above zero")
-    return Fraction(number)
-
-
-def _read_text(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise RunDirError(path.name, "nothing", f"a file in {path.parent}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunDirError(path.name, str(error)[:120], "a readable file of the run") from None
-    if not isinstance(value, dict):
-        raise RunDirError(path.name, type(value).__name__, "a mapping")
-    return value

@@ -4,28 +4,17 @@ What it holds against the law is told in :mod:`alphatrade.risk.audit`; the arith
 :mod:`alphatrade.risk.audit_book`.
 """
 
-from typing import NamedTuple
+from collections import Counter
 
 import numpy as np
+
 from alphatrade.risk.audit_book import Book, Lot
 from alphatrade.risk.audit_files import FillRow, OrderRow, RunFiles
-from alphatrade.risk.audit_orders import Kin, Order, granted_modifications, money, nano
+from alphatrade.risk.audit_orders import Finding, Kin, Order, granted_modifications, money, nano
 
 LAW_PREFIX = "LAW-"  # ids of the orders with which the law flattens; they carry the strategy of the position
 SKEW_NS = 10**9  # a reference may be this much younger than the order judged with it (clocks of venues)
-_CLOSING = ("rejected", "canceled", "expired")
-_WORKING = ("accepted", "triggered", "filled", "updated")  # what only an order at the venue can show
-_REALIZED_SLACK = 10**12  # 1e-6 of the currency: the file rounds its average prices
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong: where, which limit or check, and with what numbers."""
-
-    seq: int
-    ts: int
-    code: str
-    subject: str
-    detail: str
+_REALIZED_SLACK = 10**12  # 1e-6 of the currency: the file may round its average prices
 
 
 class Judge:
@@ -44,16 +33,24 @@ class Judge:
         self.integrity: list[Finding] = []
         self.orders: dict[str, Order] = {}
         self.working = self.submitted = 0
-        self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id: all that counts for the order rate
+        self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id; what counts for rates
         self.repeats: dict[tuple[object, ...], list[tuple[int, int, str]]] = {}
+        self._own: Counter[tuple[str, str]] = Counter()  # (strategy, instrument) -> position, nanos
         self._kin = Kin()
         self._trades: set[tuple[str, str]] = set()
         self._granted = granted_modifications(files.orders)
         self._due: tuple[OrderRow, OrderRow] | None = None
+        self._on = {
+            "initialized": self._initialize, "emulated": self._emulate, "released": self._emulate,
+            "submitted": self._submit, "denied": self._deny, "rejected": self._close, "canceled": self._close,
+            "expired": self._close, "pending_update": self._ask, "updated": self._update,
+            "accepted": self._at_venue, "triggered": self._at_venue, "filled": self._at_venue,
+        }  # fmt: skip
 
     def run(self) -> None:
         """Judge everything."""
-        rows: list[OrderRow | FillRow] = sorted([*self.files.orders, *self.files.fills], key=lambda row: row.seq)
+        rows: list[OrderRow | FillRow] = [*self.files.orders, *self.files.fills]
+        rows.sort(key=lambda row: row.seq)
         stops = np.searchsorted(self.files.seq, np.asarray([row.seq for row in rows], np.int64)).tolist()
         at = 0
         for row, stop in zip(rows, stops, strict=True):
@@ -65,7 +62,7 @@ class Judge:
         self._play(at, len(self.files.seq))
 
     def _play(self, start: int, stop: int) -> int:
-        """Take up marks; a modification is judged after those of its own moment: the law's reference is among them."""
+        """Take up marks; a modification is judged after those of its own moment, the law's among them."""
         if self._due is not None:
             first, (row, target) = start, self._due
             while start < stop and self.files.ts[start] <= row.ts:
@@ -84,30 +81,31 @@ class Judge:
             order.restate(row)
         for code, detail in order.contradictions(row):
             self._doubt(row, code, detail)
-        event = row.event
-        if event == "submitted":
-            self._submit(order, row)
-        elif event == "initialized":
-            order.restate(row)
-            self.book.hold(order)
-        elif event in ("emulated", "released"):
-            order.emulated = True
-        elif event == "denied" or event in _CLOSING:
-            self._close(order, "denied" if event == "denied" else "closed")
-        elif event == "pending_update" and row.seq in self._granted:
-            self._due = row, self._granted[row.seq]
-        elif event in _WORKING:
-            if order.status in ("new", "denied") and not (order.emulated and event in ("triggered", "updated")):
-                self._violate(row, "UNAPPROVED", f"{event} while {order.status}: it was never submitted")
-            if event == "updated":
-                self._updated(order, row)
-            elif event == "filled":
-                order.filled_rows.append(row.qty - row.leaves)
+        if row.event in self._on:
+            self._on[row.event](order, row)
 
-    def _close(self, order: Order, status: str) -> None:
+    def _initialize(self, order: Order, row: OrderRow) -> None:
+        order.restate(row)
+        self.book.hold(order)
+
+    def _emulate(self, order: Order, row: OrderRow) -> None:
+        order.emulated = True
+
+    def _deny(self, order: Order, row: OrderRow) -> None:
+        if order.status == "new":  # else it is the denial of another order with the same id
+            order.status = "denied"
+
+    def _close(self, order: Order, row: OrderRow) -> None:
         self.working -= order.status == "working"
-        order.status, order.granted = status, []
+        order.status, order.granted = "closed", []
         self.book.settle(self.book.hold(order), passive=True)
+
+    def _at_venue(self, order: Order, row: OrderRow) -> None:
+        local = order.emulated and row.event == "triggered"
+        if order.status in ("new", "denied") and not local:
+            self._violate(row, "UNAPPROVED", f"{row.event} while {order.status}: it was never submitted")
+        if row.event == "filled":
+            order.filled_rows.append(row.qty - row.leaves)
 
     def _submit(self, order: Order, row: OrderRow) -> None:
         if order.status == "working":
@@ -121,19 +119,23 @@ class Judge:
         self.submitted += 1
         order.restate(row)
         lot = self.book.hold(order)
-        if not self._flattening(order, lot):
+        twins = self._kin.add(order)
+        if not self._flattens(order, lot.pos):
             stamp = (row.ts, row.seq, row.order_id)
             self.approvals.append(stamp)
             self.repeats.setdefault((row.instrument, row.side, row.qty), []).append(stamp)
-        twins = self._kin.add(order)
-        for twin in twins if not self._flattening(order, lot) else []:
-            if row.ts - twin.submitted < self.limits.duplicate_ns:
-                age = row.ts - twin.submitted
-                self._violate(row, "DUPLICATE", f"age={age} ns of {twin.row.order_id} < {self.limits.duplicate_ns}")
+            for twin in twins:
+                age, window = row.ts - twin.submitted, self.limits.duplicate_ns
+                if age < window:
+                    self._violate(row, "DUPLICATE", f"age={age} ns of {twin.row.order_id} < window={window}")
         self._judge(order, lot, row, row)
         if not row.reduce_only:
             self._kin.add_entry(order)
         self.book.settle(lot, passive=False)
+
+    def _ask(self, order: Order, row: OrderRow) -> None:
+        if row.seq in self._granted:
+            self._due = row, self._granted[row.seq]
 
     def _modify(self, order: Order, row: OrderRow, target: OrderRow) -> None:
         """Judge a requested modification that was granted later with the terms of `target`."""
@@ -146,7 +148,7 @@ class Judge:
             self._judge(order, lot, row, target)
         self.book.settle(lot, passive=False)
 
-    def _updated(self, order: Order, row: OrderRow) -> None:
+    def _update(self, order: Order, row: OrderRow) -> None:
         asked = bool(order.granted)
         if asked:
             order.granted.pop(0)
@@ -160,7 +162,7 @@ class Judge:
         self.book.settle(lot, passive=False)
 
     def _judge(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
-        """Judge an order at `row` with the quantity and prices of `terms`; its leaves are in the book already."""
+        """Judge an order at `row` with the quantity and prices of `terms`; the book holds it already."""
         known = self.limits.stale_ns.get(row.instrument)
         if known is None:
             self._violate(row, "UNKNOWN_INSTRUMENT", "not in run.yaml")
@@ -171,69 +173,84 @@ class Judge:
             if age < -SKEW_NS:
                 self._doubt(row, "FUTURE_MARK", f"its reference is {-age} ns younger than the order")
             if known is not None:
-                self._bound(row, "STALE_REFERENCE", age, known, "ns")
-        if lot.marked is not None and not self._flattening(order, lot):
-            share = self.limits.collar
-            for price in (terms.price, terms.trigger):
-                if price is not None:
-                    away = abs(2 * price - lot.mid2) * share.denominator
-                    self._bound(row, "PRICE_COLLAR", away, lot.mid2 * share.numerator, "scaled")
+                self._bound(row, "STALE_REFERENCE", age, known)
+            self._judge_prices(order, lot, row, terms)
         if row.reduce_only:
             leaves = terms.qty - order.filled
-            opposite = lot.pos * order.sign < 0
-            if not (opposite and leaves <= abs(lot.pos)) and not self._kin.has_entry(order, terms.qty, row.ts):
-                self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > position={nano(-lot.pos * order.sign)}")
+            fits = lot.pos * order.sign < 0 and leaves <= abs(lot.pos)
+            if not (fits or self._flattens(order, lot.pos) or self._kin.has_entry(order, terms.qty, row.ts)):
+                against = nano(-lot.pos * order.sign)
+                self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > opposite position={against}")
         elif not (lot.lo >= 0 < lot.pos if order.sign < 0 else lot.hi <= 0 > lot.pos):
-            self._increasing(lot, row, terms)
+            self._judge_risk(lot, row, terms)
 
-    def _increasing(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
+    def _judge_prices(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
+        share = self.limits.collar
+        for price in (terms.price, terms.trigger):
+            if price is not None and not self._flattens(order, lot.pos):
+                away = abs(2 * price - lot.mid2) * share.denominator
+                self._bound(row, "PRICE_COLLAR", away, lot.mid2 * share.numerator)
+
+    def _judge_risk(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
         limits, book = self.limits, self.book
         if book.killed is not None:
             self._violate(row, "HALTED", f"risk-increasing after the breach at ts={book.killed}")
         if limits.order_qty is not None:
-            self._bound(row, "ORDER_QTY", terms.qty, limits.order_qty, "nano")
+            self._bound(row, "ORDER_QTY", terms.qty, limits.order_qty)
         price = terms.price if terms.price is not None else terms.trigger
         notional = terms.qty * (lot.mid2 if price is None else 2 * price)
-        self._bound(row, "ORDER_NOTIONAL", notional, limits.order_notional, "money")
-        self._bound(row, "INSTRUMENT_EXPOSURE", lot.worst * lot.mid2, limits.instrument, "money")
+        self._bound(row, "ORDER_NOTIONAL", notional, limits.order_notional)
+        self._bound(row, "INSTRUMENT_EXPOSURE", lot.worst * lot.mid2, limits.instrument)
         if limits.inventory is not None:
-            self._bound(row, "INVENTORY", lot.worst, limits.inventory, "nano")
-        self._bound(row, "GROSS_EXPOSURE", book.gross, limits.gross, "money")
-        self._bound(row, "NET_EXPOSURE", max(book.high, -book.low), limits.net, "money")
-        self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders, "orders")
-        self._bound(row, "DAILY_LOSS", book.day_loss(), limits.daily_loss, "money")
-        self._bound(row, "DRAWDOWN", *book.drawdown(), "scaled")
+            self._bound(row, "INVENTORY", lot.worst, limits.inventory)
+        self._bound(row, "GROSS_EXPOSURE", book.gross, limits.gross)
+        self._bound(row, "NET_EXPOSURE", max(book.high, -book.low), limits.net)
+        self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders)
+        self._bound(row, "DAILY_LOSS", book.day_loss(), limits.daily_loss)
+        self._bound(row, "DRAWDOWN", *book.drawdown())
         if limits.long_only and lot.lo < 0:
             self._violate(row, "LONG_ONLY", f"worst position={nano(lot.lo)} < 0")
 
-    def _flattening(self, order: Order, lot: Lot) -> bool:
-        """Return whether this is an order with which the law itself strictly reduces a position."""
+    def _flattens(self, order: Order, position: int) -> bool:
+        """Return whether this is an order of the law itself that strictly reduces what is there."""
         row = order.row
-        strict = lot.pos * order.sign < 0 and order.qty - order.filled <= abs(lot.pos)
-        return row.order_id.startswith(LAW_PREFIX) and row.type == "MARKET" and row.reduce_only and strict
+        if not (row.order_id.startswith(LAW_PREFIX) and row.type == "MARKET" and row.reduce_only):
+            return False
+        if self.book.killed is not None:  # each strategy's position is closed, it may exceed the net one
+            position = self._own[row.strategy, row.instrument]
+        return position * order.sign < 0 and order.qty - order.filled <= abs(position)
 
     def _fill(self, row: FillRow) -> None:
-        order, lot, sign = self.orders.get(row.order_id), self.book.lot(row.instrument), 1 if row.side == "BUY" else -1
-        before = lot.pos
+        order, lot = self.orders.get(row.order_id), self.book.lot(row.instrument)
         if (row.order_id, row.trade_id) in self._trades:
             self._doubt(row, "DUPLICATE_FILL", f"trade {row.trade_id} is there twice")
         self._trades.add((row.order_id, row.trade_id))
-        if row.currency != self.limits.currency and row.fee:
-            self._doubt(row, "FEE_CURRENCY", f"fee in {row.currency}, the account is in {self.limits.currency}")
-        realized = self.book.fill(lot, sign * row.qty, row.price, row.fee)
         if order is None or order.status in ("new", "denied"):
             self._violate(row, "UNAPPROVED", "fill of an order that was never submitted")
         if order is not None:
-            self._fill_order(order, row, before)
+            self._fill_order(order, row, lot.pos)
+        signed = row.qty if row.side == "BUY" else -row.qty
+        realized = self.book.fill(lot, signed, row.price, self._fee(row))
+        if order is not None:
+            self._own[order.row.strategy, row.instrument] += signed
             self.book.hold(order)
         drift = row.position_after - lot.pos
         if drift != lot.drift:
-            self._doubt(row, "POSITION", f"position_after={nano(row.position_after)}, {nano(lot.pos)} by fills")
+            detail = f"position_after={nano(row.position_after)}, {nano(lot.pos)} by fills"
+            self._doubt(row, "POSITION", detail)
         elif abs(row.realized * 10**9 - realized) > _REALIZED_SLACK and not drift:
             self._doubt(row, "REALIZED", f"realized={nano(row.realized)}, {nano(realized // 10**9)} by fills")
         lot.drift = drift
         self.book.settle(lot, passive=True)
         self.book.note(row.ts)
+
+    def _fee(self, row: FillRow) -> int:
+        """Return a fee in half-attos; one in the base currency is valued at the price of its fill."""
+        if row.fee and row.currency == self.limits.base.get(row.instrument):
+            return 2 * row.fee * row.price
+        if row.fee and row.currency != self.limits.currency:
+            self._doubt(row, "FEE_CURRENCY", f"fee in {row.currency}, not {self.limits.currency}")
+        return 2 * row.fee * 10**9
 
     def _fill_order(self, order: Order, row: FillRow, before: int) -> None:
         if row.side != order.row.side or row.instrument != order.row.instrument:
@@ -242,7 +259,8 @@ class Judge:
         if row.qty > room:
             self._violate(row, "OVERFILL", f"qty={nano(row.qty)} > leaves={nano(room)}")
         toward = row.qty if row.side == "BUY" else -row.qty
-        if order.row.reduce_only and (before * toward >= 0 or row.qty > abs(before)):
+        reduces = (before * toward < 0 and row.qty <= abs(before)) or self._flattens(order, before)
+        if order.row.reduce_only and not reduces:
             self._violate(row, "REDUCE_ONLY", f"a fill of {nano(toward)} does not reduce {nano(before)}")
         if order.status == "closed" and order.filled < order.qty:
             self.book.passive["FILL_AFTER_CLOSE"] += 1
@@ -252,13 +270,17 @@ class Judge:
             self.working -= 1
             order.status = "closed"
 
-    def _bound(self, row: OrderRow, code: str, value: int, bound: int, unit: str) -> None:
-        if self.book.use(code, value, bound):
-            if unit == "scaled":
-                self._violate(row, code, f"{value / max(bound, 1):.6f} times the limit")
-            else:
-                show = {"money": money, "nano": nano}.get(unit, str)
-                self._violate(row, code, f"{show(value)} > limit={show(bound)}")
+    def _bound(self, row: OrderRow, code: str, value: int, bound: int) -> None:
+        if not self.book.use(code, value, bound):
+            return
+        if code in ("PRICE_COLLAR", "DRAWDOWN"):  # shares, both sides multiplied by a denominator
+            detail = f"{value / max(bound, 1):.6f} times the limit"
+        elif code in ("OPEN_ORDERS", "STALE_REFERENCE"):
+            detail = f"{value} > limit={bound}" + (" ns" if code == "STALE_REFERENCE" else "")
+        else:
+            show = nano if code in ("ORDER_QTY", "INVENTORY") else money
+            detail = f"{show(value)} > limit={show(bound)}"
+        self._violate(row, code, detail)
 
     def _violate(self, row: OrderRow | FillRow, code: str, detail: str) -> None:
         self.violations.append(Finding(row.seq, row.ts, code, row.order_id, detail))

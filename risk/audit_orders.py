@@ -1,4 +1,4 @@
-"""The auditor's memory of orders: their terms as the rows tell them, and where the rows contradict each other.
+"""The auditor's memory of orders: terms as the rows tell them, and where the rows contradict each other.
 
 Units are those of :mod:`alphatrade.risk.audit_files`.
 """
@@ -7,10 +7,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
-from alphatrade.risk.audit_files import HALF_ATTO, OrderRow
+from alphatrade.risk.audit_files import OrderRow
+from alphatrade.risk.audit_limits import HALF_ATTO
 
 LIST_SPAN_NS = 10**9  # an entry and its children, one list, are submitted within this time
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: where, which limit or check, and with what numbers."""
+
+    seq: int
+    ts: int
+    code: str
+    subject: str
+    detail: str
 
 
 def nano(value: int | None) -> str:
@@ -54,14 +66,15 @@ class Order:
     def terms(self) -> tuple[object, ...]:
         """What makes two working orders identical."""
         row = self.row
-        return row.instrument, row.strategy, row.side, row.type, row.reduce_only, self.qty, self.price, self.trigger
+        kind = row.instrument, row.strategy, row.side, row.type, row.reduce_only
+        return *kind, self.qty, self.price, self.trigger
 
     def restate(self, row: OrderRow) -> None:
         """Take over the terms of a row."""
         self.row, self.qty, self.price, self.trigger = row, row.qty, row.price, row.trigger
 
     def worsened_by(self, row: OrderRow) -> bool:
-        """Return whether the terms of a row raise the quantity or move a price; trailing stops move by themselves."""
+        """Return whether a row raises the quantity or moves a price; trailing stops move by themselves."""
         moved = any(
             old is not None and new is not None and old != new
             for old, new in ((self.price, row.price), (self.trigger, row.trigger))
@@ -72,7 +85,7 @@ class Order:
         """Yield (code, detail) where a row contradicts what the rows before it said of this order."""
         old, fresh = self.row, row.event in ("initialized", "updated")
         if row[2:5] != old[2:5] or row.side != old.side or row.reduce_only != old.reduce_only:
-            yield "CHANGED_TERMS", "instrument, strategy, side or reduce_only differ from the row before"
+            yield "CHANGED_TERMS", "instrument, strategy, side or reduce_only differ from before"
         shrunk = self.status == "new" and row.qty <= self.qty  # an execution algorithm spawned a part of it
         if not fresh and row.qty != self.qty and not shrunk:
             yield "CHANGED_TERMS", f"qty={nano(row.qty)} after {nano(self.qty)} without an update"
@@ -85,12 +98,10 @@ class Order:
             yield "LEAVES", f"leaves={nano(row.leaves)}, {nano(leaves)} by fills"
         if row.event == "initialized" and self.status != "new":
             yield "EVENT_ORDER", f"initialized while {self.status}"
-        if row.event == "denied" and self.status == "working":
-            yield "EVENT_ORDER", "denied after it was submitted"
 
 
 class Kin:
-    """Finds twins (identical working orders) and entries of reduce-only children, without looking at every order."""
+    """Finds twins (identical working orders) and the entries of reduce-only children, by key."""
 
     def __init__(self) -> None:
         self._twins: dict[tuple[object, ...], list[Order]] = {}

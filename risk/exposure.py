@@ -49,7 +49,8 @@ class Order:
     pending: int = 0
     working: bool = False
     by_law: bool = False
-    ts: int = 0
+    ts: int = 0  # when it was approved, UTC ns
+    identity: tuple[object, ...] | None = None  # what makes two orders identical
 
     @property
     def leaves(self) -> int:

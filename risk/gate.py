@@ -134,7 +134,7 @@ class RiskGate(Controller):
         self.currency = self.settings.currency
         self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order
         self.approved_ns: tuple[list[str], list[int]] = ([], [])
-        self._factors: dict[str, float] = {}
+        self.factors: dict[str, float] = {}  # sizing factors below 1, by instrument
         self._foreign_fees: set[str] = set()
         for part in (self.market, self.commands, self.reduction):
             part.clear()
@@ -165,7 +165,7 @@ class RiskGate(Controller):
         self._adopt()
         for instrument in self.cache.instruments():
             self.market.prepare(instrument.id)
-        if isinstance(self.clock, LiveClock) and self.settings.state_dir is not None:
+        if isinstance(self.clock, LiveClock):
             interval = self.settings.poll_interval_ms * 1_000_000
             self.clock.set_timer_ns(_POLL, interval, 0, 0, self._poll)
 
@@ -181,6 +181,8 @@ class RiskGate(Controller):
         """Start over; a latch on disk stays, a latch in memory was the run's own."""
         self.switch.forget()
         self._clear()
+        if self.switch.state is State.ACTIVE:
+            self._native(TradingState.ACTIVE)
 
     def save(self, run_dir: str | None = None) -> None:
         """Write the records into `run_dir`, or where the configuration says; nothing if neither is given."""
@@ -204,16 +206,25 @@ class RiskGate(Controller):
             self.market.wake(name)
         for order in orders:
             known = self.orders[order.client_order_id.value] = intent(order)
+            known.filled = order.filled_qty.raw // RAW_PER_NANO
             known.by_law = True
             self.law.commit((known,), self.clock.timestamp_ns())
             known.by_law = False
             self.market.wake(known.instrument)
 
     def _poll(self, _event: Any) -> None:
+        try:
+            self._look_for_request()
+        except Exception as error:
+            self.fail("looking for a kill request", error)
+
+    def _look_for_request(self) -> None:
         request = self.switch.take_request()
         if request is not None:
             self.trip(request.code, request.reason, request.who)
             self.switch.clear_request()
+        if self.switch.state is State.REDUCING:
+            self.reduction.step()  # nothing else might come to drive it on
 
     # -- the kill switch
 
@@ -288,9 +299,12 @@ class RiskGate(Controller):
     def advise(self, instrument: str, now: int) -> None:
         """Publish a changed sizing factor of `instrument`."""
         factor = self.law.size_factor(instrument)
-        if factor == self._factors.get(instrument, 1.0):
+        if factor == self.factors.get(instrument, 1.0):
             return
-        self._factors[instrument] = factor
+        if factor < 1.0:
+            self.factors[instrument] = factor
+        else:
+            del self.factors[instrument]
         reason = str(self.law.pressure(instrument) or "")
         self.record.event(now, "advice", instrument, None, reason, str(factor), "", "sizing factor")
         self.msgbus.publish(ADVICE_TOPIC, Advice(instrument, factor, reason))

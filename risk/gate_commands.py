@@ -91,9 +91,10 @@ class Commands:
             gate.orders[order.order_id] = order
         gate.law.commit(intents, now)
         stamp = perf_counter_ns()
+        ids, stamps = gate.approved_ns
         for order in intents:
-            gate.approved_ns[0].append(order.order_id)
-            gate.approved_ns[1].append(stamp)
+            ids.append(order.order_id)
+            stamps.append(stamp)
             gate.market.wake(order.instrument)
         self._near(verdict, intents[0], now)
         return True
@@ -103,8 +104,9 @@ class Commands:
         halted = gate.state_denial()
         if halted is not None:
             return halted
-        for name in dict.fromkeys(order.instrument for order in intents):
-            unfit = gate.market.prepare(gate.market.named(name)) or gate.market.look(name)
+        names = (intents[0].instrument,) if len(intents) == 1 else {o.instrument: None for o in intents}
+        for name in names:
+            unfit = gate.market.look(name)
             if unfit is not None:
                 return unfit
         return gate.law.check(intents, now)
@@ -213,8 +215,10 @@ class Commands:
         )
 
     def _near(self, verdict: Verdict, order: Order, now: int) -> None:
+        gate = self.gate
         for use in verdict.near:
-            self.gate.record.event(
+            gate.record.event(
                 now, "near_miss", order.instrument, order.order_id, str(use.code), use.value, use.bound, ""
             )
-        self.gate.advise(order.instrument, now)
+        if verdict.near or gate.factors:
+            gate.advise(order.instrument, now)

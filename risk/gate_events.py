@@ -58,6 +58,8 @@ class Events:
             reason = event.reason
             if kind is OrderDenied:
                 reason = self._denied(event, order)
+                if reason is None:
+                    return
         if kind is OrderFilled:
             self._fill(event, order)
             ended = not order.leaves
@@ -66,14 +68,15 @@ class Events:
         elif kind in TERMINAL:
             ended = self._ended(event, order)
         elif kind is OrderModifyRejected:
-            gate.law.on_updated(order, order.qty)
+            gate.law.on_modify_rejected(order)
         gate.record.order(ts, order, name, order.qty, order.price, order.trigger, reason)
         if (kind is OrderSubmitted or kind is OrderAccepted) and order_id not in gate.law.approved:
             self._tripwire(event, order, kind)
         if ended:
             gate.orders.pop(order_id, None)
             gate.market.settle(order.instrument)
-            gate.advise(order.instrument, ts)
+            if gate.factors:
+                gate.advise(order.instrument, ts)
         if gate.switch.trip_cause is not None:
             gate.reduction.on_event(order_id, kind)
 
@@ -82,6 +85,7 @@ class Events:
         if known is None:
             return None
         order = intent(known)
+        order.filled = known.filled_qty.raw // RAW_PER_NANO
         if kind is OrderFilled:  # the event has been applied to the order already
             order.filled -= event.last_qty.raw // RAW_PER_NANO
         if order.order_id not in self.gate.law.approved:
@@ -92,7 +96,7 @@ class Events:
     def _ended(self, event: Any, order: Order) -> bool:
         known = self.gate.cache.order(event.client_order_id)
         if known is not None and not known.is_closed:
-            return False  # the denial of another order with the same id
+            return False  # Nautilus could not apply the event: the order lives on
         self.gate.law.on_closed(order.order_id)
         return True
 
@@ -135,20 +139,20 @@ class Events:
         gate.record.event(event.ts_event, "tripwire", order.instrument, order.order_id, "TRIPWIRE", "", "", reason)
         gate.trip("TRIPWIRE", reason, "law")
 
-    def _denied(self, event: OrderDenied, order: Order) -> str:
-        """Close what hangs on a denied entry, and give denials by Nautilus itself a code."""
+    def _denied(self, event: OrderDenied, order: Order) -> str | None:
+        """Return the reason with a code, after closing what hangs on a denied entry; None if it is not its own."""
         gate = self.gate
-        commands, reason = gate.commands, event.reason
-        if order.order_id in commands.denying:
+        commands, reason, known = gate.commands, event.reason, gate.cache.order(event.client_order_id)
+        own = known is not None and known.is_closed  # else another order with the id of a living one was denied
+        if own and order.order_id in commands.denying:
             commands.denying.discard(order.order_id)
         else:
             words = ((Code.HALTED, "HALTED"), (Code.REDUCING, "REDUCING"), (Code.DUPLICATE, "duplicate"))
             limit = next((str(code) for code, word in words if word in reason), "NATIVE")
             reason = f"{limit}: {reason}"
-            gate.record.event(
-                event.ts_event, "denied", order.instrument, order.order_id, limit, "", "", reason
-            )
-        known = gate.cache.order(event.client_order_id)
-        if known is not None and known.is_closed:
-            commands.close_children(known, reason, gate.clock.timestamp_ns())
+            name = order.instrument
+            gate.record.event(event.ts_event, "denied", name, order.order_id, limit, "", "", reason)
+        if not own:
+            return None
+        commands.close_children(known, reason, gate.clock.timestamp_ns())
         return reason

@@ -3,7 +3,7 @@
 The gate is passed over every tick, so a tick is only kept here; it is read when the law needs it.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
 from nautilus_trader.model.enums import MarketStatusAction, PriceType
@@ -25,14 +25,8 @@ _NO_CHANGE = (
 )
 
 
-class Reference(NamedTuple):
-    """A price the law may use: nano, nano, UTC ns, index into `record.SOURCES`, assumed half spread or not."""
-
-    bid: int
-    ask: int
-    ts: int
-    source: int
-    assumed: bool
+# A price the law may use: bid and ask (nano), UTC ns, index into `record.SOURCES`, assumed half spread or not.
+Reference = tuple[int, int, int, int, bool]
 
 
 class MarketSlot:
@@ -47,7 +41,7 @@ class MarketSlot:
 
     __slots__ = (
         "ask_bar", "bar", "bid_bar", "half_n", "instrument", "instrument_id", "live", "quote", "ready", "trade",
-        "used",
+        "used", "used_tick",
     )  # fmt: skip
 
     def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
@@ -61,7 +55,8 @@ class MarketSlot:
         self.ask_bar: Bar | None = None
         self.live = False  # the next tick changes a figure of the law
         self.ready = False  # the instrument was found fit to be judged
-        self.used: Reference | None = None
+        self.used: Reference | None = None  # what the law saw last
+        self.used_tick: QuoteTick | None = None
 
     def keep_bar(self, bar: Bar) -> None:
         """Keep a closed bar; bid and ask bars apart."""
@@ -78,14 +73,14 @@ class MarketSlot:
         tick = self.quote
         if tick is not None:
             bid, ask = tick.bid_price.raw // RAW_PER_NANO, tick.ask_price.raw // RAW_PER_NANO
-            return Reference(bid, ask, tick.ts_event, 0, False)
+            return bid, ask, tick.ts_event, 0, False
         trade = self.trade
         if trade is not None:
             return self._around(trade.price.raw // RAW_PER_NANO, trade.ts_event, 1)
         bar, bid_bar, ask_bar = self.bar, self.bid_bar, self.ask_bar
         if bid_bar is not None and ask_bar is not None:
             bid, ask = bid_bar.close.raw // RAW_PER_NANO, ask_bar.close.raw // RAW_PER_NANO
-            return Reference(bid, ask, min(bid_bar.ts_init, ask_bar.ts_init), 2, False)
+            return bid, ask, min(bid_bar.ts_init, ask_bar.ts_init), 2, False
         bar = bar or bid_bar or ask_bar
         if bar is not None:
             return self._around(bar.close.raw // RAW_PER_NANO, bar.ts_init, 2)
@@ -93,7 +88,7 @@ class MarketSlot:
 
     def _around(self, price: int, ts: int, source: int) -> Reference:
         half = abs(price) * self.half_n // 10**9
-        return Reference(price - half, price + half, ts, source, True)
+        return price - half, price + half, ts, source, True
 
 
 class Market:
@@ -214,12 +209,16 @@ class Market:
 
     def mark(self, slot: MarketSlot) -> Verdict:
         """Let the law use the latest price of `slot`, and record that it did."""
-        gate = self.gate
-        reference = slot.reference()
-        if reference is None or reference.bid <= 0 or reference.ask <= 0:
+        gate, name = self.gate, slot.instrument
+        tick = slot.quote
+        dirty = gate.law.exposure.holdings[name].dirty
+        if tick is not None and tick is slot.used_tick and not dirty:
             return ALLOWED
-        name = slot.instrument
-        if reference == slot.used and not gate.law.exposure.holding(name).dirty:
+        slot.used_tick = tick
+        reference = slot.reference()
+        if reference is None or reference[0] <= 0 or reference[1] <= 0:
+            return ALLOWED
+        if reference == slot.used and not dirty:
             return ALLOWED
         slot.used = reference
         bid, ask, ts, source, assumed = reference
@@ -232,8 +231,13 @@ class Market:
         return verdict
 
     def look(self, instrument: str) -> Verdict | None:
-        """Mark `instrument` for an order; the denial if its losses stop trading."""
-        verdict = self.mark(self.slot(self.named(instrument)))
+        """Mark `instrument` for an order; a denial if it cannot be judged, or if losses stop trading."""
+        slot = self.by_name.get(instrument) or self.slot(self.named(instrument))
+        if not slot.ready:
+            unfit = self.prepare(slot.instrument_id)
+            if unfit is not None:
+                return unfit
+        verdict = self.mark(slot)
         return None if verdict.code is None else verdict
 
     def prepare(self, instrument_id: InstrumentId) -> Verdict | None:

@@ -58,39 +58,39 @@ EVENT_NAMES = {
 TERMINAL = frozenset((OrderDenied, OrderRejected, OrderCanceled, OrderExpired))
 REASONED = frozenset((OrderDenied, OrderRejected, OrderModifyRejected, OrderCancelRejected))
 UNSENT = (OrderStatus.INITIALIZED, OrderStatus.RELEASED)
+_KINDS: dict[int, str] = {}  # names of order types, filled as they are met
 LAW_TAG = "law=flatten"
 _DECISION = "decision="
 
 
 def intent(order: NautilusOrder) -> Order:
-    """Return what the law needs to know of a Nautilus order."""
-    parent = order.parent_order_id
+    """Return what the law needs to know of a Nautilus order that has no fills yet."""
+    kind = order.order_type
+    name = _KINDS.get(kind) or _KINDS.setdefault(kind, order_type_to_str(kind))
+    parent, tags = order.parent_order_id, order.tags
     return Order(
-        order_id=order.client_order_id.value,
-        instrument=order.instrument_id.value,
-        side=BUY if order.side == OrderSide.BUY else SELL,
-        kind=order_type_to_str(order.order_type),
-        qty=order.quantity.raw // RAW_PER_NANO,
-        price=order.price.raw // RAW_PER_NANO if order.has_price else None,
-        trigger=_trigger(order),
-        reduce_only=order.is_reduce_only,
-        quote_qty=order.is_quote_quantity,
-        parent_id=None if parent is None else parent.value,
-        strategy=order.strategy_id.value,
-        decision=_decision(order.tags),
-        filled=order.filled_qty.raw // RAW_PER_NANO,
+        order.client_order_id.value,
+        order.instrument_id.value,
+        BUY if order.side == OrderSide.BUY else SELL,
+        name,
+        order.quantity.raw // RAW_PER_NANO,
+        order.price.raw // RAW_PER_NANO if order.has_price else None,
+        _trigger(order) if order.has_trigger_price else None,
+        order.is_reduce_only,
+        order.is_quote_quantity,
+        None if parent is None else parent.value,
+        order.strategy_id.value,
+        _decision(tags) if tags else None,
     )
 
 
 def _trigger(order: NautilusOrder) -> int | None:
-    if not order.has_trigger_price:
-        return None
-    trigger = order.trigger_price
+    trigger = order.trigger_price  # a trailing stop has none before its first price
     return None if trigger is None else trigger.raw // RAW_PER_NANO
 
 
-def _decision(tags: list[str] | None) -> int | None:
-    for tag in tags or ():
+def _decision(tags: list[str]) -> int | None:
+    for tag in tags:
         if tag.startswith(_DECISION) and tag[len(_DECISION) :].isdigit():
             return int(tag[len(_DECISION) :])
     return None

@@ -34,6 +34,9 @@ class _Batch:
     count: int = 0
 
 
+_ALONE = _Batch()  # shared by all single orders, never written to
+
+
 class Law(Account):
     """
     The limits of one account, and everything needed to judge against them.
@@ -61,7 +64,7 @@ class Law(Account):
             return self.loss_near
         held = self.exposure.holding(instrument)
         count = len(self.exposure.working)
-        for code, value, bound, _, _ in self._measures(held, 0, 0, _Batch(), count):
+        for code, value, bound, _, _ in self._measures(held, 0, 0, _ALONE, count):
             if bound is not None and value * NANO >= self.limits.near_n * bound:
                 return code
         return None
@@ -85,6 +88,8 @@ class Law(Account):
         now : int
             UTC ns.
         """
+        if len(orders) == 1:
+            return self._check_order(orders[0], now, _ALONE)
         batch = _Batch()
         near: list[Use] = []
         for order in orders:
@@ -104,7 +109,7 @@ class Law(Account):
             if not order.by_law:
                 self.rates.count(now)
                 self.rates.repeat((order.instrument, order.side, order.qty), now)
-                self._identical[_identity(order)] = order
+                self._identical[order.identity or _identity(order)] = order
                 if len(self._identical) > 4096:
                     self._identical = {k: o for k, o in self._identical.items() if o.working}
 
@@ -127,12 +132,12 @@ class Law(Account):
         if (grow <= 0 and same) or self._reduces(held, order.side, max(grow, 0), 0, 0):
             return ALLOWED
         price2 = self._price2(order, held, price, trigger)
-        return self._measure(order, held, max(grow, 0), (qty, price2), _Batch(), len(self.exposure.working))
+        return self._measure(order, held, max(grow, 0), (qty, price2), _ALONE, len(self.exposure.working))
 
     def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
         """Reserve for an approved modification; call it before it is sent."""
         self.rates.count(now)
-        self._identical.pop(_identity(order), None)
+        self._identical.pop(order.identity, None)
         self.exposure.resize(order, order.qty if qty is None else qty)
 
     # -- parts
@@ -154,8 +159,9 @@ class Law(Account):
             verdict = self._check_risk(order, held, batch)
         if verdict.code is not None and not verdict.order_id:
             verdict = Verdict(verdict.code, verdict.reason, verdict.value, verdict.bound, (), order.order_id)
-        batch.seen[order.order_id] = None
-        batch.entries[order.order_id] = order
+        if batch is not _ALONE:
+            batch.seen[order.order_id] = None
+            batch.entries[order.order_id] = order
         return verdict
 
     def _check_market(
@@ -170,37 +176,40 @@ class Law(Account):
         if now - held.mark_ts > held.stale_ns:
             age, bound = (str(from_nano(v)) for v in (now - held.mark_ts, held.stale_ns))
             return deny(Code.STALE_REFERENCE, "age of the reference price, seconds", age, bound)
-        for what, level in (("price", price), ("trigger", trigger)):
-            if level is not None and abs(2 * level - held.mid2) * NANO > self.limits.collar_n * held.mid2:
-                value = abs(2 * level - held.mid2) * NANO // held.mid2
-                words = f"{what} {from_nano(level)} away from the reference {from_nano(held.mid2) / 2}, fraction"
-                return deny(Code.PRICE_COLLAR, words, str(from_nano(value)), str(from_nano(self.limits.collar_n)))
+        collar = self.limits.collar_n * held.mid2
+        if price is not None and abs(2 * price - held.mid2) * NANO > collar:
+            return self._beyond_collar("price", price, held)
+        if trigger is not None and abs(2 * trigger - held.mid2) * NANO > collar:
+            return self._beyond_collar("trigger", trigger, held)
         return None
 
+    def _beyond_collar(self, what: str, level: int, held: Holding) -> Verdict:
+        value = str(from_nano(abs(2 * level - held.mid2) * NANO // held.mid2))
+        words = f"distance of {what} {from_nano(level)} from the reference {from_nano(held.mid2) / 2}, fraction"
+        return deny(Code.PRICE_COLLAR, words, value, str(from_nano(self.limits.collar_n)))
+
     def _check_rate(self, now: int, more: int) -> Verdict | None:
-        second, minute = self.rates.counts(now)
         template = self.template
-        if second + more + 1 > template.orders_per_second:
-            bound = str(template.orders_per_second)
-            return deny(Code.ORDER_RATE, "submissions in one second", str(second + more + 1), bound)
-        if minute + more + 1 > template.orders_per_minute:
-            bound = str(template.orders_per_minute)
-            return deny(Code.ORDER_RATE, "submissions in sixty seconds", str(minute + more + 1), bound)
-        return None
+        full = self.rates.excess(now, more + 1, template.orders_per_second, template.orders_per_minute)
+        if full is None:
+            return None
+        window, count, limit = full
+        return deny(Code.ORDER_RATE, f"submissions in {window}", str(count), str(limit))
 
     def _check_repetition(self, order: Order, now: int, batch: _Batch) -> Verdict | None:
         key = (order.instrument, order.side, order.qty)
         times = self.rates.repeats(key, now) + batch.repeats.get(key, 0) + 1
-        batch.repeats[key] = batch.repeats.get(key, 0) + 1
         if times > self.template.repeat_max:
             bound = str(self.template.repeat_max)
             return deny(Code.REPEATED, "equal side and quantity within the repeat window", str(times), bound)
-        identity = _identity(order)
+        identity = order.identity = _identity(order)
         twin = self._identical.get(identity)
         young = twin is not None and twin.working and now - twin.ts < self.limits.duplicate_ns
         if young or (identity in batch.seen and self.limits.duplicate_ns):
             return deny(Code.DUPLICATE, "an identical order is working")
-        batch.seen[identity] = None
+        if batch is not _ALONE:
+            batch.repeats[key] = times - self.rates.repeats(key, now)
+            batch.seen[identity] = None
         return None
 
     def _check_reduce_only(
@@ -223,6 +232,8 @@ class Law(Account):
             price2 = self._price2(order, held, order.price, order.trigger)
             count = len(self.exposure.working) + batch.count + 1
             verdict = self._measure(order, held, qty, (qty, price2), batch, count)
+        if batch is _ALONE:
+            return verdict
         before = held.worst(buys, sells)
         if order.side == BUY:
             batch.buys[name] = buys = buys + qty

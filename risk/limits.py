@@ -197,11 +197,17 @@ class Rates:
         self._minute: deque[int] = deque()
         self._repeats: dict[tuple[str, int, int], deque[int]] = {}
 
-    def counts(self, now: int) -> tuple[int, int]:
-        """Return how many were approved in the last second and in the last sixty seconds."""
-        _prune(self._second, now - SECOND_NS)
-        _prune(self._minute, now - 60 * SECOND_NS)
-        return len(self._second), len(self._minute)
+    def excess(self, now: int, more: int, per_second: int, per_minute: int) -> tuple[str, int, int] | None:
+        """Return (window, count, limit) if `more` submissions at `now` would be too many, else None."""
+        for stamps, window, limit in (
+            (self._second, SECOND_NS, per_second),
+            (self._minute, 60 * SECOND_NS, per_minute),
+        ):
+            if len(stamps) + more > limit:  # only then can a window be too full: stale stamps wait till here
+                _prune(stamps, now - window)
+                if len(stamps) + more > limit:
+                    return ("one second" if window == SECOND_NS else "sixty seconds"), len(stamps) + more, limit
+        return None
 
     def repeats(self, key: tuple[str, int, int], now: int) -> int:
         """Return how many orders with this (instrument, side, quantity) were approved within the window."""

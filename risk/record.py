@@ -139,7 +139,9 @@ class RunRecord:
     def equity_at(self, ts: int, equity: int, cash: int, exposure: int, peak: int, drawdown: float) -> None:
         """Add one row of the equity curve: money in atto."""
         money = (amount // _ATTO_PER_NANO for amount in (equity, cash, exposure, peak))
-        self.equity.append((ts, *money, drawdown))
+        row = (ts, *money, drawdown)
+        if not self.equity or self.equity[-1] != row:
+            self.equity.append(row)
 
     def tables(self) -> dict[str, pa.Table]:
         """Return all rows as Arrow tables, by file name without suffix."""

@@ -1,6 +1,7 @@
 """The Organism: one Nautilus Strategy that turns beliefs into decisions and decisions into orders."""
 
 from time import perf_counter_ns
+from typing import Any
 
 from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.enums import OrderSide, TimeInForce
@@ -53,8 +54,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
 
     instrument_id: str
     features: list[str]
-    topologies: dict[str, dict[str, object]]
-    router: dict[str, object]
+    topologies: dict[str, dict[str, Any]]
+    router: dict[str, Any]
     sizing: dict[str, float]
     capital: str
     order_notional_max: float

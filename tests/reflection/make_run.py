@@ -67,6 +67,10 @@ class Maker:
         self.seq += 1
         return self.seq
 
+    def tactic(self, i: int) -> str:
+        """Return who is in charge: the table's choice, late by the time a tactic is held."""
+        return TABLE[self.regimes[max(0, i - 15)]]
+
     def order(self, i: int, ts: int, mid: float, side: int) -> str:
         """Send one market or limit order and everything that follows from it."""
         name, qty = f"O-{i:06d}", 0.05
@@ -140,7 +144,7 @@ class Maker:
         units = np.sort(self.rng.choice(128, 16 if i % 5 else 11, replace=False)).tolist()
         values = self.rng.random(len(units)).round(4).tolist()
         confidence = float(self.rng.random())
-        tactic = TABLE[regime]
+        tactic = self.tactic(i)
         self.rows["beliefs"].append({
             "step": i, "ts": ts, "instrument": INSTRUMENT, "idx": units, "val": values, "regime": regime,
             "regime_confidence": confidence,
@@ -279,7 +283,7 @@ def _summary(folder: Path, maker: Maker, seed: int) -> None:
     for row in rows["decisions"]:
         used[cast(str, row["exec_topo"])]["decisions"] += 1
     for row in fills:
-        used[TABLE[maker.regimes[row["decision"]]]]["fills"] += 1
+        used[maker.tactic(row["decision"])]["fills"] += 1
     kinds = [row["kind"] for row in rows["risk_events"]]
     summary = {
         "run_id": f"{seed:02d}" + "c0ffee" * 10 + "ab", "policy_hash": "ab" * 32, "tape_hash": "cd" * 32,

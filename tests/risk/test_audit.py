@@ -5,20 +5,18 @@ import re
 import shutil
 from collections import Counter
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from alphatrade.risk import audit_book, audit_judge
+
+from alphatrade.risk import audit as audit_module
+from alphatrade.risk import audit_book, audit_files, audit_judge, audit_orders
 from alphatrade.risk.audit import AuditReport, audit, format_report
 from alphatrade.risk.errors import RunDirError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 SECOND = 10**9
 DAY = 86_400 * SECOND
@@ -155,9 +153,11 @@ def honest() -> Run:
 def test_an_honest_run_passes_with_its_figures(tmp_path: Path) -> None:
     report = honest().audit(tmp_path)
     assert report.ok, format_report(report)
+    assert not report.position
+    assert "AUDIT PASSED" in format_report(report)
+    assert report.utilisation["ORDER_QTY"] == 2 / 5
     assert (report.orders, report.submitted, report.fills, report.marks) == (6, 5, 3, 6)
-    assert report.equity == Decimal("1006.87") and not report.position
-    assert report.utilisation["ORDER_QTY"] == 2 / 5 and "AUDIT PASSED" in format_report(report)
+    assert report.equity == Decimal("1006.87")
 
 
 # -- every limit: exactly at it passes, one unit above is a violation -------------------------------------------------
@@ -177,7 +177,8 @@ EDGES: dict[str, tuple[dict[str, Any], Any, Any]] = {
 def test_size_limits_at_the_edge(code: str, tmp_path: Path) -> None:
     template, at, above = EDGES[code]
     fine = Run(**template).mark(100).new("a", *at).audit(tmp_path / "at")
-    assert fine.ok and fine.utilisation[code] == 1.0
+    assert fine.ok
+    assert fine.utilisation[code] == 1.0
     assert codes(Run(**template).mark(100).new("a", *above).audit(tmp_path / "above")) == [code]
 
 
@@ -333,7 +334,8 @@ def test_passive_breaches_are_counted_at_each_crossing(tmp_path: Path) -> None:
     for price in (101, 102, 99, 101, 100):
         run.wait(1).mark(price)
     report = run.audit(tmp_path)
-    assert report.ok and report.passive == {"INSTRUMENT_EXPOSURE": 2}
+    assert report.ok
+    assert report.passive == {"INSTRUMENT_EXPOSURE": 2}
     assert report.utilisation["INSTRUMENT_EXPOSURE"] == pytest.approx(1.02)
 
 
@@ -343,12 +345,14 @@ def test_drawdown_at_the_edge_then_no_way_back(tmp_path: Path) -> None:
         return made.wait(1).mark(low).wait(1)
 
     at = run("95").new("b", "BUY", 1).audit(tmp_path / "at")
-    assert at.ok and at.utilisation["DRAWDOWN"] == 1.0 and not at.passive
+    assert at.ok
+    assert at.utilisation["DRAWDOWN"] == 1.0
+    assert not at.passive
     below = run("94.999999999").new("b", "BUY", 1).audit(tmp_path / "below")
     assert codes(below) == ["DRAWDOWN", "HALTED"] and below.passive == {"DRAWDOWN": 1}
     later = run("94").mark(140).new("b", "BUY", 1).audit(tmp_path / "later")
     assert codes(later) == ["HALTED"]  # recovered, but the law has been tripped
-    assert run("94").new("b", "SELL", 2, reduce_only=True, order_kind=None).audit(tmp_path / "flatten").ok
+    assert run("94").new("b", "SELL", 2, reduce_only=True).audit(tmp_path / "flatten").ok
 
 
 def test_daily_loss_counts_from_the_first_mark_of_the_utc_day(tmp_path: Path) -> None:
@@ -377,7 +381,8 @@ def test_modifications_are_judged_at_the_request_and_count_in_flight(tmp_path: P
 
     assert run("2").audit(tmp_path / "at").ok
     above = run("2.1").audit(tmp_path / "above")
-    assert codes(above)[0] == "INVENTORY" and above.violations[0].seq == 3
+    assert codes(above)[0] == "INVENTORY"
+    assert above.violations[0].seq == 3
     between = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update")
     between.new("b", "BUY", 1).event("a", "updated", qty=Decimal("1.5"))
     assert codes(between.audit(tmp_path / "between")) == ["INVENTORY"]
@@ -412,7 +417,8 @@ def test_what_was_never_approved(tmp_path: Path) -> None:
     unknown.rows["orders"].clear()
     unknown.rows["risk_events"] = [{"seq": 2}, {"seq": 3}]
     report = unknown.audit(tmp_path / "unknown")
-    assert codes(report) == ["UNAPPROVED"] and report.position == {"X": Decimal(1)}
+    assert codes(report) == ["UNAPPROVED"]
+    assert report.position == {"X": Decimal(1)}
     accepted = Run().mark(100).new("a", "BUY", 1, "accepted")
     assert codes(accepted.audit(tmp_path / "accepted")) == ["UNAPPROVED"]
     emulated = Run().mark(100).new("a", "BUY", 1, "emulated", price=Decimal(99), type="LIMIT")
@@ -482,7 +488,7 @@ TAMPERINGS: dict[str, tuple[Any, str]] = {
     "a doubled trade": (lambda run: edit(edit(run, "fills", 1, trade_id="T"), "fills", 0, trade_id="T", order_id="e"),
                         "DUPLICATE_FILL"),
     "a mark from the future": (lambda run: edit(run, "marks", 1, ts=START + 9 * SECOND), "FUTURE_MARK"),
-    "a denial after the submission": (lambda run: run.new("z", "BUY", 1).event("z", "denied"), "EVENT_ORDER"),
+    "an initialisation after the submission": (lambda run: run.event("a", "initialized"), "EVENT_ORDER"),
 }  # fmt: skip
 
 
@@ -490,8 +496,10 @@ TAMPERINGS: dict[str, tuple[Any, str]] = {
 def test_tampering_is_found(what: str, tmp_path: Path) -> None:
     change, code = TAMPERINGS[what]
     report = change(honest()).audit(tmp_path)
-    assert code in doubts(report) and not report.ok, format_report(report)
-    assert f"{code} " in format_report(report) and "AUDIT FAILED" in format_report(report)
+    assert code in doubts(report)
+    assert not report.ok, format_report(report)
+    assert f"{code} " in format_report(report)
+    assert "AUDIT FAILED" in format_report(report)
 
 
 def test_a_mark_changed_under_an_order_shows_as_a_breach(tmp_path: Path) -> None:
@@ -518,7 +526,8 @@ def test_missing_empty_truncated_or_foreign_files_are_refused(name: str, tmp_pat
             (folder / name).write_bytes(broken)
         with pytest.raises(RunDirError) as caught:
             audit(folder)
-        assert name in str(caught.value) and "\n" not in str(caught.value)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
     with pytest.raises(RunDirError):
         audit(tmp_path / "nowhere")
 
@@ -576,7 +585,9 @@ def test_unusable_facts_are_refused(change: Any, word: str, tmp_path: Path) -> N
 
 def test_an_empty_run_is_fine_but_fills_without_orders_are_not(tmp_path: Path) -> None:
     empty = Run().audit(tmp_path / "empty")
-    assert empty.ok and empty.orders == empty.marks == 0 and empty.equity == 1000
+    assert empty.ok
+    assert empty.orders == empty.marks == 0
+    assert empty.equity == 1000
     assert Run().mark(100).audit(tmp_path / "marks").ok
     run = Run().mark(100).trade("a", "BUY", 1, 100)
     run.rows["orders"].clear()
@@ -590,3 +601,102 @@ def test_numbers_too_big_for_64_bits_stay_exact(tmp_path: Path) -> None:
     assert run.audit(tmp_path / "at").ok
     run.new("b", "BUY", "0.000000001", instrument="X")
     assert codes(run.audit(tmp_path / "above")) == ["GROSS_EXPOSURE", "INSTRUMENT_EXPOSURE"]
+
+
+def test_a_fee_in_the_base_currency_is_valued_at_its_fill(tmp_path: Path) -> None:
+    run = Run().mark(100).new("a", "BUY", 2).fill("a", 2, 100, fee="0.01")
+    edit(run, "fills", 0, currency="X")
+    report = run.audit(tmp_path)
+    assert report.ok
+    assert report.equity == 999
+
+
+def test_after_a_trip_the_law_closes_each_strategys_own_position(tmp_path: Path) -> None:
+    def run(low: int) -> Run:
+        made = Run(drawdown_max=0.1).mark(100).trade("a", "BUY", 4, 100).trade("b", "SELL", 1, 100, strategy="S-2")
+        made.wait(1).mark(low).wait(2).new("LAW-1-1", "BUY", 1, strategy="S-2", reduce_only=True)
+        return made.new("LAW-1-2", "SELL", 4, reduce_only=True).fill("LAW-1-1", 1, low).fill("LAW-1-2", 4, low)
+
+    assert run(60).audit(tmp_path / "tripped").ok
+    assert "REDUCE_ONLY" in codes(run(90).audit(tmp_path / "untripped"))  # nobody may claim to be the law
+
+
+def test_the_denial_of_a_second_order_with_the_same_id_leaves_the_first_alone(tmp_path: Path) -> None:
+    run = Run(open_orders_max=1).mark(100).new("a", "BUY", 1).event("a", "denied").event("a", "accepted")
+    assert run.audit(tmp_path / "one").ok
+    assert codes(run.new("b", "BUY", 1).audit(tmp_path / "two")) == ["OPEN_ORDERS"]
+
+
+# -- mutations: with the mechanism taken out, the same check must go red ------------------------------------------------
+
+
+def in_flight() -> Run:
+    run = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update").new("b", "BUY", 1)
+    return run.event("b", "rejected").event("a", "updated", qty=Decimal("1.5"))
+
+
+def sunk() -> Run:
+    run = Run(drawdown_max=0.1).mark(100).trade("a", "BUY", 4, 100).mark(70).mark(100)
+    return run.new("b", "BUY", 1)
+
+
+def twice(wait: float = 0, side: str = "BUY") -> Run:
+    risk = {"duplicate_window_s": 1, "orders_per_second": 1, "repeat_max": 1}
+    return Run(**risk).mark(100).new("a", "BUY", 1).wait(wait).new("b", side, 1)
+
+
+MUTANTS: dict[str, tuple[Any, str, Any, Any, str]] = {
+    "working orders are forgotten": (
+        audit_orders.Order, "ceiling", property(lambda order: order.filled),
+        lambda: Run(gross_max=0.2).mark(100).new("a", "BUY", 1).new("b", "BUY", "1.1"), "GROSS_EXPOSURE",
+    ),
+    "modifications in flight are forgotten": (
+        audit_judge, "granted_modifications", lambda rows: {}, in_flight, "INVENTORY",
+    ),
+    "risk is not judged": (
+        audit_judge.Judge, "_judge_risk", lambda *_: None, lambda: above_edge("ORDER_NOTIONAL"), "ORDER_NOTIONAL",
+    ),
+    "prices are not judged": (
+        audit_judge.Judge, "_judge_prices", lambda *_: None,
+        lambda: Run(price_collar=0.01).mark(100).new("a", "BUY", 1, price=Decimal(90)), "PRICE_COLLAR",
+    ),
+    "marks are not looked at": (audit_book.Book, "_look", lambda *_: None, sunk, "HALTED"),
+    "twins are not found": (audit_orders.Kin, "add", lambda *_: [], twice, "DUPLICATE"),
+    "every order has a parent": (
+        audit_orders.Kin, "has_entry", lambda *_: True,
+        lambda: Run().mark(100).new("a", "SELL", 1, reduce_only=True), "REDUCE_ONLY",
+    ),
+    "rates are not counted": (audit_module, "_crowded", lambda *_: [], lambda: twice(side="SELL"), "ORDER_RATE"),
+    "everybody is the law": (
+        audit_judge.Judge, "_flattens", lambda *_: True, lambda: twice(0.5), "REPEATED",
+    ),
+    "gaps are not looked for": (audit_files, "_gaps", lambda _: [], lambda: drop(honest(), "marks", 1), "SEQ_GAP"),
+    "rows are not compared": (
+        audit_orders.Order, "contradictions", lambda *_: [],
+        lambda: edit(honest(), "orders", 1, qty=Decimal(1)), "CHANGED_TERMS",
+    ),
+    "files are not compared": (
+        audit_module, "_contradictions", lambda *_: [], lambda: hidden(honest(), "fills", 1), "FILLS",
+    ),
+}  # fmt: skip
+
+
+def above_edge(code: str) -> Run:
+    template, _, above = EDGES[code]
+    return Run(**template).mark(100).new("a", *above)
+
+
+@pytest.mark.parametrize("what", MUTANTS)
+def test_each_check_rests_on_its_mechanism(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, broken, make, code = MUTANTS[what]
+    whole = make().audit(tmp_path / "whole")
+    assert code in {*codes(whole), *doubts(whole)}
+    monkeypatch.setattr(owner, name, broken)
+    maimed = make().audit(tmp_path / "maimed")
+    assert code not in {*codes(maimed), *doubts(maimed)}
+
+
+def test_a_bound_that_is_off_by_one_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_book.Book, "use", lambda book, code, value, bound: value >= bound)
+    for code, (template, at, _) in EDGES.items():
+        assert code in codes(Run(**template).mark(100).new("a", *at).audit(tmp_path / code))

@@ -7,12 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pytest
-from alphatrade.risk import audit_book, audit_judge, audit_orders
-from alphatrade.risk.audit import audit, format_report
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from alphatrade.risk.audit import audit, format_report
 from tests.risk.test_audit import DAY, SECOND, START, Run
 
 Row = dict[str, Any]
@@ -27,6 +25,7 @@ TIGHT: dict[str, Any] = {
 def in_order(run: Run) -> list[Row]:
     """All rows by seq; a request to modify moves behind the marks of its own moment."""
     rows = [{"file": file, **row} for file in ("orders", "fills", "marks") for row in run.rows[file]]
+    rows = [{k: Fraction(v) if isinstance(v, Decimal) else v for k, v in row.items()} for row in rows]
     rows.sort(key=lambda row: row["seq"])
     for i in range(len(rows) - 1, -1, -1):
         if rows[i].get("event") == "pending_update":
@@ -80,8 +79,10 @@ def world(rows: list[Row], granted: dict[int, Row], run: Run) -> SimpleNamespace
                 order["status"] = "closed"
         elif row["event"] == "submitted" and order["status"] != "working":
             order.update(row, status="working", since=row["ts"])
-        elif row["event"] in ("denied", "canceled"):
-            order.update(status="denied" if row["event"] == "denied" else "closed", ahead=[])
+        elif row["event"] == "denied" and order["status"] == "new":
+            order["status"] = "denied"
+        elif row["event"] == "canceled":
+            order.update(status="closed", ahead=[])
         elif row["event"] == "pending_update" and row["seq"] in granted and order["status"] == "working":
             order["ahead"] = [*order["ahead"], granted[row["seq"]]["qty"]]
         elif row["event"] == "updated":
@@ -179,7 +180,7 @@ def brute(run: Run) -> tuple[Counter[tuple[int, str]], Counter[str], SimpleNames
             pos, signed = before.pos[row["instrument"]], row["qty"] * (1 if row["side"] == "BUY" else -1)
             broken[seq, "REDUCE_ONLY"] += old["reduce_only"] and not (pos * signed < 0 and abs(signed) <= abs(pos))
             passive["FILL_AFTER_CLOSE"] += old["status"] == "closed" and old["filled"] < old["qty"]
-        elif event in ("updated", "filled"):
+        elif event == "filled":
             broken[seq, "UNAPPROVED"] += old["status"] in ("new", "denied")
         terms = None
         if event == "submitted":

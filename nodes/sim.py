@@ -1,0 +1,132 @@
+"""The sim node: tapes in, one engine run under the law, a finished run folder out."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from alphatrade.nodes.artifacts import RunFolder
+from alphatrade.nodes.identity import Identity, identify
+from alphatrade.nodes.replay import Replay, replay
+from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.settings import RunSpec, Settings, cache_dir, plain_yaml
+from alphatrade.nodes.stress import stress
+from alphatrade.nodes.summary import summarise
+from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tapes import load_tape
+from alphatrade.reflection.report import write_report
+from alphatrade.risk.errors import ConfigError
+from alphatrade.strategies.policy import canonical
+
+
+def simulate(settings: Settings) -> RunResult:
+    """
+    Replay the tapes of `settings` and write the run folder.
+
+    Parameters
+    ----------
+    settings : Settings
+        Validated configuration.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    InputError
+        If a tape or a folder cannot be used, or a feature asks for what a tape lacks.
+    """
+    run = settings.run
+    tapes = load_tapes(run)
+    identity = _identity(settings, tapes)
+    with RunFolder(run.paths.artifacts, identity.run_id) as folder:
+        _write_inputs(folder, settings, tapes, identity)
+        started = time.perf_counter()
+        output = replay(Replay(settings.policy, tapes, run), folder.path)
+        wall_s = time.perf_counter() - started
+        folder.write_json("latency.json", output.latency)
+        folder.write_json("heartbeat.json", output.heartbeat)
+        _write_truth(folder.path, tapes)
+        if run.output.stress:
+            folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run)))
+        summary = summarise(folder, settings, tapes, identity, output, wall_s)
+        folder.write_json("summary.json", summary)
+        if run.output.report:
+            write_report(folder.path)
+        return RunResult(folder.publish(), summary)
+
+
+def load_tapes(run: RunSpec) -> list[Tape]:
+    """
+    Load the tapes of a run.
+
+    Raises
+    ------
+    ConfigError
+        If two tapes hold the same instrument, or they settle in different currencies.
+    """
+    tapes = [load_tape(spec, cache_dir(run.paths)) for spec in run.all_tapes]
+    ids = [tape.instrument.id for tape in tapes]
+    if len(set(ids)) < len(ids):
+        raise ConfigError("tapes", ids, "a different instrument in each tape")
+    quotes = {tape.instrument.quote: None for tape in tapes}
+    if len(quotes) > 1:
+        raise ConfigError("tapes", list(quotes), "one quote currency: the law judges them jointly in it")
+    return tapes
+
+
+def _identity(settings: Settings, tapes: list[Tape]) -> Identity:
+    spec = settings.run.identity() | {"instruments": [instrument_facts(tape, settings.run) for tape in tapes]}
+    return identify(settings.policy.policy_hash, [tape.tape_hash for tape in tapes], spec)
+
+
+def instrument_facts(tape: Tape, run: RunSpec) -> dict[str, Any]:
+    """Return what the law and the auditor need to know of an instrument."""
+    spec = run.venue.priced(tape.instrument)
+    return {
+        "id": spec.id,
+        "base": spec.base,
+        "quote": spec.quote,
+        "price_precision": spec.price_precision,
+        "size_precision": spec.size_precision,
+        "tick": spec.tick,
+        "lot": spec.lot,
+        "maker_fee": spec.maker_fee,
+        "taker_fee": spec.taker_fee,
+        "kind": tape.kind,
+        "reference": tape.reference,
+        "half_spread_bps": tape.half_spread_bps * run.venue.cost_multiple,
+        "stale_after_s": tape.stale_after_s,
+    }
+
+
+def _write_inputs(folder: RunFolder, settings: Settings, tapes: list[Tape], identity: Identity) -> None:
+    run = settings.run
+    folder.write_json("policy.json", canonical(settings.policy))
+    facts = [instrument_facts(tape, run) for tape in tapes]
+    record = {
+        "run_id": identity.run_id,
+        "policy_hash": identity.policy_hash,
+        "code_hash": identity.code_hash,
+        "capital": str(run.venue.starting_balance),
+        "currency": tapes[0].instrument.quote,
+        "long_only": run.venue.account == "cash",
+        "seed": run.seed,
+        "instruments": {fact["id"]: {k: v for k, v in fact.items() if k != "id"} for fact in facts},
+        "tapes": [_tape_record(tape, spec) for tape, spec in zip(tapes, run.all_tapes, strict=True)],
+        **{name: value for name, value in run.identity().items() if name != "seed"},
+        "output": run.output.model_dump(mode="json"),
+    }
+    (folder.path / "run.yaml").write_text(plain_yaml(record), encoding="utf-8")
+
+
+def _tape_record(tape: Tape, spec: Any) -> dict[str, Any]:
+    return {"name": tape.name, "tape_hash": tape.tape_hash, "rows": len(tape), "spec": spec.model_dump(mode="json")}
+
+
+def _write_truth(path: Path, tapes: list[Tape]) -> None:
+    for tape in tapes:
+        if tape.truth is not None:
+            name = "truth.parquet" if len(tapes) == 1 else f"truth-{tape.name}.parquet"
+            tape.truth.to_parquet(path / name, index=False)
+

@@ -1,0 +1,134 @@
+"""``summary.json``: what a run came to, from its output and its files."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from alphatrade.nodes.artifacts import RunFolder
+from alphatrade.nodes.identity import Identity, file_digest, joint_digest
+from alphatrade.nodes.replay import ReplayOutput
+from alphatrade.nodes.settings import Settings
+from alphatrade.nodes.tape import Tape
+
+NS = 1_000_000_000
+
+
+def summarise(
+    folder: RunFolder, settings: Settings, tapes: list[Tape], identity: Identity, output: ReplayOutput, wall_s: float
+) -> dict[str, Any]:
+    """
+    Return the summary of a run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Holds the finished files.
+    settings, tapes, identity
+        What was run.
+    output : ReplayOutput
+        What the replay counted.
+    wall_s : float
+        Seconds of engine run and diary.
+
+    Returns
+    -------
+    dict
+        Plain values; money as decimal strings, returns and drawdown as fractions.
+    """
+    capital = settings.run.venue.starting_balance
+    pnl = output.equity - capital
+    digests = _digests(folder.path)
+    former = folder.former()
+    return {
+        "run_id": identity.run_id,
+        "policy_hash": identity.policy_hash,
+        "tape_hash": identity.tape_hash,
+        "code_hash": identity.code_hash,
+        "seed": settings.run.seed,
+        "env": settings.run.env.name,
+        "tapes": [_tape(tape) for tape in tapes],
+        "currency": tapes[0].instrument.quote,
+        "capital": str(capital),
+        "events": output.events,
+        "decisions": output.decisions,
+        **_counts(folder.path),
+        "regime_transitions": output.transitions,
+        "topologies_used": _topologies(folder.path),
+        "pnl": _money(pnl),
+        "return": float(pnl / capital),
+        "max_drawdown": _max_drawdown(folder.path),
+        "fees": _fees(folder.path),
+        "killed": output.killed,
+        "diary_coverage": output.diary_rows / output.decisions if output.decisions else 0.0,
+        "tape_audit": {tape.name: tape.audit for tape in tapes},
+        "digests": digests,
+        "replaced": None if former is None else _comparison(former, digests),
+        "wall_s": round(wall_s, 3),
+        "events_per_s": round(output.events / wall_s, 1),
+    }
+
+
+def _counts(path: Path) -> dict[str, int]:
+    events = pd.read_parquet(path / "orders.parquet", columns=["event"])["event"].value_counts()
+    kinds = pd.read_parquet(path / "risk_events.parquet", columns=["kind"])["kind"].value_counts()
+    return {
+        "orders": int(events.get("initialized", 0)),
+        "fills": int(events.get("filled", 0)),
+        "denied": int(events.get("denied", 0)),
+        "near_misses": int(kinds.get("near_miss", 0)),
+    }
+
+
+def _max_drawdown(path: Path) -> float:
+    drawdown = pd.read_parquet(path / "equity.parquet", columns=["drawdown"])["drawdown"]
+    return float(drawdown.max()) if len(drawdown) else 0.0
+
+
+def _fees(path: Path) -> str:
+    return _money(sum(pd.read_parquet(path / "fills.parquet", columns=["fee"])["fee"], Decimal(0)))
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """Return the sha256 of the digested files; the diary is its decisions and their outcomes."""
+    diary = [path / "diary" / "decisions.parquet", path / "diary" / "expost.parquet"]
+    found = {name: file_digest(path / f"{name}.parquet") for name in ("fills", "equity")}
+    return ({"diary": joint_digest(diary)} if all(file.exists() for file in diary) else {}) | found
+
+
+def _comparison(former: dict[str, Any], digests: dict[str, str]) -> str:
+    different = [name for name, digest in digests.items() if former.get("digests", {}).get(name) != digest]
+    return f"DIFFERENT {', '.join(different)}" if different else "identical digests"
+
+
+def _topologies(path: Path) -> dict[str, dict[str, int]]:
+    decisions = path / "diary" / "decisions.parquet"
+    if not decisions.exists():
+        return {}
+    topology = pd.read_parquet(decisions, columns=["decision", "exec_topo"]).set_index("decision")["exec_topo"]
+    fills = pd.read_parquet(path / "fills.parquet", columns=["decision"])["decision"].map(topology).value_counts()
+    counts = topology.value_counts().sort_index()
+    return {name: {"decisions": int(n), "fills": int(fills.get(name, 0))} for name, n in counts.items()}
+
+
+def _tape(tape: Tape) -> dict[str, Any]:
+    first, last = tape.span
+    return {
+        "name": tape.name,
+        "kind": tape.kind,
+        "instrument": tape.instrument.id,
+        "from": _time(first),
+        "to": _time(last),
+        "reference": tape.reference,
+        "half_spread_bps": tape.half_spread_bps,
+    }
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns // NS, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount.quantize(Decimal('0.000000001')).normalize() + 0:f}"

@@ -1,0 +1,149 @@
+"""Shim: policy, tapes and run spec as Nautilus configuration; the same for an engine, a node or a user's own node."""
+
+from pathlib import Path
+from typing import Any
+
+from nautilus_trader.backtest.config import BacktestDataConfig, BacktestEngineConfig, BacktestRunConfig
+from nautilus_trader.config import ImportableActorConfig, ImportableControllerConfig, ImportableStrategyConfig
+
+from alphatrade.nodes import feed
+from alphatrade.nodes.engine import engine_config
+from alphatrade.nodes.settings import RunSpec
+from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.venue import venue_config, venue_kwargs
+from alphatrade.strategies.policy import Policy
+
+FLATTEN_S = 300  # seconds before the end of the tapes from which positions are only closed
+SECOND_NS = 1_000_000_000
+_DATA = {"quotes": "QuoteTick", "trades": "TradeTick", "bars": "Bar"}
+
+
+def gate(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> ImportableControllerConfig:
+    """Return the law as a node's controller; a replay's kill latch is its own and ends with it."""
+    return ImportableControllerConfig(
+        controller_path="alphatrade.risk.gate:RiskGate",
+        config_path="alphatrade.risk.gate:RiskGateConfig",
+        config={
+            "component_id": "RiskGate",
+            "template": policy.risk.model_dump(mode="json"),
+            "env": run.env.name,
+            "run_dir": str(run_dir) if run_dir else None,
+            "capital": str(run.venue.starting_balance),
+            "currency": tapes[0].instrument.quote,
+            "long_only": run.venue.account == "cash",
+            "half_spread_bps": _half_spreads(tapes, run.venue.cost_multiple),
+            "stale_after_s": {tape.instrument.id: tape.stale_after_s for tape in tapes},
+        },
+    )
+
+
+def perception(policy: Policy, tape: Tape) -> ImportableActorConfig:
+    """Return the perception of one instrument."""
+    plain = policy.model_dump(mode="json", include={"features", "belief", "regime", "cadence"})
+    return ImportableActorConfig(
+        actor_path="alphatrade.actors.perception:Perception",
+        config_path="alphatrade.actors.perception:PerceptionConfig",
+        config={
+            "component_id": f"Perception-{tape.instrument.symbol}",
+            "instrument_id": tape.instrument.id,
+            "data": tape.kind,
+            "bar_type": str(feed.bar_type(tape)) if tape.kind == "bars" else None,
+            "provides": sorted(tape.provides),
+            "half_spread_bps": tape.half_spread_bps,
+            **plain,
+        },
+    )
+
+
+def scribe(policy: Policy, run: RunSpec, run_dir: Path) -> ImportableActorConfig:
+    """Return the diary."""
+    return ImportableActorConfig(
+        actor_path="alphatrade.reflection.scribe:DiaryScribe",
+        config_path="alphatrade.reflection.scribe:ScribeConfig",
+        config={
+            "component_id": "DiaryScribe",
+            "run_dir": str(run_dir),
+            "policy_hash": policy.policy_hash,
+            "risk_template": policy.risk.name,
+            "features": sorted(policy.features),
+            "k": policy.belief.k,
+            "horizons": list(policy.expost.horizons),
+            "flush_rows": run.output.flush_rows,
+            "flush_ms": run.output.flush_ms,
+            "ack_fd": run.output.ack_fd,
+        },
+    )
+
+
+def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
+    """Return the Organism of one instrument."""
+    plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing"})
+    end = max(tape.span[1] for tape in tapes)
+    return ImportableStrategyConfig(
+        strategy_path="alphatrade.strategies.organism:Organism",
+        config_path="alphatrade.strategies.organism:OrganismConfig",
+        config={
+            "order_id_tag": f"{index:03d}",
+            "instrument_id": tapes[index].instrument.id,
+            "features": sorted(policy.features),
+            "capital": str(run.venue.starting_balance),
+            "order_notional_max": policy.risk.order_notional_max,
+            "index": index,
+            "stride": len(tapes),
+            "flat_after_ns": end - FLATTEN_S * SECOND_NS if run.flat_at_end else 0,
+            **plain,
+        },
+    )
+
+
+def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> BacktestEngineConfig:
+    """Return a whole sim as the configuration of one BacktestEngine; without `run_dir` nothing is written."""
+    diary = [scribe(policy, run, run_dir)] if run_dir and run.output.diary else []
+    return engine_config(
+        gate(policy, tapes, run, run_dir),
+        [*diary, *(perception(policy, tape) for tape in tapes)],
+        [organism(policy, tapes, index, run) for index in range(len(tapes))],
+    )
+
+
+def venue_arguments(tapes: list[Tape], run: RunSpec) -> dict[str, Any]:
+    """Return the arguments of ``BacktestEngine.add_venue`` for these tapes."""
+    return venue_kwargs(run.venue, tapes[0].instrument.quote, *_venue_facts(tapes), run.seed)
+
+
+def node_config(
+    policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None, catalog: Path
+) -> BacktestRunConfig:
+    """
+    Return the same sim as the configuration of a stock BacktestNode, everything named by import path.
+
+    Parameters
+    ----------
+    catalog : Path
+        Nautilus catalog that holds the tapes (see :func:`alphatrade.nodes.feed.catalog`).
+    """
+    first = tapes[0].instrument
+    return BacktestRunConfig(
+        engine=sim_config(policy, tapes, run, run_dir),
+        venues=[venue_config(run.venue, first.venue, first.quote, *_venue_facts(tapes), run.seed)],
+        data=[
+            BacktestDataConfig(
+                catalog_path=str(catalog),
+                data_cls=f"nautilus_trader.model.data:{_DATA[tape.kind]}",
+                instrument_id=tape.instrument.id,
+                bar_types=[str(feed.bar_type(tape))] if tape.kind == "bars" else None,
+            )
+            for tape in tapes
+        ],
+        raise_exception=True,
+    )
+
+
+def _venue_facts(tapes: list[Tape]) -> tuple[frozenset[str], frozenset[str], dict[str, float]]:
+    kinds = frozenset(tape.kind for tape in tapes)
+    provides = frozenset.intersection(*(tape.provides for tape in tapes))
+    return kinds, provides, _half_spreads(tapes, 1.0)
+
+
+def _half_spreads(tapes: list[Tape], times: float) -> dict[str, float]:
+    return {tape.instrument.id: tape.half_spread_bps * times for tape in tapes}

@@ -1,0 +1,246 @@
+"""``report.html``: one self-contained page about one run, from the files in its folder only."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from alphatrade.reflection import report_plots as plots
+from alphatrade.reflection import report_tables as tables
+from alphatrade.reflection.report_data import ReportData, load
+from alphatrade.risk.errors import RunDirError
+
+TEMPLATE = "report.html.j2"
+DRAWN_INSTRUMENTS = 8
+
+
+class Block(NamedTuple):
+    """One piece of a section; `kind` is figure, key, table, list, heading, note or empty."""
+
+    kind: str
+    content: Any
+
+
+class Section(NamedTuple):
+    """A titled part of the page."""
+
+    name: str
+    title: str
+    lead: str
+    blocks: list[Block]
+
+
+def write_report(run_dir: Path) -> Path:
+    """
+    Write ``report.html`` into the folder of a finished run and return its path.
+
+    Raises
+    ------
+    RunDirError
+        If the folder is not that of a finished run, a file in it is damaged or foreign, or the page cannot be
+        written.
+    """
+    run_dir = Path(run_dir)
+    page = _page(load(run_dir))
+    out, temporary = run_dir / "report.html", run_dir / "report.html.tmp"
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        raise RunDirError(str(out), str(error), "a writable folder with free space") from error
+    return out
+
+
+def _page(data: ReportData) -> str:
+    # Markup is only what this package made itself; whatever comes from files is escaped by the template.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    summary, named = data.texts.summary, tables.tapes(data).rows
+    instruments = list(data.prices) or ["no prices"]
+    tags = [f"environment {summary.get('env', 'sim')}"]
+    tags += ["simulated venue"] if summary.get("env", "sim") == "sim" else []
+    tags += ["assumed half spread"] if data.assumed else []
+    return environment.get_template(TEMPLATE).render(
+        title=f"{', '.join(instruments)} on {', '.join(row[0] for row in named) or 'an unnamed tape'}",
+        facts=[
+            f"{tables.moment(data.span[0])} to {tables.moment(data.span[1])} UTC",
+            f"run {str(summary.get('run_id', '?'))[:12]}",
+            f"policy {str(summary.get('policy_hash', '?'))[:12]}",
+            f"seed {summary.get('seed', '?')}",
+        ],
+        tags=tags,
+        killed=summary.get("killed"),
+        cards=tables.cards(data),
+        sections=_sections(data),
+        tearsheet=(data.run_dir / "tearsheet.html").exists(),
+        plotly=Markup(get_plotlyjs()),
+        font=Markup(plots.FONT),
+    )
+
+
+def _sections(data: ReportData) -> list[Section]:
+    return [
+        _equity(data), *_prices(data), _topologies(data), _attribution(data), _belief(data), _law(data),
+        _costs(data), _latency(data), _tape(data), _identity(data),
+    ]  # fmt: skip
+
+
+def _figure(content: str) -> Block:
+    return Block("figure", Markup(content))
+
+
+def _filled(table: tables.Table, reason: str) -> Block:
+    return Block("table", table) if table.rows else Block("empty", reason)
+
+
+def _equity(data: ReportData) -> Section:
+    blocks = (
+        [_figure(plots.equity(data))]
+        if len(data.equity)
+        else [Block("empty", "No equity: equity.parquet has no rows.")]
+    )
+    ratio = data.sharpe
+    text = ratio.basis
+    if ratio.value is not None:
+        text = (f"{tables.number(ratio.value)}, 95 % interval {tables.number(ratio.low)} to {tables.number(ratio.high)} "
+                f"(stationary bootstrap, 2,000 draws); {ratio.basis}; no risk-free rate")  # fmt: skip
+    blocks.append(Block("note", f"Sharpe ratio: {text}."))
+    return Section("equity", "Equity and drawdown", "Marked at the mid price at every event-time minute and every "
+                   "fill, after fees. The dotted line is the capital at the start.", blocks)  # fmt: skip
+
+
+def _prices(data: ReportData) -> list[Section]:
+    sections = []
+    for at, instrument in enumerate(list(data.prices)[:DRAWN_INSTRUMENTS]):
+        names = sorted(set(data.regimes[instrument]["regime"]))
+        blocks = [_figure(plots.price(data, at, instrument))]
+        blocks.append(
+            Block("key", [(name, plots.tint(name)) for name in names])
+            if names
+            else Block("note", "No regimes: this run had no perception for this instrument.")
+        )
+        if not (data.fills["instrument"] == instrument).any():
+            blocks.append(Block("note", "No fills in this instrument."))
+        sections.append(Section(f"price-{at}", f"Price, regimes and fills: {instrument}", "Behind the price: the most "
+                                "frequent regime of each slice of time.", blocks))  # fmt: skip
+    left = len(data.prices) - len(sections)
+    if left > 0:
+        blocks = [
+            Block(
+                "empty", f"{left} more instruments are not drawn; they are in the diary and in fills.parquet."
+            )
+        ]
+        sections.append(Section("prices-left", "Further instruments", "", blocks))
+    if not data.prices:
+        blocks = [Block("empty", "No prices: neither a decision nor a mark was recorded.")]
+        sections.append(Section("price", "Price, regimes and fills", "", blocks))
+    return sections
+
+
+def _topologies(data: ReportData) -> Section:
+    lead = "Which execution topology was in charge, as its share of the decisions in each slice of time."
+    if data.shares.empty:
+        return Section(
+            "topologies",
+            "Topologies over time",
+            "",
+            [Block("empty", "No decisions were recorded in this run.")],
+        )
+    blocks = [_figure(plots.topologies(data)), Block("table", tables.topologies(data))]
+    blocks.append(Block("note", "Mark-outs are net of spread, slippage and fees, over decisions that traded, "
+                        "with a 95 % interval that takes them as independent."))  # fmt: skip
+    return Section("topologies", "Topologies over time", lead, blocks)
+
+
+def _attribution(data: ReportData) -> Section:
+    title, lead = "PnL by topology and regime", ""
+    if data.cells.empty:
+        return Section(
+            "attribution", title, lead, [Block("empty", "No fills, so there is no PnL to attribute.")]
+        )
+    lead = ("Realised PnL belongs to the decision whose fill closed the position, each fee to the decision that "
+            "caused it. Open positions are not included.")  # fmt: skip
+    currencies = sorted(set(data.fills["currency"]))
+    blocks = [_figure(plots.attribution(data))]
+    if len(currencies) > 1:
+        blocks.append(Block("note", f"Amounts in {', '.join(currencies)} are added up without conversion."))
+    return Section("attribution", title, lead, blocks)
+
+
+def _belief(data: ReportData) -> Section:
+    belief, title = data.belief, "Belief: sparsity and activity"
+    if belief is None:
+        return Section(
+            "belief",
+            title,
+            "",
+            [Block("empty", "No beliefs: this run had no perception, or it never became warm.")],
+        )
+    active = float((belief.counts["active"] * belief.counts["steps"]).sum()) / belief.steps
+    ever = int((belief.share > 0).any(axis=1).sum())
+    text = (f"On average {tables.number(active, 1)} of {belief.n} units are active at a step "
+            f"({tables.percent(active / belief.n, 1)}); {belief.n - ever} units never were. "
+            f"{tables.number(belief.steps, 0)} steps.")  # fmt: skip
+    lead = "Left: in how many steps of a slice of time each unit was active. Right: units active at once."
+    return Section("belief", title, lead, [_figure(plots.belief(data, belief)), Block("note", text)])
+
+
+def _law(data: ReportData) -> Section:
+    blocks = [_figure(plots.denials(data))] if len(data.denied) else [
+        Block("empty", "Nothing was denied and no limit came near.")
+    ]  # fmt: skip
+    if len(data.notable):
+        blocks += [
+            Block("heading", "Breaches, state changes and other events"),
+            Block("table", tables.notable(data)),
+        ]
+    return Section("law", "The law: denials and near-misses", "By limit. A near-miss is an order or a mark that used "
+                   "most of a limit and was still lawful.", blocks)  # fmt: skip
+
+
+def _costs(data: ReportData) -> Section:
+    blocks = [
+        Block("table", tables.costs(data))
+        if len(data.fills)
+        else Block("empty", "No fills, so nothing was paid.")
+    ]
+    blocks.append(Block("heading", "The same run with dearer costs and slower orders"))
+    if data.texts.stress is None:
+        blocks.append(Block("empty", "Not run: there is no stress.json in the run folder."))
+    else:
+        blocks.append(
+            _filled(tables.stress(data.texts.stress, data.currency), "Not run: stress.json has no rows.")
+        )
+        blocks.append(Block("note", "Each cell is a full replay: PnL, return and number of fills."))
+    return Section("costs", "Costs and turnover", "", blocks)
+
+
+def _latency(data: ReportData) -> Section:
+    lead = "Monotonic wall clock of the machine that replayed; outside the digests."
+    return Section(
+        "latency",
+        "Latency",
+        lead,
+        [_filled(tables.latency(data), "No latencies: latency.json is absent or empty.")],
+    )
+
+
+def _tape(data: ReportData) -> Section:
+    blocks = [
+        _filled(tables.tapes(data), "The summary names no tape."),
+        Block("heading", "Audit on load"),
+        _filled(tables.audit(data), "The summary holds no tape audit."),
+        Block("heading", "What is simulated or assumed"),
+        Block("list", tables.assumptions(data)),
+    ]
+    return Section("tape", "Tape and assumptions", "", blocks)
+
+
+def _identity(data: ReportData) -> Section:
+    lead = "The same policy, tape, seed and code give the same digests."
+    return Section("identity", "Identity", lead, [Block("table", tables.identity(data))])

@@ -1,0 +1,77 @@
+"""The long acceptance checks: ``make accept`` runs all, ``make dod M=1`` those of one roadmap milestone.
+
+Each row is a command that anyone can run; the table says which roadmap rows it shows.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One acceptance check: the roadmap rows it shows, what it is, and the command."""
+
+    rows: tuple[str, ...]
+    what: str
+    command: tuple[str, ...]
+
+
+def _tests(*names: str, long: bool = False) -> tuple[str, ...]:
+    return (*PYTEST, *(["-m", "long"] if long else []), *names)
+
+
+CHECKS = (
+    Check(("M0.C", "C1"), "the embedded tape replays by one command", _tests("tests/nodes/test_sim.py")),
+    Check(("M0.1", "M0.A"), "rogue orders: command path x invariant, 10,000 orders", _tests("tests/risk/test_rogue.py", long=True)),
+    Check(("M0.1", "M0.A"), "kill switch, latch and release", _tests("tests/risk/test_kill.py", "tests/risk/test_gate.py")),
+    Check(("M0.1",), "the gate under stock nodes, live queue race included", _tests("tests/risk/test_live_gate.py", "tests/nodes/test_plugins.py")),
+    Check(("M0.2", "M0.4"), "flags refuse without a mechanism; the documents name every flag", _tests("tests/nodes/test_settings.py", "tests/test_docs.py")),
+    Check(("M0.3",), "heartbeat and latency counters of a run", _tests("tests/nodes/test_sim.py", "-k", "latency or heartbeat")),
+    Check(("M1.1", "M1.2"), "features, belief and regime", _tests("tests/actors")),
+    Check(("M1.5",), "diary: coverage, SQL, explanation, kill -9", _tests("tests/reflection")),
+    Check(("M1.5",), "kill -9 at 20 random moments, digests of the rerun", _tests("tests/nodes/test_crash.py", long=True)),
+    Check(("M1.A",), "byte-identical runs across hash seeds, time zones, CPUs and threads", _tests("tests/nodes/test_determinism.py", long=True)),
+    Check(("M1.E", "C5"), "real tapes: no violation by the auditor", _tests("tests/nodes/test_real_tapes.py", long=True)),
+    Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", long=True)),
+    Check(("Q4",), "a wheel in an empty environment beside a user's own strategies/", _tests("tests/test_wheel.py", long=True)),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Run the chosen checks and print the table; exit code 1 if any fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--milestone", default="", help="0 or 1: only the rows of that roadmap milestone")
+    milestone = parser.parse_args().milestone
+    known = sorted({row[1] for check in CHECKS for row in check.rows if row.startswith("M")})
+    if milestone and milestone not in known:
+        print(f"dod: M={milestone}: expected one of {', '.join(known)}", file=sys.stderr)
+        return 2
+    chosen = [c for c in CHECKS if not milestone or any(row.startswith(f"M{milestone}.") for row in c.rows)]
+    table = Table("rows", "what", "result", "s", title="acceptance", title_justify="left", box=None)
+    failed = False
+    for check in tqdm(chosen, desc="acceptance", unit="check", disable=not sys.stderr.isatty()):
+        started = time.monotonic()
+        done = subprocess.run(check.command, cwd=ROOT, capture_output=True, text=True, check=False)
+        last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), f"exit {done.returncode}")
+        failed |= done.returncode != 0
+        mark = "pass" if done.returncode == 0 else "FAIL"
+        table.add_row(" ".join(check.rows), check.what, f"{mark}: {last.strip()}", f"{time.monotonic() - started:.0f}")
+        if done.returncode:
+            print(done.stdout[-4000:], done.stderr[-2000:], file=sys.stderr)
+    Console(soft_wrap=True, width=180).print(table)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""House rules that a reader would have to check by hand: sources of nondeterminism, sizes, names."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("actors", "evolution", "nodes", "reflection", "risk", "strategies")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+# Wall clock is allowed where it cannot reach a digest; each entry says why.
+ALLOWED = {
+    "nodes/artifacts.py": {"datetime.now"},  # the date of the artifacts folder
+    "risk/kill.py": {"time.time_ns", "datetime.now"},  # an operator's command carries the time it was given
+    "risk/gate.py": {"time.time_ns"},  # likewise, in a live node
+    "risk/gate_events.py": set(),
+}
+BANNED = {
+    "time.time": "wall clock",
+    "time.time_ns": "wall clock",
+    "datetime.now": "wall clock",
+    "datetime.utcnow": "wall clock",
+    "datetime.today": "wall clock",
+    "date.today": "wall clock",
+    "pd.Timestamp.now": "wall clock",
+    "uuid.uuid4": "random id",
+    "uuid4": "random id",
+    "random.random": "unseeded randomness",
+    "random.shuffle": "unseeded randomness",
+    "random.choice": "unseeded randomness",
+    "random.randint": "unseeded randomness",
+    "np.random.rand": "unseeded randomness",
+    "np.random.randn": "unseeded randomness",
+    "np.random.normal": "unseeded randomness",
+    "np.random.seed": "global randomness",
+    "np.dot": "BLAS",
+    "np.matmul": "BLAS",
+    "np.einsum": "BLAS",
+    "np.inner": "BLAS",
+}
+UNSEEDED = {"default_rng", "PCG64", "Random"}  # called without an argument
+
+
+def offences(source: str) -> list[str]:
+    """Return what a file does that a digested path must not do."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name in BANNED:
+                found.append(name)
+            if name.rpartition(".")[2] in UNSEEDED and not node.args and not node.keywords:
+                found.append(f"{name}() without a seed")
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            found.append("np.matmul")
+        elif isinstance(node, ast.For | ast.comprehension) and isinstance(node.iter, ast.Set):
+            found.append("iteration over a set")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_source_of_nondeterminism(path: Path) -> None:
+    allowed = ALLOWED.get(path.relative_to(ROOT).as_posix(), set())
+    assert [what for what in offences(path.read_text()) if what not in allowed] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["t = time.time()", "x = uuid4()", "y = a @ b", "r = np.random.default_rng()", "n = datetime.now(UTC)", "for i in {1, 2}: pass"],
+)
+def test_the_check_sees_each_offence(line: str) -> None:
+    assert offences(line)
+
+
+def test_modules_stay_readable() -> None:
+    long = {p.relative_to(ROOT).as_posix(): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 320}
+    assert long == {}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [p.relative_to(ROOT).as_posix() for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text()))]
+    assert silent == []
+
+
+def test_nothing_of_a_machine_or_an_index_is_tracked() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not listed:
+        pytest.skip("not a git checkout")
+    pattern = re.compile("|".join(["index" + "-url", "/sim" + "ple/", "pypi" + r"\.org", "/ro" + "ot/", "/wo" + "rk/"]))
+    hits = []
+    for name in listed:
+        path = ROOT / name
+        if path.is_file() and path.suffix in {".py", ".md", ".toml", ".yaml", ".lock", ".txt", ""}:
+            hits += [name for line in path.read_text(errors="ignore").splitlines() if pattern.search(line)]
+    assert [h for h in hits if h not in {"Makefile"}] == []
