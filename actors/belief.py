@@ -30,6 +30,7 @@ class Standardiser:
     def __init__(self, d: int, halflife: int) -> None:
         self._mean = np.zeros(d)
         self._var = np.ones(d)
+        self._work = np.empty(d)
         self._alpha = 1.0 / (1.0 + halflife)
         self._n = 0
 
@@ -46,12 +47,21 @@ class Standardiser:
         ndarray of float64, shape (d,)
             Clipped to [-4, 4].
         """
+        work, var = self._work, self._var
         delta = x - self._mean
-        z = np.clip(delta / np.sqrt(self._var + 1e-12), -CLIP, CLIP)
+        np.add(var, 1e-12, out=work)
+        np.sqrt(work, out=work)
+        z = delta / work
+        np.minimum(z, CLIP, out=z)
+        np.maximum(z, -CLIP, out=z)
         self._n += 1
         alpha = max(self._alpha, 1.0 / (self._n + 1))
-        self._mean += alpha * delta
-        self._var += alpha * (delta * delta - self._var)
+        np.multiply(delta, delta, out=work)
+        work -= var
+        work *= alpha
+        var += work
+        delta *= alpha
+        self._mean += delta
         return z
 
 
@@ -91,6 +101,7 @@ class Encoder:
         self._matrix = sign_matrix(d, n, seed)
         self._products = np.empty((d, n))
         self._drive = np.empty(n)
+        self._order = np.empty(n)
         self._cut = n - k
         self._k = k
 
@@ -106,20 +117,23 @@ class Encoder:
         -------
         idx : ndarray of int16, shape (a,), a <= k
             Ascending.
-        val : ndarray of float32, shape (a,)
+        val : ndarray of float64, shape (a,)
             All positive. Ties at the cut go to the lowest index.
         """
+        drive, order = self._drive, self._order
         np.multiply(self._matrix, z[:, None], out=self._products)
         # Reduction over the outer axis adds row after row: one fixed order on every CPU.
-        drive = np.add.reduce(self._products, axis=0, out=self._drive)
-        threshold = np.partition(drive, self._cut)[self._cut]
+        np.add.reduce(self._products, axis=0, out=drive)
+        order[:] = drive
+        order.partition(self._cut)
+        threshold = order[self._cut]
         if threshold > 0.0:
-            active = np.flatnonzero(drive >= threshold)
+            active = (drive >= threshold).nonzero()[0]
             if len(active) > self._k:
                 active = self._break_ties(drive, active, threshold)
         else:
-            active = np.flatnonzero(drive > 0.0)
-        return active.astype(np.int16), drive[active].astype(np.float32)
+            active = (drive > 0.0).nonzero()[0]
+        return active.astype(np.int16), drive[active]
 
     def _break_ties(self, drive: Array, active: Array, threshold: float) -> Array:
         above = active[drive[active] > threshold]

@@ -30,7 +30,7 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
     features, z : ndarray, shape (d,)
         Raw features in their own units, and standardised.
     idx, val : ndarray, shape (a,), a <= k
-        Active belief units in ascending order (int16) and their values (float32, > 0).
+        Active belief units in ascending order (int16) and their values (> 0).
     regime : str
         ``<direction>-<volatility>``, for instance ``up-low``.
     confidence : float

@@ -1,99 +1,223 @@
 """Shim: a BacktestEngine that stays fast on long, order-heavy runs.
 
-Stock Nautilus appends to a pandas Series per closed trade and keeps every closed order and position in its cache, so
-its cost per order grows with the run. Here trades are listed and turned into Series once, and what is closed is purged
-from the cache on Nautilus's own timers: it is in the run's record. Orders and equity are the same.
+Stock Nautilus pays more for every order the longer a run gets: it appends to a pandas Series per closed trade, walks
+all orders a position ever had on every closing fill, and pickles a closed position each time it reopens. Here trades
+are listed and become Series when asked for, and what is closed leaves the cache: it is in the run's record. Orders
+and balances are the same as without.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pandas as pd
+from nautilus_trader.accounting.accounts.base import Account
 from nautilus_trader.analysis import PortfolioAnalyzer
 from nautilus_trader.backtest.config import BacktestEngineConfig
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.config import ActorConfig, LoggingConfig
 from nautilus_trader.config import (
-    ExecEngineConfig,
     ImportableActorConfig,
     ImportableControllerConfig,
     ImportableStrategyConfig,
 )
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.identifiers import Venue
+from nautilus_trader.model.events import AccountState, OrderEvent, PositionClosed, PositionEvent
+from nautilus_trader.model.identifiers import AccountId, PositionId, Venue
 from nautilus_trader.model.instruments import Instrument
-from nautilus_trader.model.objects import Money
+from nautilus_trader.model.objects import Currency, Money
+from nautilus_trader.model.orders import Order
+from nautilus_trader.model.position import Position
+from nautilus_trader.trading.strategy import Strategy
 
 TRADER_ID = "ALPHATRADE-001"
-PURGE_MINUTES = 60
+_DAY_NS = 86_400 * 10**9
 
 
-class TradeLog:
+class PastPosition(NamedTuple):
+    """What Nautilus's statistics need of a closed position."""
+
+    account_id: AccountId
+    entry: Any
+    ts_closed: int
+    realized_return: float
+
+
+class LeanAnalyzer(PortfolioAnalyzer):
     """
-    Takes the place of an analyzer's append per closed trade.
+    Portfolio analyzer that lists what stock Nautilus appends to pandas Series one by one.
 
-    Parameters
+    Made by `adopt`, from the analyzer that a portfolio already has, so that its statistics stay registered. What is
+    purged from the engine's cache is kept here, as far as statistics and tearsheets need it.
+    """
+
+    @classmethod
+    def adopt(cls, analyzer: PortfolioAnalyzer) -> "LeanAnalyzer":
+        """Turn `analyzer` itself into a `LeanAnalyzer`; a second call changes nothing."""
+        if not isinstance(analyzer, cls):
+            analyzer.__class__ = cls
+            analyzer._clear_lists()
+        return analyzer
+
+    def _clear_lists(self) -> None:
+        self._listed: dict[Currency, list[tuple[str, float, int | None]]] = {}
+        self._past: list[PastPosition] = []
+        self._days: dict[AccountId, dict[int, AccountState]] = {}
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._clear_lists()
+
+    def record_trade(self, position_id: PositionId, realized_pnl: Money, ts_event: int | None = None) -> None:
+        """List the realized PnL of a closed trade."""
+        row = (position_id.value, realized_pnl.as_double(), ts_event)
+        self._listed.setdefault(realized_pnl.currency, []).append(row)
+
+    def realized_pnls(self, currency: Currency | None = None) -> pd.Series | None:
+        """Return realized PnLs as stock Nautilus does, after turning what is listed into Series."""
+        for listed, rows in self._listed.items():
+            ids = [row[0] for row in rows]
+            _extend(self._recorded_realized_pnls, listed, pd.Series([row[1] for row in rows], ids, "float64"))
+            _extend(
+                self._recorded_realized_pnl_timestamps, listed, pd.Series([row[2] for row in rows], ids, object)
+            )
+        self._listed.clear()
+        return super().realized_pnls(currency)
+
+    def keep_position(self, event: PositionClosed) -> None:
+        """Keep what statistics need of a position that may be purged."""
+        self._past.append(
+            PastPosition(event.account_id, event.entry, event.ts_closed, event.realized_return)
+        )
+
+    def keep_balances(self, account: Account) -> None:
+        """Keep the last account state of each UTC day: portfolio returns are daily."""
+        days = self._days.setdefault(account.id, {})
+        for state in account.events:
+            days[state.ts_event // _DAY_NS] = state
+
+    def calculate_statistics(self, account: Account, positions: list[Position]) -> None:
+        """Calculate statistics over the positions still open and all closed ones, purged or not."""
+        super().calculate_statistics(account, [position for position in positions if position.is_open])
+        past = [position for position in self._past if position.account_id == account.id]
+        self._positions = [*past, *self._positions]
+        if past:
+            stamps = pd.to_datetime([position.ts_closed for position in past], unit="ns", utc=True)
+            returns = pd.Series([position.realized_return for position in past], stamps, "float64")
+            self._position_returns = returns.groupby(level=0).sum().sort_index()
+        self._sync_returns_alias()
+
+    def _calculate_portfolio_returns(self, account: Account) -> pd.Series:
+        days = self._days.get(account.id, {})
+        states = [days[day] for day in sorted(days)]
+        return super()._calculate_portfolio_returns(SimpleNamespace(events=[*states, *account.events]))
+
+
+def _extend(series: dict[Currency, pd.Series], currency: Currency, tail: pd.Series) -> None:
+    head = series.get(currency)
+    series[currency] = tail if head is None else pd.concat([head, tail])
+
+
+class HousekeeperConfig(ActorConfig, frozen=True):
+    """
+    Configuration of `Housekeeper`.
+
+    Attributes
     ----------
-    analyzer : PortfolioAnalyzer
-        Of one portfolio; only this instance is changed.
+    every : int
+        Order events between two sweeps.
+    keep_s : int
+        Closed orders stay in the cache for this long, seconds of event time; more than any latency, so that
+        commands still on their way find their order.
     """
 
-    def __init__(self, analyzer: PortfolioAnalyzer) -> None:
-        self._rows: dict[tuple[int, Any], tuple[dict[Any, Any], dict[Any, Any], list[Any]]] = {}
-        analyzer._append_pnl_record = self._append
-
-    def _append(
-        self,
-        pnls: dict[Any, Any],
-        timestamps: dict[Any, Any],
-        position_id: Any,
-        realized_pnl: Money,
-        ts_event: int | None,
-    ) -> None:
-        key = (id(pnls), realized_pnl.currency)
-        rows = self._rows.get(key)
-        if rows is None:
-            rows = self._rows[key] = (pnls, timestamps, [])
-        rows[2].append((position_id.value, realized_pnl.as_double(), ts_event))
-
-    def flush(self) -> None:
-        """Give the analyzer its Series, so that Nautilus's statistics can be read."""
-        for (_, currency), (pnls, timestamps, rows) in self._rows.items():
-            index = [row[0] for row in rows]
-            pnls[currency] = pd.Series([row[1] for row in rows], index=index, dtype="float64")
-            timestamps[currency] = pd.Series([row[2] for row in rows], index=index, dtype=object)
+    every: int = 256
+    keep_s: int = 60
 
 
 class Housekeeper(Actor):
-    """Installs a :class:`TradeLog` in any node, from config alone."""
+    """
+    Plug-in that keeps the cost of an order constant, in any node, from config alone.
 
-    def __init__(self, config: ActorConfig | None = None) -> None:
-        super().__init__(config)
-        self._trades: TradeLog | None = None
+    A closed position leaves the cache at once, unless an order of it is still working (its bracket legs must be found
+    and cancelled); closed orders, snapshots and account states leave in sweeps, between two market events, and only
+    when no relative of theirs is open. So ``cache.positions_closed()``, ``cache.order(id)`` of orders long closed and
+    ``portfolio.realized_pnl()`` forget the past: the run's record and the account's balance have it.
+
+    Parameters
+    ----------
+    config : HousekeeperConfig
+        The configuration.
+    """
+
+    def __init__(self, config: HousekeeperConfig | None = None) -> None:
+        super().__init__(config or HousekeeperConfig())
+        self._every, self._keep_ns = self.config.every, self.config.keep_s * 10**9
+        self._events = 0
+        self._due = False
+        self._analyzer: LeanAnalyzer | None = None
 
     def on_start(self) -> None:
-        """Take over the portfolio's trade list."""
-        self._trades = TradeLog(self.portfolio.analyzer)
+        """Take over the portfolio's trade list and listen, after everybody else."""
+        self._analyzer = LeanAnalyzer.adopt(self.portfolio.analyzer)
+        self.msgbus.subscribe("events.position.*", self._on_position_event)
+        self.msgbus.subscribe("events.order.*", self._on_order_event)
 
-    def flush(self) -> None:
-        """Give the analyzer its Series."""
-        if self._trades is not None:
-            self._trades.flush()
+    def on_reset(self) -> None:
+        """Start counting anew."""
+        self._events, self._due = 0, False
 
-    def on_stop(self) -> None:
-        """Give the analyzer its Series."""
-        self.flush()
+    def _on_position_event(self, event: PositionEvent) -> None:
+        if type(event) is PositionClosed:
+            assert self._analyzer is not None
+            self._analyzer.keep_position(event)
+            self._retire(event.position_id)
 
+    def _on_order_event(self, event: OrderEvent) -> None:
+        self._events += 1
+        if self._events >= self._every and not self._due:
+            self._due = True
+            # Not now: the matching engine may be in the middle of a list of orders that it expects to find.
+            self.clock.set_time_alert_ns("housekeeping", self.clock.timestamp_ns() + 1, self._sweep)
 
-def exec_config() -> ExecEngineConfig:
-    """Return the execution engine's configuration: purge what is closed, on event-time timers."""
-    return ExecEngineConfig(
-        purge_closed_orders_interval_mins=PURGE_MINUTES,
-        purge_closed_positions_interval_mins=PURGE_MINUTES,
-        purge_account_events_interval_mins=PURGE_MINUTES,
-        purge_account_events_lookback_mins=PURGE_MINUTES,
-    )
+    def _retire(self, position_id: PositionId) -> None:
+        """Purge a closed position that no working order belongs to."""
+        position = self.cache.position(position_id)
+        if position is not None and position.is_closed:
+            if all(order.is_closed for order in self.cache.orders_for_position(position_id)):
+                self.cache.purge_position(position_id)
+
+    def _sweep(self, _event: object) -> None:
+        """Purge what is closed and has no open relative."""
+        self._events, self._due = 0, False
+        cache, now = self.cache, self.clock.timestamp_ns()
+        horizon = now - self._keep_ns
+        for order in cache.orders_closed():
+            if order.ts_last <= horizon and self._alone(order):
+                cache.purge_order(order.client_order_id)
+        for position in cache.positions_closed():
+            self._retire(position.id)
+        for position_id in cache.position_snapshot_ids():
+            cache.position_snapshot_bytes(position_id).clear()
+        assert self._analyzer is not None
+        for account in cache.accounts():
+            self._analyzer.keep_balances(account)
+        cache.purge_account_events(now)
+
+    def _alone(self, order: Order) -> bool:
+        """Whether no order is open that Nautilus could still look up `order` for."""
+        cache = self.cache
+        relatives = [cache.order(linked) for linked in order.linked_order_ids or ()]
+        if order.parent_order_id is not None:
+            relatives.append(cache.order(order.parent_order_id))
+        if order.order_list_id is not None:
+            family = cache.order_list(order.order_list_id)
+            relatives.extend(() if family is None else family.orders)
+        if order.exec_spawn_id is not None:
+            relatives.extend(cache.orders_for_exec_spawn(order.exec_spawn_id))
+        return all(relative is None or relative.is_closed for relative in relatives)
 
 
 def engine_config(
@@ -104,13 +228,12 @@ def engine_config(
     """Return the configuration of a BacktestEngine, alone or inside a BacktestNode."""
     housekeeper = ImportableActorConfig(
         actor_path=f"{__name__}:Housekeeper",
-        config_path="nautilus_trader.common.config:ActorConfig",
+        config_path=f"{__name__}:HousekeeperConfig",
         config={"component_id": "Housekeeper"},
     )
     return BacktestEngineConfig(
         trader_id=TRADER_ID,
         logging=LoggingConfig(bypass_logging=True),
-        exec_engine=exec_config(),
         controller=controller,
         actors=[housekeeper, *actors],
         strategies=list(strategies),
@@ -124,6 +247,7 @@ def build_engine(
     streams: Sequence[list[Data]],
     venue: str,
     venue_kwargs: dict[str, Any],
+    components: Sequence[Actor] = (),
 ) -> BacktestEngine:
     """
     Return an engine that is ready to run.
@@ -139,6 +263,8 @@ def build_engine(
     venue : str
     venue_kwargs : dict
         See :func:`alphatrade.nodes.venue.venue_kwargs`.
+    components : sequence of Actor
+        Ready-made actors and strategies, added in this order after those of `config`.
     """
     engine = BacktestEngine(config)
     engine.add_venue(Venue(venue), **venue_kwargs)
@@ -148,4 +274,9 @@ def build_engine(
         engine.add_data(stream, sort=len(streams) == 1)
     if len(streams) > 1:
         engine.sort_data()
+    for component in components:
+        if isinstance(component, Strategy):
+            engine.add_strategy(component)
+        else:
+            engine.add_actor(component)
     return engine

@@ -83,12 +83,19 @@ def audit(rows: Rows, how: Settings, status: Status | None = None) -> Tape:
     asset = (
         how.instrument.asset if isinstance(how.instrument, InstrumentSpec) else identity(how.instrument)[4]
     )
-    limit = how.outlier if how.outlier is not None else 0.05 if is_bars or asset == "crypto" else 0.01
+    limit = how.outlier if how.outlier is not None else _usual_spike(asset, bar_s)
     if limit > 0:
         rules.spikes(table, kind, limit)
     if len(table.ts) < 2:
         raise TapeError(table.where, f"{len(table.ts)} usable rows", "at least two")
     return _tape(table, kind, bar_s, how, status or Status.none())
+
+
+def _usual_spike(asset: str, bar_s: float) -> float:
+    """Return the default of tape.outlier: what moves further and back at once is taken for a bad print."""
+    if bar_s:
+        return float(min(0.5, 0.05 * max(1.0, np.sqrt(bar_s / 3600.0))))  # a day moves further than a minute
+    return 0.05 if asset == "crypto" else 0.01
 
 
 def _bar_length(table: rules.Table, given: float | None) -> float:

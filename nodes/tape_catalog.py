@@ -145,7 +145,7 @@ def load(folder: Path) -> Tape | None:
     """
     try:
         head = (folder / "tape.json").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
     except OSError as error:

@@ -1,5 +1,6 @@
 """Files into Arrow tables: Parquet, and CSV in all the wrappings it comes in; only the columns asked for."""
 
+import csv
 import io
 import re
 import sys
@@ -41,6 +42,8 @@ def data_files(path: str) -> list[Path]:
     TapeError
         If nothing readable is there.
     """
+    if path == "???":  # what Hydra leaves where nothing was given
+        raise TapeError("tape.path", None, "the file or folder to read")
     root = Path(path).expanduser()
     try:
         if not root.exists():
@@ -190,11 +193,12 @@ def _sniff(head: bytes, file: Path) -> _Form:
         raise TapeError("tape.path", str(file), "a file that is not empty")
     probe = lines[min(len(lines) - 1, 5)] or lines[0]
     delimiter = max(",;\t|", key=lambda d: (probe.count(d), -",;\t|".index(d)))
-    width = max(line.count(delimiter) for line in lines[:20]) + 1
+    parsed = list(csv.reader(lines, delimiter=delimiter))
+    width = max(len(fields) for fields in parsed[:20])
     if width < 2:
         raise TapeError("tape.path", str(file), "CSV with columns separated by comma, semicolon, tab or |")
-    skip = next(i for i, line in enumerate(lines) if line.count(delimiter) + 1 == width)
-    fields = [field.strip().strip('"').strip() for field in lines[skip].split(delimiter)]
+    skip = next(i for i, fields in enumerate(parsed) if len(fields) == width)
+    fields = [field.strip() for field in parsed[skip]]
     if 2 * sum(_NUMBER.fullmatch(field) is not None for field in fields) >= len(fields):
         return _Form(skip, delimiter, [str(i) for i in range(width)])
     if len(set(fields)) < width:

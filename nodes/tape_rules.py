@@ -189,15 +189,17 @@ def repeats(table: Table, kind: str) -> None:
 
 
 def spikes(table: Table, kind: str, limit: float) -> None:
-    """Drop isolated spikes of the mid, the trade price, or a bar's close, high or low."""
+    """Drop isolated spikes of the mid, the trade price or the close of a bar, and absurd wicks."""
     values = table.values
     if kind == "quotes":
         bad = find_spikes(0.5 * (values["bid"] + values["ask"]), limit)
     elif kind == "trades":
         bad = find_spikes(values["price"], limit)
     else:
+        # Wicks are mostly real, and leaving them out would flatter every stop: only absurd ones go.
         bad = find_spikes(values["close"], limit)
-        bad |= find_spikes(values["high"], limit) | find_spikes(values["low"], limit)
+        absurd = min(4.0 * limit, 0.5)
+        bad |= find_spikes(values["high"], absurd) | find_spikes(values["low"], absurd)
     if bad.any():
         table.audit["outlier"] = int(bad.sum())
         table.keep(~bad)

@@ -70,7 +70,7 @@ class _Common(_Model):
 class _Cleaned(_Common):
     outlier: Share | None = Field(
         None,
-        description="isolated spike to drop, fraction; 0: never; none: 0.05 for bars and crypto, else 0.01",
+        description="isolated spike to drop, fraction; 0: never; none: crypto and bars 0.05, else 0.01",
     )
     max_bad: Share = Field(0.001, description="share of rows with NaN or zero prices that may be dropped")
 

@@ -33,7 +33,7 @@ from alphatrade.risk.errors import TapeError
 
 __all__ = ["RULES", "InstrumentSpec", "Status", "Tape", "TapeSpec", "load_tape", "parse_spec"]
 
-FORMAT = 1  # of the cache; a change of reading, audit or layout that changes what is stored raises it
+FORMAT = 2  # of the cache; a change of reading, audit or layout that changes what is stored raises it
 _BLOCK = 1 << 20
 AnyTape = BtcusdTape | FileTape | CatalogTape | WorldTape
 _ADAPTER: TypeAdapter[AnyTape] = TypeAdapter(TapeSpec)

@@ -116,7 +116,9 @@ class HouseFillModel(FillModel):
         if limit is not None:
             price = self._limited(order, price, limit, sign, rested)
         self._may_slip = not rested and (limit is None or (limit - price) * sign >= 2 * tick)
-        return self._book(instrument, order, price, sign)
+        # Nautilus fills what the book does not show one tick further, also past a limit: then all must show.
+        whole = limit is not None and (limit - price) * sign < tick
+        return self._book(instrument, order, price, sign, whole)
 
     def _extra(self, name: str, bid: int, ask: int, tick: int) -> int:
         """Return what a taker pays beyond the book, in raw price units and whole ticks, rounded up."""
@@ -146,9 +148,9 @@ class HouseFillModel(FillModel):
             self._inside.add(key)
         return price
 
-    def _book(self, instrument: Instrument, order: Order, price: int, sign: int) -> OrderBook:
-        """Return a book with the one level that `order` takes from."""
-        size = None if self._watch is None else self._watch.size(instrument.id, sign)
+    def _book(self, instrument: Instrument, order: Order, price: int, sign: int, whole: bool) -> OrderBook:
+        """Return a book with the one level that `order` takes from: the size on show, or the whole order's."""
+        size = None if whole or self._watch is None else self._watch.size(instrument.id, sign)
         if size is None or size.raw == 0:
             size = order.quantity
         side = OrderSide.SELL if sign > 0 else OrderSide.BUY

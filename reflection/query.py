@@ -192,8 +192,8 @@ def list_runs(artifacts: Path) -> pd.DataFrame:
     if not artifacts.is_dir():
         raise RunDirError("artifacts", str(artifacts), "an existing folder of runs")
     rows = []
-    for folder in sorted(artifacts.glob("*/*")):
-        if folder.parent.is_symlink() or not (folder / "run.yaml").exists():
+    for folder in sorted(path.parent for path in artifacts.glob("*/*/run.yaml")):
+        if folder.parent.is_symlink() or folder.name.startswith(".replaced-"):
             continue
         try:
             summary = read_mapping(folder, "summary.json")
@@ -204,7 +204,7 @@ def list_runs(artifacts: Path) -> pd.DataFrame:
         killed = summary.get("killed")
         row = {
             "date": folder.parent.name,
-            "run": folder.name[:12],
+            "run": folder.name.removeprefix(".partial-")[:16],
             "state": f"killed: {killed}" if killed else state,
         }
         row["tape"] = _tapes(summary or run)

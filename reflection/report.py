@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 from alphatrade.reflection import report_plots as plots
 from alphatrade.reflection import report_tables as tables
 from alphatrade.reflection.report_data import ReportData, load
+from alphatrade.reflection.report_stats import DRAWS
 from alphatrade.risk.errors import RunDirError
 
 TEMPLATE = "report.html.j2"
@@ -62,8 +63,9 @@ def _page(data: ReportData) -> str:
     )
     summary, named = data.texts.summary, tables.tapes(data).rows
     instruments = list(data.prices) or ["no prices"]
-    tags = [f"environment {summary.get('env', 'sim')}"]
-    tags += ["simulated venue"] if summary.get("env", "sim") == "sim" else []
+    tags = [f"environment {tables.environment(data)}"]
+    tags += ["simulated venue"] if tables.environment(data) == "sim" else []
+    tags += ["synthetic tape"] if tables.synthetic(data) else []
     tags += ["assumed half spread"] if data.assumed else []
     return environment.get_template(TEMPLATE).render(
         title=f"{', '.join(instruments)} on {', '.join(row[0] for row in named) or 'an unnamed tape'}",
@@ -98,75 +100,78 @@ def _filled(table: tables.Table, reason: str) -> Block:
     return Block("table", table) if table.rows else Block("empty", reason)
 
 
+def _empty(reason: str) -> list[Block]:
+    return [Block("empty", reason)]
+
+
 def _equity(data: ReportData) -> Section:
-    blocks = (
-        [_figure(plots.equity(data))]
-        if len(data.equity)
-        else [Block("empty", "No equity: equity.parquet has no rows.")]
+    lead = (
+        "Marked at the mid price at every event-time minute and every fill, after fees. "
+        "The dotted lines are the capital at the start."
     )
+    title = "Equity and drawdown"
+    if data.equity.empty:
+        return Section("equity", title, lead, _empty("No equity: equity.parquet has no rows."))
     ratio = data.sharpe
     text = ratio.basis
     if ratio.value is not None:
-        text = (f"{tables.number(ratio.value)}, 95 % interval {tables.number(ratio.low)} to {tables.number(ratio.high)} "
-                f"(stationary bootstrap, 2,000 draws); {ratio.basis}; no risk-free rate")  # fmt: skip
-    blocks.append(Block("note", f"Sharpe ratio: {text}."))
-    return Section("equity", "Equity and drawdown", "Marked at the mid price at every event-time minute and every "
-                   "fill, after fees. The dotted line is the capital at the start.", blocks)  # fmt: skip
+        interval = f"95 % interval {tables.number(ratio.low)} to {tables.number(ratio.high)}"
+        how = f"stationary bootstrap, {DRAWS:,} draws"
+        text = f"{tables.number(ratio.value)}, {interval} ({how}); {ratio.basis}; no risk-free rate"
+    blocks = [_figure(plots.equity(data)), Block("note", f"Sharpe ratio: {text}.")]
+    return Section("equity", title, lead, blocks)
 
 
 def _prices(data: ReportData) -> list[Section]:
-    sections = []
-    for at, instrument in enumerate(list(data.prices)[:DRAWN_INSTRUMENTS]):
-        names = sorted(set(data.regimes[instrument]["regime"]))
-        blocks = [_figure(plots.price(data, at, instrument))]
-        blocks.append(
-            Block("key", [(name, plots.tint(name)) for name in names])
-            if names
-            else Block("note", "No regimes: this run had no perception for this instrument.")
-        )
-        if not (data.fills["instrument"] == instrument).any():
-            blocks.append(Block("note", "No fills in this instrument."))
-        sections.append(Section(f"price-{at}", f"Price, regimes and fills: {instrument}", "Behind the price: the most "
-                                "frequent regime of each slice of time.", blocks))  # fmt: skip
-    left = len(data.prices) - len(sections)
-    if left > 0:
-        blocks = [
-            Block(
-                "empty", f"{left} more instruments are not drawn; they are in the diary and in fills.parquet."
-            )
-        ]
-        sections.append(Section("prices-left", "Further instruments", "", blocks))
+    title = "Price, regimes and fills"
     if not data.prices:
-        blocks = [Block("empty", "No prices: neither a decision nor a mark was recorded.")]
-        sections.append(Section("price", "Price, regimes and fills", "", blocks))
+        return [Section("price", title, "", _empty("No prices: neither a decision nor a mark was recorded."))]
+    drawn = list(data.prices)[:DRAWN_INSTRUMENTS]
+    sections = [_price(data, at, instrument) for at, instrument in enumerate(drawn)]
+    left = len(data.prices) - len(drawn)
+    if left > 0:
+        text = f"{left} more instruments are not drawn; they are in the diary and in fills.parquet."
+        sections.append(Section("price-left", "Further instruments", "", _empty(text)))
     return sections
 
 
+def _price(data: ReportData, at: int, instrument: str) -> Section:
+    lead = "Behind the price: the most frequent regime of each slice of time."
+    names = plots.regimes(data.regimes[instrument])
+    blocks = [_figure(plots.price(data, at, instrument))]
+    blocks.append(
+        Block("key", [(name, plots.tint(name)) for name in names])
+        if names
+        else Block("note", "No regimes: this run had no perception for this instrument.")
+    )
+    if not (data.fills["instrument"] == instrument).any():
+        blocks.append(Block("note", "No fills in this instrument."))
+    return Section(f"price-{at}", f"Price, regimes and fills: {instrument}", lead, blocks)
+
+
 def _topologies(data: ReportData) -> Section:
-    lead = "Which execution topology was in charge, as its share of the decisions in each slice of time."
+    title = "Topologies over time"
     if data.shares.empty:
-        return Section(
-            "topologies",
-            "Topologies over time",
-            "",
-            [Block("empty", "No decisions were recorded in this run.")],
-        )
-    blocks = [_figure(plots.topologies(data)), Block("table", tables.topologies(data))]
-    blocks.append(Block("note", "Mark-outs are net of spread, slippage and fees, over decisions that traded, "
-                        "with a 95 % interval that takes them as independent."))  # fmt: skip
-    return Section("topologies", "Topologies over time", lead, blocks)
+        return Section("topologies", title, "", _empty("No decisions were recorded in this run."))
+    note = (
+        "Mark-outs are net of spread, slippage and fees, over decisions that traded, "
+        "with a 95 % interval that takes them as independent."
+    )
+    blocks = [_figure(plots.topologies(data)), Block("table", tables.topologies(data)), Block("note", note)]
+    lead = "Which execution topology was in charge: its share of the decisions in each slice of time."
+    return Section("topologies", title, lead, blocks)
 
 
 def _attribution(data: ReportData) -> Section:
-    title, lead = "PnL by topology and regime", ""
+    title = "PnL by topology and regime"
     if data.cells.empty:
-        return Section(
-            "attribution", title, lead, [Block("empty", "No fills, so there is no PnL to attribute.")]
-        )
-    lead = ("Realised PnL belongs to the decision whose fill closed the position, each fee to the decision that "
-            "caused it. Open positions are not included.")  # fmt: skip
-    currencies = sorted(set(data.fills["currency"]))
+        return Section("attribution", title, "", _empty("No fills, so there is no PnL to attribute."))
+    lead = (
+        "Realised PnL belongs to the decision whose fill closed the position, each fee to the decision "
+        "that caused it. Open positions are not included."
+    )
     blocks = [_figure(plots.attribution(data))]
+    currencies = sorted(set(data.fills["currency"]))
     if len(currencies) > 1:
         blocks.append(Block("note", f"Amounts in {', '.join(currencies)} are added up without conversion."))
     return Section("attribution", title, lead, blocks)
@@ -175,59 +180,46 @@ def _attribution(data: ReportData) -> Section:
 def _belief(data: ReportData) -> Section:
     belief, title = data.belief, "Belief: sparsity and activity"
     if belief is None:
-        return Section(
-            "belief",
-            title,
-            "",
-            [Block("empty", "No beliefs: this run had no perception, or it never became warm.")],
-        )
+        why = "No beliefs: this run had no perception, or it never became warm."
+        return Section("belief", title, "", _empty(why))
     active = float((belief.counts["active"] * belief.counts["steps"]).sum()) / belief.steps
-    ever = int((belief.share > 0).any(axis=1).sum())
-    text = (f"On average {tables.number(active, 1)} of {belief.n} units are active at a step "
-            f"({tables.percent(active / belief.n, 1)}); {belief.n - ever} units never were. "
-            f"{tables.number(belief.steps, 0)} steps.")  # fmt: skip
+    silent = belief.n - int((belief.share > 0).any(axis=1).sum())
+    text = (
+        f"On average {tables.number(active, 1)} of {belief.n} units are active at a step "
+        f"({tables.percent(active / belief.n, 1)}); {silent} never in {belief.steps:,} steps."
+    )
     lead = "Left: in how many steps of a slice of time each unit was active. Right: units active at once."
     return Section("belief", title, lead, [_figure(plots.belief(data, belief)), Block("note", text)])
 
 
 def _law(data: ReportData) -> Section:
-    blocks = [_figure(plots.denials(data))] if len(data.denied) else [
-        Block("empty", "Nothing was denied and no limit came near.")
-    ]  # fmt: skip
+    lead = "By limit. A near-miss is an order or a mark that used most of a limit and was still lawful."
+    blocks = _empty("Nothing was denied and no limit came near.")
+    if len(data.denied):
+        blocks = [_figure(plots.denials(data))]
     if len(data.notable):
-        blocks += [
-            Block("heading", "Breaches, state changes and other events"),
-            Block("table", tables.notable(data)),
-        ]
-    return Section("law", "The law: denials and near-misses", "By limit. A near-miss is an order or a mark that used "
-                   "most of a limit and was still lawful.", blocks)  # fmt: skip
+        blocks.append(Block("heading", "Breaches, state changes and other events"))
+        blocks.append(Block("table", tables.notable(data)))
+    return Section("law", "The law: denials and near-misses", lead, blocks)
 
 
 def _costs(data: ReportData) -> Section:
-    blocks = [
-        Block("table", tables.costs(data))
-        if len(data.fills)
-        else Block("empty", "No fills, so nothing was paid.")
-    ]
+    blocks = _empty("No fills, so nothing was paid.")
+    if len(data.fills):
+        blocks = [Block("table", tables.costs(data))]
     blocks.append(Block("heading", "The same run with dearer costs and slower orders"))
-    if data.texts.stress is None:
-        blocks.append(Block("empty", "Not run: there is no stress.json in the run folder."))
-    else:
-        blocks.append(
-            _filled(tables.stress(data.texts.stress, data.currency), "Not run: stress.json has no rows.")
-        )
+    if data.texts.stress:
+        blocks.append(Block("table", tables.stress(data.texts.stress, data.currency)))
         blocks.append(Block("note", "Each cell is a full replay: PnL, return and number of fills."))
+    else:
+        blocks += _empty("Not run: the folder has no stress.json, which output.stress=true makes.")
     return Section("costs", "Costs and turnover", "", blocks)
 
 
 def _latency(data: ReportData) -> Section:
     lead = "Monotonic wall clock of the machine that replayed; outside the digests."
-    return Section(
-        "latency",
-        "Latency",
-        lead,
-        [_filled(tables.latency(data), "No latencies: latency.json is absent or empty.")],
-    )
+    blocks = [_filled(tables.latency(data), "No latencies: latency.json is absent or empty.")]
+    return Section("latency", "Latency", lead, blocks)
 
 
 def _tape(data: ReportData) -> Section:

@@ -25,7 +25,7 @@ REGIME_TINTS = {
 OTHER_TINTS = ("#efe3f0", "#e3efe0", "#f6f0d3", "#e0e4f4")
 BLUES = [[0.0, "#ffffff"], [0.25, "#d6e8f3"], [0.6, "#5fa8d3"], [1.0, "#00436b"]]
 DIVERGING = [[0.0, "#b34700"], [0.25, "#f0a874"], [0.5, "#f4f4f4"], [0.75, "#7fb8dc"], [1.0, "#005a8e"]]
-MANY_FILLS = 4000
+MANY_FILLS = 1000
 
 _CONFIG = {"displayModeBar": False, "responsive": True}
 
@@ -113,12 +113,18 @@ def _fills(figure: go.Figure, fills: pd.DataFrame, side: str, colour: str, symbo
     name = f"{side.lower()} ({len(fills):,})"
     if len(fills) <= MANY_FILLS:
         words = [
-            f"{side} {f.qty:g} at {f.price:,.8g}<br>{_text(f.order_id)} · {_text(f.exec_topo)} · {_text(f.regime)}"
+            f"{side} {f.qty:g} at {f.price:,.8g}<br>" + _text(f"{f.order_id}, {f.exec_topo}, {f.regime}")
             for f in fills.itertuples()
         ]
         hover = "%{x|%Y-%m-%d %H:%M:%S}<br>%{text}<extra></extra>"
         edge = {"width": 0.6, "color": "white"}
-        marker = {"symbol": symbol, "size": 7, "color": colour, "opacity": 0.85, "line": edge}
+        marker = {
+            "symbol": symbol,
+            "size": 7 if len(fills) < 300 else 5,
+            "color": colour,
+            "opacity": 0.85,
+            "line": edge,
+        }
         points = {"x": fills["t"], "y": fills["price"], "mode": "markers", "marker": marker}
         figure.add_scatter(**points, name=name, text=words, hovertemplate=hover)
         return
@@ -162,7 +168,7 @@ def attribution(data: ReportData) -> str:
                        text=words, texttemplate="%{text}", textfont={"size": 12}, colorscale=DIVERGING,
                        zmin=-limit, zmax=limit, xgap=3, ygap=3, colorbar=_bar(_text(data.currency)),
                        hovertemplate="%{y} in %{x}<br>%{text}<extra></extra>")  # fmt: skip
-    figure.update_xaxes(side="top", type="category")
+    figure.update_xaxes(side="top", type="category", showgrid=False)
     return _html(figure, "attribution", 90 + 58 * len(net), None, grid=False)
 
 
@@ -191,13 +197,15 @@ def denials(data: ReportData) -> str:
     figure = go.Figure()
     for column, name, colour in (("near", "near-misses", SKY), ("denied", "denied orders", ORANGE)):
         counts = data.denied[column]
-        figure.add_bar(y=codes, x=counts, name=name, orientation="h", marker={"color": colour},
-                       text=[f"{count:,}" if count else "" for count in counts], textposition="outside",
-                       cliponaxis=False, hovertemplate="%{y}: %{x:,}<extra></extra>")  # fmt: skip
+        bars = {"x": counts, "y": codes, "orientation": "h", "marker": {"color": colour}}
+        labels = {"text": [f"{count:,}" if count else "" for count in counts], "textposition": "outside"}
+        figure.add_bar(
+            **bars, **labels, name=name, cliponaxis=False, hovertemplate="%{y}: %{x:,}<extra></extra>"
+        )
     figure.update_layout(barmode="group", bargap=0.35, legend_traceorder="reversed")
-    figure.update_xaxes(title_text="count", rangemode="tozero")
-    figure.update_yaxes(showgrid=False, ticks="")
-    return _html(figure, "denials", 110 + 46 * len(codes), None, legend=True)
+    figure.update_xaxes(title_text="count", rangemode="tozero", showgrid=True, tickformat=",d", nticks=6)
+    figure.update_yaxes(type="category")
+    return _html(figure, "denials", 110 + 46 * len(codes), None, legend=True, grid=False)
 
 
 def _edges(data: ReportData, columns: int) -> np.ndarray[Any, Any]:
@@ -210,15 +218,10 @@ def _edges(data: ReportData, columns: int) -> np.ndarray[Any, Any]:
 
 def _bar(title: str, x: float = 1.02) -> dict[str, Any]:
     small = {"size": 11, "color": MUTED}
-    title_text = {"text": title, "side": "top", "font": small}
     return {
-        "title": title_text,
-        "thickness": 10,
-        "outlinewidth": 0,
-        "x": x,
-        "xanchor": "left",
-        "tickfont": small,
-    }
+        "title": {"text": title, "side": "top", "font": small}, "thickness": 10, "outlinewidth": 0, "x": x,
+        "xanchor": "left", "tickfont": small, "exponentformat": "none", "separatethousands": True,
+    }  # fmt: skip
 
 
 def _text(value: object) -> str:
@@ -237,18 +240,19 @@ def _html(
     """Return a figure in the common style as HTML; `data` gives the time axis, if it has one."""
     font, clear, line = {"family": FONT, "size": 12, "color": INK}, "rgba(0,0,0,0)", "#c3c9cf"
     figure.update_layout(
-        template="none", height=height, margin={"l": 10, "r": 10, "t": 34 if legend else 14, "b": 10}, font=font,
+        template="none", height=height, font=font,
+        margin={"l": 10, "r": 10, "t": 34 if legend else 14, "b": 10},
         paper_bgcolor=clear, plot_bgcolor=clear, showlegend=legend, hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}, hoverlabel={"font": font},
     )  # fmt: skip
     axis = {
-        "gridcolor": GRID, "showgrid": grid, "linecolor": line, "zeroline": False, "automargin": True,
+        "gridcolor": GRID, "linecolor": line, "zeroline": False, "automargin": True,
         "ticks": "outside", "ticklen": 4, "tickcolor": line, "tickfont": {"color": MUTED, "size": 11},
         "title_font": {"color": MUTED, "size": 12}, "title_standoff": 10, "exponentformat": "none",
         "separatethousands": True,
     }  # fmt: skip
     figure.update_xaxes(**axis, showline=True)
-    figure.update_yaxes(**axis)
+    figure.update_yaxes(**axis, showgrid=grid)
     if data is not None:
         span = [data.span[0] / 1e6, data.span[1] / 1e6]
         figure.update_xaxes(type="date", range=span, showgrid=False, hoverformat="%Y-%m-%d %H:%M:%S")

@@ -68,9 +68,10 @@ SHARES = """
 """
 
 TOPOLOGIES = """
-    WITH made AS (SELECT d.exec_topo, count(*) AS decisions, sum(len(d.order_ids))::BIGINT AS orders,
-                         avg(x.mo) AS markout, stddev_samp(x.mo) / sqrt(count(x.mo)) AS error,
-                         count(x.mo) AS outcomes
+    WITH sent AS (SELECT d.exec_topo, count(DISTINCT o.order_id) AS orders
+                  FROM orders o JOIN decisions d ON o.decision = d.decision GROUP BY ALL),
+         made AS (SELECT d.exec_topo, count(*) AS decisions, avg(x.mo) AS markout,
+                         stddev_samp(x.mo) / sqrt(count(x.mo)) AS error, count(x.mo) AS outcomes
                   FROM decisions d
                   LEFT JOIN (SELECT decision, {markout} AS mo FROM expost WHERE side <> 0) x
                   ON d.decision = x.decision GROUP BY ALL),
@@ -81,7 +82,8 @@ TOPOLOGIES = """
            coalesce(orders, 0) AS orders, coalesce(fills, 0) AS fills, coalesce(realized, 0) AS realized,
            coalesce(fees, 0) AS fees, coalesce(turnover, 0) AS turnover, markout, error,
            coalesce(outcomes, 0) AS outcomes
-    FROM made FULL JOIN paid ON made.exec_topo = paid.exec_topo ORDER BY 1
+    FROM made FULL JOIN paid ON made.exec_topo = paid.exec_topo
+    LEFT JOIN sent ON made.exec_topo = sent.exec_topo ORDER BY 1
 """
 
 ACTIVE = """

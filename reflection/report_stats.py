@@ -68,7 +68,8 @@ def sharpe(ts: Array, equity: Array, capital: float) -> Sharpe:
     year = 365 if bool(np.any(days % 7 == 2)) else 252  # day 0, 1970-01-01, was a Thursday
     factor = float(np.sqrt(per_day * year))
     low, high = np.quantile(_bootstrap(returns), (0.025, 0.975)) * factor
-    basis = f"{n:,} {name} returns in {span:,.1f} days, annualised by √({per_day:g} a day \N{MULTIPLICATION SIGN} {year} days)"
+    yearly = f"√({per_day:g} a day \N{MULTIPLICATION SIGN} {year} days)"
+    basis = f"{n:,} {name} returns in {span:,.1f} days, annualised by {yearly}"
     value = float(returns.mean() / returns.std(ddof=1)) * factor
     return Sharpe(value, float(low), float(high), n, basis)
 

@@ -17,7 +17,7 @@ STAGES = {
 
 
 class Table(NamedTuple):
-    """Head and rows of cells; the first `words` columns are text, the rest figures. The last row may be a total."""
+    """Head and rows of cells: `words` columns of text, then figures; the last row may be a `total`."""
 
     head: list[str]
     rows: list[list[str]]
@@ -67,11 +67,13 @@ def cards(data: ReportData) -> list[Card]:
     s, unit, ratio = data.texts.summary, data.currency, data.sharpe
     pnl = float(s.get("pnl") or 0)
     turnover = float(data.topologies["turnover"].sum()) / data.capital
+    capital = f"on {number(data.capital, 0)} {unit}"
+    hold = percent(data.hold_return, 2, True)
     interval = f"95 % interval {number(ratio.low)} to {number(ratio.high)}"
     diary = f"from {number(s.get('events'), 0)} events; {percent(s.get('diary_coverage'), 1)} in the diary"
     rows = [
-        ("PnL after costs", f"{number(s.get('pnl'), 2, True)} {unit}", f"on {number(data.capital, 0)} {unit} of capital"),
-        ("Return", percent(s.get("return"), 2, True), f"buy and hold {percent(data.hold_return, 2, True)}, no costs"),
+        ("PnL after costs", f"{number(s.get('pnl'), 2, True)} {unit}", capital),
+        ("Return", percent(s.get("return"), 2, True), f"buy and hold {hold}, no costs"),
         ("Largest drawdown", percent(s.get("max_drawdown")), "from peak equity"),
         ("Sharpe ratio", number(ratio.value), ratio.basis if ratio.value is None else interval),
         ("Decisions", number(s.get("decisions"), 0), diary),
@@ -105,8 +107,8 @@ def topologies(data: ReportData) -> Table:
         if row.outcomes > 1:
             markout += f" ± {number(1.96 * row.error, 1)}"
         rows.append([
-            row.exec_topo, number(row.decisions, 0), percent(row.decisions / decisions, 1), number(row.orders, 0),
-            number(row.fills, 0), number(row.realized, 2, True), number(row.fees),
+            row.exec_topo, number(row.decisions, 0), percent(row.decisions / decisions, 1),
+            number(row.orders, 0), number(row.fills, 0), number(row.realized, 2, True), number(row.fees),
             number(row.realized - row.fees, 2, True), markout,
         ])  # fmt: skip
     sums = frame[["decisions", "orders", "fills", "realized", "fees"]].sum()
@@ -167,7 +169,12 @@ def notable(data: ReportData) -> Table:
 def latency(data: ReportData) -> Table:
     """Return latencies in microseconds by stage."""
     rows = []
-    for stage, figures in data.texts.latency.items():
+    stages = data.texts.latency
+    for stage in [
+        *(name for name in STAGES if name in stages),
+        *(name for name in stages if name not in STAGES),
+    ]:
+        figures = stages[stage]
         if not isinstance(figures, dict):
             continue
         quantiles = (figures.get(name) for name in ("p50_ns", "p99_ns", "p999_ns", "max_ns"))
@@ -182,11 +189,11 @@ def tapes(data: ReportData) -> Table:
     rows = []
     for tape in data.texts.summary.get("tapes") or []:
         if isinstance(tape, dict):
-            half = tape.get("half_spread_bps")
-            spread = f" ± {number(half, 2)} bps, assumed" if half not in (None, 0, "0") else ""
-            rows.append([str(tape.get("name", DASH)), str(tape.get("kind", DASH)), str(tape.get("instrument", DASH)),
-                         moment(tape.get("from")), moment(tape.get("to")),
-                         f"{tape.get('reference', DASH)}{spread}"])  # fmt: skip
+            words = [str(tape.get(name, DASH)) for name in ("name", "kind", "instrument")]
+            reference = str(tape.get("reference", DASH))
+            if tape.get("kind") != "quotes" and tape.get("half_spread_bps"):
+                reference += f" ± {number(tape['half_spread_bps'], 2)} bps, assumed"
+            rows.append([*words, moment(tape.get("from")), moment(tape.get("to")), reference])
     return Table(["tape", "kind", "instrument", "from (UTC)", "to (UTC)", "reference price"], rows, 6)
 
 
@@ -242,9 +249,7 @@ def assumptions(data: ReportData) -> list[str]:
     if data.assumed:
         part = f"{number(data.assumed, 0)} of {number(data.marks, 0)} reference prices"
         words.append(f"{part} have an assumed half spread, because the tape carries no quotes there.")
-    words.append(
-        "Buy and hold invests all capital at the first price, in equal parts per instrument, and pays nothing."
-    )
+    words.append("Buy and hold invests all capital at the first price, in equal parts, and pays nothing.")
     words.append(
         "Latencies are wall-clock figures of the machine that made this run; all else is event time."
     )

@@ -128,6 +128,7 @@ class Judge:
                 age, window = row.ts - twin.submitted, self.limits.duplicate_ns
                 if age < window:
                     self._violate(row, "DUPLICATE", f"age={age} ns of {twin.row.order_id} < window={window}")
+        order.parent = self._kin.entry_of(order) if row.reduce_only else None
         self._judge(order, lot, row, row)
         if not row.reduce_only:
             self._kin.add_entry(order)
@@ -153,6 +154,7 @@ class Judge:
         if asked:
             order.granted.pop(0)
         unasked = order.status == "working" and not asked and order.worsened_by(row)
+        unasked = unasked and not order.follows_parent(row)
         order.restate(row)
         lot = self.book.hold(order)
         if order.status == "working":
@@ -176,9 +178,10 @@ class Judge:
                 self._bound(row, "STALE_REFERENCE", age, known)
             self._judge_prices(order, lot, row, terms)
         if row.reduce_only:
-            leaves = terms.qty - order.filled
+            leaves, parent = terms.qty - order.filled, order.parent
+            child = parent is not None and parent.status == "working" and terms.qty <= parent.ceiling
             fits = lot.pos * order.sign < 0 and leaves <= abs(lot.pos)
-            if not (fits or self._flattens(order, lot.pos) or self._kin.has_entry(order, terms.qty, row.ts)):
+            if not (fits or child or self._flattens(order, lot.pos)):
                 against = nano(-lot.pos * order.sign)
                 self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > opposite position={against}")
         elif not (lot.lo >= 0 < lot.pos if order.sign < 0 else lot.hi <= 0 > lot.pos):
@@ -205,7 +208,8 @@ class Judge:
             self._bound(row, "INVENTORY", lot.worst, limits.inventory)
         self._bound(row, "GROSS_EXPOSURE", book.gross, limits.gross)
         self._bound(row, "NET_EXPOSURE", max(book.high, -book.low), limits.net)
-        self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders)
+        if row.event == "submitted":
+            self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders)
         self._bound(row, "DAILY_LOSS", book.day_loss(), limits.daily_loss)
         self._bound(row, "DRAWDOWN", *book.drawdown())
         if limits.long_only and lot.lo < 0:
@@ -259,9 +263,12 @@ class Judge:
         if row.qty > room:
             self._violate(row, "OVERFILL", f"qty={nano(row.qty)} > leaves={nano(room)}")
         toward = row.qty if row.side == "BUY" else -row.qty
-        reduces = (before * toward < 0 and row.qty <= abs(before)) or self._flattens(order, before)
-        if order.row.reduce_only and not reduces:
+        own = self._own[order.row.strategy, row.instrument]
+        reduces = [position * toward < 0 and row.qty <= abs(position) for position in (before, own)]
+        if order.row.reduce_only and not any(reduces):
             self._violate(row, "REDUCE_ONLY", f"a fill of {nano(toward)} does not reduce {nano(before)}")
+        elif order.row.reduce_only and not reduces[0]:
+            self.book.passive["REDUCE_ONLY"] += 1  # it closed its strategy's part of an opposite net position
         if order.status == "closed" and order.filled < order.qty:
             self.book.passive["FILL_AFTER_CLOSE"] += 1
         order.filled += row.qty

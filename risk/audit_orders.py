@@ -51,6 +51,7 @@ class Order:
     fills: list[int] = field(default_factory=list)  # filled so far after each row of fills.parquet
     filled_rows: list[int] = field(default_factory=list)  # the same, as orders.parquet tells it
     emulated: bool = False
+    parent: "Order | None" = None  # the entry of the same list, for a reduce-only child
 
     @property
     def sign(self) -> int:
@@ -73,13 +74,20 @@ class Order:
         """Take over the terms of a row."""
         self.row, self.qty, self.price, self.trigger = row, row.qty, row.price, row.trigger
 
-    def worsened_by(self, row: OrderRow) -> bool:
-        """Return whether a row raises the quantity or moves a price; trailing stops move by themselves."""
-        moved = any(
+    def moved_by(self, row: OrderRow) -> bool:
+        """Return whether a row moves a price; trailing stops move by themselves."""
+        return not row.type.startswith("TRAILING") and any(
             old is not None and new is not None and old != new
             for old, new in ((self.price, row.price), (self.trigger, row.trigger))
         )
-        return row.qty > self.qty or (moved and not row.type.startswith("TRAILING"))
+
+    def worsened_by(self, row: OrderRow) -> bool:
+        """Return whether a row raises the quantity or moves a price."""
+        return row.qty > self.qty or self.moved_by(row)
+
+    def follows_parent(self, row: OrderRow) -> bool:
+        """Return whether a row only fits the quantity of a child to that of its entry, as venues do."""
+        return self.parent is not None and row.qty <= self.parent.ceiling and not self.moved_by(row)
 
     def contradictions(self, row: OrderRow) -> Iterator[tuple[str, str]]:
         """Yield (code, detail) where a row contradicts what the rows before it said of this order."""
@@ -121,14 +129,14 @@ class Kin:
         """Remember an order that may have reduce-only children."""
         self._entries.setdefault((order.row.instrument, order.row.strategy), []).append(order)
 
-    def has_entry(self, child: Order, qty: int, ts: int) -> bool:
-        """Return whether a reduce-only order of `qty` at `ts` belongs to a working entry of the same list."""
+    def entry_of(self, child: Order) -> Order | None:
+        """Return the working entry of the same list to which a reduce-only order just submitted belongs."""
         for entry in reversed(self._entries.get((child.row.instrument, child.row.strategy), [])):
-            if ts - entry.submitted > LIST_SPAN_NS:
-                return False
-            if entry.status == "working" and entry.sign != child.sign and qty <= entry.qty:
-                return True
-        return False
+            if child.submitted - entry.submitted > LIST_SPAN_NS:
+                return None
+            if entry.status == "working" and entry.sign != child.sign and child.qty <= entry.qty:
+                return entry
+        return None
 
 
 def granted_modifications(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:

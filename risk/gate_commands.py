@@ -134,8 +134,8 @@ class Commands:
         return True
 
     def _unknown(self, command: Any) -> bool:
-        verdict = deny(Code.UNKNOWN_COMMAND, f"{type(command).__name__} is not a command this law knows")
-        self._note(verdict, None, None, self.gate.clock.timestamp_ns())
+        words = f"{type(command).__name__} is not a command this law knows"
+        self._refuse(command, deny(Code.UNKNOWN_COMMAND, words))
         return False
 
     def _cleared(self, command: Any, kind: type) -> bool:
@@ -157,11 +157,11 @@ class Commands:
 
     def _refuse(self, command: Any, verdict: Verdict) -> None:
         now = self.gate.clock.timestamp_ns()
-        if type(command) is SubmitOrder:
+        if isinstance(command, SubmitOrder):
             self._refuse_orders((command.order,), verdict, now)
-        elif type(command) is SubmitOrderList:
+        elif isinstance(command, SubmitOrderList):
             self._refuse_orders(command.order_list.orders, verdict, now)
-        elif type(command) is ModifyOrder:
+        elif isinstance(command, ModifyOrder):
             self._refuse_modify(command, verdict, now)
         else:
             self._note(verdict, None, None, now)

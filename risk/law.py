@@ -132,7 +132,7 @@ class Law(Account):
         if (grow <= 0 and same) or self._reduces(held, order.side, max(grow, 0), 0, 0):
             return ALLOWED
         price2 = self._price2(order, held, price, trigger)
-        return self._measure(order, held, max(grow, 0), (qty, price2), _ALONE, len(self.exposure.working))
+        return self._measure(order, held, max(grow, 0), (qty, price2), _ALONE, 0)
 
     def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
         """Reserve for an approved modification; call it before it is sent."""

@@ -22,7 +22,6 @@ from alphatrade.strategies.sizing import Sizer
 from alphatrade.strategies.topologies import Desire, Topology, View, load_topology
 
 RAW_PER_NANO = 10**7  # Nautilus holds prices and quantities as integers at 1e-16
-REQUOTE = 0.25  # of a step's volatility: a resting order nearer than this to its wish stays
 _SIDES = {1: OrderSide.BUY, -1: OrderSide.SELL}
 _CLOSED = frozenset({"OrderCanceled", "OrderExpired", "OrderRejected", "OrderDenied"})
 _ANSWERS = frozenset({"OrderAccepted", "OrderUpdated", "OrderModifyRejected", "OrderCancelRejected"})
@@ -166,8 +165,8 @@ class Organism(Strategy):
 
     def _grid(self, belief: BeliefSnapshot) -> Grid:
         clip = self._sizer.clip(belief.mid, belief.vol, self._factor)
-        requote = int(REQUOTE * belief.vol * belief.mid * NANO)
-        return Grid(self._tick_n, self._sizer.lot_n, clip, requote)
+        mid_n = int(belief.mid * NANO)
+        return Grid(self._tick_n, self._sizer.lot_n, clip, mid_n, int(belief.vol * mid_n))
 
     def _desire(self, belief: BeliefSnapshot, tactic: str, grid: Grid) -> Desire:
         if self.config.flat_after_ns and belief.ts >= self.config.flat_after_ns:

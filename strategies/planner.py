@@ -57,15 +57,16 @@ Command = Cancel | Market | Rest | Stop | Modify
 
 class Grid(NamedTuple):
     """
-    The instrument's steps and the clip of this decision, nano units.
+    The instrument's steps, the clip of this decision and where the market is, nano units.
 
-    `requote_n` is the price difference up to which a resting order is left where it is.
+    `step_n` is the price change of one step's volatility.
     """
 
     tick_n: int
     lot_n: int
     clip_n: int
-    requote_n: int
+    mid_n: int
+    step_n: int
 
     def price(self, value: float, side: int) -> int:
         """Return a price on the tick grid, rounded away from the market (a buy down, a sell up)."""
@@ -146,7 +147,8 @@ def _stop(trigger: float | None, book: Book, grid: Grid) -> list[Command]:
 
 
 def _move(have: Resting, price: int, quantity: int, grid: Grid, stop: bool) -> list[Command]:
-    near = abs(have.price_n - price) <= grid.requote_n
+    # Each modification costs time at the venue and a place in the queue: follow the market with slack.
+    near = abs(have.price_n - price) <= max(grid.step_n, abs(price - grid.mid_n) // 2)
     if not have.ready or (near and (have.qty_n == quantity or not stop)):
         return []
     return [Modify(have.order_id, price, quantity, stop)]

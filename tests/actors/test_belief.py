@@ -28,7 +28,7 @@ def test_the_code_is_the_k_strongest_positive_units(z: list[float]) -> None:
     want = sorted((i for i in range(N) if drive[i] > 0), key=lambda i: (-drive[i], i))[:K]
     assert idx.tolist() == sorted(want)
     assert np.all(val > 0)
-    assert np.array_equal(val, drive[idx].astype(np.float32))
+    assert np.array_equal(val, drive[idx])
 
 
 def test_losers_stay_zero_whatever_they_were() -> None:

@@ -34,7 +34,9 @@ SECOND = 10**9
 def quotes(count: int = 200) -> pd.DataFrame:
     steps = np.arange(count)
     bid = np.round(1.1 + 0.0001 * np.abs(np.sin(steps / 7)), 5)
-    return pd.DataFrame({"ts": T0 + pd.to_timedelta(steps, "s"), "bid": bid, "ask": np.round(bid + 0.0001, 5)})
+    return pd.DataFrame(
+        {"ts": T0 + pd.to_timedelta(steps, "s"), "bid": bid, "ask": np.round(bid + 0.0001, 5)}
+    )
 
 
 def bars(count: int = 200) -> pd.DataFrame:
@@ -48,7 +50,9 @@ def bars(count: int = 200) -> pd.DataFrame:
 
 def load(path: Path, tmp_path: Path, **keys: Any) -> Tape:
     keys.setdefault("instrument", "EUR/USD")
-    return load_tape(parse_spec({"source": "file", "path": str(path), **keys}), tmp_path / "cache", shown=False)
+    return load_tape(
+        parse_spec({"source": "file", "path": str(path), **keys}), tmp_path / "cache", shown=False
+    )
 
 
 def saved(frame: pd.DataFrame, tmp_path: Path, name: str = "data.parquet") -> Path:
@@ -66,7 +70,7 @@ def spoilt(frame: pd.DataFrame, column: str, value: object, rows: object) -> pd.
     return frame
 
 
-# --- refused -------------------------------------------------------------------------------------------------------
+# --- refused ---
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_disk_and_permissions(tmp_path: Path) -> None:
         load(path, tmp_path)
 
 
-# --- repaired and counted ------------------------------------------------------------------------------------------
+# --- repaired and counted ---
 
 
 def test_stated_repairs_are_counted(tmp_path: Path) -> None:
@@ -223,7 +227,9 @@ def test_equal_trades_are_not_duplicates(tmp_path: Path) -> None:
 
 
 def test_suspicious_trades_and_filters(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"ts": T0 + pd.to_timedelta(np.arange(100), "s"), "price": 10.0, "size": 5, "side": "buy"})
+    frame = pd.DataFrame(
+        {"ts": T0 + pd.to_timedelta(np.arange(100), "s"), "price": 10.0, "size": 5, "side": "buy"}
+    )
     frame["cond"], frame["susp"] = np.where(np.arange(100) % 4, "1", "20"), (np.arange(100) == 7).astype(int)
     path = saved(frame, tmp_path)
     assert load(path, tmp_path, instrument="SPY").audit["filtered"] == 1
@@ -251,7 +257,7 @@ def test_widened_bars_and_absent_sizes(tmp_path: Path) -> None:
     assert tape.depth > 0
 
 
-# --- time ----------------------------------------------------------------------------------------------------------
+# --- time ---
 
 
 def test_open_stamps_are_moved_to_the_close(tmp_path: Path) -> None:
@@ -297,7 +303,10 @@ def test_bid_ask_bars_become_quotes_without_looking_ahead(tmp_path: Path) -> Non
         (lambda t: t.dt.strftime("%Y%m%d %H:%M:%S.%f"), {}),
         (lambda t: t.dt.strftime("%d.%m.%Y %H:%M:%S"), {}),
         (lambda t: t.dt.strftime("%d/%m/%Y %H:%M:%S"), {"ts_format": "%d/%m/%Y %H:%M:%S"}),
-        (lambda t: t.dt.tz_convert("America/New_York").dt.strftime("%Y-%m-%d %H:%M:%S"), {"tz": "America/New_York"}),
+        (
+            lambda t: t.dt.tz_convert("America/New_York").dt.strftime("%Y-%m-%d %H:%M:%S"),
+            {"tz": "America/New_York"},
+        ),
         (lambda t: t.dt.tz_convert("Asia/Tokyo").dt.strftime("%Y-%m-%d %H:%M:%S%z"), {}),
     ],
 )
@@ -320,7 +329,7 @@ def test_start_is_in_and_end_is_out(tmp_path: Path) -> None:
         whole.slice(end=T0.value)
 
 
-# --- shapes of files -----------------------------------------------------------------------------------------------
+# --- shapes of files ---
 
 
 def test_files_in_every_wrapping(tmp_path: Path) -> None:
@@ -355,14 +364,18 @@ def test_names_from_the_wild(tmp_path: Path) -> None:
     meta = bars().rename(columns={"open": "<OPEN>", "high": "<HIGH>", "low": "<LOW>", "close": "<CLOSE>"})
     meta.insert(0, "<DATE>", meta["ts"].dt.strftime("%Y.%m.%d"))
     meta.insert(1, "<TIME>", meta.pop("ts").dt.strftime("%H:%M:%S"))
-    (tmp_path / "XAUUSD.csv").write_text(meta.rename(columns={"volume": "<TICKVOL>"}).to_csv(index=False, sep="\t"))
+    (tmp_path / "XAUUSD.csv").write_text(
+        meta.rename(columns={"volume": "<TICKVOL>"}).to_csv(index=False, sep="\t")
+    )
     tape = load(tmp_path / "XAUUSD.csv", tmp_path, instrument=None)
     assert (tape.instrument.asset, tape.provides) == ("metal", frozenset({"bar", "volume"}))
     short = bars().drop(columns="volume")
     short.columns = ["t", "bo", "bh", "bl", "bc"]
     both = short.join(short.drop(columns="t").rename(columns=lambda c: "a" + c[1]) + 0.01)
     assert load(saved(both, tmp_path, "s.parquet"), tmp_path).kind == "quotes"
-    agg = pd.DataFrame({"transact_time": [1_700_000_000_000, 1_700_000_001_000], "price": [1.5, 1.6], "quantity": 3.0})
+    agg = pd.DataFrame(
+        {"transact_time": [1_700_000_000_000, 1_700_000_001_000], "price": [1.5, 1.6], "quantity": 3.0}
+    )
     agg["is_buyer_maker"] = [True, False]
     tape = load(saved(agg, tmp_path, "agg.csv"), tmp_path, instrument="ADA/USDT")
     assert tape.columns["aggressor"].tolist() == [2, 1]
@@ -383,7 +396,7 @@ def test_instruments_from_names() -> None:
     assert identity("PEPE/USDT")[4] == "crypto"
 
 
-# --- identity and cache --------------------------------------------------------------------------------------------
+# --- identity and cache ---
 
 
 def test_one_tick_changes_the_hash(tmp_path: Path) -> None:
@@ -419,7 +432,7 @@ def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path) -> None:
     head = Path(first.catalog) / "tape.json"
     rows = next(Path(first.catalog).rglob("*.parquet"))
     if damage == "flip":
-        other = load(saved(quotes() * [1, 1, 1], tmp_path, "o.parquet"), tmp_path, instrument="EUR/USD", tick="0.0001")
+        other = load(path, tmp_path, tick="0.0001")  # rows that do not belong to this entry
         assert other.catalog is not None
         rows.write_bytes(next(Path(other.catalog).rglob("*.parquet")).read_bytes())
     elif damage == "cut":
@@ -483,7 +496,9 @@ def test_a_catalog_is_a_source(tmp_path: Path) -> None:
 
 
 def test_raw_values_round_trip() -> None:
-    nano = np.array([0, 1, 999, 10**9, 138_676 * 10**4, 2**32 - 1, 2**32, 9 * 10**18, 2**63 - 1 - 10**17], np.int64)
+    nano = np.array(
+        [0, 1, 999, 10**9, 138_676 * 10**4, 2**32 - 1, 2**32, 9 * 10**18, 2**63 - 1 - 10**17], np.int64
+    )
     raw = tape_catalog.encode(nano)
     assert [int.from_bytes(value.as_py(), "little") for value in raw] == [int(n) * 10**7 for n in nano]
     import pyarrow as pa
@@ -491,7 +506,7 @@ def test_raw_values_round_trip() -> None:
     assert tape_catalog.decode(pa.chunked_array([raw[:3], raw[3:]]), "", "x").tolist() == nano.tolist()
 
 
-# --- the configuration and the shipped tape ------------------------------------------------------------------------
+# --- the configuration and the shipped tape ---
 
 
 @pytest.mark.parametrize("model", [BtcusdTape, FileTape, CatalogTape, WorldTape])
@@ -518,10 +533,18 @@ def test_the_embedded_tape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "keys", "expected"),
     [
-        ("eurusd_ticks_201405", {"kind": "quotes"}, ("quotes", 532_902, {"duplicate": 1, "same_stamp": 4493})),
+        (
+            "eurusd_ticks_201405",
+            {"kind": "quotes"},
+            ("quotes", 532_902, {"duplicate": 1, "same_stamp": 4493}),
+        ),
         ("usdjpy_1m_2013", {"kind": "bidask_bars"}, ("quotes", 366_456, {"crossed": 12_097})),
-        ("btcusd_1m_2018", {"kind": "bars"}, ("bars", 520_498, {"outlier": 1})),
-        ("spy_trades_201310", {"kind": "trades", "instrument": "SPY"}, ("trades", 1_887_423, {"filtered": 10})),
+        ("btcusd_1m_2018", {"kind": "bars"}, ("bars", 520_499, {"outlier": 0, "gap": 103})),
+        (
+            "spy_trades_201310",
+            {"kind": "trades", "instrument": "SPY"},
+            ("trades", 1_887_423, {"filtered": 10}),
+        ),
         ("spy_1s_201310", {"instrument": "SPY"}, ("quotes", 144_886, {"locked": 2733})),
     ],
 )

@@ -47,7 +47,13 @@ def test_same_bytes_in_other_processes(world: Tape) -> None:
 
 def test_parameters_change_the_world(world: Tape) -> None:
     hashes = {world.tape_hash}
-    for change in ({"seed": 8}, {"alpha": 0.1}, {"bad_prints": 4}, {"spread_ticks": 3}, {"taker_fee": "0.001"}):
+    for change in (
+        {"seed": 8},
+        {"alpha": 0.1},
+        {"bad_prints": 4},
+        {"spread_ticks": 3},
+        {"taker_fee": "0.001"},
+    ):
         keys = {"seed": 7, "hours": 12, "halts": 2, "gaps": 2, "bad_prints": 5, **change}
         hashes.add(make_world(parse_spec({"source": "world", **keys})).tape_hash)
     assert len(hashes) == 6
@@ -69,7 +75,11 @@ def test_planted_events_are_where_the_truth_says(world: Tape) -> None:
     assert world.truth is not None
     truth, ts = world.truth, world.columns["ts"]
     assert truth["event"].value_counts().drop("").to_dict() == {"bad_print": 5, "reopen": 2, "gap": 2}
-    assert {k: world.audit[k] for k in ("halts", "gap", "bad_prints")} == {"halts": 2, "gap": 4, "bad_prints": 5}
+    assert {k: world.audit[k] for k in ("halts", "gap", "bad_prints")} == {
+        "halts": 2,
+        "gap": 4,
+        "bad_prints": 5,
+    }
     for place in np.flatnonzero(truth["event"] == "bad_print"):
         off = mid(world)[place] / (truth["mid"][place] / 1e9) - 1
         assert 0.014 < abs(off) < 0.031

@@ -163,8 +163,9 @@ class Oracle:
     def reach(self, name: str, extra: list[Ask], skip: str = "") -> tuple[F, F]:
         """Highest and lowest position that could come about."""
         hi = lo = self.position.get(name, F(0))
-        for order in [*self.working.values(), *extra]:
-            if order.instrument == name and not order.reduce_only and order.id != skip:
+        working = [order for order in self.working.values() if order.id != skip]
+        for order in [*working, *extra]:
+            if order.instrument == name and not order.reduce_only:
                 leaves = order.qty - order.filled
                 hi, lo = (hi + leaves, lo) if order.side > 0 else (hi, lo - leaves)
         return hi, lo
@@ -229,7 +230,7 @@ class Oracle:
             hi, lo = self.reach(old.instrument, [bigger], skip=id)
             reducing = (old.side < 0 and lo >= 0 and position > 0) or (old.side > 0 and hi <= 0 and position < 0)
             if not reducing:
-                code = self.limits(new, new.qty, [bigger], len(self.working), skip=id)
+                code = self.limits(new, new.qty, [bigger], 0, skip=id)
         if code is None:
             self.sent.append((now, None, None))
             # the venue answers later, but never lets more be outstanding than the larger of both

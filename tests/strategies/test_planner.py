@@ -10,7 +10,7 @@ from alphatrade.strategies.planner import Cancel, Grid, Market, Modify, Rest, St
 from alphatrade.strategies.sizing import Sizer
 from alphatrade.strategies.topologies import Desire, Limit
 
-GRID = Grid(tick_n=NANO // 100, lot_n=NANO // 1000, clip_n=2 * NANO, requote_n=NANO // 10)
+GRID = Grid(tick_n=NANO // 100, lot_n=NANO // 1000, clip_n=2 * NANO, mid_n=100 * NANO, step_n=NANO // 10)
 
 
 def want(target: int | None = None, limits: tuple[Limit, ...] = (), stop: float | None = None) -> Desire:
@@ -48,11 +48,12 @@ def test_limits_are_placed_moved_and_removed() -> None:
     assert plan(want(None, (Limit(1, 99.007, 1.0),)), book, GRID) == [Rest(1, 99 * NANO, 2 * NANO, False)]
     book.limits[1] = Resting("a", 99 * NANO, 2 * NANO, True)
     assert plan(want(None, (Limit(1, 99.05, 1.0),)), book, GRID) == [], "near enough"
-    moved = plan(want(None, (Limit(1, 98.0, 1.0),)), book, GRID)
-    assert moved == [Modify("a", 98 * NANO, 2 * NANO, False)]
+    assert plan(want(None, (Limit(1, 98.0, 1.0),)), book, GRID) == [], "half the distance from the market is slack"
+    moved = plan(want(None, (Limit(1, 97.0, 1.0),)), book, GRID)
+    assert moved == [Modify("a", 97 * NANO, 2 * NANO, False)]
     assert plan(want(None), book, GRID) == [Cancel("a")]
     book.limits[1] = Resting("a", 99 * NANO, 2 * NANO, False)
-    assert plan(want(None, (Limit(1, 98.0, 1.0),)), book, GRID) == [], "the venue has not answered yet"
+    assert plan(want(None, (Limit(1, 97.0, 1.0),)), book, GRID) == [], "the venue has not answered yet"
 
 
 def test_prices_are_rounded_away_from_the_market() -> None:
@@ -64,7 +65,7 @@ def test_a_stop_protects_the_whole_position_and_goes_with_it() -> None:
     book = holding(-2)
     assert plan(want(None, (), 103.0), book, GRID) == [Stop(1, 103 * NANO, 2 * NANO)]
     book.stop = Resting("s", 103 * NANO, 2 * NANO, True)
-    assert plan(want(None, (), 102.0), book, GRID) == [Modify("s", 102 * NANO, 2 * NANO, True)]
+    assert plan(want(None, (), 101.0), book, GRID) == [Modify("s", 101 * NANO, 2 * NANO, True)]
     book.fill(NANO, 100.0, 3)
     assert plan(want(None, (), 103.0), book, GRID) == [Modify("s", 103 * NANO, NANO, True)]
     book.fill(NANO, 100.0, 4)

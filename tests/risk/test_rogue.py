@@ -1,0 +1,374 @@
+"""Fuzz matrix: rogue strategies in a real BacktestEngine, every command path against every limit of the law.
+
+An oracle (oracle.py) says what the law must answer; the rogue (rogue.py) compares. ``pytest -m long`` judges more than
+10,000 orders; the default run about a tenth. ``-s`` prints the matrix.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction as F
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from alphatrade.risk.audit import audit
+from alphatrade.risk.limits import Code
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from nautilus_trader.backtest.models import LatencyModel
+from nautilus_trader.config import ExecAlgorithmConfig
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.execution.algorithm import ExecAlgorithm
+from nautilus_trader.execution.messages import SubmitOrder
+from nautilus_trader.model.data import InstrumentStatus
+from nautilus_trader.model.enums import MarketStatusAction, OrderSide, TriggerType
+from nautilus_trader.model.orders import OrderList
+
+from tests.risk.oracle import Oracle
+from tests.risk.rig import (
+    ADABTC,
+    BTCUSDT,
+    CAPITAL,
+    ETHUSDT,
+    INSTRUMENTS,
+    SECOND,
+    START,
+    XBTUSD,
+    Scripted,
+    engine,
+    flat_quotes,
+    gate_of,
+    quote,
+)
+from tests.risk.rogue import ALGO, LAWFUL, Rogue, Slice
+
+PATHS = (
+    "market", "limit", "stop", "bracket", "list", "modify", "emulated", "exec algorithm", "direct",
+    "close_position", "market_exit",
+)  # fmt: skip
+AIMS = (
+    "near", "near", "big", "big", "huge", "far", "repeat", "rate", "reduce", "quote", "halted", "stale",
+    "unquoted", "foreign", "inverse", "smuggle",
+)  # fmt: skip
+WIDE: dict[str, Any] = {
+    "order_notional_max": 0.2, "gross_max": 50, "net_max": 50, "instrument_max": 50, "price_collar": 0.02,
+    "stale_after_s": 8, "daily_loss_max": 1, "drawdown_max": 1, "orders_per_second": 1000,
+    "orders_per_minute": 1000, "repeat_max": 1000, "duplicate_window_s": 0, "open_orders_max": 1000,
+}  # fmt: skip
+# One template per limit that would otherwise hide behind another.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "order": {"order_qty_max": 6},
+    "qty": {"order_qty_max": 2},
+    "instrument": {"instrument_max": 0.25},
+    "inventory": {"inventory_max": 3},
+    "gross": {"gross_max": 0.25},
+    "net": {"net_max": 0.22},
+    "second": {"orders_per_second": 2},
+    "minute": {"orders_per_minute": 12},
+    "repeated": {"repeat_max": 2, "repeat_window_s": 30},
+    "duplicate": {"duplicate_window_s": 5},
+    "open": {"open_orders_max": 3},
+    "long": {"long_only": True},
+    "all": {
+        "order_qty_max": 3, "instrument_max": 0.5, "gross_max": 0.7, "net_max": 0.6, "inventory_max": 9,
+        "orders_per_second": 4, "orders_per_minute": 60, "repeat_max": 4, "duplicate_window_s": 2,
+        "open_orders_max": 8,
+    },
+}  # fmt: skip
+LOSSES = ("DAILY_LOSS", "DRAWDOWN")
+STEPS = 48
+
+_CLOSES = "it only closes a position, reduce-only, at the market"
+_NEVER = "the position it needs is gone once the switch is HALTED"
+EMPTY: dict[tuple[str, str], str] = {}
+
+
+def _empty(paths: str, codes: str, why: str) -> None:
+    for path in paths.split(", "):
+        for code in codes.split():
+            EMPTY[path, code] = why
+
+
+for _path in PATHS:
+    EMPTY[_path, "STATE_UNREADABLE"] = "no node starts with an unreadable latch (test_kill.py)"
+    if _path != "modify":
+        EMPTY[_path, "UNKNOWN_ORDER"] = "only a modification names an order"
+    if _path != "direct":
+        EMPTY[_path, "UNKNOWN_COMMAND"] = "Nautilus itself sends the known commands only"
+_empty("market, exec algorithm, emulated", "PRICE_COLLAR", "a market order names no price; emulated ones are released as such")
+_empty(
+    "close_position, market_exit",
+    "PRICE_COLLAR ORDER_QTY ORDER_NOTIONAL INSTRUMENT_EXPOSURE GROSS_EXPOSURE NET_EXPOSURE INVENTORY LONG_ONLY "
+    "OPEN_ORDERS REDUCE_ONLY QUOTE_QTY NO_REFERENCE UNKNOWN_INSTRUMENT NO_ACCOUNT",
+    _CLOSES,
+)
+_empty("close_position, market_exit, modify", "HALTED", "nothing is left to close or to modify")
+_empty("modify", "DUPLICATE REPEATED OPEN_ORDERS QUOTE_QTY", "a modification is no new order")
+_empty("modify", "NO_REFERENCE UNKNOWN_INSTRUMENT NO_ACCOUNT", "such an order was never approved")
+_empty("emulated", "NO_REFERENCE UNKNOWN_INSTRUMENT NO_ACCOUNT", "without quotes it is never released")
+
+
+def tape(n: int, variant_seed: int) -> list[Any]:
+    """Quotes of BTC and ETH every second; ETH pauses and is halted now and then."""
+    rng = np.random.default_rng(variant_seed)
+    btc = 50_000 + np.cumsum(rng.normal(0, 3, n))
+    eth = 3_000 + np.cumsum(rng.normal(0, 0.3, n))
+    data: list[Any] = []
+    for i in range(n):
+        ts = START + i * SECOND
+        if i % 40 == 25 or i % 40 == 32:
+            action = MarketStatusAction.HALT if i % 40 == 25 else MarketStatusAction.TRADING
+            data.append(InstrumentStatus(ETHUSDT.id, action, ts, ts))
+        if not 8 <= i % 40 < 22:  # longer than the staleness limit
+            data.append(quote(ETHUSDT, float(eth[i]), ts, half=0.05))
+        data.append(quote(BTCUSDT, float(btc[i]), ts))
+    return data
+
+
+def play(variant: str, steps: list[tuple[str, str, int]], gate: bool = True, run_dir: Path | None = None) -> Rogue:
+    """Run one rogue through one template and return it with its comparison made."""
+    template = {**WIDE, **VARIANTS[variant]}
+    long_only = bool(template.pop("long_only", False))
+    oracle = Oracle(template, F(CAPITAL), long_only)
+    oracle.unfit = {XBTUSD.id.value: "UNKNOWN_INSTRUMENT", ADABTC.id.value: "NO_ACCOUNT"}
+    rogue = Rogue(steps, oracle)
+    config = {"template": template, "long_only": long_only, "capital": str(CAPITAL), "currency": "USDT"}
+    built = engine(
+        tape(len(steps) + 60, len(steps)), [rogue], config if gate else None,
+        algorithms=[Slice(rogue)], instruments=INSTRUMENTS,
+    )  # fmt: skip
+    built.run()
+    rogue.settle()
+    if gate:
+        assert gate_of(built).switch.state == "ACTIVE", gate_of(built).record.risk_events[-5:]
+    if run_dir is not None:
+        audited(gate_of(built), run_dir, template, long_only)
+    built.dispose()
+    return rogue
+
+
+def audited(gate: Any, run_dir: Path, template: dict[str, Any], long_only: bool) -> None:
+    """Write the record as a run and have the auditor agree with the gate."""
+    gate.save(str(run_dir))
+    (run_dir / "policy.json").write_text(json.dumps({"risk": {"name": "fuzz", **template}}))
+    facts = {
+        i.id.value: {"quote": "USDT", "base": "X", "stale_after_s": 1000.0, "tick": "0.01", "lot": "0.001"}
+        for i in INSTRUMENTS
+    }
+    run = {"capital": str(CAPITAL), "currency": "USDT", "long_only": long_only, "instruments": facts}
+    (run_dir / "run.yaml").write_text(yaml.safe_dump(run))
+    report = audit(run_dir)
+    assert not report.violations and not report.integrity, report
+
+
+def steps_of(count: int) -> st.SearchStrategy[list[tuple[str, str, int]]]:
+    step = st.tuples(st.sampled_from(PATHS[:-1]), st.sampled_from((*AIMS, "tidy")), st.integers(0, 2**16))
+    return st.lists(step, min_size=count, max_size=count)
+
+
+def fuzz(examples: int, tmp: Path, draw: int) -> Counter[tuple[str, str]]:
+    """Judge random programs, one template after the other, and have each run audited."""
+    matrix: Counter[tuple[str, str]] = Counter()
+    turn = [0]
+
+    @seed(draw)
+    @settings(
+        max_examples=examples, deadline=None, database=None, phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck), print_blob=False,
+    )  # fmt: skip
+    @given(steps=steps_of(STEPS), ending=st.sampled_from(("near", "repeat", "halted")))
+    def run(steps: list[tuple[str, str, int]], ending: str) -> None:
+        variant = list(VARIANTS)[turn[0] % len(VARIANTS)]
+        turn[0] += 1
+        rogue = play(variant, [*steps, ("market_exit", ending, 1)], run_dir=tmp / str(turn[0]))
+        assert not rogue.mismatches, (variant, rogue.mismatches[:5])
+        matrix.update(rogue.matrix)
+
+    run()
+    return matrix
+
+
+def sweep() -> Counter[tuple[str, str]]:
+    """Aim every path at every limit, template by template."""
+    matrix: Counter[tuple[str, str]] = Counter()
+    aims = {
+        "order": ("big", "far", "far", "reduce", "quote", "halted", "stale", "unquoted", "foreign", "inverse"),
+        "second": ("rate", "rate"), "minute": ("near",) * 7, "repeated": ("repeat", "repeat", "near"),
+        "duplicate": ("repeat", "repeat"), "open": ("near",) * 5, "long": ("near",) * 6, "all": ("smuggle", "unknown"),
+    }  # fmt: skip
+    for number, variant in enumerate(VARIANTS):
+        steps: list[tuple[str, str, int]] = []
+        for path in PATHS[:-1]:
+            for k, aim in enumerate(aims.get(variant, ("near", *("big",) * 7))):
+                if (aim == "smuggle" and path != "direct") or (aim == "unknown" and path != "modify"):
+                    continue
+                steps.append((path, aim, 1000 * number + 10 * k + len(steps)))
+            steps += [("market", "tidy", 0)] * 2
+        rogue = play(variant, [*steps, ("market_exit", "repeat", 1)])
+        assert not rogue.mismatches, (variant, rogue.mismatches[:5])
+        matrix.update(rogue.matrix)
+    return matrix
+
+
+# -- losses and the kill switch end a run, so each of these cells is a run of its own
+
+
+class Through(ExecAlgorithm):
+    """Passes every order on."""
+
+    def __init__(self) -> None:
+        super().__init__(ExecAlgorithmConfig(exec_algorithm_id=ALGO))
+
+    def on_order(self, order: Any) -> None:
+        self.submit_order(order)
+
+
+def attempt(s: Scripted, path: str) -> None:
+    """Send one order of 0.1 BTC along `path`."""
+    make, qty, up, down = s.order_factory, BTCUSDT.make_qty(0.1), OrderSide.BUY, OrderSide.SELL
+    at = BTCUSDT.make_price
+    if path == "market":
+        s.submit_order(make.market(BTCUSDT.id, up, qty))
+    elif path == "limit":
+        s.submit_order(make.limit(BTCUSDT.id, up, qty, at(49_900)))
+    elif path == "stop":
+        s.submit_order(make.stop_market(BTCUSDT.id, up, qty, at(50_100)))
+    elif path == "bracket":
+        s.submit_order_list(make.bracket(BTCUSDT.id, up, qty, sl_trigger_price=at(49_900), tp_price=at(50_100)))
+    elif path == "list":
+        orders = [make.limit(BTCUSDT.id, up, qty, at(price)) for price in (49_900, 49_800)]
+        s.submit_order_list(OrderList(make.generate_order_list_id(), orders))
+    elif path == "modify":
+        s.modify_order(s.kept, quantity=BTCUSDT.make_qty(0.2))
+    elif path == "emulated":
+        order = make.limit(BTCUSDT.id, up, qty, at(50_100), emulation_trigger=TriggerType.BID_ASK)
+        s.submit_order(order)
+    elif path == "exec algorithm":
+        s.submit_order(make.market(BTCUSDT.id, up, qty, exec_algorithm_id=ALGO))
+    elif path == "direct":
+        order, now = make.market(BTCUSDT.id, up, qty), s.clock.timestamp_ns()
+        command = SubmitOrder(trader_id=s.trader_id, strategy_id=s.id, order=order, command_id=UUID4(), ts_init=now)
+        s.msgbus.send("ExecEngine.execute", command)
+    elif path == "close_position":
+        s.close_position(s.cache.positions_open()[0])
+    else:
+        s.market_exit()
+    assert down != up
+
+
+def shot(path: str, code: str, gate: bool = True) -> int:
+    """Return how many orders were denied for `code` on `path`; every other answer fails."""
+    template = dict(WIDE)
+    if code == "DAILY_LOSS":
+        template["daily_loss_max"] = 1e-5
+    elif code == "DRAWDOWN":
+        template["drawdown_max"] = 1e-5
+    before: list[set[str]] = []
+
+    def rest(s: Scripted) -> None:
+        s.kept = s.order_factory.limit(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.1), BTCUSDT.make_price(49_500))
+        s.submit_order(s.kept)
+        if path == "emulated":  # the emulator must have seen quotes to release at once later
+            low, price = BTCUSDT.make_qty(0.1), BTCUSDT.make_price(49_400)
+            trigger = TriggerType.BID_ASK
+            s.submit_order(s.order_factory.limit(BTCUSDT.id, OrderSide.BUY, low, price, emulation_trigger=trigger))
+
+    def buy(s: Scripted) -> None:
+        s.submit_order(s.order_factory.market(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.5)))
+
+    def act(s: Scripted) -> None:
+        if not before:
+            before.append({o.client_order_id.value for o in s.cache.orders()})
+            attempt(s, path)
+
+    def on_fill(_event: Any) -> None:
+        if code == "REDUCING":
+            gate_of(built).kill("drill", "test")
+        act(strategy)
+
+    script: dict[int, Callable[[Scripted], None]] = {3: rest, 5: buy}
+    strategy = Scripted(script)
+    if code == "HALTED":
+        script |= {8: lambda s: gate_of(built).kill("drill", "test") and None, 12: act}
+    else:
+        strategy.on_fill = on_fill
+    latency = LatencyModel(base_latency_nanos=50_000_000) if code == "REDUCING" else None
+    config = {"template": template} if gate else None
+    built = engine(flat_quotes(BTCUSDT, 50_000, 30), [strategy], config, latency=latency, algorithms=[Through()])
+    built.run()
+    if path == "modify":
+        answers = strategy.rejected
+    else:
+        new = [o for o in built.cache.orders() if o.client_order_id.value not in before[0]]
+        mine = [o for o in new if not o.client_order_id.value.startswith("LAW-")]
+        answers = [strategy.denied.get(o.client_order_id.value, o.status_string()) for o in mine]
+    assert answers, (path, code)
+    assert all(code in answer for answer in answers), (path, code, answers)
+    assert gate_of(built).switch.state == "HALTED"
+    assert not built.cache.positions_open() and not built.cache.orders_open()
+    built.dispose()
+    return len(answers)
+
+
+def shots() -> Counter[tuple[str, str]]:
+    cells = [(p, c) for c in (*LOSSES, "REDUCING", "HALTED") for p in PATHS if (p, c) not in EMPTY]
+    return Counter({(path, code): shot(path, code) for path, code in cells})
+
+
+def printed(matrix: Counter[tuple[str, str]]) -> str:
+    """Return the matrix as text: counts, a letter for every stated reason, and the reasons."""
+    reasons = sorted(set(EMPTY.values()))
+    codes = [LAWFUL, *(str(code) for code in Code)]
+    lines = [f"{'':21}" + "".join(f"{path[:9]:>10}" for path in PATHS)]
+    for code in codes:
+        cells = []
+        for path in PATHS:
+            why = EMPTY.get((path, code))
+            cells.append(str(matrix[path, code]) if why is None else chr(ord("a") + reasons.index(why)))
+        lines.append(f"{code:21}" + "".join(f"{cell:>10}" for cell in cells))
+    lines += [f"  {chr(ord('a') + i)}: {why}" for i, why in enumerate(reasons)]
+    lines.append(f"orders and modifications judged: {sum(matrix.values())}")
+    return "\n".join(lines)
+
+
+def holes(matrix: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return cells that are empty without a reason, and filled ones for which a reason is given."""
+    codes = [LAWFUL, *(str(code) for code in Code)]
+    return [(p, c) for p in PATHS for c in codes if bool(matrix[p, c]) == ((p, c) in EMPTY)]
+
+
+def test_matrix_has_no_hole_and_every_answer_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    matrix = fuzz(len(VARIANTS), tmp_path, 20_131) + sweep() + shots()
+    with capsys.disabled():
+        print("\n" + printed(matrix))
+    assert not holes(matrix)
+    assert sum(matrix.values()) >= 1_500
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not os.environ.get("ALPHATRADE_LONG"), reason="set ALPHATRADE_LONG=1: takes a minute")
+def test_ten_thousand_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    matrix = fuzz(130, tmp_path, 7) + sweep() + shots()
+    with capsys.disabled():
+        print("\n" + printed(matrix))
+    assert not holes(matrix)
+    assert sum(matrix.values()) >= 10_000
+
+
+# -- without the gate the same checks are red
+
+
+@pytest.mark.parametrize("variant", ["order", "instrument", "second", "repeated", "long"])
+def test_without_the_gate_the_fuzz_fails(variant: str) -> None:
+    steps = [(path, "huge", k) for k, path in enumerate(PATHS[:7])] + [("market", "rate", 1), ("limit", "repeat", 2)] * 3
+    assert not play(variant, steps).mismatches
+    assert play(variant, steps, gate=False).mismatches
+
+
+def test_without_the_gate_a_shot_fails() -> None:
+    with pytest.raises((AssertionError, AttributeError)):
+        shot("market", "DAILY_LOSS", gate=False)
