@@ -1,12 +1,14 @@
 """Shim: a BacktestEngine that stays fast on long, order-heavy runs.
 
-Stock Nautilus pays more for every order the longer a run gets: it appends to a pandas Series per closed trade, walks
-all orders a position ever had on every closing fill, and pickles a closed position each time it reopens. Here trades
-are listed and become Series when asked for, and what is closed leaves the cache: it is in the run's record. Orders
-and balances are the same as without.
+Stock Nautilus pays more for every order the longer a run gets: it appends to a pandas Series per closed
+trade, walks all orders a position ever had on every closing fill, and pickles a closed position each time
+it reopens. Here trades are listed and become Series when asked for, and what is closed leaves the cache:
+it is in the run's record. Orders and balances are the same as without.
 """
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ from nautilus_trader.config import (
     ImportableActorConfig,
     ImportableControllerConfig,
     ImportableStrategyConfig,
+    PortfolioConfig,
 )
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.events import AccountState, OrderEvent, PositionClosed, PositionEvent
@@ -33,6 +36,8 @@ from nautilus_trader.trading.strategy import Strategy
 
 TRADER_ID = "ALPHATRADE-001"
 _DAY_NS = 86_400 * 10**9
+_NEVER_MS = 10**12  # Nautilus formats every account state for a log line, also when nothing is logged
+_GC = (50_000, 20, 20)
 
 
 class PastPosition(NamedTuple):
@@ -48,8 +53,9 @@ class LeanAnalyzer(PortfolioAnalyzer):
     """
     Portfolio analyzer that lists what stock Nautilus appends to pandas Series one by one.
 
-    Made by `adopt`, from the analyzer that a portfolio already has, so that its statistics stay registered. What is
-    purged from the engine's cache is kept here, as far as statistics and tearsheets need it.
+    Made by `adopt`, from the analyzer that a portfolio already has, so that its statistics stay
+    registered. What is purged from the engine's cache is kept here, as far as statistics and tearsheets
+    need it.
     """
 
     @classmethod
@@ -81,16 +87,16 @@ class LeanAnalyzer(PortfolioAnalyzer):
             ids = [row[0] for row in rows]
             _extend(self._recorded_realized_pnls, listed, pd.Series([row[1] for row in rows], ids, "float64"))
             _extend(
-                self._recorded_realized_pnl_timestamps, listed, pd.Series([row[2] for row in rows], ids, object)
+                self._recorded_realized_pnl_timestamps,
+                listed,
+                pd.Series([row[2] for row in rows], ids, object),
             )
         self._listed.clear()
         return super().realized_pnls(currency)
 
     def keep_position(self, event: PositionClosed) -> None:
         """Keep what statistics need of a position that may be purged."""
-        self._past.append(
-            PastPosition(event.account_id, event.entry, event.ts_closed, event.realized_return)
-        )
+        self._past.append(PastPosition(event.account_id, event.entry, event.ts_closed, event.realized_return))
 
     def keep_balances(self, account: Account) -> None:
         """Keep the last account state of each UTC day: portfolio returns are daily."""
@@ -133,7 +139,7 @@ class HousekeeperConfig(ActorConfig, frozen=True):
         commands still on their way find their order.
     """
 
-    every: int = 256
+    every: int = 64
     keep_s: int = 60
 
 
@@ -141,10 +147,11 @@ class Housekeeper(Actor):
     """
     Plug-in that keeps the cost of an order constant, in any node, from config alone.
 
-    A closed position leaves the cache at once, unless an order of it is still working (its bracket legs must be found
-    and cancelled); closed orders, snapshots and account states leave in sweeps, between two market events, and only
-    when no relative of theirs is open. So ``cache.positions_closed()``, ``cache.order(id)`` of orders long closed and
-    ``portfolio.realized_pnl()`` forget the past: the run's record and the account's balance have it.
+    A closed position leaves the cache at once, unless an order of it is still working (its bracket legs
+    must be found and cancelled); closed orders, snapshots and account states leave in sweeps, between two
+    market events, and only when no relative of theirs is open. So ``cache.positions_closed()``,
+    ``cache.order(id)`` of orders long closed and ``portfolio.realized_pnl()`` forget the past: the run's
+    record and the account's balance have it.
 
     Parameters
     ----------
@@ -185,9 +192,10 @@ class Housekeeper(Actor):
     def _retire(self, position_id: PositionId) -> None:
         """Purge a closed position that no working order belongs to."""
         position = self.cache.position(position_id)
-        if position is not None and position.is_closed:
-            if all(order.is_closed for order in self.cache.orders_for_position(position_id)):
-                self.cache.purge_position(position_id)
+        if position is None or position.is_open:
+            return
+        if all(order.is_closed for order in self.cache.orders_for_position(position_id)):
+            self.cache.purge_position(position_id)
 
     def _sweep(self, _event: object) -> None:
         """Purge what is closed and has no open relative."""
@@ -234,11 +242,32 @@ def engine_config(
     return BacktestEngineConfig(
         trader_id=TRADER_ID,
         logging=LoggingConfig(bypass_logging=True),
+        portfolio=PortfolioConfig(min_account_state_logging_interval_ms=_NEVER_MS),
         controller=controller,
         actors=[housekeeper, *actors],
         strategies=list(strategies),
         run_analysis=False,
     )
+
+
+@contextmanager
+def quiet_gc() -> Iterator[None]:
+    """Keep the garbage collector off the tape: what exists now is not looked at, passes are rare."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def run_engine(engine: BacktestEngine) -> None:
+    """Run `engine` to the end of its data, with the garbage collector kept quiet (a tenth of the time)."""
+    with quiet_gc():
+        engine.run()
 
 
 def build_engine(

@@ -42,11 +42,18 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
     known = known_paths()
     sys.argv = [f"alphatrade {verb}", *(a if a.startswith("-") else lengthen(a, known) for a in arguments)]
 
+    failures: list[Exception] = []
+
     @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME)
     def application(config: DictConfig) -> None:
-        task(settings_from(config))
+        try:
+            task(settings_from(config))
+        except Exception as error:  # Hydra would print a line of its own: raise it outside
+            failures.append(error)
 
     try:
         application()
     except (HydraException, OmegaConfBaseException) as error:
         raise override_error(error, arguments) from error
+    if failures:
+        raise failures[0]

@@ -40,8 +40,10 @@ class ReplayOutput:
 
     Attributes
     ----------
-    events, decisions, diary_rows, transitions, fills : int
+    events, steps, decisions, diary_rows, transitions, fills : int
         Counts over all instruments.
+    warmup : int
+        Steps that perception needs before its first decision.
     equity : Decimal
         At the end, account currency.
     killed : str or None
@@ -51,6 +53,8 @@ class ReplayOutput:
     """
 
     events: int
+    steps: int
+    warmup: int
     decisions: int
     diary_rows: int
     transitions: int
@@ -129,6 +133,8 @@ def _collect(engine: Any) -> ReplayOutput:
     cause = gate.switch.trip_cause
     return ReplayOutput(
         events=sum(eye.events for eye in eyes),
+        steps=sum(eye.perceiver.steps.n for eye in eyes),
+        warmup=max(eye.perceiver.warmup for eye in eyes),
         decisions=sum(organism.decisions for organism in organisms),
         diary_rows=sum(scribe.written for scribe in scribes),
         transitions=sum(eye.transitions for eye in eyes),

@@ -45,7 +45,7 @@ class OutputSpec(_Model):
 
     diary: bool = True
     flush_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
-    flush_ms: Annotated[int, Field(ge=1, le=60_000)] = 250
+    flush_ms: Annotated[int, Field(ge=1, le=60_000)] = 2000
     ack_fd: Annotated[int, Field(ge=0)] | None = None
     stress: bool = True
     report: bool = True

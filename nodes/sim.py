@@ -14,7 +14,7 @@ from alphatrade.nodes.summary import summarise
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tapes import load_tape
 from alphatrade.reflection.report import write_report
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import canonical
 
 
@@ -44,6 +44,9 @@ def simulate(settings: Settings) -> RunResult:
         started = time.perf_counter()
         output = replay(Replay(settings.policy, tapes, run), folder.path)
         wall_s = time.perf_counter() - started
+        if not output.decisions:
+            raise TapeError("tape", f"{output.events} events in {output.steps} steps", "more steps than the warm-up: "
+                            f"{output.warmup} at this cadence (policy.cadence)")
         folder.write_json("latency.json", output.latency)
         folder.write_json("heartbeat.json", output.heartbeat)
         _write_truth(folder.path, tapes)

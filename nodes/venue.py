@@ -1,4 +1,4 @@
-"""Shim: a simulated venue for a BacktestEngine or a BacktestNode, both from one `VenueSpec`, so that they agree."""
+"""Shim: a simulated venue for a BacktestEngine or a BacktestNode, both from one `VenueSpec`: they agree."""
 
 from collections.abc import Mapping, Set
 from decimal import Decimal
@@ -114,7 +114,8 @@ def _flags(spec: VenueSpec, can: VenuePlan) -> dict[str, Any]:
         "bar_adaptive_high_low_ordering": spec.adaptive_bars,
         "queue_position": can.queue_position,
         "liquidity_consumption": can.liquidity_consumption,
-        # Once the shown size is used up, Nautilus fills only orders that were acknowledged: others hang for ever.
+        # Once the shown size is used up, Nautilus fills only orders that were acknowledged: others hang for
+        # ever.
         "use_market_order_acks": can.liquidity_consumption,
     }
 

@@ -1,14 +1,14 @@
-"""Fill model of the simulated venue (shim): takers pay a spread, limits keep their price, commands are on time.
+"""Shim: fills of the simulated venue. Takers pay a spread, limits keep their price, commands are on time.
 
 What Nautilus 1.231 does was read in ``backtest/engine.pyx``:
 
 - on bars and trades the book is one price wide, so takers would pay no spread at all;
-- ``is_slipped`` is asked for every fill of an L1 book, also on simulated books *and for resting limits*, which would
-  then fill beyond their limit;
-- a stop that a bar moved through fills at its trigger, unless the bar opened beyond it; a simulated book hides that
-  rule, so it is applied here;
-- a command in flight is looked at when the next event comes, after that event moved the market: on bars, 50 ms
-  become a minute and a fill at the next close.
+- ``is_slipped`` is asked for every fill of an L1 book, also on simulated books *and for resting limits*,
+  which would then fill beyond their limit;
+- a stop that a bar moved through fills at its trigger, unless the bar opened beyond it; a simulated book
+  hides that rule, so it is applied here;
+- a command in flight is looked at when the next event comes, after that event moved the market: on bars,
+  50 ms become a minute and a fill at the next close.
 """
 
 import random
@@ -61,10 +61,11 @@ class HouseFillModel(FillModel):
     """
     Fill model in which takers pay a spread and limits never fill beyond their price.
 
-    Takers get the price of the book moved against them by the assumed half spread, rounded up to whole ticks, for the
-    size the book shows; what is left fills one tick further (Nautilus's rule). Stops on bars fill at their trigger, or
-    at the open when the bar gapped over it. A limit inside the assumed spread rests, and fills at its own price
-    once the market has come a half spread through it. Resting limits otherwise go Nautilus's standard way.
+    Takers get the price of the book moved against them by the assumed half spread, rounded up to whole
+    ticks, for the size the book shows; what is left fills one tick further (Nautilus's rule). Stops on
+    bars fill at their trigger, or at the open when the bar gapped over it. A limit inside the assumed
+    spread rests, and fills at its own price once the market has come a half spread through it. Resting
+    limits otherwise go Nautilus's standard way.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ class HouseFillModel(FillModel):
         return 0
 
     def _base(self, name: str, order: Order, best: int) -> int:
-        """Return the raw price a taker meets before costs: stops that a bar moved through fill at their trigger."""
+        """Return the raw price a taker meets before costs; a stop that a bar moved through has its trigger."""
         if self._watch is None or not order.has_trigger_price:
             return best
         opened = self._watch.opens.get(name)
@@ -149,7 +150,7 @@ class HouseFillModel(FillModel):
         return price
 
     def _book(self, instrument: Instrument, order: Order, price: int, sign: int, whole: bool) -> OrderBook:
-        """Return a book with the one level that `order` takes from: the size on show, or the whole order's."""
+        """Return a book with the one level that `order` takes from: the size on show, or all of it."""
         size = None if whole or self._watch is None else self._watch.size(instrument.id, sign)
         if size is None or size.raw == 0:
             size = order.quantity
@@ -177,8 +178,9 @@ class VenueWatch(SimulationModule):
     """
     Venue module: tells the fill model where a bar opened and what size shows, and wakes the venue on time.
 
-    A time alert at the moment of arrival is all that punctual commands take: the backtest engine settles its venues
-    after any timer. A command without an order event (a bare cancel) still waits for the next event.
+    A time alert at the moment of arrival is all that punctual commands take: the backtest engine settles
+    its venues after any timer. A command without an order event (a bare cancel) still waits for the next
+    event.
 
     Parameters
     ----------

@@ -11,35 +11,36 @@ from alphatrade.nodes.tape import InstrumentSpec
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fee = Annotated[Decimal, Field(ge=Decimal("-0.01"), le=Decimal("0.1"))]
+Balance = Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 15)]
+Leverage = Annotated[Decimal, Field(ge=1, le=500)]
+Milliseconds = Annotated[float, Field(ge=0, le=60_000)]
+Multiple = Annotated[float, Field(ge=0, le=10)]
 
 
 class VenueSpec(BaseModel):
     """
     Where orders go in a replay.
 
-    Stock Nautilus fills every limit order that is touched, at the touched price, at once. The defaults here do not.
+    Stock Nautilus fills every limit order that is touched, at the touched price, at once. The defaults here
+    do not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    account: Literal["margin", "cash"] = Field("margin", description="cash is long or flat: shorts are denied")
-    starting_balance: Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 15)] = Field(
-        Decimal(1_000_000), description="in the quote currency"
-    )
-    leverage: Annotated[Decimal, Field(ge=1, le=500)] = Field(Decimal(10), description="of a margin account")
+    account: Literal["margin", "cash"] = Field("margin", description="cash: long or flat, shorts are denied")
+    starting_balance: Balance = Field(Decimal(1_000_000), description="in the quote currency")
+    leverage: Leverage = Field(Decimal(10), description="of a margin account")
     prob_fill_on_limit: Probability = Field(0.3, description="that a touched, not crossed, limit order fills")
     prob_slippage: Probability = Field(0.5, description="that an aggressive fill is one tick worse")
-    latency_ms: Annotated[float, Field(ge=0, le=60_000)] = Field(50.0, description="from the node to the venue")
-    exact_latency: bool = Field(
-        True, description="orders arrive at their time; stock Nautilus waits for the next event, a whole bar at worst"
-    )
+    latency_ms: Milliseconds = Field(50.0, description="from the node to the venue")
+    exact_latency: bool = Field(True, description="orders arrive on time; stock: with the next event")
     assumed_spread: bool = Field(True, description="takers pay the assumed half-spread on bars and trades")
-    adaptive_bars: bool = Field(True, description="guess for each bar whether high or low came first; stock: high")
+    adaptive_bars: bool = Field(True, description="guess for each bar whether high or low came first")
     queue_position: bool = Field(True, description="wait for the queue ahead, on tapes of trades")
-    liquidity_consumption: bool = Field(True, description="a fill uses up shown size, where the tape shows sizes")
+    liquidity_consumption: bool = Field(True, description="a fill uses up size, where the tape shows sizes")
     maker_fee: Fee | None = Field(None, description="fraction of notional; none: the instrument's")
     taker_fee: Fee | None = Field(None, description="fraction of notional; none: the instrument's")
-    cost_multiple: Annotated[float, Field(ge=0, le=10)] = Field(1.0, description="times fees and assumed half-spread")
+    cost_multiple: Multiple = Field(1.0, description="times fees and what takers pay of the half-spread")
 
     def priced(self, spec: InstrumentSpec) -> InstrumentSpec:
         """Return the instrument with this venue's fees."""
@@ -73,13 +74,15 @@ class VenuePlan:
     widen: Decimal
 
 
-def plan(spec: VenueSpec, kinds: Set[str], provides: Set[str], half_spreads: Mapping[str, float]) -> VenuePlan:
+def plan(
+    spec: VenueSpec, kinds: Set[str], provides: Set[str], half_spreads: Mapping[str, float]
+) -> VenuePlan:
     """
     Decide what of `spec` the tapes of one venue allow.
 
-    A queue needs traded volume: bars would never clear it, so that limits would never fill. Consumption needs real
-    quoted sizes, and cannot see the levels of a simulated book, so it is off under cost stress. Both are flags of the
-    whole venue: one tape that lacks the data switches them off.
+    A queue needs traded volume: bars would never clear it, so that limits would never fill. Consumption needs
+    real quoted sizes, and cannot see the levels of a simulated book, so it is off under cost stress. Both are
+    flags of the whole venue: one tape that lacks the data switches them off.
 
     Parameters
     ----------
@@ -94,11 +97,10 @@ def plan(spec: VenueSpec, kinds: Set[str], provides: Set[str], half_spreads: Map
     times = Decimal(repr(spec.cost_multiple))
     widen = max(times - 1, Decimal(0)) if "quotes" in kinds else Decimal(0)
     assumed = {name: Decimal(repr(bps)) * times for name, bps in sorted(half_spreads.items()) if bps > 0}
+    sized_quotes = kinds == {"quotes"} and "size" in provides
     return VenuePlan(
         queue_position=spec.queue_position and kinds == {"trades"} and "volume" in provides,
-        liquidity_consumption=(
-            spec.liquidity_consumption and kinds == {"quotes"} and "size" in provides and widen == 0
-        ),
+        liquidity_consumption=spec.liquidity_consumption and sized_quotes and widen == 0,
         half_spread_bps=assumed if spec.assumed_spread else {},
         widen=widen,
     )

@@ -201,7 +201,7 @@ def list_runs(artifacts: Path) -> pd.DataFrame:
             state = "finished" if summary else "unfinished"
         except RunDirError:
             summary, run, state = {}, {}, "unreadable"
-        killed = summary.get("killed")
+        killed = str(summary.get("killed") or "").split(":")[0]
         row = {
             "date": folder.parent.name,
             "run": folder.name.removeprefix(".partial-")[:16],

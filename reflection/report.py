@@ -44,7 +44,12 @@ def write_report(run_dir: Path) -> Path:
         written.
     """
     run_dir = Path(run_dir)
-    page = _page(load(run_dir))
+    data = load(run_dir)
+    try:
+        page = _page(data)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {error}"[:200]
+        raise RunDirError(str(run_dir), what, "files as `alphatrade sim` writes them") from error
     out, temporary = run_dir / "report.html", run_dir / "report.html.tmp"
     try:
         temporary.write_text(page, encoding="utf-8")
@@ -144,8 +149,13 @@ def _price(data: ReportData, at: int, instrument: str) -> Section:
         if names
         else Block("note", "No regimes: this run had no perception for this instrument.")
     )
-    if not (data.fills["instrument"] == instrument).any():
+    fills = int((data.fills["instrument"] == instrument).sum())
+    if not fills:
         blocks.append(Block("note", "No fills in this instrument."))
+    elif fills > plots.MANY_FILLS:
+        blocks.append(
+            Block("note", "Each short tick is one fill: sells point up from their price, buys down.")
+        )
     return Section(f"price-{at}", f"Price, regimes and fills: {instrument}", lead, blocks)
 
 

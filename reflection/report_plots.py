@@ -74,12 +74,14 @@ def price(data: ReportData, at: int, instrument: str) -> str:
     """Draw the price of one instrument over its regimes, with every fill."""
     figure = go.Figure()
     _bands(figure, data, data.regimes[instrument])
-    points = data.prices[instrument]
-    figure.add_scatter(x=points["t"], y=points["y"], name="mid price", mode="lines",
-                       line={"color": INK, "width": 1}, yaxis="y")  # fmt: skip
-    fills = data.fills[data.fills["instrument"] == instrument]
+    fills, points = data.fills[data.fills["instrument"] == instrument], data.prices[instrument]
+    many = len(fills) > MANY_FILLS
+    line = {"color": INK, "width": 1}
     for side, colour, symbol in (("BUY", BLUE, "triangle-up"), ("SELL", ORANGE, "triangle-down")):
-        _fills(figure, fills[fills["side"] == side], side, colour, symbol)
+        _fills(figure, fills[fills["side"] == side], side, colour, symbol, many)
+    figure.add_scatter(
+        x=points["t"], y=points["y"], name="mid price", mode="lines", line=line, zorder=int(many)
+    )
     figure.update_layout(
         yaxis={"title": "price", "overlaying": "y2"},
         yaxis2={"visible": False, "range": [0, 1], "fixedrange": True},
@@ -109,9 +111,9 @@ def _bands(figure: go.Figure, data: ReportData, stripes: pd.DataFrame) -> None:
     figure.add_heatmap(**cells, **colours, hoverinfo="skip")
 
 
-def _fills(figure: go.Figure, fills: pd.DataFrame, side: str, colour: str, symbol: str) -> None:
+def _fills(figure: go.Figure, fills: pd.DataFrame, side: str, colour: str, symbol: str, many: bool) -> None:
     name = f"{side.lower()} ({len(fills):,})"
-    if len(fills) <= MANY_FILLS:
+    if not many:
         words = [
             f"{side} {f.qty:g} at {f.price:,.8g}<br>" + _text(f"{f.order_id}, {f.exec_topo}, {f.regime}")
             for f in fills.itertuples()
@@ -126,14 +128,14 @@ def _fills(figure: go.Figure, fills: pd.DataFrame, side: str, colour: str, symbo
             "line": edge,
         }
         points = {"x": fills["t"], "y": fills["price"], "mode": "markers", "marker": marker}
-        figure.add_scatter(**points, name=name, text=words, hovertemplate=hover)
+        figure.add_scatter(**points, name=name, text=words, hovertemplate=hover, zorder=1)
         return
     # So many fills are one path of short ticks, above the price for sells and below it for buys.
     reach = 0.012 * float(fills["price"].max() - fills["price"].min()) * (1 if side == "SELL" else -1)
     t, y = fills["t"].to_numpy(), fills["price"].to_numpy()
     gap = np.full(len(t), np.nan)
     path = {"x": np.column_stack((t, t, t)).ravel(), "y": np.column_stack((y, y + reach, gap)).ravel()}
-    line = {"color": colour, "width": 1}
+    line = {"color": colour, "width": 0.8}
     figure.add_scatter(**path, name=name, mode="lines", line=line, hoverinfo="skip")
 
 

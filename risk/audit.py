@@ -12,13 +12,20 @@ What it holds against the law:
   judged at its ``pending_update`` when an ``updated`` grants it later, and at that ``updated`` itself when
   nobody asked (sent past the strategy); what is granted counts as in flight from the request on. Trailing
   stops may move by themselves.
+- A price is held against the collar when it is new: a resting price that the market left behind is no new
+  risk.
 - A reduce-only order without an opposite position is lawful as the child of an entry: working, opposite,
-  same strategy and instrument, at least its quantity, submitted at most a second before.
+  same strategy and instrument, at least its quantity, submitted at most a second before. Venues keep the
+  quantities of reduce-only children and siblings in step by themselves; what they fill is judged as any
+  fill.
+- A reduce-only fill must reduce: where it closes its strategy's own position but not the net one (another
+  strategy holds the other side), it is counted as passive.
 - After the first mark beyond daily loss or drawdown, a risk-increasing order is a violation, whatever
   equity does.
-- The orders with which the law itself flattens are exempt from rate, repeat, duplicate and collar, and from
-  nothing else. They are known by an id beginning with ``LAW-`` and only when they are reduce-only market
-  orders that strictly reduce what is there: an id alone buys nothing.
+- The orders with which the law itself flattens, strategy by strategy, are exempt from rate, repeat,
+  duplicate and collar, and may reduce their strategy's position where the net one is smaller. They are
+  known by an id beginning with ``LAW-`` and only when they are reduce-only market orders within that
+  position: an id alone buys nothing.
 - Peak equity and the day's start are taken at marks. A window of time excludes its far end: an order
   exactly one second old no longer counts for the second.
 

@@ -22,7 +22,7 @@ _DEC = pa.decimal128(38, 9)
 _TYPES = {"int": pa.int64(), "dec": _DEC, "str": pa.string(), "code": pa.string(), "bool": pa.bool_()}
 _SPECS = {
     "orders": "seq:int ts:int instrument:str strategy:str order_id:str event:str side:str type:str qty:dec "
-    "leaves:dec price:dec? trigger:dec? reduce_only:bool",
+    "leaves:dec price:dec? trigger:dec? reduce_only:bool reason:str?",
     "fills": "seq:int ts:int instrument:str order_id:str trade_id:str side:str qty:dec price:dec fee:dec "
     "currency:str position_after:dec realized:dec",
     "marks": "seq:int ts:int instrument:code bid:dec ask:dec",
@@ -47,6 +47,7 @@ class OrderRow(NamedTuple):
     price: int | None
     trigger: int | None
     reduce_only: bool
+    reason: str | None
 
 
 class FillRow(NamedTuple):

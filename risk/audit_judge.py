@@ -120,7 +120,7 @@ class Judge:
         order.restate(row)
         lot = self.book.hold(order)
         twins = self._kin.add(order)
-        if not self._flattens(order, lot.pos):
+        if not self._flattens(order):
             stamp = (row.ts, row.seq, row.order_id)
             self.approvals.append(stamp)
             self.repeats.setdefault((row.instrument, row.side, row.qty), []).append(stamp)
@@ -129,7 +129,7 @@ class Judge:
                 if age < window:
                     self._violate(row, "DUPLICATE", f"age={age} ns of {twin.row.order_id} < window={window}")
         order.parent = self._kin.entry_of(order) if row.reduce_only else None
-        self._judge(order, lot, row, row)
+        self._judge(order, lot, row, row, [price for price in (row.price, row.trigger) if price is not None])
         if not row.reduce_only:
             self._kin.add_entry(order)
         self.book.settle(lot, passive=False)
@@ -145,26 +145,28 @@ class Judge:
         order.granted.append(target.qty)
         lot = self.book.hold(order)
         self.approvals.append((row.ts, row.seq, row.order_id))
-        if order.worsened_by(target):
-            self._judge(order, lot, row, target)
+        moved = order.moved_by(target)
+        if moved or target.qty > order.qty:
+            self._judge(order, lot, row, target, moved)
         self.book.settle(lot, passive=False)
 
     def _update(self, order: Order, row: OrderRow) -> None:
         asked = bool(order.granted)
         if asked:
             order.granted.pop(0)
-        unasked = order.status == "working" and not asked and order.worsened_by(row)
-        unasked = unasked and not order.follows_parent(row)
+        moved, raised = order.moved_by(row), row.qty > order.qty
+        # Venues keep the quantities of children and siblings, all reduce-only, in step: that is no approval.
+        unasked = not asked and bool(moved or (raised and not row.reduce_only))
         order.restate(row)
         lot = self.book.hold(order)
         if order.status == "working":
             self._kin.add(order)
-        if unasked:
-            self._judge(order, lot, row, row)
+            if unasked:
+                self._judge(order, lot, row, row, moved)
         self.book.settle(lot, passive=False)
 
-    def _judge(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
-        """Judge an order at `row` with the quantity and prices of `terms`; the book holds it already."""
+    def _judge(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow, prices: list[int]) -> None:
+        """Judge an order at `row` with `terms`, of which `prices` are new; the book holds it already."""
         known = self.limits.stale_ns.get(row.instrument)
         if known is None:
             self._violate(row, "UNKNOWN_INSTRUMENT", "not in run.yaml")
@@ -176,23 +178,22 @@ class Judge:
                 self._doubt(row, "FUTURE_MARK", f"its reference is {-age} ns younger than the order")
             if known is not None:
                 self._bound(row, "STALE_REFERENCE", age, known)
-            self._judge_prices(order, lot, row, terms)
+            self._judge_prices(order, lot, row, prices)
         if row.reduce_only:
             leaves, parent = terms.qty - order.filled, order.parent
             child = parent is not None and parent.status == "working" and terms.qty <= parent.ceiling
             fits = lot.pos * order.sign < 0 and leaves <= abs(lot.pos)
-            if not (fits or child or self._flattens(order, lot.pos)):
+            if not (fits or child or self._flattens(order)):
                 against = nano(-lot.pos * order.sign)
                 self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > opposite position={against}")
         elif not (lot.lo >= 0 < lot.pos if order.sign < 0 else lot.hi <= 0 > lot.pos):
             self._judge_risk(lot, row, terms)
 
-    def _judge_prices(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
+    def _judge_prices(self, order: Order, lot: Lot, row: OrderRow, prices: list[int]) -> None:
         share = self.limits.collar
-        for price in (terms.price, terms.trigger):
-            if price is not None and not self._flattens(order, lot.pos):
-                away = abs(2 * price - lot.mid2) * share.denominator
-                self._bound(row, "PRICE_COLLAR", away, lot.mid2 * share.numerator)
+        for price in prices if not self._flattens(order) else []:
+            away = abs(2 * price - lot.mid2) * share.denominator
+            self._bound(row, "PRICE_COLLAR", away, lot.mid2 * share.numerator)
 
     def _judge_risk(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
         limits, book = self.limits, self.book
@@ -215,14 +216,11 @@ class Judge:
         if limits.long_only and lot.lo < 0:
             self._violate(row, "LONG_ONLY", f"worst position={nano(lot.lo)} < 0")
 
-    def _flattens(self, order: Order, position: int) -> bool:
-        """Return whether this is an order of the law itself that strictly reduces what is there."""
-        row = order.row
-        if not (row.order_id.startswith(LAW_PREFIX) and row.type == "MARKET" and row.reduce_only):
-            return False
-        if self.book.killed is not None:  # each strategy's position is closed, it may exceed the net one
-            position = self._own[row.strategy, row.instrument]
-        return position * order.sign < 0 and order.qty - order.filled <= abs(position)
+    def _flattens(self, order: Order) -> bool:
+        """Return whether this is an order of the law itself that strictly reduces its strategy's position."""
+        row, own = order.row, self._own[order.row.strategy, order.row.instrument]
+        named = row.order_id.startswith(LAW_PREFIX) and row.type == "MARKET" and row.reduce_only
+        return named and own * order.sign < 0 and order.qty - order.filled <= abs(own)
 
     def _fill(self, row: FillRow) -> None:
         order, lot = self.orders.get(row.order_id), self.book.lot(row.instrument)

@@ -3,6 +3,7 @@
 Units are those of :mod:`alphatrade.risk.audit_files`.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from alphatrade.risk.audit_files import OrderRow
 from alphatrade.risk.audit_limits import HALF_ATTO
 
+_BY_LAW = re.compile(r"[A-Z_]+: ")
 LIST_SPAN_NS = 10**9  # an entry and its children, one list, are submitted within this time
 
 
@@ -74,20 +76,12 @@ class Order:
         """Take over the terms of a row."""
         self.row, self.qty, self.price, self.trigger = row, row.qty, row.price, row.trigger
 
-    def moved_by(self, row: OrderRow) -> bool:
-        """Return whether a row moves a price; trailing stops move by themselves."""
-        return not row.type.startswith("TRAILING") and any(
-            old is not None and new is not None and old != new
-            for old, new in ((self.price, row.price), (self.trigger, row.trigger))
-        )
-
-    def worsened_by(self, row: OrderRow) -> bool:
-        """Return whether a row raises the quantity or moves a price."""
-        return row.qty > self.qty or self.moved_by(row)
-
-    def follows_parent(self, row: OrderRow) -> bool:
-        """Return whether a row only fits the quantity of a child to that of its entry, as venues do."""
-        return self.parent is not None and row.qty <= self.parent.ceiling and not self.moved_by(row)
+    def moved_by(self, row: OrderRow) -> list[int]:
+        """Return the prices that a row moves; trailing stops move by themselves."""
+        if row.type.startswith("TRAILING"):
+            return []
+        pairs = ((self.price, row.price), (self.trigger, row.trigger))
+        return [new for old, new in pairs if old is not None and new is not None and old != new]
 
     def contradictions(self, row: OrderRow) -> Iterator[tuple[str, str]]:
         """Yield (code, detail) where a row contradicts what the rows before it said of this order."""
@@ -141,7 +135,10 @@ class Kin:
 
 def granted_modifications(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:
     """
-    Match every requested modification with what the venue made of it, first asked first answered.
+    Match every requested modification with its answer.
+
+    The venue answers the oldest request first. The law refuses at once, so its refusals, known by a reason
+    that begins with ``CODE:``, answer the newest.
 
     Returns
     -------
@@ -151,10 +148,12 @@ def granted_modifications(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:
     asked: dict[str, deque[int]] = {}
     granted: dict[int, OrderRow] = {}
     for row in rows:
+        waiting = asked.setdefault(row.order_id, deque())
         if row.event == "pending_update":
-            asked.setdefault(row.order_id, deque()).append(row.seq)
-        elif row.event in ("updated", "modify_rejected") and asked.get(row.order_id):
-            seq = asked[row.order_id].popleft()
-            if row.event == "updated":
-                granted[seq] = row
+            waiting.append(row.seq)
+        elif row.event == "modify_rejected" and waiting:
+            by_law = _BY_LAW.match(row.reason or "")
+            _ = waiting.pop() if by_law else waiting.popleft()
+        elif row.event == "updated" and waiting:
+            granted[waiting.popleft()] = row
     return granted

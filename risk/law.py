@@ -109,7 +109,8 @@ class Law(Account):
             if not order.by_law:
                 self.rates.count(now)
                 self.rates.repeat((order.instrument, order.side, order.qty), now)
-                self._identical[order.identity or _identity(order)] = order
+                order.identity = order.identity or _identity(order)
+                self._identical[order.identity] = order
                 if len(self._identical) > 4096:
                     self._identical = {k: o for k, o in self._identical.items() if o.working}
 
@@ -137,8 +138,17 @@ class Law(Account):
     def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
         """Reserve for an approved modification; call it before it is sent."""
         self.rates.count(now)
-        self._identical.pop(order.identity, None)
         self.exposure.resize(order, order.qty if qty is None else qty)
+
+    def on_updated(self, order: Order, qty: int) -> bool:
+        """Take over what a venue confirms, see `Account.on_updated`; `order` carries its new prices already."""
+        lawful = super().on_updated(order, qty)
+        if order.working and order.identity is not None:
+            order.identity = _identity(order)
+            twin = self._identical.get(order.identity)
+            if twin is None or not twin.working or twin.ts < order.ts:
+                self._identical[order.identity] = order
+        return lawful
 
     # -- parts
 
@@ -204,7 +214,8 @@ class Law(Account):
             return deny(Code.REPEATED, "equal side and quantity within the repeat window", str(times), bound)
         identity = order.identity = _identity(order)
         twin = self._identical.get(identity)
-        young = twin is not None and twin.working and now - twin.ts < self.limits.duplicate_ns
+        young = twin is not None and twin.working and twin.identity == identity
+        young = young and now - twin.ts < self.limits.duplicate_ns
         if young or (identity in batch.seen and self.limits.duplicate_ns):
             return deny(Code.DUPLICATE, "an identical order is working")
         if batch is not _ALONE:
@@ -325,5 +336,6 @@ class Law(Account):
         ]
 
 
-def _identity(order: Order) -> tuple[str, int, str, int, int | None, int | None]:
-    return (order.instrument, order.side, order.kind, order.qty, order.price, order.trigger)
+def _identity(order: Order) -> tuple[object, ...]:
+    kind = (order.instrument, order.strategy, order.side, order.kind, order.reduce_only)
+    return (*kind, order.qty, order.price, order.trigger)

@@ -39,7 +39,7 @@ class Ask:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return (self.instrument, self.side, self.kind, self.qty, self.price, self.trigger)
+        return (self.instrument, self.side, self.kind, self.reduce_only, self.qty, self.price, self.trigger)
 
 
 @dataclass

@@ -706,21 +706,51 @@ def test_a_fee_in_the_base_currency_is_valued_at_its_fill(tmp_path: Path) -> Non
     assert report.equity == 999
 
 
-def test_after_a_trip_the_law_closes_each_strategys_own_position(tmp_path: Path) -> None:
-    def run(low: int) -> Run:
-        made = (
-            Run(drawdown_max=0.1)
-            .mark(100)
-            .trade("a", "BUY", 4, 100)
-            .trade("b", "SELL", 1, 100, strategy="S-2")
+def test_the_law_closes_each_strategys_own_position(tmp_path: Path) -> None:
+    def run(first: str, qty: int = 1) -> Run:
+        made = Run().mark(100).trade("a", "BUY", 4, 100).trade("b", "SELL", 1, 100, strategy="S-2").wait(2)
+        made.new(first, "BUY", qty, strategy="S-2", reduce_only=True).new(
+            "LAW-2", "SELL", 4, reduce_only=True
         )
-        made.wait(1).mark(low).wait(2).new("LAW-1-1", "BUY", 1, strategy="S-2", reduce_only=True)
-        return (
-            made.new("LAW-1-2", "SELL", 4, reduce_only=True).fill("LAW-1-1", 1, low).fill("LAW-1-2", 4, low)
-        )
+        return made.fill(first, 1, 100).fill("LAW-2", 4, 100)
 
-    assert run(60).audit(tmp_path / "tripped").ok
-    assert "REDUCE_ONLY" in codes(run(90).audit(tmp_path / "untripped"))  # nobody may claim to be the law
+    report = run("LAW-1").audit(tmp_path / "law")
+    assert report.ok
+    assert report.passive == {"REDUCE_ONLY": 1}  # buying back one raised the net position for a moment
+    assert codes(run("x").audit(tmp_path / "claim")) == ["REDUCE_ONLY"]
+    assert codes(run("LAW-1", 2).audit(tmp_path / "more")) == ["REDUCE_ONLY"]
+
+
+def test_a_reduce_only_fill_after_the_position_turned_is_a_violation(tmp_path: Path) -> None:
+    run = (
+        Run()
+        .mark(100)
+        .trade("a", "BUY", 2, 100)
+        .new("b", "SELL", 2, reduce_only=True)
+        .trade("c", "SELL", 3, 100)
+    )
+    report = run.fill("b", 2, 100).audit(tmp_path)
+    assert codes(report) == ["REDUCE_ONLY"]
+    assert report.position == {"X": -3}
+
+
+def test_a_refusal_by_the_law_answers_the_latest_request(tmp_path: Path) -> None:
+    def run(reason: str) -> Run:
+        made = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update").wait(1)
+        made.event("a", "pending_update").event("a", "modify_rejected")
+        made.rows["orders"][-1]["reason"] = reason
+        return made.event("a", "updated", qty=Decimal(3))
+
+    assert run("ORDER_QTY: 9 > limit=2 (units)").audit(tmp_path / "law").violations[0].seq == 3
+    assert run("Order not found").audit(tmp_path / "venue").violations[0].seq == 4
+
+
+def test_venues_keep_children_in_step_but_not_their_prices(tmp_path: Path) -> None:
+    limit = {"price": Decimal(101), "type": "LIMIT", "reduce_only": True}
+    run = Run(price_collar=0.03).mark(100).new("a", "BUY", 2).new("b", "SELL", 2, **limit).wait(700)
+    assert run.event("b", "updated", qty=Decimal(3)).audit(tmp_path / "qty").ok
+    moved = run.event("b", "updated", price=Decimal(104)).audit(tmp_path / "price")
+    assert set(codes(moved)) == {"PRICE_COLLAR", "REDUCE_ONLY", "STALE_REFERENCE"}
 
 
 def test_the_denial_of_a_second_order_with_the_same_id_leaves_the_first_alone(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def world(rows: list[Row], granted: dict[int, Row], run: Run) -> SimpleNamespace
         if row["file"] == "fills":
             take_fill(w, row, order)
         else:
-            take_event(row, order, granted)
+            take_event(w, row, order, granted)
     w.equity = equity(w)
     return w
 
@@ -97,10 +97,18 @@ def take_fill(w: SimpleNamespace, row: Row, order: Row) -> None:
         order["status"] = "closed"
 
 
-def take_event(row: Row, order: Row, granted: dict[int, Row]) -> None:
+def take_event(w: SimpleNamespace, row: Row, order: Row, granted: dict[int, Row]) -> None:
     event = row["event"]
     if event == "submitted" and order["status"] != "working":
-        order.update(row, status="working", since=row["ts"])
+        order.update(row, status="working", since=row["ts"], parent="", number=row["seq"])
+        entries = [
+            (entry["number"], name)
+            for name, entry in w.orders.items()
+            if entry["status"] == "working" and not entry["reduce_only"] and entry["side"] != row["side"]
+            and entry["instrument"] == row["instrument"] and entry["qty"] >= row["qty"]
+            and row["ts"] - entry["since"] <= SECOND
+        ]  # fmt: skip
+        order["parent"] = max(entries, default=(0, ""))[1]
     elif event == "denied" and order["status"] == "new":
         order["status"] = "denied"
     elif event == "canceled":
@@ -155,7 +163,7 @@ def exposures(
     return found
 
 
-def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row) -> list[str]:
+def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row, old: Row) -> list[str]:
     """Codes of the limits that one order breaks, in the world with it."""
     name, sign = row["instrument"], 1 if row["side"] == "BUY" else -1
     order, pos, mid = w.orders[row["order_id"]], w.pos[row["instrument"]], w.mid.get(row["instrument"], 0)
@@ -165,17 +173,17 @@ def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row) -> list[str]:
     else:
         if row["ts"] - w.marked[name] > limit["stale_after_s"] * SECOND:
             broken.append("STALE_REFERENCE")
-        if terms["price"] is not None and abs(Fraction(terms["price"]) - mid) > limit["price_collar"] * mid:
+        moved = row["event"] == "submitted" or terms["price"] != old["price"]
+        if (
+            moved
+            and terms["price"] is not None
+            and abs(Fraction(terms["price"]) - mid) > limit["price_collar"] * mid
+        ):
             broken.append("PRICE_COLLAR")
     if row["reduce_only"]:
         fits = pos * sign < 0 and Fraction(terms["qty"]) - order["filled"] <= abs(pos)
-        parents = [
-            other
-            for other in w.orders.values()
-            if other["status"] == "working" and not other["reduce_only"] and other["side"] != row["side"]
-            and other["instrument"] == name and other["qty"] >= terms["qty"]
-            and row["ts"] - other["since"] <= SECOND
-        ]  # fmt: skip
+        entry = w.orders.get(order["parent"], {"status": "none"})
+        parents = entry["status"] == "working" and terms["qty"] <= max([entry["qty"], *entry["ahead"]])
         return broken if fits or parents else [*broken, "REDUCE_ONLY"]
     lo, hi = reach(w, name)
     if (sign < 0 and lo >= 0 and pos > 0) or (sign > 0 and hi <= 0 and pos < 0):
@@ -185,14 +193,13 @@ def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row) -> list[str]:
         **exposures(w, run, [name]),
         ("ORDER_QTY", ""): (Fraction(terms["qty"]), limit["order_qty_max"]),
         ("ORDER_NOTIONAL", ""): (terms["qty"] * price, limit["order_notional_max"] * 1000),
-        ("OPEN_ORDERS", ""): (
-            sum(o["status"] == "working" for o in w.orders.values()),
-            limit["open_orders_max"],
-        ),
         ("DAILY_LOSS", ""): (0 if w.start is None else w.start - w.equity, limit["daily_loss_max"] * 1000),
         ("DRAWDOWN", ""): (w.peak - w.equity, limit["drawdown_max"] * w.peak),
     }
     broken += [code for (code, _), (value, bound) in checks.items() if value > bound]
+    if row["event"] == "submitted":
+        many = sum(o["status"] == "working" for o in w.orders.values()) > run.risk["open_orders_max"]
+        broken += ["OPEN_ORDERS"] * many
     return [*broken, "HALTED"] if w.killed else broken
 
 
@@ -230,8 +237,10 @@ def judged_terms(row: Row, old: Row, granted: dict[int, Row]) -> Row | None:
         terms = granted.get(row["seq"])
     elif event == "updated" and old["status"] == "working" and not old["ahead"]:
         terms = row
-    worse = terms is not None and (terms["qty"] > old["qty"] or terms["price"] != old["price"])
-    return terms if worse else None
+    if terms is None:
+        return None
+    raised = terms["qty"] > old["qty"] and not (event == "updated" and old["reduce_only"])
+    return terms if raised or terms["price"] != old["price"] else None
 
 
 def crossings(
@@ -287,7 +296,7 @@ def brute(run: Run) -> tuple[Counter[tuple[int, str]], Counter[str], SimpleNames
             stamps.append((row["ts"], row["seq"], None))
         terms = judged_terms(row, old, granted)
         if terms is not None:
-            broken.update((row["seq"], code) for code in judged(now, run, row, terms))
+            broken.update((row["seq"], code) for code in judged(now, run, row, terms, old))
         found = crossings(now, row, outside, run)
         if event not in ("submitted", "pending_update", "updated"):
             passive.update(code for code, _ in found - outside)
