@@ -81,8 +81,8 @@ def sign_matrix(d: int, n: int, seed: int) -> Matrix:
     ndarray of float64, shape (d, n)
     """
     draw = np.random.Generator(np.random.PCG64(seed)).integers(0, 6, size=(d, n))
-    signs = np.where(draw == 0, 1.0, np.where(draw == 1, -1.0, 0.0))
-    return signs * np.sqrt(3.0 / d)
+    signs: Matrix = np.where(draw == 0, 1.0, np.where(draw == 1, -1.0, 0.0)) * np.sqrt(3.0 / d)
+    return signs
 
 
 class Encoder:

@@ -58,8 +58,9 @@ class StepHistory:
     def __init__(self) -> None:
         self.n = 0
         self.ts = [0] * SIZE
-        for name in ("mid", "high", "low", "var", "spread", "imbalance", "volume", "flow"):
-            setattr(self, name, [0.0] * SIZE)
+        self.mid, self.high, self.low = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
+        self.var, self.spread, self.imbalance = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
+        self.volume, self.flow = [0.0] * SIZE, [0.0] * SIZE
         self._last = math.nan
         self._bid_size = self._ask_size = 0.0
         self._clear()

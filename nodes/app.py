@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -104,7 +105,7 @@ def kill(env: Env = "paper", account: Account = "SIM", who: Who = "operator", wh
     """Trip the kill switch: a running node cancels all, flattens and halts; the next start is refused."""
     from alphatrade.risk.kill import request_kill
 
-    request_kill(state_root(), env, account, who, why or "operator command")
+    request_kill(state_root(), env, account, who, why or "operator command", time.time_ns())
     print(f"kill requested for {env}/{account}; see: alphatrade status --env {env} --account {account}")
 
 
@@ -113,7 +114,7 @@ def release(who: Who, why: Why, env: Env = "paper", account: Account = "SIM") ->
     """Release a latched kill switch; who and why are recorded."""
     from alphatrade.risk.kill import release as let_go
 
-    let_go(state_root(), env, account, who, why)
+    let_go(state_root(), env, account, who, why, time.time_ns())
     print(f"released {env}/{account}")
 
 
@@ -122,7 +123,11 @@ def status(env: Env = "paper", account: Account = "SIM") -> None:
     """Show the kill switch of an environment and account."""
     from alphatrade.risk.kill import status as read
 
-    print(read(state_root(), env, account))
+    now = read(state_root(), env, account)
+    print(f"{env}/{account}: {now.state}" + (", kill requested" if now.request_pending else ""))
+    if now.trip is not None:
+        print(f"  tripped by {now.trip.who}: {now.trip.code}, {now.trip.reason}")
+    print(f"  releases recorded: {now.releases}")
 
 
 def state_root() -> Path:

@@ -119,4 +119,5 @@ class RunFolder:
 def unwritable(path: Path, error: OSError) -> RunDirError:
     """Return the one-line error for a folder that cannot be written."""
     where = str(error.filename or path)
-    return RunDirError(where, os.strerror(error.errno) if error.errno else str(error), "a writable folder with free space")
+    what = os.strerror(error.errno) if error.errno else str(error)
+    return RunDirError(where, what, "a writable folder with free space")

@@ -58,7 +58,7 @@ def identify(policy_hash: str, tape_hashes: Sequence[str], run_spec: dict[str, A
         Plain values without paths; the seed is among them.
     """
     code = code_hash()
-    whole = {"code": code, "policy": policy_hash, "run": run_spec, "tapes": list(tape_hashes)}
+    whole: Any = {"code": code, "policy": policy_hash, "run": run_spec, "tapes": list(tape_hashes)}
     run = hashlib.sha256(rfc8785.dumps(whole)).hexdigest()[:16]
     joint = tape_hashes[0] if len(tape_hashes) == 1 else hashlib.sha256("".join(tape_hashes).encode()).hexdigest()
     return Identity(run, policy_hash, joint, code)

@@ -1,8 +1,8 @@
 """One replay: a policy, tapes and a run spec through a fresh engine, and what came out of it."""
 
-import random
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,14 +14,15 @@ from typing import Any
 from tqdm import tqdm
 
 from alphatrade.nodes import feed, wiring
-from alphatrade.nodes.engine import build_engine
+from alphatrade.nodes.engine import build_engine, run_engine
 from alphatrade.nodes.latency import quantiles
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tearsheet import write_tearsheet
 from alphatrade.risk.units import from_atto
 from alphatrade.strategies.policy import Policy
 
-POLL_S = 0.25
+PROGRESS_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class ReplayOutput:
         Steps that perception needs before its first decision.
     equity : Decimal
         At the end, account currency.
+    run_s : float
+        Seconds of the engine's run and of closing the diary.
     killed : str or None
         Why the law stopped trading, if it did.
     latency, heartbeat : dict
@@ -60,6 +63,7 @@ class ReplayOutput:
     transitions: int
     fills: int
     equity: Decimal
+    run_s: float
     killed: str | None
     latency: dict[str, dict[str, int]]
     heartbeat: dict[str, Any]
@@ -91,10 +95,13 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         wiring.venue_arguments(tapes, run),
     )
     try:
-        random.seed(run.seed)  # Nautilus's fill model draws from the global generator
+        started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
-            engine.run()
-        return _collect(engine)
+            run_engine(engine)
+        output = _collect(engine, started)
+        if run_dir and run.output.report:
+            write_tearsheet(engine, run_dir / "tearsheet.html")
+        return output
     finally:
         engine.dispose()
 
@@ -109,7 +116,7 @@ def _progress(engine: Any, total: int, label: str) -> Iterator[None]:
     with tqdm(total=total, desc=label, unit="ev", unit_scale=True) as bar:
 
         def follow() -> None:
-            while not done.wait(POLL_S):
+            while not done.wait(PROGRESS_S):
                 bar.update(engine.iteration - bar.n)
 
         thread = threading.Thread(target=follow, daemon=True)
@@ -122,7 +129,7 @@ def _progress(engine: Any, total: int, label: str) -> Iterator[None]:
             bar.update(engine.iteration - bar.n)
 
 
-def _collect(engine: Any) -> ReplayOutput:
+def _collect(engine: Any, started: float) -> ReplayOutput:
     actors = engine.trader.actors()
     eyes = [actor for actor in actors if type(actor).__name__ == "Perception"]
     scribes = [actor for actor in actors if type(actor).__name__ == "DiaryScribe"]
@@ -130,6 +137,7 @@ def _collect(engine: Any) -> ReplayOutput:
     for scribe in scribes:
         scribe.finish()
     gate.save()
+    run_s = time.perf_counter() - started
     cause = gate.switch.trip_cause
     return ReplayOutput(
         events=sum(eye.events for eye in eyes),
@@ -140,7 +148,8 @@ def _collect(engine: Any) -> ReplayOutput:
         transitions=sum(eye.transitions for eye in eyes),
         fills=len(gate.record.fills),
         equity=from_atto(gate.law.equity),
-        killed=None if cause is None else f"{cause.code}: {cause.reason}",
+        run_s=run_s,
+        killed=None if cause is None else cause.reason,
         latency=_latency(eyes, organisms),
         heartbeat={
             "clock": "event time (simulated)",

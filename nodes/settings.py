@@ -179,7 +179,7 @@ def known_paths() -> list[str]:
 
     def walk(node: DictConfig, prefix: str) -> None:
         for key in node:
-            path = f"{prefix}{key}"
+            path = prefix + str(key)
             found.append(path)
             child = node._get_node(key)
             if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():

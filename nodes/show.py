@@ -29,8 +29,10 @@ def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:
     tapes = ", ".join(f"{t['name']} ({t['kind']}, {t['from']} to {t['to']})" for t in s["tapes"])  # type: ignore[attr-defined]
     yield "tape", tapes
     yield "events, decisions", f"{s['events']:,}, {s['decisions']:,} (diary coverage {s['diary_coverage']:.1%})"
-    yield "orders, fills, denied", f"{s['orders']:,}, {s['fills']:,}, {s['denied']:,} ({s['near_misses']:,} near-misses)"
-    yield "pnl", f"{Decimal(str(s['pnl'])):+,.2f} {s['currency']} ({s['return']:+.3%}), fees {Decimal(str(s['fees'])):,.2f}"
+    counts = f"{s['orders']:,}, {s['fills']:,}, {s['denied']:,}"
+    yield "orders, fills, denied", f"{counts} ({s['near_misses']:,} near-misses)"
+    fees = Decimal(str(s["fees"]))
+    yield "pnl", f"{Decimal(str(s['pnl'])):+,.2f} {s['currency']} ({s['return']:+.3%}), fees {fees:,.2f}"
     yield "drawdown", f"{s['max_drawdown']:.3%}" + (f"; KILLED: {s['killed']}" if s["killed"] else "")
     yield "regime changes", f"{s['regime_transitions']:,}"
     yield "speed", f"{s['events_per_s']:,.0f} events/s, {s['wall_s']:.1f} s"

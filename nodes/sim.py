@@ -1,6 +1,5 @@
 """The sim node: tapes in, one engine run under the law, a finished run folder out."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,7 @@ def simulate(settings: Settings) -> RunResult:
     identity = _identity(settings, tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
         _write_inputs(folder, settings, tapes, identity)
-        started = time.perf_counter()
         output = replay(Replay(settings.policy, tapes, run), folder.path)
-        wall_s = time.perf_counter() - started
         if not output.decisions:
             raise TapeError("tape", f"{output.events} events in {output.steps} steps", "more steps than the warm-up: "
                             f"{output.warmup} at this cadence (policy.cadence)")
@@ -52,7 +49,7 @@ def simulate(settings: Settings) -> RunResult:
         _write_truth(folder.path, tapes)
         if run.output.stress:
             folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run)))
-        summary = summarise(folder, settings, tapes, identity, output, wall_s)
+        summary = summarise(folder, settings, tapes, identity, output)
         folder.write_json("summary.json", summary)
         if run.output.report:
             write_report(folder.path)

@@ -17,7 +17,7 @@ NS = 1_000_000_000
 
 
 def summarise(
-    folder: RunFolder, settings: Settings, tapes: list[Tape], identity: Identity, output: ReplayOutput, wall_s: float
+    folder: RunFolder, settings: Settings, tapes: list[Tape], identity: Identity, output: ReplayOutput
 ) -> dict[str, Any]:
     """
     Return the summary of a run.
@@ -30,8 +30,6 @@ def summarise(
         What was run.
     output : ReplayOutput
         What the replay counted.
-    wall_s : float
-        Seconds of engine run and diary.
 
     Returns
     -------
@@ -66,8 +64,8 @@ def summarise(
         "tape_audit": {tape.name: tape.audit for tape in tapes},
         "digests": digests,
         "replaced": None if former is None else _comparison(former, digests),
-        "wall_s": round(wall_s, 3),
-        "events_per_s": round(output.events / wall_s, 1),
+        "wall_s": round(output.run_s, 3),
+        "events_per_s": round(output.events / output.run_s, 1),
     }
 
 

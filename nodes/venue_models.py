@@ -131,7 +131,7 @@ class HouseFillModel(FillModel):
         return 0
 
     def _base(self, name: str, order: Order, best: int) -> int:
-        """Return the raw price a taker meets before costs; a stop that a bar moved through has its trigger."""
+        """Return the raw price before costs: the trigger, if a bar moved through it, else the best."""
         if self._watch is None or not order.has_trigger_price:
             return best
         opened = self._watch.opens.get(name)

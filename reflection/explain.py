@@ -200,7 +200,7 @@ def _indented(rows: list[Row]) -> str:
 
 
 def _time(ts: int) -> str:
-    return pd.Timestamp(ts).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return str(pd.Timestamp(ts).strftime("%Y-%m-%d %H:%M:%S.%f"))[:-3]
 
 
 def _number(value: Any) -> str:

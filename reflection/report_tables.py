@@ -57,7 +57,7 @@ def moment(ns: Any) -> str:
     if ns is None:
         return DASH
     try:
-        return pd.Timestamp(int(ns) if str(ns).isdigit() else ns).strftime("%Y-%m-%d %H:%M")
+        return str(pd.Timestamp(int(ns) if str(ns).isdigit() else ns).strftime("%Y-%m-%d %H:%M"))
     except (ValueError, TypeError, OverflowError):
         return str(ns)
 

@@ -23,6 +23,7 @@ from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.realised import Realised
 from alphatrade.reflection.segments import SegmentWriter, compact, read_segments
 from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.gate_orders import LAW_TAG
 from alphatrade.risk.units import decimal_array
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 
@@ -148,7 +149,7 @@ class DiaryScribe(Actor):
         """Tie orders to decisions, and fills to outcomes."""
         if isinstance(event, OrderFilled):
             self._on_fill(event)
-        elif isinstance(event, OrderInitialized):
+        elif isinstance(event, OrderInitialized) and LAW_TAG not in (event.tags or ()):
             self._decision_of[event.client_order_id.value] = self._tagged(event)
 
     def _tagged(self, event: OrderInitialized) -> int:

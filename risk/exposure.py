@@ -1,8 +1,9 @@
-"""Exposure of an account, exact and incremental: positions, working orders and reference prices per instrument.
+"""Exposure of an account, exact and incremental: positions, working orders and prices per instrument.
 
-Quantities and prices are nano integers (1e-9). Everything valued at the mid is kept *doubled*, because the mid is
-``(bid + ask) / 2`` and halving would round: ``mid2 = bid + ask``, and a name ending in ``2`` counts 0.5e-18 of money.
-Every change touches one instrument and corrects the running sums, so a check never scans orders or positions.
+Quantities and prices are nano integers (1e-9). Everything valued at the mid is kept *doubled*, because the
+mid is ``(bid + ask) / 2`` and halving would round: ``mid2 = bid + ask``, and a name ending in ``2`` counts
+0.5e-18 of money. Every change touches one instrument and corrects the running sums, so a check never scans
+anything.
 """
 
 from dataclasses import dataclass, field
@@ -228,7 +229,7 @@ class Exposure:
             held.basis += side * qty * price
             return 0
         closed = min(qty, abs(before))
-        # The share of the cost that leaves with the closed part; what rounding leaves over stays in the basis.
+        # The share of the cost that leaves with the closed part; what rounding leaves stays in the basis.
         cost = held.basis * closed // abs(before)
         held.basis -= cost
         opened = qty - closed

@@ -1,8 +1,8 @@
 """RiskGate: the law inside Nautilus, named in a node's configuration and in front of every order.
 
-It is a Controller, so Nautilus builds it before any actor or strategy, in BacktestEngine, BacktestNode and TradingNode
-alike. It takes over ``ExecEngine.execute``, where every path to a venue ends: also those that skip the native
-RiskEngine (emulated orders, execution algorithms, commands put on the bus directly). ::
+It is a Controller, so Nautilus builds it before any actor or strategy, in BacktestEngine, BacktestNode and
+TradingNode alike. It takes over ``ExecEngine.execute``, where every path to a venue ends: also those that
+skip the native RiskEngine (emulated orders, execution algorithms, commands put on the bus directly). ::
 
     ImportableControllerConfig(
         controller_path="alphatrade.risk.gate:RiskGate",
@@ -11,86 +11,39 @@ RiskEngine (emulated orders, execution algorithms, commands put on the bus direc
     )
 """
 
+import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nautilus_trader.common.component import LiveClock
-from nautilus_trader.common.config import ActorConfig
 from nautilus_trader.live.execution_engine import LiveExecutionEngine
 from nautilus_trader.model.enums import TradingState
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.controller import Controller
 from nautilus_trader.trading.trader import Trader
-from pydantic import ValidationError
 
-from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_commands import Commands
+from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.gate_market import RAW_PER_NANO, Market
-from alphatrade.risk.gate_orders import intent
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, Verdict, deny, share
 from alphatrade.risk.record import RunRecord
-from alphatrade.risk.template import RiskTemplate
-from alphatrade.risk.units import ATTO, from_atto, to_nano
+from alphatrade.risk.units import ATTO, from_atto
+
+__all__ = ["ADVICE_TOPIC", "STATE_TOPIC", "Advice", "RiskGate", "RiskGateConfig"]
 
 ADVICE_TOPIC = "alphatrade.risk.advice"
 STATE_TOPIC = "alphatrade.risk.state"
 _FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0)
 _ATTO_PER_RAW = 100  # Money.raw counts 1e-16
 _POLL = "alphatrade-kill-poll"
-
-
-class Advice(NamedTuple):
-    """Message on ``alphatrade.risk.advice``: scale new orders in `instrument` by `factor`."""
-
-    instrument: str
-    factor: float
-    reason: str
-
-
-class RiskGateConfig(ActorConfig, frozen=True):
-    """
-    Configuration of the gate.
-
-    Parameters
-    ----------
-    template : dict
-        Fields of `RiskTemplate`.
-    env, account : str
-        Name the latch of the kill switch.
-    state_dir : str, optional
-        Where latches are kept; None keeps the latch in memory.
-    run_dir : str, optional
-        Where records are written when the node stops.
-    capital : str, optional
-        In account currency; None takes the account balance in `currency` when it is first needed.
-    currency : str, optional
-        Code; None takes the settlement currency of the first instrument.
-    long_only : bool
-        Deny whatever could lead to a short position.
-    half_spread_bps, stale_after_s : dict of float, optional
-        By instrument id: assumed half spread where there are no quotes, and the tape's own staleness limit.
-    poll_interval_ms : int
-        How often a live node looks for a kill request.
-    """
-
-    template: dict[str, Any] = {}
-    env: str = "sim"
-    account: str = "SIM"
-    state_dir: str | None = None
-    run_dir: str | None = None
-    capital: str | None = None
-    currency: str | None = None
-    long_only: bool = False
-    half_spread_bps: dict[str, float] | None = None
-    stale_after_s: dict[str, float] | None = None
-    poll_interval_ms: int = 250
 
 
 class RiskGate(Controller):
@@ -116,7 +69,7 @@ class RiskGate(Controller):
     def __init__(self, trader: Trader, config: RiskGateConfig) -> None:
         super().__init__(trader=trader, config=config)
         self.settings = config
-        self.template = _template(config.template)
+        self.template = read_template(config.template)
         folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
         self.switch = KillSwitch(folder)
         self.switch.require_active()
@@ -127,9 +80,7 @@ class RiskGate(Controller):
         self._clear()
 
     def _clear(self) -> None:
-        capital = self.settings.capital
-        atto = None if capital is None else int(Decimal(capital) * ATTO)
-        self.law = Law(self.template, atto, self.settings.long_only)
+        self.law = self.new_law()
         self.record = RunRecord()
         self.currency = self.settings.currency
         self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order
@@ -138,6 +89,12 @@ class RiskGate(Controller):
         self._foreign_fees: set[str] = set()
         for part in (self.market, self.commands, self.reduction):
             part.clear()
+
+    def new_law(self) -> Law:
+        """Return the law of the configuration, without any facts yet."""
+        capital = self.settings.capital
+        atto = None if capital is None else int(Decimal(capital) * ATTO)
+        return Law(self.template, atto, self.settings.long_only)
 
     # -- life
 
@@ -148,8 +105,10 @@ class RiskGate(Controller):
         self._risk = self._trader._risk_engine
         self.forward = self._exec.execute  # synchronous in a backtest, a queue in a live node
         msgbus.deregister(endpoint="ExecEngine.execute", handler=self._exec.execute)
-        msgbus.register(endpoint="ExecEngine.execute", handler=self.commands.execute)
+        msgbus.register(endpoint="ExecEngine.execute", handler=self.commands.receive)
+        self._loop: asyncio.AbstractEventLoop | None = None
         if isinstance(self._exec, LiveExecutionEngine):
+            self._loop = self._exec._loop
             self.run_command = self._exec._execute_command
             self._exec._execute_command = self.commands.guard
         msgbus.subscribe(topic="events.order.*", handler=self.events.on_event, priority=_FIRST)
@@ -162,7 +121,7 @@ class RiskGate(Controller):
     def on_start(self) -> None:
         """Refuse a latched start, take over what is open, set the native limits, look for kill requests."""
         self.switch.require_active()
-        self._adopt()
+        self.events.adopt()
         for instrument in self.cache.instruments():
             self.market.prepare(instrument.id)
         if isinstance(self.clock, LiveClock):
@@ -192,27 +151,10 @@ class RiskGate(Controller):
         self.record_equity(self.clock.timestamp_ns())
         self.record.write(Path(target))
 
-    def _adopt(self) -> None:
-        orders = self.cache.orders_open() + self.cache.orders_inflight()
-        positions = self.cache.positions_open()
-        if not orders and not positions:
-            return
-        for position in positions:
-            account = self.cache.account(position.account_id)
-            quantity = position.quantity.raw // RAW_PER_NANO * (1 if position.is_long else -1)
-            name = position.instrument_id.value
-            paid = account is not None and account.is_cash_account
-            self.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid)
-            self.market.wake(name)
-        for order in orders:
-            known = self.orders[order.client_order_id.value] = intent(order)
-            known.filled = order.filled_qty.raw // RAW_PER_NANO
-            known.by_law = True
-            self.law.commit((known,), self.clock.timestamp_ns())
-            known.by_law = False
-            self.market.wake(known.instrument)
-
     def _poll(self, _event: Any) -> None:
+        self.at_home(self._on_poll)
+
+    def _on_poll(self) -> None:
         try:
             self._look_for_request()
         except Exception as error:
@@ -238,15 +180,31 @@ class RiskGate(Controller):
         before = self.switch.state
         if not self.switch.trip(code, reason, who, now):
             return False
-        self.record.event(now, "kill", None, None, code, "", "", f"{reason} (by {who})")
+        self.at_home(self._after_trip, before, now, code, f"{reason} (by {who})")
+        return True
+
+    def _after_trip(self, before: State, now: int, code: str, why: str) -> None:
+        self.record.event(now, "kill", None, None, code, "", "", why)
         self._announce(before, now)
         self._native(TradingState.REDUCING)
-        self.log.error(f"kill switch tripped: {code}: {reason} (by {who})")
+        self.log.error(f"kill switch tripped: {code}: {why}")
         if self.switch.write_error:
             self.log.error(f"the latch could not be written: {self.switch.write_error}")
         self.market.wake_all()
         self.reduction.step()
-        return True
+
+    def at_home(self, call: Callable[..., None], *values: Any) -> bool:
+        """
+        Call on the thread of the event loop: at once if this is it, else soon; return whether it was at once.
+
+        Live timers fire on threads of their own, and nothing here is made for two threads.
+        """
+        loop = self._loop
+        if loop is None or not loop.is_running() or asyncio._get_running_loop() is loop:
+            call(*values)
+            return True
+        loop.call_soon_threadsafe(call, *values)
+        return False
 
     def halt(self) -> None:
         """Go from REDUCING to HALTED once the account is flat; called by the reduction."""
@@ -311,13 +269,13 @@ class RiskGate(Controller):
 
     def record_equity(self, ts: int) -> None:
         """Add a row to the equity curve, once the capital is known."""
-        law = self.law
+        law, book = self.law, self.law.exposure
         if law.capital is not None:
-            cash, value = law.capital + law.exposure.cash, law.exposure.value2 // 2
-            self.record.equity_at(ts, law.equity, cash, value, law.peak, law.drawdown)
+            cash = law.capital + book.cash
+            self.record.equity_at(ts, law.equity, cash, book.value2 // 2, law.peak, law.drawdown)
 
     def in_account_currency(self, fee: Money, instrument: str, price: int) -> int:
-        """Return a fee in atto of the account currency; one in the base currency is valued at `price` (nano)."""
+        """Return a fee in atto of the account currency; base currency is valued at `price` (nano)."""
         code = fee.currency.code
         if code == self.currency or not fee.raw:
             return fee.raw * _ATTO_PER_RAW
@@ -334,19 +292,10 @@ class RiskGate(Controller):
         """
         Give Nautilus's own risk engine a coarse limit on one order's notional, as a second layer.
 
-        It is twice what the template lets an order or a position be: a position that has grown can still be closed
-        in one order, which Nautilus would deny otherwise.
+        It is twice what the template lets an order or a position be: a position that has grown can still be
+        closed in one order, which Nautilus would deny otherwise.
         """
         capital = self.law.capital
         if capital is not None and capital > 0:
             largest = max(self.template.order_notional_max, self.template.instrument_max)
             self._risk.set_max_notional_per_order(instrument_id, from_atto(2 * share(largest, capital)))
-
-
-def _template(fields: dict[str, Any]) -> RiskTemplate:
-    try:
-        return RiskTemplate(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(["risk", *(str(part) for part in first["loc"])])
-        raise ConfigError(path, first.get("input"), first["msg"]) from error

@@ -37,6 +37,10 @@ class Commands:
         """Forget what is under way."""
         self.denying: set[str] = set()  # denials sent and not yet seen as events; membership only
 
+    def receive(self, command: Any) -> None:
+        """Take a command from the bus, on whatever thread."""
+        self.gate.at_home(self.execute, command)
+
     def execute(self, command: Any) -> None:
         """Let a command through or refuse it; whatever cannot be judged is refused and stops trading."""
         kind = type(command)
@@ -147,7 +151,9 @@ class Commands:
         for order in orders:
             known = gate.orders.get(order.client_order_id.value)
             if known is None or known.order_id not in gate.law.approved:
-                gate.trip("TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law")
+                gate.trip(
+                    "TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law"
+                )
                 return False
             if not (active or known.by_law):
                 return False

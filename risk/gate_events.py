@@ -1,5 +1,6 @@
 """Order events on their way into the law and the record, and the tripwire for orders nobody approved."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nautilus_trader.model.events import (
@@ -15,6 +16,7 @@ from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_market import RAW_PER_NANO
 from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, intent
 from alphatrade.risk.limits import Code
+from alphatrade.risk.units import to_nano
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
@@ -35,6 +37,36 @@ class Events:
 
     def __init__(self, gate: "RiskGate") -> None:
         self.gate = gate
+        # What an event does to the law; True when it ends the order.
+        self.handlers: dict[type, Callable[[Any, Order], bool]] = {
+            OrderFilled: self._fill,
+            OrderUpdated: self._update,
+            OrderModifyRejected: self._modify_rejected,
+            **dict.fromkeys(TERMINAL, self._ended),
+        }
+
+    def adopt(self) -> None:
+        """Take over orders and positions that were there before the start."""
+        gate, cache = self.gate, self.gate.cache
+        orders = cache.orders_open() + cache.orders_inflight()
+        positions = cache.positions_open()
+        if not orders and not positions:
+            return
+        gate.law = gate.new_law()  # what reconciliation has told already is in the positions too
+        for position in positions:
+            account = cache.account(position.account_id)
+            quantity = position.quantity.raw // RAW_PER_NANO * (1 if position.is_long else -1)
+            name = position.instrument_id.value
+            paid = account is not None and account.is_cash_account
+            gate.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid)
+            gate.market.wake(name)
+        for order in orders:
+            known = gate.orders[order.client_order_id.value] = intent(order)
+            known.filled = order.filled_qty.raw // RAW_PER_NANO
+            known.by_law = True
+            gate.law.commit((known,), gate.clock.timestamp_ns())
+            known.by_law = False
+            gate.market.wake(known.instrument)
 
     def on_event(self, event: Any) -> None:
         """Take one order event; whatever cannot be understood stops trading."""
@@ -51,34 +83,28 @@ class Events:
             return  # initialized: written when the order is first judged or heard of again
         order_id = event.client_order_id.value
         order = gate.orders.get(order_id) or self._meet(event, kind)
-        if order is None:
-            return
-        ts, reason, ended = event.ts_event, None, False
-        if kind in REASONED:
-            reason = event.reason
-            if kind is OrderDenied:
-                reason = self._denied(event, order)
-                if reason is None:
-                    return
-        if kind is OrderFilled:
-            self._fill(event, order)
-            ended = not order.leaves
-        elif kind is OrderUpdated:
-            self._update(event, order)
-        elif kind in TERMINAL:
-            ended = self._ended(event, order)
-        elif kind is OrderModifyRejected:
-            gate.law.on_modify_rejected(order)
+        if order is not None:
+            self._apply(event, order, kind, name)
+            if gate.switch.trip_cause is not None:
+                gate.reduction.on_event(order_id, kind)
+
+    def _apply(self, event: Any, order: Order, kind: type, name: str) -> None:
+        gate, ts = self.gate, event.ts_event
+        reason = event.reason if kind in REASONED else None
+        if kind is OrderDenied:
+            reason = self._denied(event, order)
+            if reason is None:
+                return
+        handler = self.handlers.get(kind)
+        ended = handler is not None and handler(event, order)
         gate.record.order(ts, order, name, order.qty, order.price, order.trigger, reason)
-        if (kind is OrderSubmitted or kind is OrderAccepted) and order_id not in gate.law.approved:
+        if (kind is OrderSubmitted or kind is OrderAccepted) and order.order_id not in gate.law.approved:
             self._tripwire(event, order, kind)
         if ended:
-            gate.orders.pop(order_id, None)
+            gate.orders.pop(order.order_id, None)
             gate.market.settle(order.instrument)
             if gate.factors:
                 gate.advise(order.instrument, ts)
-        if gate.switch.trip_cause is not None:
-            gate.reduction.on_event(order_id, kind)
 
     def _meet(self, event: Any, kind: type) -> Order | None:
         known = self.gate.cache.order(event.client_order_id)
@@ -100,7 +126,7 @@ class Events:
         self.gate.law.on_closed(order.order_id)
         return True
 
-    def _fill(self, event: OrderFilled, order: Order) -> None:
+    def _fill(self, event: OrderFilled, order: Order) -> bool:
         gate = self.gate
         law = gate.law
         qty, price = event.last_qty.raw // RAW_PER_NANO, event.last_px.raw // RAW_PER_NANO
@@ -115,8 +141,13 @@ class Events:
         )  # fmt: skip
         gate.record_equity(event.ts_event)
         gate.market.wake(order.instrument)
+        return not order.leaves and self._ended(event, order)
 
-    def _update(self, event: OrderUpdated, order: Order) -> None:
+    def _modify_rejected(self, _event: Any, order: Order) -> bool:
+        self.gate.law.on_modify_rejected(order)
+        return False
+
+    def _update(self, event: OrderUpdated, order: Order) -> bool:
         qty = event.quantity.raw // RAW_PER_NANO
         if event.price is not None:
             order.price = event.price.raw // RAW_PER_NANO
@@ -128,6 +159,7 @@ class Events:
             name, now = order.instrument, event.ts_event
             gate.record.event(now, "tripwire", name, order.order_id, "TRIPWIRE", "", "", reason)
             gate.trip("TRIPWIRE", reason, "law")
+        return False
 
     def _tripwire(self, event: Any, order: Order, kind: type) -> None:
         if getattr(event, "reconciliation", False):
@@ -136,14 +168,18 @@ class Events:
             return  # the venue closing an expired contract
         gate = self.gate
         reason = f"order {order.order_id} went out without approval"
-        gate.record.event(event.ts_event, "tripwire", order.instrument, order.order_id, "TRIPWIRE", "", "", reason)
+        gate.record.event(
+            event.ts_event, "tripwire", order.instrument, order.order_id, "TRIPWIRE", "", "", reason
+        )
         gate.trip("TRIPWIRE", reason, "law")
 
     def _denied(self, event: OrderDenied, order: Order) -> str | None:
-        """Return the reason with a code, after closing what hangs on a denied entry; None if it is not its own."""
+        """Return the reason with a code, after closing what hangs on the order; None if it is not meant."""
         gate = self.gate
         commands, reason, known = gate.commands, event.reason, gate.cache.order(event.client_order_id)
-        own = known is not None and known.is_closed  # else another order with the id of a living one was denied
+        own = (
+            known is not None and known.is_closed
+        )  # else another order with the id of a living one was denied
         if own and order.order_id in commands.denying:
             commands.denying.discard(order.order_id)
         else:

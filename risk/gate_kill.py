@@ -16,8 +16,9 @@ class Reduction:
     """
     Works towards an account without orders and positions, step by step as events come in.
 
-    Cancels and closing orders can be refused or overtaken (a cancel may arrive before its order), so each is sent
-    again, at most once a second of event time, until the account is flat. Then the switch goes to HALTED.
+    Cancels and closing orders can be refused or overtaken (a cancel may arrive before its order), so each is
+    sent again, at most once a second of event time, until the account is flat. Then the switch goes to
+    HALTED.
     """
 
     def __init__(self, gate: "RiskGate") -> None:
@@ -28,7 +29,9 @@ class Reduction:
         """Forget what is under way."""
         self.busy = False
         self.number = 0
-        self.tried: dict[str, int] = {}  # order or position id: when a cancel or a closing order was last sent
+        self.tried: dict[
+            str, int
+        ] = {}  # order or position id: when a cancel or a closing order was last sent
         self.closing: dict[str, str] = {}  # position id: id of the order that is closing it
 
     def on_event(self, order_id: str, kind: type) -> None:

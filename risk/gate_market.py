@@ -25,7 +25,7 @@ _NO_CHANGE = (
 )
 
 
-# A price the law may use: bid and ask (nano), UTC ns, index into `record.SOURCES`, assumed half spread or not.
+# A price the law may use: bid, ask (nano), UTC ns, index into `record.SOURCES`, assumed half spread or not.
 Reference = tuple[int, int, int, int, bool]
 
 
@@ -40,8 +40,8 @@ class MarketSlot:
     """
 
     __slots__ = (
-        "ask_bar", "bar", "bid_bar", "half_n", "instrument", "instrument_id", "live", "quote", "ready", "trade",
-        "used", "used_tick",
+        "ask_bar", "bar", "bid_bar", "half_n", "instrument", "instrument_id", "live", "quote", "ready",
+        "trade", "used", "used_tick",
     )  # fmt: skip
 
     def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:

@@ -3,8 +3,8 @@
 Files of one latch, in ``<state_dir>/<env>/<account>/``:
 
 ``latch.json``
-    The state and why; written to a temporary name, synced and renamed, so it is whole or absent. Absent means ACTIVE,
-    unreadable means HALTED.
+    The state and why; written to a temporary name, synced and renamed, so it is whole or absent. Absent means
+    ACTIVE, unreadable means HALTED.
 ``kill.request``
     Left by ``alphatrade kill`` for a running node to take; a start with one pending is refused too.
 ``releases.jsonl``

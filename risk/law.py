@@ -1,40 +1,22 @@
-"""The law: may this command go to the market, and must trading stop?
+"""The law: whether a command may go to the market.
 
-Pure and exact: nano integers in, a `Verdict` out. The words are those of the auditor, which shares no code with this
-file: *worst case* is the largest position that working orders could bring about, *risk-increasing* is every order
-that is neither reduce-only nor certain to shrink the position whatever else fills first. A limit may be reached, not
-exceeded. Cost per order does not depend on how many orders or positions there are.
+Pure and exact: nano integers in, a `Verdict` out. The words are those of the auditor, which shares no code
+with this file: *worst case* is the largest position that working orders could bring about, *risk-increasing*
+is every order that is neither reduce-only nor certain to shrink the position whatever else fills first. A
+limit may be reached, not exceeded. Cost per order does not depend on how many orders or positions there are.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from alphatrade.risk.account import Account
 from alphatrade.risk.exposure import BUY, Holding, Order
-from alphatrade.risk.limits import ALLOWED, Code, Rates, Use, Verdict, deny, text
+from alphatrade.risk.limits import ALLOWED, Code, Use, Verdict, deny, text
+from alphatrade.risk.pace import ALONE, Batch, Pace
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_nano
 
 # code, value, bound, words, unit of value and bound
 _Measure = tuple[Code, int, int | None, str, str]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What the earlier orders of one list would add."""
-
-    buys: dict[str, int] = field(default_factory=dict)
-    sells: dict[str, int] = field(default_factory=dict)
-    repeats: dict[tuple[str, int, int], int] = field(default_factory=dict)
-    seen: dict[object, None] = field(default_factory=dict)
-    entries: dict[str, Order] = field(default_factory=dict)
-    gross2: int = 0
-    hi2: int = 0
-    lo2: int = 0
-    count: int = 0
-
-
-_ALONE = _Batch()  # shared by all single orders, never written to
 
 
 class Law(Account):
@@ -54,9 +36,8 @@ class Law(Account):
     def __init__(self, template: RiskTemplate, capital: int | None = None, long_only: bool = False) -> None:
         super().__init__(template, capital)
         self.long_only = long_only
-        self.rates = Rates(self.limits.repeat_ns)
+        self.pace = Pace(template, self.limits)
         self.approved: set[str] = set()  # every order id ever approved; membership only, never iterated
-        self._identical: dict[object, Order] = {}
 
     def pressure(self, instrument: str) -> Code | None:
         """Return the first lasting limit that is used beyond the near-miss share, if any."""
@@ -64,7 +45,7 @@ class Law(Account):
             return self.loss_near
         held = self.exposure.holding(instrument)
         count = len(self.exposure.working)
-        for code, value, bound, _, _ in self._measures(held, 0, 0, _ALONE, count):
+        for code, value, bound, _, _ in self._measures(held, 0, 0, ALONE, count):
             if bound is not None and value * NANO >= self.limits.near_n * bound:
                 return code
         return None
@@ -89,8 +70,8 @@ class Law(Account):
             UTC ns.
         """
         if len(orders) == 1:
-            return self._check_order(orders[0], now, _ALONE)
-        batch = _Batch()
+            return self._check_order(orders[0], now, ALONE)
+        batch = Batch()
         near: list[Use] = []
         for order in orders:
             verdict = self._check_order(order, now, batch)
@@ -107,12 +88,7 @@ class Law(Account):
             self.approved.add(order.order_id)
             self.exposure.add(order)
             if not order.by_law:
-                self.rates.count(now)
-                self.rates.repeat((order.instrument, order.side, order.qty), now)
-                order.identity = order.identity or _identity(order)
-                self._identical[order.identity] = order
-                if len(self._identical) > 4096:
-                    self._identical = {k: o for k, o in self._identical.items() if o.working}
+                self.pace.count_order(order, now)
 
     def check_modify(
         self, order: Order | None, qty: int | None, price: int | None, trigger: int | None, now: int
@@ -122,7 +98,7 @@ class Law(Account):
             return deny(Code.UNKNOWN_ORDER, "only a working order that the law approved can be modified")
         held = self.exposure.holding(order.instrument)
         qty = order.qty if qty is None else qty
-        verdict = self._check_market(order, held, now, price, trigger) or self._check_rate(now, 0)
+        verdict = self._check_market(order, held, now, price, trigger) or self.pace.check_rate(now, 0)
         if verdict is not None:
             return verdict
         leaves = max(qty - order.filled, 0)
@@ -133,26 +109,22 @@ class Law(Account):
         if (grow <= 0 and same) or self._reduces(held, order.side, max(grow, 0), 0, 0):
             return ALLOWED
         price2 = self._price2(order, held, price, trigger)
-        return self._measure(order, held, max(grow, 0), (qty, price2), _ALONE, 0)
+        return self._measure(order, held, max(grow, 0), (qty, price2), ALONE, 0)
 
     def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
         """Reserve for an approved modification; call it before it is sent."""
-        self.rates.count(now)
+        self.pace.count(now)
         self.exposure.resize(order, order.qty if qty is None else qty)
 
     def on_updated(self, order: Order, qty: int) -> bool:
-        """Take over what a venue confirms, see `Account.on_updated`; `order` carries its new prices already."""
+        """Take over what a venue confirms; see `Account.on_updated`. `order` has its new prices already."""
         lawful = super().on_updated(order, qty)
-        if order.working and order.identity is not None:
-            order.identity = _identity(order)
-            twin = self._identical.get(order.identity)
-            if twin is None or not twin.working or twin.ts < order.ts:
-                self._identical[order.identity] = order
+        self.pace.restate(order)
         return lawful
 
     # -- parts
 
-    def _check_order(self, order: Order, now: int, batch: _Batch) -> Verdict:
+    def _check_order(self, order: Order, now: int, batch: Batch) -> Verdict:
         if order.quote_qty:
             return deny(Code.QUOTE_QTY, "quantities must be in the base asset", order_id=order.order_id)
         if order.order_id in self.approved or order.order_id in batch.seen:
@@ -160,8 +132,8 @@ class Law(Account):
         held = self.exposure.holding(order.instrument)
         verdict = (
             self._check_market(order, held, now, order.price, order.trigger)
-            or self._check_rate(now, batch.count)
-            or self._check_repetition(order, now, batch)
+            or self.pace.check_rate(now, batch.count)
+            or self.pace.check_repetition(order, now, batch)
         )
         if verdict is None and order.reduce_only:
             verdict = self._check_reduce_only(order, order.qty, held, batch) or ALLOWED
@@ -169,8 +141,8 @@ class Law(Account):
             verdict = self._check_risk(order, held, batch)
         if verdict.code is not None and not verdict.order_id:
             verdict = Verdict(verdict.code, verdict.reason, verdict.value, verdict.bound, (), order.order_id)
-        if batch is not _ALONE:
-            batch.seen[order.order_id] = None
+        if batch is not ALONE:
+            batch.seen.add(order.order_id)
             batch.entries[order.order_id] = order
         return verdict
 
@@ -195,36 +167,13 @@ class Law(Account):
 
     def _beyond_collar(self, what: str, level: int, held: Holding) -> Verdict:
         value = str(from_nano(abs(2 * level - held.mid2) * NANO // held.mid2))
-        words = f"distance of {what} {from_nano(level)} from the reference {from_nano(held.mid2) / 2}, fraction"
+        words = (
+            f"distance of {what} {from_nano(level)} from the reference {from_nano(held.mid2) / 2}, fraction"
+        )
         return deny(Code.PRICE_COLLAR, words, value, str(from_nano(self.limits.collar_n)))
 
-    def _check_rate(self, now: int, more: int) -> Verdict | None:
-        template = self.template
-        full = self.rates.excess(now, more + 1, template.orders_per_second, template.orders_per_minute)
-        if full is None:
-            return None
-        window, count, limit = full
-        return deny(Code.ORDER_RATE, f"submissions in {window}", str(count), str(limit))
-
-    def _check_repetition(self, order: Order, now: int, batch: _Batch) -> Verdict | None:
-        key = (order.instrument, order.side, order.qty)
-        times = self.rates.repeats(key, now) + batch.repeats.get(key, 0) + 1
-        if times > self.template.repeat_max:
-            bound = str(self.template.repeat_max)
-            return deny(Code.REPEATED, "equal side and quantity within the repeat window", str(times), bound)
-        identity = order.identity = _identity(order)
-        twin = self._identical.get(identity)
-        young = twin is not None and twin.working and twin.identity == identity
-        young = young and now - twin.ts < self.limits.duplicate_ns
-        if young or (identity in batch.seen and self.limits.duplicate_ns):
-            return deny(Code.DUPLICATE, "an identical order is working")
-        if batch is not _ALONE:
-            batch.repeats[key] = times - self.rates.repeats(key, now)
-            batch.seen[identity] = None
-        return None
-
     def _check_reduce_only(
-        self, order: Order, qty: int, held: Holding, batch: _Batch | None
+        self, order: Order, qty: int, held: Holding, batch: Batch | None
     ) -> Verdict | None:
         entry = batch.entries.get(order.parent_id or "") if batch is not None else None
         if entry is not None and entry.side != order.side and qty <= entry.qty:
@@ -235,7 +184,7 @@ class Law(Account):
         value, bound = str(from_nano(qty)), str(from_nano(available))
         return deny(Code.REDUCE_ONLY, "position that a reduce-only order could reduce, units", value, bound)
 
-    def _check_risk(self, order: Order, held: Holding, batch: _Batch) -> Verdict:
+    def _check_risk(self, order: Order, held: Holding, batch: Batch) -> Verdict:
         name, qty = order.instrument, order.qty
         buys, sells = batch.buys.get(name, 0), batch.sells.get(name, 0)
         verdict = ALLOWED
@@ -243,7 +192,7 @@ class Law(Account):
             price2 = self._price2(order, held, order.price, order.trigger)
             count = len(self.exposure.working) + batch.count + 1
             verdict = self._measure(order, held, qty, (qty, price2), batch, count)
-        if batch is _ALONE:
+        if batch is ALONE:
             return verdict
         before = held.worst(buys, sells)
         if order.side == BUY:
@@ -269,7 +218,7 @@ class Law(Account):
         return held.mid2
 
     def _measure(
-        self, order: Order, held: Holding, grow: int, own: tuple[int, int], batch: _Batch, count: int
+        self, order: Order, held: Holding, grow: int, own: tuple[int, int], batch: Batch, count: int
     ) -> Verdict:
         limits = self.limits
         loss = self.losses(self.equity2)
@@ -299,7 +248,7 @@ class Law(Account):
                 near.append(Use(code, text(value, unit), text(bound, unit)))
         return Verdict(near=tuple(near)) if near else ALLOWED
 
-    def _measures(self, held: Holding, side: int, grow: int, batch: _Batch, count: int) -> list[_Measure]:
+    def _measures(self, held: Holding, side: int, grow: int, batch: Batch, count: int) -> list[_Measure]:
         """Return what the exposures would be; nothing if all are far from their limits."""
         limits, exposure, mid2 = self.limits, self.exposure, held.mid2
         buys, sells = held.buys, held.sells
@@ -334,8 +283,3 @@ class Law(Account):
             (Code.NET_EXPOSURE, net2, limits.net2, "net worst-case exposure", "m"),
             (Code.OPEN_ORDERS, count, self.template.open_orders_max, "working orders", "c"),
         ]
-
-
-def _identity(order: Order) -> tuple[object, ...]:
-    kind = (order.instrument, order.strategy, order.side, order.kind, order.reduce_only)
-    return (*kind, order.qty, order.price, order.trigger)

@@ -1,6 +1,5 @@
-"""The numbers of the law as integers, its verdicts, and the sliding windows that count submissions."""
+"""The numbers of the law as integers, and its verdicts."""
 
-from collections import deque
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
@@ -8,9 +7,7 @@ from enum import StrEnum
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_atto, from_nano, to_nano
 
-SECOND_NS = 1_000_000_000
 NO_LIMIT = 10**60  # above any quantity in nano
-_SWEEP = 1024  # keys a repeat counter may hold before the stale ones are dropped
 
 
 class Code(StrEnum):
@@ -133,9 +130,9 @@ class Limits:
     """
     A `RiskTemplate` in integers.
 
-    Names ending in ``2`` count 0.5e-18 of money (they are compared with quantity times the doubled mid), ``*_n``
-    are nano, ``*_ns`` nanoseconds. Fractions of capital are zero while the capital is not known, and everything is
-    denied then. `Soft` holds where near-misses begin.
+    Names ending in ``2`` count 0.5e-18 of money (they are compared with quantity times the doubled mid),
+    those in ``_n`` are nano, in ``_ns`` nanoseconds. Fractions of capital are zero while the capital is not
+    known, and everything is denied then. `Soft` holds where near-misses begin.
     """
 
     order_qty_n: int | None
@@ -184,55 +181,3 @@ class Limits:
                 **{name: soft(bound, near_n) for name, bound in money.items()},
             ),
         )
-
-
-class Rates:
-    """Sliding windows over approved submissions and modifications (event time, ns)."""
-
-    __slots__ = ("_minute", "_repeats", "_second", "repeat_ns")
-
-    def __init__(self, repeat_ns: int) -> None:
-        self.repeat_ns = repeat_ns
-        self._second: deque[int] = deque()
-        self._minute: deque[int] = deque()
-        self._repeats: dict[tuple[str, int, int], deque[int]] = {}
-
-    def excess(self, now: int, more: int, per_second: int, per_minute: int) -> tuple[str, int, int] | None:
-        """Return (window, count, limit) if `more` submissions at `now` would be too many, else None."""
-        for stamps, window, limit in (
-            (self._second, SECOND_NS, per_second),
-            (self._minute, 60 * SECOND_NS, per_minute),
-        ):
-            if len(stamps) + more > limit:  # only then can a window be too full: stale stamps wait till here
-                _prune(stamps, now - window)
-                if len(stamps) + more > limit:
-                    return ("one second" if window == SECOND_NS else "sixty seconds"), len(stamps) + more, limit
-        return None
-
-    def repeats(self, key: tuple[str, int, int], now: int) -> int:
-        """Return how many orders with this (instrument, side, quantity) were approved within the window."""
-        stamps = self._repeats.get(key)
-        if stamps is None:
-            return 0
-        _prune(stamps, now - self.repeat_ns)
-        return len(stamps)
-
-    def count(self, now: int) -> None:
-        """Count one submission or modification."""
-        self._second.append(now)
-        self._minute.append(now)
-
-    def repeat(self, key: tuple[str, int, int], now: int) -> None:
-        """Count one submission for the repeated-execution throttle."""
-        stamps = self._repeats.get(key)
-        if stamps is None:
-            if len(self._repeats) >= _SWEEP:
-                horizon = now - self.repeat_ns
-                self._repeats = {k: s for k, s in self._repeats.items() if s and s[-1] > horizon}
-            stamps = self._repeats[key] = deque()
-        stamps.append(now)
-
-
-def _prune(stamps: deque[int], horizon: int) -> None:
-    while stamps and stamps[0] <= horizon:
-        stamps.popleft()

@@ -1,7 +1,7 @@
 """What the law saw and decided, column by column, and its way into Parquet.
 
-Every row of orders, fills, marks and risk events carries `seq`, one counter over all four: their total order. Marks
-come by the million, so they go into flat arrays; the rest are tuples. Written files depend on their rows only.
+Every row of orders, fills, marks and risk events carries `seq`, one counter over all four: their total order.
+Marks come by the million, so they go into flat arrays; the rest are tuples. Files depend on their rows only.
 """
 
 import os
@@ -28,8 +28,8 @@ _ORDERS = (
     "reduce_only:b reason:s decision:i"
 )
 _FILLS = (
-    "seq:i ts:i instrument:s strategy:s order_id:s trade_id:s side:s qty:d price:d fee:d currency:s liquidity:s "
-    "position_after:d realized:d decision:i"
+    "seq:i ts:i instrument:s strategy:s order_id:s trade_id:s side:s qty:d price:d fee:d currency:s "
+    "liquidity:s position_after:d realized:d decision:i"
 )
 _EVENTS = "seq:i ts:i kind:s instrument:s order_id:s limit:s value:s bound:s detail:s"
 _EQUITY = "ts:i equity:d cash:d exposure:d peak:d drawdown:f"
@@ -155,7 +155,7 @@ class RunRecord:
 
     def write(self, run_dir: str | Path) -> None:
         """
-        Write ``orders``, ``fills``, ``marks``, ``risk_events`` and ``equity`` as Parquet files into `run_dir`.
+        Write ``orders``, ``fills``, ``marks``, ``risk_events``, ``equity`` as Parquet files into `run_dir`.
 
         Raises
         ------

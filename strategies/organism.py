@@ -268,9 +268,9 @@ class Organism(Strategy):
             self._book.gone(order_id)
         elif kind in _ANSWERS:
             self._book.answered(order_id)
-        if isinstance(event, OrderDenied) or kind == "OrderModifyRejected":
-            if order_id in self._order_ids:
-                self._verdict = f"deny:{event.reason.partition(':')[0]}"
+        refused = isinstance(event, OrderDenied) or kind == "OrderModifyRejected"
+        if refused and order_id in self._order_ids:
+            self._verdict = f"deny:{event.reason.partition(':')[0]}"
         if kind in _CLOSED or kind in _ANSWERS or kind == "OrderFilled":
             sent = self._sent_ns.pop(order_id, None)
             if sent is not None:

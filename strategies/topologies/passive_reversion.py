@@ -29,7 +29,8 @@ class PassiveReversion(Topology):
             if view.held >= p.hold_max:
                 return Desire(0, (), None, f"held {view.held} steps", score)
             price = view.entry * (1.0 + view.position * p.profit * view.vol)
-            return Desire(None, (Limit(-view.position, price, abs(view.inventory), True),), None, "rest the exit", score)
+            leave = Limit(-view.position, price, abs(view.inventory), True)
+            return Desire(None, (leave,), None, "rest the exit", score)
         if abs(z) < p.enter:
             return Desire(None, (), None, f"{p.signal} {z:+.2f}sd is not stretched", score)
         side = -1 if z > 0 else 1

@@ -1,5 +1,7 @@
 """The regime machine: finds planted regimes, does not flicker, says why it changed."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_hysteresis_halves_the_flicker() -> None:
     changes = []
     for leave in (0.6, 1.19):
         names, _, _ = run(planted(), PARAMS._replace(trend_exit=leave, dwell=1))
-        changes.append(sum(a != b for a, b in zip(names, names[1:], strict=False)))
+        changes.append(sum(a != b for a, b in pairwise(names)))
     assert changes[0] < 0.7 * changes[1]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 DAY = 86_400 * 10**9
 DEFAULTS: dict[str, Any] = {
-    "order_qty_max": None, "order_notional_max": 0.15, "gross_max": 1.0, "net_max": 1.0, "instrument_max": 0.5,
-    "inventory_max": None, "price_collar": 0.03, "stale_after_s": 600.0, "daily_loss_max": 0.03,
+    "order_qty_max": None, "order_notional_max": 0.15, "gross_max": 1.0, "net_max": 1.0, "instrument_max":
+    0.5, "inventory_max": None, "price_collar": 0.03, "stale_after_s": 600.0, "daily_loss_max": 0.03,
     "drawdown_max": 0.10, "orders_per_second": 10, "orders_per_minute": 120, "repeat_max": 10,
     "repeat_window_s": 60.0, "duplicate_window_s": 1.0, "open_orders_max": 20,
 }  # fmt: skip
@@ -198,7 +198,11 @@ class Oracle:
             ("ORDER_NOTIONAL", qty * price, exact(t["order_notional_max"]) * self.capital),
             ("INVENTORY", worst[name], t["inventory_max"]),
             ("INSTRUMENT_EXPOSURE", worst[name] * self.mid(name), exact(t["instrument_max"]) * self.capital),
-            ("GROSS_EXPOSURE", sum(worst[n] * self.mid(n) for n in worst), exact(t["gross_max"]) * self.capital),
+            (
+                "GROSS_EXPOSURE",
+                sum(worst[n] * self.mid(n) for n in worst),
+                exact(t["gross_max"]) * self.capital,
+            ),
             ("NET_EXPOSURE", max(net), exact(t["net_max"]) * self.capital),
             ("OPEN_ORDERS", F(count), t["open_orders_max"]),
         ]

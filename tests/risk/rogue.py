@@ -2,10 +2,10 @@
 
 import random
 from collections import Counter
-from decimal import Decimal
 from fractions import Fraction as F
 from typing import Any
 
+from nautilus_trader.config import StrategyConfig
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.algorithm import ExecAlgorithm
 from nautilus_trader.execution.messages import SubmitOrder
@@ -17,15 +17,15 @@ from nautilus_trader.model.enums import (
     TriggerType,
     order_type_to_str,
 )
-from nautilus_trader.model.identifiers import ExecAlgorithmId, OrderListId
+from nautilus_trader.model.identifiers import OrderListId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.orders import Order, OrderList
 from nautilus_trader.trading.strategy import Strategy
 
 from tests.risk.oracle import Ask, Oracle
 from tests.risk.rig import ADABTC, ADAUSDT, BTCUSDT, ETHUSDT, XBTUSD
+from tests.risk.shots import ALGO
 
-ALGO = ExecAlgorithmId("Slice")
 LAWFUL = "lawful"
 PENDING = (OrderStatus.INITIALIZED, OrderStatus.DENIED, OrderStatus.EMULATED, OrderStatus.RELEASED)
 
@@ -58,14 +58,12 @@ class Slice(ExecAlgorithm):
         super().__init__()
         self.rogue = rogue
 
-    @property
-    def id_(self) -> ExecAlgorithmId:
-        return ALGO
-
     def on_order(self, order: Order) -> None:
         if self.rogue.random.random() < 0.5:
-            part = order.quantity if order.quantity.raw < 10**10 else order.quantity.__class__(
-                order.quantity.as_double() * 0.5, order.quantity.precision
+            part = (
+                order.quantity
+                if order.quantity.raw < 10**10
+                else order.quantity.__class__(order.quantity.as_double() * 0.5, order.quantity.precision)
             )
             order = self.spawn_market(order, part, reduce_only=order.is_reduce_only, reduce_primary=True)
         self.rogue.expect("exec algorithm", [order])
@@ -76,7 +74,7 @@ class Rogue(Strategy):
     """Runs (path, aim, seed) steps, one per quote of BTCUSDT."""
 
     def __init__(self, steps: list[tuple[str, str, int]], oracle: Oracle) -> None:
-        super().__init__()
+        super().__init__(StrategyConfig(market_exit_max_attempts=6))
         self.steps = list(steps)
         self.oracle = oracle
         self.random = random.Random(0)
@@ -266,8 +264,8 @@ class Rogue(Strategy):
         """Return an entry with a reduce-only child larger than the entry."""
         entry = orders.orders[0]
         child = self.order_factory.limit(
-            instrument.id, side, instrument.make_qty(qty.as_double() * 2), self.level(instrument, side, "near"),
-            reduce_only=True,
+            instrument.id, side, instrument.make_qty(qty.as_double() * 2), self.level(instrument, side,
+            "near"), reduce_only=True,
         )  # fmt: skip
         single = self.order_factory.market(instrument.id, entry.side, qty)
         return self._list([single, child])
@@ -301,7 +299,10 @@ class Rogue(Strategy):
         seen = len(self.modify_denied)
         self.modify_order(order, quantity=instrument.make_qty(qty.as_double() * 0.5))
         self.matrix["modify", "UNKNOWN_ORDER"] += 1
-        if not all(r.startswith("UNKNOWN_ORDER:") for r in self.modify_denied[seen:]) or len(self.modify_denied) == seen:
+        if (
+            not all(r.startswith("UNKNOWN_ORDER:") for r in self.modify_denied[seen:])
+            or len(self.modify_denied) == seen
+        ):
             self.mismatches.append(f"modify of an unknown order: {self.modify_denied[seen:]}")
 
     def do_modify(self, instrument: Instrument, side: OrderSide, qty: Any, aim: str) -> None:
@@ -339,7 +340,8 @@ class Rogue(Strategy):
         now = self.random.random() < 0.8
         order = self.order_factory.limit(
             instrument.id, side, qty, self.level(instrument, side, "near", passive=not now),
-            reduce_only=self.reduce_only(aim), quote_quantity=aim == "quote", emulation_trigger=TriggerType.BID_ASK,
+            reduce_only=self.reduce_only(aim), quote_quantity=aim == "quote",
+            emulation_trigger=TriggerType.BID_ASK,
         )  # fmt: skip
         self.submit_order(order)
 
@@ -385,7 +387,3 @@ class Rogue(Strategy):
                 self.close_position(position)
         if not self.is_exiting():
             self.market_exit()
-
-
-def decimal(value: F) -> Decimal:
-    return Decimal(value.numerator) / Decimal(value.denominator)

@@ -8,10 +8,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from alphatrade.risk.errors import ConfigError, LatchedError
-from alphatrade.risk.gate import ADVICE_TOPIC, STATE_TOPIC
-from alphatrade.risk.gate_commands import Commands
-from alphatrade.risk.kill import release, status
 from nautilus_trader.backtest.config import (
     BacktestDataConfig,
     BacktestEngineConfig,
@@ -36,7 +32,22 @@ from nautilus_trader.model.enums import (
 from nautilus_trader.model.identifiers import TradeId
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
-from tests.risk.rig import BTCUSDT, CAPITAL, SECOND, START, Scripted, controller, engine, flat_quotes, gate_of, quote
+from alphatrade.risk.errors import ConfigError, LatchedError
+from alphatrade.risk.gate import ADVICE_TOPIC, STATE_TOPIC
+from alphatrade.risk.gate_commands import Commands
+from alphatrade.risk.kill import release, status
+from tests.risk.rig import (
+    BTCUSDT,
+    CAPITAL,
+    SECOND,
+    START,
+    Scripted,
+    controller,
+    engine,
+    flat_quotes,
+    gate_of,
+    quote,
+)
 
 QUOTES = flat_quotes(BTCUSDT, 50_000, 60)
 Act = Callable[[Scripted], None]
@@ -71,12 +82,6 @@ def bracket(qty: float, **more: Any) -> Act:
     return act
 
 
-def direct(s: Scripted, order: Any) -> None:
-    now = s.clock.timestamp_ns()
-    command = SubmitOrder(trader_id=s.trader_id, strategy_id=s.id, order=order, command_id=UUID4(), ts_init=now)
-    s.msgbus.send("ExecEngine.execute", command)
-
-
 def run(script: dict[int, Act], data: Any = QUOTES, gate: dict[str, Any] | None = None, **more: Any) -> Any:
     strategy = Scripted(script)
     built = engine(data, [strategy], {} if gate is None else gate, **more)
@@ -86,10 +91,6 @@ def run(script: dict[int, Act], data: Any = QUOTES, gate: dict[str, Any] | None 
 
 def statuses(built: Any) -> list[str]:
     return [o.status_string() for o in sorted(built.cache.orders(), key=lambda o: o.client_order_id.value)]
-
-
-def kill(s: Scripted) -> None:
-    s.kept_gate.kill("drill", "tester")  # type: ignore[attr-defined]
 
 
 def drill(script: dict[int, Act], at: int = 20, **more: Any) -> Any:
@@ -119,7 +120,12 @@ def test_a_denied_bracket_leaves_no_child_behind() -> None:
 
 
 def test_an_emulated_bracket_leaves_no_child_behind() -> None:
-    built, strategy, _ = run({4: limit(0.1, 49_500, emulation_trigger=TriggerType.BID_ASK), 6: bracket(50, emulation_trigger=TriggerType.BID_ASK)})
+    built, strategy, _ = run(
+        {
+            4: limit(0.1, 49_500, emulation_trigger=TriggerType.BID_ASK),
+            6: bracket(50, emulation_trigger=TriggerType.BID_ASK),
+        }
+    )
     orders = built.cache.orders()
     assert [o for o in orders if not o.is_closed and o.status != OrderStatus.EMULATED] == []
     assert sum(o.status == OrderStatus.EMULATED for o in orders) == 1
@@ -130,8 +136,8 @@ def test_a_bracket_denied_by_nautilus_leaves_no_child_behind() -> None:
     def act(s: Scripted) -> None:
         orders = s.order_factory.bracket(
             BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.1), tp_price=BTCUSDT.make_price(51_000),
-            sl_trigger_price=BTCUSDT.make_price(49_000), entry_price=BTCUSDT.make_price(49_900).__class__(49_900.123, 3),
-            entry_order_type=s.kept,
+            sl_trigger_price=BTCUSDT.make_price(49_000),
+            entry_price=BTCUSDT.make_price(49_900).__class__(49_900.123, 3), entry_order_type=s.kept,
         )  # fmt: skip
         s.submit_order_list(orders)
 
@@ -148,11 +154,11 @@ def test_a_bracket_denied_by_nautilus_leaves_no_child_behind() -> None:
 
 def test_an_order_id_is_used_once_and_the_first_order_lives_on() -> None:
     def again(s: Scripted) -> None:
-        direct(s, s.kept)
+        send_directly(s, s.kept)
         twin = s.order_factory.market(
             BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(1), client_order_id=s.kept.client_order_id
         )
-        direct(s, twin)
+        send_directly(s, twin)
         s.submit_order(twin)  # refused by the strategy base class itself
 
     built, _, gate = run({5: limit(0.5, 49_500), 8: again})
@@ -328,7 +334,10 @@ def test_a_strategy_cannot_cancel_its_way_around_the_flatten() -> None:
 @pytest.mark.parametrize("code", ["DAILY_LOSS", "DRAWDOWN"])
 def test_a_breach_at_a_mark_stops_trading(code: str) -> None:
     data = QUOTES[:20] + [quote(BTCUSDT, 50_000 - 200 * (i - 19), START + i * SECOND) for i in range(20, 60)]
-    template = {"drawdown_max": 0.001 if code == "DRAWDOWN" else 1, "daily_loss_max": 0.001 if code == "DAILY_LOSS" else 1}
+    template = {
+        "drawdown_max": 0.001 if code == "DRAWDOWN" else 1,
+        "daily_loss_max": 0.001 if code == "DAILY_LOSS" else 1,
+    }
     built, _, gate = run({4: market(1.0)}, data=data, gate={"template": template})
     assert gate.switch.trip_cause.code == code
     assert gate.switch.state == "HALTED"
@@ -387,13 +396,21 @@ def test_messages_on_the_bus() -> None:
     built.run()
     factors = [(m.factor, m.reason) for m in heard if hasattr(m, "factor")]
     assert factors == [(0.5, "INSTRUMENT_EXPOSURE"), (1.0, "")]
-    assert [(m.before, m.after) for m in heard if hasattr(m, "after")] == [("ACTIVE", "REDUCING"), ("REDUCING", "HALTED")]
+    assert [(m.before, m.after) for m in heard if hasattr(m, "after")] == [
+        ("ACTIVE", "REDUCING"),
+        ("REDUCING", "HALTED"),
+    ]
 
 
 def test_records_are_written_and_equal_for_equal_runs(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
-        script: dict[int, Act] = {4: market(0.5, tags=["decision=7"]), 8: bracket(0.2), 20: market(50), 30: limit(0.1, 49_500)}
+        script: dict[int, Act] = {
+            4: market(0.5, tags=["decision=7"]),
+            8: bracket(0.2),
+            20: market(50),
+            30: limit(0.1, 49_500),
+        }
         built, _, _ = run(script, gate={"run_dir": str(tmp_path / name)})
         built.dispose()
         files = sorted((tmp_path / name).iterdir())
@@ -406,7 +423,11 @@ def test_records_are_written_and_equal_for_equal_runs(tmp_path: Path) -> None:
     assert [(f["qty"], f["position_after"], f["decision"]) for f in fills] == [
         (Decimal("0.5"), Decimal("0.5"), 7), (Decimal("0.2"), Decimal("0.7"), None),
     ]  # fmt: skip
-    seqs = [row["seq"] for n in ("orders", "fills", "marks", "risk_events") for row in pq.read_table(tmp_path / "a" / f"{n}.parquet").to_pylist()]
+    seqs = [
+        row["seq"]
+        for n in ("orders", "fills", "marks", "risk_events")
+        for row in pq.read_table(tmp_path / "a" / f"{n}.parquet").to_pylist()
+    ]
     assert sorted(seqs) == list(range(1, len(seqs) + 1))
     equity = pq.read_table(tmp_path / "a" / "equity.parquet").to_pylist()
     assert equity[-1]["equity"] == equity[-1]["cash"] + equity[-1]["exposure"]

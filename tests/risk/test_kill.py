@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from alphatrade.risk.errors import InputError, LatchedError
 from alphatrade.risk.kill import (
     LATCH,
@@ -69,7 +70,17 @@ def test_releases_are_only_ever_appended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "null", "[]", '{"state": "ACTIVE"}', '{"state": "HALTED", "code": 1}', "\x00\xff", '{"state":"?"}']
+    "content",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '{"state": "ACTIVE"}',
+        '{"state": "HALTED", "code": 1}',
+        "\x00\xff",
+        '{"state":"?"}',
+    ],
 )
 def test_an_unreadable_latch_counts_as_halted(tmp_path: Path, content: str) -> None:
     folder(tmp_path).mkdir(parents=True)

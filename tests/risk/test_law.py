@@ -5,13 +5,14 @@ from fractions import Fraction as F
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from alphatrade.risk.exposure import BUY, SELL, Exposure, Order
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, floor_nano, share, soft
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO, NANO, to_nano
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SECOND = 10**9
 NOW = 1_700_006_400 * SECOND  # midnight, UTC
@@ -63,14 +64,24 @@ def fill(made: Law, one: Order, qty: Any, price: Any, fee: Any = 0) -> int:
         ({"order_qty_max": 3}, order(BUY, 3), order(BUY, "3.000000001"), "ORDER_QTY"),
         ({"order_notional_max": 0.1}, order(BUY, 10), order(BUY, "10.000000001"), "ORDER_NOTIONAL"),
         ({"order_notional_max": 0.1}, order(BUY, 10, 10), order(BUY, 10, "10.000000001"), "ORDER_NOTIONAL"),
-        ({"order_notional_max": 0.1}, order(SELL, 10, None, 10), order(SELL, 10, None, "10.000000001"), "ORDER_NOTIONAL"),
+        (
+            {"order_notional_max": 0.1},
+            order(SELL, 10, None, 10),
+            order(SELL, 10, None, "10.000000001"),
+            "ORDER_NOTIONAL",
+        ),
         ({"instrument_max": 0.1}, order(SELL, 10), order(SELL, "10.000000001"), "INSTRUMENT_EXPOSURE"),
         ({"inventory_max": 7}, order(SELL, 7), order(SELL, "7.000000001"), "INVENTORY"),
         ({"gross_max": 0.1}, order(BUY, 10), order(BUY, "10.000000001"), "GROSS_EXPOSURE"),
         ({"net_max": 0.1}, order(SELL, 10), order(SELL, "10.000000001"), "NET_EXPOSURE"),
         ({"price_collar": 0.03}, order(BUY, 1, "10.3"), order(BUY, 1, "10.300000001"), "PRICE_COLLAR"),
         ({"price_collar": 0.03}, order(BUY, 1, "9.7"), order(BUY, 1, "9.699999999"), "PRICE_COLLAR"),
-        ({"price_collar": 0.03}, order(SELL, 1, None, "9.7"), order(SELL, 1, None, "9.699999999"), "PRICE_COLLAR"),
+        (
+            {"price_collar": 0.03},
+            order(SELL, 1, None, "9.7"),
+            order(SELL, 1, None, "9.699999999"),
+            "PRICE_COLLAR",
+        ),
     ],
 )
 def test_edges(limits: dict[str, Any], inside: Order, beyond: Order, expected: str) -> None:
@@ -154,8 +165,8 @@ def test_repeated_execution() -> None:
 def test_repeat_keys_do_not_pile_up() -> None:
     made = law(repeat_window_s=1)
     for k in range(3000):
-        made.rates.repeat(("X", BUY, k), NOW + k * SECOND)
-    assert len(made.rates._repeats) <= 1024
+        made.pace.count_order(order(BUY, k + 1), NOW + k * SECOND)
+    assert len(made.pace._repeats) <= 1024
 
 
 def test_duplicates() -> None:
@@ -415,9 +426,8 @@ def test_a_loss_near_its_limit_sizes_everything_down() -> None:
 
 MOVES = st.lists(
     st.tuples(
-        st.sampled_from(("send", "fill", "close", "mark", "grow", "answer")),
-        st.sampled_from(("X", "Y")), st.sampled_from((BUY, SELL)), st.integers(1, 10**12), st.integers(1, 10**12),
-        st.booleans(),
+        st.sampled_from(("send", "fill", "close", "mark", "grow", "answer")), st.sampled_from(("X", "Y")),
+        st.sampled_from((BUY, SELL)), st.integers(1, 10**12), st.integers(1, 10**12), st.booleans(),
     ),
     max_size=60,
 )  # fmt: skip

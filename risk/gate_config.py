@@ -1,0 +1,73 @@
+"""Configuration of the gate, and the message it publishes about sizes."""
+
+from typing import Any, NamedTuple
+
+from nautilus_trader.common.config import ActorConfig
+from pydantic import ValidationError
+
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.template import RiskTemplate
+
+
+class Advice(NamedTuple):
+    """Message on ``alphatrade.risk.advice``: scale new orders in `instrument` by `factor`."""
+
+    instrument: str
+    factor: float
+    reason: str
+
+
+class RiskGateConfig(ActorConfig, frozen=True):
+    """
+    Configuration of the gate.
+
+    Parameters
+    ----------
+    template : dict
+        Fields of `RiskTemplate`.
+    env, account : str
+        Name the latch of the kill switch.
+    state_dir : str, optional
+        Where latches are kept; None keeps the latch in memory.
+    run_dir : str, optional
+        Where records are written when the node stops.
+    capital : str, optional
+        In account currency; None takes the account balance in `currency` when it is first needed.
+    currency : str, optional
+        Code; None takes the settlement currency of the first instrument.
+    long_only : bool
+        Deny whatever could lead to a short position.
+    half_spread_bps, stale_after_s : dict of float, optional
+        By instrument id: assumed half spread where there are no quotes, and the tape's own staleness limit.
+    poll_interval_ms : int
+        How often a live node looks for a kill request.
+    """
+
+    template: dict[str, Any] = {}
+    env: str = "sim"
+    account: str = "SIM"
+    state_dir: str | None = None
+    run_dir: str | None = None
+    capital: str | None = None
+    currency: str | None = None
+    long_only: bool = False
+    half_spread_bps: dict[str, float] | None = None
+    stale_after_s: dict[str, float] | None = None
+    poll_interval_ms: int = 250
+
+
+def read_template(fields: dict[str, Any]) -> RiskTemplate:
+    """
+    Return the validated template.
+
+    Raises
+    ------
+    ConfigError
+        On the first field that is not valid.
+    """
+    try:
+        return RiskTemplate(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(["risk", *(str(part) for part in first["loc"])])
+        raise ConfigError(path, first.get("input"), first["msg"]) from error

@@ -1,0 +1,264 @@
+"""The gate in a stock TradingNode with sandbox execution: the kill race, kill requests, and a refused start.
+
+A fast strategy floods the node; some of its orders are approved and still wait in the engine's queue when
+the switch trips. None of them may reach the execution client. No network: quotes come from a data client in
+this file.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
+from nautilus_trader.adapters.sandbox.execution import SandboxExecutionClient
+from nautilus_trader.adapters.sandbox.factory import SandboxLiveExecClientFactory
+from nautilus_trader.common.config import LoggingConfig
+from nautilus_trader.common.providers import InstrumentProvider
+from nautilus_trader.config import LiveExecEngineConfig, LiveRiskEngineConfig, TradingNodeConfig
+from nautilus_trader.live.config import LiveDataClientConfig
+from nautilus_trader.live.data_client import LiveMarketDataClient
+from nautilus_trader.live.factories import LiveDataClientFactory
+from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.identifiers import ClientId, Venue
+from nautilus_trader.trading.strategy import Strategy
+
+from alphatrade.risk.errors import LatchedError
+from alphatrade.risk.gate_commands import Commands
+from alphatrade.risk.kill import release, request_kill, status
+from tests.risk.rig import BTCUSDT, controller, quote
+
+TEMPLATE = {
+    "orders_per_second": 1_000_000, "orders_per_minute": 1_000_000, "repeat_max": 1_000_000,
+    "duplicate_window_s": 0, "open_orders_max": 100_000, "instrument_max": 100, "gross_max": 100, "net_max":
+    100,
+}  # fmt: skip
+
+
+class Quotes(LiveMarketDataClient):
+    """Sends a quote on every turn of the event loop."""
+
+    def __init__(self, loop: Any, msgbus: Any, cache: Any, clock: Any) -> None:
+        super().__init__(
+            loop=loop, client_id=ClientId("BINANCE"), venue=Venue("BINANCE"), msgbus=msgbus, cache=cache,
+            clock=clock, instrument_provider=InstrumentProvider(), config=LiveDataClientConfig(),
+        )  # fmt: skip
+        self.feed: Any = None
+
+    async def _connect(self) -> None:
+        self._instrument_provider.add(BTCUSDT)
+        self._handle_data(BTCUSDT)
+
+    async def _disconnect(self) -> None:
+        if self.feed is not None:
+            self.feed.cancel()
+
+    async def _subscribe_quote_ticks(self, command: Any) -> None:
+        if self.feed is None:
+            self.feed = self.create_task(self._pump())
+
+    async def _unsubscribe_quote_ticks(self, command: Any) -> None:
+        pass
+
+    async def _pump(self) -> None:
+        while True:
+            self._handle_data(quote(BTCUSDT, 50_000, self._clock.timestamp_ns()))
+            await asyncio.sleep(0.0005)
+
+
+class Factory(LiveDataClientFactory):
+    @staticmethod
+    def create(loop: Any, name: str, config: Any, msgbus: Any, cache: Any, clock: Any) -> Quotes:
+        return Quotes(loop, msgbus, cache, clock)
+
+
+class Flood(Strategy):
+    """Submits five market orders at every quote while it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flooding = False
+        self.quotes = 0
+        self.denied: list[str] = []
+
+    def on_start(self) -> None:
+        self.subscribe_quote_ticks(BTCUSDT.id)
+
+    def on_quote_tick(self, tick: Any) -> None:
+        self.quotes += 1
+        for _ in range(5 if self.flooding else 0):
+            side = OrderSide.BUY if self.quotes % 3 else OrderSide.SELL
+            self.submit_order(self.order_factory.market(BTCUSDT.id, side, BTCUSDT.make_qty(0.01)))
+
+    def on_order_denied(self, event: Any) -> None:
+        self.denied.append(event.reason)
+
+
+def make(strategy: Strategy, **gate: Any) -> TradingNode:
+    node = TradingNode(
+        config=TradingNodeConfig(
+            trader_id="LIVE-001",
+            logging=LoggingConfig(log_level="OFF"),
+            controller=controller(template=TEMPLATE, **gate),
+            exec_engine=LiveExecEngineConfig(reconciliation=False, inflight_check_interval_ms=0),
+            risk_engine=LiveRiskEngineConfig(max_order_submit_rate="100000/00:00:01"),
+            data_clients={"BINANCE": LiveDataClientConfig()},
+            exec_clients={
+                "BINANCE": SandboxExecutionClientConfig(
+                    venue="BINANCE", starting_balances=["1000000 USDT"], account_type="MARGIN",
+                    default_leverage=Decimal(10),
+                )
+            },
+            timeout_connection=5, timeout_reconciliation=2, timeout_portfolio=2, timeout_disconnection=2,
+            timeout_post_stop=0.2,
+        )
+    )  # fmt: skip
+    node.add_data_client_factory("BINANCE", Factory)
+    node.add_exec_client_factory("BINANCE", SandboxLiveExecClientFactory)
+    node.trader.add_strategy(strategy)
+    node.build()
+    node.kernel.cache.add_instrument(BTCUSDT)
+    return node
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    yield made
+    if not made.is_closed():
+        made.close()
+
+
+def end(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
+    """Dispose of a node after ending what Nautilus leaves running on the loop."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    node.dispose()
+
+
+async def until(condition: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        await asyncio.sleep(0)
+
+
+async def race(node: TradingNode, flood: Flood) -> tuple[int, list[str]]:
+    """Return how many orders waited in the queue at the kill, and the ids that reached the client after it."""
+    gate, engine = node.kernel._controller, node.kernel.exec_engine
+    reached: list[str] = []
+    killed = False
+    real = SandboxExecutionClient.submit_order
+
+    def counted(self: Any, command: Any) -> Any:
+        if killed:
+            reached.append(command.order.client_order_id.value)
+        return real(self, command)
+
+    SandboxExecutionClient.submit_order = counted
+    task = asyncio.ensure_future(node.run_async())
+    try:
+        await until(lambda: flood.quotes > 5)
+        flood.flooding = True
+        await until(lambda: len(gate.record.fills) > 50)
+        await until(lambda: engine.cmd_qsize() >= 3)
+        waiting = engine.cmd_qsize()
+        killed = True
+        gate.kill("race", "test")
+        await until(lambda: gate.switch.state == "HALTED")
+        flood.flooding = False
+        await asyncio.sleep(0.2)
+    finally:
+        SandboxExecutionClient.submit_order = real
+        await node.stop_async()
+        task.cancel()
+    return waiting, reached
+
+
+def test_orders_queued_before_a_kill_do_not_leave(loop: asyncio.AbstractEventLoop) -> None:
+    flood = Flood()
+    node = make(flood)
+    gate = node.kernel._controller
+    waiting, reached = loop.run_until_complete(race(node, flood))
+    assert waiting >= 3
+    assert all(order_id.startswith("LAW-") for order_id in reached)
+    assert not node.kernel.cache.positions_open()
+    assert not [o for o in node.kernel.cache.orders() if o.is_open or o.is_inflight]
+    assert not gate.law.exposure.working
+    assert sum("REDUCING" in reason for reason in flood.denied) >= 3
+    end(node, loop)
+
+
+def test_without_the_guard_they_do(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Commands, "guard", lambda self, command: self.gate.run_command(command))
+    flood = Flood()
+    node = make(flood)
+    _, reached = loop.run_until_complete(race(node, flood))
+    assert [order_id for order_id in reached if not order_id.startswith("LAW-")]
+    end(node, loop)
+
+
+def test_a_kill_request_stops_a_running_node(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    flood = Flood()
+    place = {"env": "paper", "account": "ACC", "state_dir": str(tmp_path)}
+    node = make(flood, **place, poll_interval_ms=20)
+    gate = node.kernel._controller
+
+    async def go() -> None:
+        task = asyncio.ensure_future(node.run_async())
+        await until(lambda: flood.quotes > 5)
+        flood.flooding = True
+        await until(lambda: len(gate.record.fills) > 20)
+        request_kill(tmp_path, "paper", "ACC", "Bob", "odd fills", time.time_ns())
+        await until(lambda: gate.switch.state == "HALTED")
+        await node.stop_async()
+        task.cancel()
+
+    loop.run_until_complete(go())
+    assert not node.kernel.cache.positions_open()
+    end(node, loop)
+    seen = status(tmp_path, "paper", "ACC")
+    assert (seen.state, seen.request_pending) == ("HALTED", False)
+    assert seen.trip is not None
+    assert (seen.trip.who, seen.trip.reason) == ("Bob", "odd fills")
+    other = asyncio.new_event_loop()
+    asyncio.set_event_loop(other)
+    with pytest.raises(LatchedError, match="odd fills, by Bob"):
+        make(Flood(), **place)
+    release(tmp_path, "paper", "ACC", "Ann", "looked into it", time.time_ns())
+    end(make(Flood(), **place), other)
+
+
+def test_an_order_put_into_the_engine_directly_does_not_leave(loop: asyncio.AbstractEventLoop) -> None:
+    from nautilus_trader.core.uuid import UUID4
+    from nautilus_trader.execution.messages import SubmitOrder
+
+    flood = Flood()
+    node = make(flood)
+    gate = node.kernel._controller
+
+    async def go() -> None:
+        task = asyncio.ensure_future(node.run_async())
+        await until(lambda: flood.quotes > 5)
+        order = flood.order_factory.market(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.01))
+        node.kernel.exec_engine.execute(
+            SubmitOrder(
+                trader_id=flood.trader_id, strategy_id=flood.id, order=order, command_id=UUID4(),
+                ts_init=flood.clock.timestamp_ns(),
+            )
+        )  # fmt: skip
+        await until(lambda: gate.switch.state == "HALTED" and flood.denied)
+        await node.stop_async()
+        task.cancel()
+
+    loop.run_until_complete(go())
+    assert gate.switch.trip_cause.code == "TRIPWIRE"
+    assert [o.status_string() for o in node.kernel.cache.orders()] == ["DENIED"]
+    end(node, loop)
