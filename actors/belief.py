@@ -5,6 +5,8 @@ projections"): entries sqrt(3/d) * {+1, 0, -1} with probabilities 1/6, 2/3, 1/6,
 bytes do not depend on a math library. The product is summed in a fixed order without BLAS.
 """
 
+from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -28,41 +30,37 @@ class Standardiser:
     """
 
     def __init__(self, d: int, halflife: int) -> None:
-        self._mean = np.zeros(d)
-        self._var = np.ones(d)
-        self._work = np.empty(d)
+        self._mean = [0.0] * d
+        self._var = [1.0] * d
         self._alpha = 1.0 / (1.0 + halflife)
         self._n = 0
 
-    def update(self, x: Array) -> Array:
+    def update(self, x: Sequence[float]) -> list[float]:
         """
         Return `x` standardised by what was known before it, then learn from it.
 
+        A plain loop: for a dozen features it takes a third of the time of array operations.
+
         Parameters
         ----------
-        x : ndarray of float64, shape (d,)
+        x : sequence of float, length d
 
         Returns
         -------
-        ndarray of float64, shape (d,)
+        list of float, length d
             Clipped to [-4, 4].
         """
-        work, var = self._work, self._var
-        delta = x - self._mean
-        np.add(var, 1e-12, out=work)
-        np.sqrt(work, out=work)
-        z = delta / work
-        np.minimum(z, CLIP, out=z)
-        np.maximum(z, -CLIP, out=z)
+        mean, var = self._mean, self._var
         self._n += 1
         alpha = max(self._alpha, 1.0 / (self._n + 1))
-        np.multiply(delta, delta, out=work)
-        work -= var
-        work *= alpha
-        var += work
-        delta *= alpha
-        self._mean += delta
-        return z
+        out = []
+        for at, value in enumerate(x):
+            delta, spread = value - mean[at], var[at]
+            z = delta / sqrt(spread + 1e-12)
+            out.append(CLIP if z > CLIP else -CLIP if z < -CLIP else z)
+            mean[at] += alpha * delta
+            var[at] = spread + alpha * (delta * delta - spread)
+        return out
 
 
 def sign_matrix(d: int, n: int, seed: int) -> Matrix:

@@ -87,7 +87,9 @@ class StepHistory:
     def quote(self, bid: float, ask: float) -> None:
         """Take a quote into the open step."""
         mid = 0.5 * (bid + ask)
-        self.price(mid)
+        last = self._last
+        if mid != last:  # most quotes leave the mid where it is
+            self.price(mid)
         self._spread += (ask - bid) / mid
         self._quotes += 1
 

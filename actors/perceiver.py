@@ -80,8 +80,8 @@ class Perceiver:
         """
         steps = self.steps
         steps.close(ts)
-        raw = np.array([feature.value(steps) for feature in self._features])
-        z = self._standardiser.update(raw)
+        raw = [feature.value(steps) for feature in self._features]
+        z = np.array(self._standardiser.update(raw))
         before = self.regime.regime
         changed = self.regime.update(steps)
         idx, val = self._encoder.encode(z)
@@ -94,7 +94,7 @@ class Perceiver:
             ask,
             0.5 * (bid + ask),
             self.regime.vol,
-            raw,
+            np.array(raw),
             z,
             idx,
             val,

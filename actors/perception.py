@@ -86,7 +86,9 @@ class Perception(Actor):
         if self._cadence.due(ts):
             steps.sizes(tick.bid_size.as_double(), tick.ask_size.as_double())
             self._step(ts, bid, ask, received)
-        self._beat(ts)
+        self.events += 1
+        if ts >= self._next_beat:
+            self._beat(ts)
 
     def on_trade_tick(self, tick: TradeTick) -> None:
         """Take a trade; its price with the assumed half-spread is the reference."""
@@ -98,7 +100,9 @@ class Perception(Actor):
         ts = tick.ts_init
         if self._cadence.due(ts):
             self._step(ts, price * (1.0 - self._half), price * (1.0 + self._half), received)
-        self._beat(ts)
+        self.events += 1
+        if ts >= self._next_beat:
+            self._beat(ts)
 
     def on_bar(self, bar: Bar) -> None:
         """Take a closed bar; its close with the assumed half-spread is the reference."""
@@ -111,7 +115,9 @@ class Perception(Actor):
         ts = bar.ts_init
         if self._cadence.due(ts):
             self._step(ts, close * (1.0 - self._half), close * (1.0 + self._half), received)
-        self._beat(ts)
+        self.events += 1
+        if ts >= self._next_beat:
+            self._beat(ts)
 
     def _step(self, ts: int, bid: float, ask: float, received: int) -> None:
         snapshot, signal = self.perceiver.step(ts, bid, ask, received)
@@ -122,8 +128,6 @@ class Perception(Actor):
         self.step_ns.append(perf_counter_ns() - received)
 
     def _beat(self, ts: int) -> None:
-        """Heartbeat: at most one per second of event time, at the first event of that second."""
-        self.events += 1
-        if ts >= self._next_beat:
-            self._next_beat = ts - ts % SECOND_NS + SECOND_NS
-            self.beats += 1
+        """Heartbeat: one per second of event time that has an event, at the first of them."""
+        self._next_beat = ts - ts % SECOND_NS + SECOND_NS
+        self.beats += 1

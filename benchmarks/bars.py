@@ -18,6 +18,7 @@ from nautilus_trader.common.config import LoggingConfig
 from nautilus_trader.config import ImportableControllerConfig
 from nautilus_trader.examples.strategies.ema_cross import EMACross, EMACrossConfig
 from nautilus_trader.model.data import Bar, BarType
+from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.model.identifiers import InstrumentId, Symbol, Venue
 from nautilus_trader.model.instruments import CurrencyPair
 from nautilus_trader.model.objects import Currency, Price, Quantity
@@ -136,9 +137,7 @@ def venue(spec: VenueSpec) -> dict[str, Any]:
 def stock_engine(data: list[Bar]) -> BacktestEngine:
     """Return a stock engine: its logging is bypassed and its closing analysis off, which only makes it faster."""
     engine = BacktestEngine(
-        BacktestEngineConfig(
-            trader_id="ALPHATRADE-001", logging=LoggingConfig(bypass_logging=True), run_analysis=False
-        )
+        BacktestEngineConfig(trader_id="ALPHATRADE-001", logging=LoggingConfig(bypass_logging=True), run_analysis=False)
     )
     kwargs = venue(STOCK)
     for ours in ("fill_model", "modules", "latency_model"):
@@ -150,7 +149,9 @@ def stock_engine(data: list[Bar]) -> BacktestEngine:
     return engine
 
 
-def our_engine(data: list[Bar], spec: VenueSpec = STOCK, run_dir: str | None = None, law: bool = True) -> BacktestEngine:
+def our_engine(
+    data: list[Bar], spec: VenueSpec = STOCK, run_dir: str | None = None, law: bool = True
+) -> BacktestEngine:
     """Return our engine, with the law unless told otherwise."""
     config = engine_config(gate(run_dir) if law else None, [], [])
     return build_engine(config, [instrument()], [data], "SIM", venue(spec), [ema_cross()])
@@ -163,15 +164,18 @@ def measure(engine: BacktestEngine, ours: bool) -> dict[str, Any]:
     The fills are noted by a subscriber on both sides, as neither cache would say it in the end.
     """
     fills: list[str] = []
-    engine.kernel.msgbus.subscribe(
-        "events.fills.*",
-        lambda fill: fills.append(
-            f"{fill.ts_event},{fill.client_order_id},{fill.order_side},{fill.last_qty},{fill.last_px},{fill.commission}"
-        ),
-    )
+    commissions: list[Decimal] = []
+
+    def note(fill: OrderFilled) -> None:
+        what = (fill.ts_event, fill.client_order_id, fill.order_side, fill.last_qty, fill.last_px, fill.commission)
+        fills.append(",".join(str(part) for part in what))
+        commissions.append(fill.commission.as_decimal())
+
+    engine.kernel.msgbus.subscribe("events.fills.*", note)
     result: dict[str, Any] = timed((lambda: run_engine(engine)) if ours else engine.run)
     balance = engine.portfolio.account(Venue("SIM")).balance_total(Currency.from_str("USD"))
     result["fills"] = len(fills)
+    result["fees"] = float(sum(commissions))
     result["equity"] = str(balance.as_decimal())
     result["digest"] = hashlib.sha256("\n".join(fills).encode()).hexdigest()
     return result

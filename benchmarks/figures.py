@@ -1,7 +1,7 @@
 """Rows of measured figures, the table that shows them, and interleaved pairs with medians and bootstrap intervals.
 
-A row says what was measured, what was wanted and whether it holds; a missed target is a row with ``holds: false``, never
-a missing row.
+A row says what was measured, what was wanted and whether it holds; a missed target is a row with ``holds: false``,
+never a missing row.
 """
 
 import gc
@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -132,9 +131,7 @@ def meets(value: float, target: str) -> bool:
 def bootstrap(values: Sequence[float], seed: int = 1) -> tuple[float, float]:
     """Return the 95 % percentile interval of the median of `values` (Efron 1979), from a seeded resampling."""
     rng = random.Random(seed)
-    medians = sorted(
-        statistics.median(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES)
-    )
+    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
     return medians[int(0.025 * _RESAMPLES)], medians[int(0.975 * _RESAMPLES) - 1]
 
 
@@ -142,9 +139,7 @@ def _round(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def interleave[Sample](
-    sides: Mapping[str, Callable[[], Sample]], pairs: int, label: str
-) -> dict[str, list[Sample]]:
+def interleave[Sample](sides: Mapping[str, Callable[[], Sample]], pairs: int, label: str) -> dict[str, list[Sample]]:
     """
     Run every side once per pair, in turn, so that a slow minute of the machine hits all of them.
 
@@ -214,8 +209,11 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 
 
 def peak_rss_mb() -> float:
-    """Return this process's peak resident memory in MB (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return this process's peak resident memory in MB, on Linux; elsewhere 0."""
+    # Not ru_maxrss: a child inherits its parent's peak through fork and exec.
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def machine() -> dict[str, str]:

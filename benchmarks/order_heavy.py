@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 
+from alphatrade.nodes.venue_spec import VenueSpec
 from benchmarks.figures import Figure, child, figure, interleave, publish, ratios
 
 COMMAND = "python -m benchmarks.order_heavy"
@@ -22,8 +23,10 @@ def run_side(side: str, count: int, law: bool) -> None:
     if side == "stock":
         result = bars.measure(bars.stock_engine(data), ours=False)
     else:
+        venue = bars.STOCK if side == "ours" else VenueSpec()
         with tempfile.TemporaryDirectory() as folder:
-            result = bars.measure(bars.our_engine(data, run_dir=folder if law else None, law=law), ours=True)
+            engine = bars.our_engine(data, venue, folder if law else None, law)
+            result = bars.measure(engine, ours=True)
     print(json.dumps(result | {"bars": len(data)}))
 
 
@@ -35,7 +38,7 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=520_000, help="0 leaves the long runs out")
     parser.add_argument("--long-pairs", type=int, default=3)
     parser.add_argument("--law", choices=("on", "off"), default="on")
-    parser.add_argument("--side", choices=("ours", "stock"), help="run one side here and print JSON")
+    parser.add_argument("--side", choices=("ours", "careful", "stock"), help="run one side here, print JSON")
     args = parser.parse_args()
     if args.side:
         run_side(args.side, args.bars, args.law == "on")

@@ -48,7 +48,7 @@ def simulate(settings: Settings) -> RunResult:
         folder.write_json("heartbeat.json", output.heartbeat)
         _write_truth(folder.path, tapes)
         if run.output.stress:
-            folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run)))
+            folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run), output))
         summary = summarise(folder, settings, tapes, identity, output)
         folder.write_json("summary.json", summary)
         if run.output.report:

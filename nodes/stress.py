@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from alphatrade.nodes.replay import Replay, replay
+from alphatrade.nodes.replay import Replay, ReplayOutput, replay
 
 COSTS = (1, 2)
 LATENCIES_MS = (0, 50, 250)
 
 
-def stress(what: Replay) -> list[dict[str, Any]]:
+def stress(what: Replay, own: ReplayOutput) -> list[dict[str, Any]]:
     """
     Return one row per combination: PnL, return and fills of a real replay that writes nothing.
 
@@ -17,6 +17,8 @@ def stress(what: Replay) -> list[dict[str, Any]]:
     ----------
     what : Replay
         The run; its own costs and latency are the ones that are varied.
+    own : ReplayOutput
+        What the run itself came to: its own combination is not replayed again.
     """
     rows = []
     venue = what.run.venue
@@ -26,7 +28,8 @@ def stress(what: Replay) -> list[dict[str, Any]]:
                 update={"cost_multiple": venue.cost_multiple * costs, "latency_ms": float(latency)}
             )
             run = what.run.model_copy(update={"venue": changed})
-            output = replay(replace(what, run=run), None, f"stress {costs}x costs, {latency} ms")
+            label = f"stress {costs}x costs, {latency} ms"
+            output = own if changed == venue else replay(replace(what, run=run), None, label)
             pnl = output.equity - venue.starting_balance
             rows.append(
                 {

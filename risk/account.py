@@ -30,7 +30,7 @@ class Account:
         self.day_start2 = 0
         self._day_end = 0
         self.loss_near: Code | None = None
-        self._calm2 = 0  # above this equity no loss limit is even near
+        self.calm2 = 0  # above this equity no loss limit is even near
         if capital is not None:
             self.set_capital(capital)
 
@@ -127,7 +127,7 @@ class Account:
 
     def losses(self, equity2: int) -> Verdict:
         """Judge an equity (0.5e-18) against the day's start and the peak; remember a near-miss."""
-        if equity2 > self._calm2:
+        if equity2 > self.calm2:
             self.loss_near = None
             return ALLOWED
         limits = self.limits
@@ -147,8 +147,31 @@ class Account:
         self.loss_near = near
         return ALLOWED
 
+    def quiet_band(self, instrument: str) -> tuple[int, int, int] | None:
+        """
+        Return the doubled mids (nano) between which, and the time (UTC ns) before which, a price changes nothing.
+
+        Inside, equity makes no new peak and comes near no loss limit, so that looking at it is a comparison of two
+        integers. None where every price counts: near a limit, with a second position, with an unseen fill.
+        """
+        exposure = self.exposure
+        held = exposure.holdings[instrument]
+        others = any(h.position for h in exposure.holdings.values() if h is not held)
+        if self.capital is None or self.peak2 is None or exposure.unmarked or held.dirty or others:
+            return None
+        if not held.position:
+            return 0, 2**127, self._day_end
+        equity2 = self.equity2
+        down = equity2 - self.calm2 - 1
+        if down < 0:
+            return None
+        fall, rise = down // abs(held.position), (self.peak2 - equity2) // abs(held.position)
+        if held.position < 0:
+            fall, rise = rise, fall
+        return held.mid2 - fall, held.mid2 + rise, self._day_end
+
     def _calm(self) -> None:
         limits = self.limits
         peak2 = self.peak2 or 0
         from_peak = peak2 - soft(limits.drawdown_n * peak2, limits.near_n) // NANO
-        self._calm2 = max(from_peak, self.day_start2 - limits.soft.daily_loss2)
+        self.calm2 = max(from_peak, self.day_start2 - limits.soft.daily_loss2)

@@ -105,25 +105,25 @@ class RiskGate(Controller):
         self._risk = self._trader._risk_engine
         self.forward = self._exec.execute  # synchronous in a backtest, a queue in a live node
         msgbus.deregister(endpoint="ExecEngine.execute", handler=self._exec.execute)
-        msgbus.register(endpoint="ExecEngine.execute", handler=self.commands.receive)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        if isinstance(self._exec, LiveExecutionEngine):
-            self._loop = self._exec._loop
+        live = isinstance(self._exec, LiveExecutionEngine)
+        self._loop: asyncio.AbstractEventLoop | None = self._exec._loop if live else None
+        handler = self.commands.receive if live else self.commands.execute
+        msgbus.register(endpoint="ExecEngine.execute", handler=handler)
+        if live:
             self.run_command = self._exec._execute_command
             self._exec._execute_command = self.commands.guard
         msgbus.subscribe(topic="events.order.*", handler=self.events.on_event, priority=_FIRST)
-        market = self.market
-        msgbus.subscribe(topic="data.quotes.*", handler=market.on_quote, priority=_FIRST)
-        msgbus.subscribe(topic="data.trades.*", handler=market.on_trade, priority=_FIRST)
-        msgbus.subscribe(topic="data.bars.*", handler=market.on_bar, priority=_FIRST)
-        msgbus.subscribe(topic="data.status.*", handler=market.on_status, priority=_FIRST)
+        for topic, handler in self.market.listeners().items():
+            msgbus.subscribe(topic=topic, handler=handler, priority=_FIRST)
 
     def on_start(self) -> None:
         """Refuse a latched start, take over what is open, set the native limits, look for kill requests."""
         self.switch.require_active()
         self.events.adopt()
-        for instrument in self.cache.instruments():
-            self.market.prepare(instrument.id)
+        instruments = self.cache.instruments()
+        if self.currency or len({i.quote_currency.code for i in instruments}) == 1:  # else the first order decides
+            for instrument in instruments:
+                self.market.prepare(instrument.id)
         if isinstance(self.clock, LiveClock):
             interval = self.settings.poll_interval_ms * 1_000_000
             self.clock.set_timer_ns(_POLL, interval, 0, 0, self._poll)
@@ -132,9 +132,7 @@ class RiskGate(Controller):
         """Write the records; strategies stop after this, so `on_dispose` writes once more."""
         self.save()
 
-    def on_dispose(self) -> None:
-        """Write the records for good."""
-        self.save()
+    on_dispose = on_stop
 
     def on_reset(self) -> None:
         """Start over; a latch on disk stays, a latch in memory was the run's own."""

@@ -100,19 +100,21 @@ class Commands:
             ids.append(order.order_id)
             stamps.append(stamp)
             gate.market.wake(order.instrument)
-        self._near(verdict, intents[0], now)
+        if verdict.near or gate.factors:
+            self._near(verdict, intents[0], now)
         return True
 
     def _judge(self, intents: list[Order], now: int) -> Verdict:
         gate = self.gate
-        halted = gate.state_denial()
-        if halted is not None:
-            return halted
-        names = (intents[0].instrument,) if len(intents) == 1 else {o.instrument: None for o in intents}
-        for name in names:
-            unfit = gate.market.look(name)
-            if unfit is not None:
-                return unfit
+        if gate.switch.trip_cause is not None:
+            return gate.state_denial()
+        seen = None
+        for order in intents:
+            if order.instrument != seen:
+                seen = order.instrument
+                unfit = gate.market.look(seen)
+                if unfit is not None:
+                    return unfit
         return gate.law.check(intents, now)
 
     def _modify(self, command: ModifyOrder) -> bool:
@@ -134,7 +136,8 @@ class Commands:
                 gate.breach(verdict, now)
             return False
         gate.law.commit_modify(order, qty, now)
-        self._near(verdict, order, now)
+        if verdict.near or gate.factors:
+            self._near(verdict, order, now)
         return True
 
     def _unknown(self, command: Any) -> bool:
@@ -151,9 +154,7 @@ class Commands:
         for order in orders:
             known = gate.orders.get(order.client_order_id.value)
             if known is None or known.order_id not in gate.law.approved:
-                gate.trip(
-                    "TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law"
-                )
+                gate.trip("TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law")
                 return False
             if not (active or known.by_law):
                 return False
@@ -216,9 +217,7 @@ class Commands:
 
     def _note(self, verdict: Verdict, instrument: str | None, order_id: str | None, now: int) -> None:
         limit = str(verdict.code)
-        self.gate.record.event(
-            now, "denied", instrument, order_id, limit, verdict.value, verdict.bound, verdict.reason
-        )
+        self.gate.record.event(now, "denied", instrument, order_id, limit, verdict.value, verdict.bound, verdict.reason)
 
     def _near(self, verdict: Verdict, order: Order, now: int) -> None:
         gate = self.gate
@@ -226,5 +225,4 @@ class Commands:
             gate.record.event(
                 now, "near_miss", order.instrument, order.order_id, str(use.code), use.value, use.bound, ""
             )
-        if verdict.near or gate.factors:
-            gate.advise(order.instrument, now)
+        gate.advise(order.instrument, now)

@@ -1,11 +1,13 @@
-"""Configuration of the gate, and the message it publishes about sizes."""
+"""Configuration of the gate, what it can be used for, and the message it publishes about sizes."""
 
 from typing import Any, NamedTuple
 
 from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.model.instruments import Instrument
 from pydantic import ValidationError
 
 from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.limits import Code, Verdict, deny
 from alphatrade.risk.template import RiskTemplate
 
 
@@ -71,3 +73,17 @@ def read_template(fields: dict[str, Any]) -> RiskTemplate:
         first = error.errors()[0]
         path = ".".join(["risk", *(str(part) for part in first["loc"])])
         raise ConfigError(path, first.get("input"), first["msg"]) from error
+
+
+def misfit(instrument: Instrument, currency: str) -> Verdict | None:
+    """Return a denial if the law cannot count `instrument` in `currency` exactly."""
+    name = instrument.id.value
+    plain = not instrument.is_inverse and instrument.multiplier.raw == 10**16
+    if not plain or max(instrument.price_precision, instrument.size_precision) > 9:
+        words = "inverse contracts, multipliers and more than nine decimals are not covered"
+        return deny(Code.UNKNOWN_INSTRUMENT, f"{name}: {words}")
+    quote, settles = instrument.quote_currency.code, instrument.get_settlement_currency().code
+    if not quote == settles == currency:
+        words = f"{name} is quoted in {quote} and settles in {settles}"
+        return deny(Code.NO_ACCOUNT, f"{words}, the law counts in {currency}")
+    return None

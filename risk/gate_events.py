@@ -53,6 +53,7 @@ class Events:
         if not orders and not positions:
             return
         gate.law = gate.new_law()  # what reconciliation has told already is in the positions too
+        gate.market.clear()
         for position in positions:
             account = cache.account(position.account_id)
             quantity = position.quantity.raw // RAW_PER_NANO * (1 if position.is_long else -1)
@@ -168,18 +169,14 @@ class Events:
             return  # the venue closing an expired contract
         gate = self.gate
         reason = f"order {order.order_id} went out without approval"
-        gate.record.event(
-            event.ts_event, "tripwire", order.instrument, order.order_id, "TRIPWIRE", "", "", reason
-        )
+        gate.record.event(event.ts_event, "tripwire", order.instrument, order.order_id, "TRIPWIRE", "", "", reason)
         gate.trip("TRIPWIRE", reason, "law")
 
     def _denied(self, event: OrderDenied, order: Order) -> str | None:
         """Return the reason with a code, after closing what hangs on the order; None if it is not meant."""
         gate = self.gate
         commands, reason, known = gate.commands, event.reason, gate.cache.order(event.client_order_id)
-        own = (
-            known is not None and known.is_closed
-        )  # else another order with the id of a living one was denied
+        own = known is not None and known.is_closed  # else another order with the id of a living one was denied
         if own and order.order_id in commands.denying:
             commands.denying.discard(order.order_id)
         else:

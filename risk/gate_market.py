@@ -3,12 +3,14 @@
 The gate is passed over every tick, so a tick is only kept here; it is read when the law needs it.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
 from nautilus_trader.model.enums import MarketStatusAction, PriceType
 from nautilus_trader.model.identifiers import InstrumentId
 
+from alphatrade.risk.gate_config import misfit
 from alphatrade.risk.kill import State
 from alphatrade.risk.limits import ALLOWED, Code, Verdict, deny, floor_nano
 from alphatrade.risk.units import ATTO, from_atto
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
 RAW_PER_NANO = 10**7  # Price.raw and Quantity.raw count 1e-16
+MINUTE_NS = 60 * 10**9
 
 _NO_CHANGE = (
     MarketStatusAction.NONE,
@@ -40,8 +43,8 @@ class MarketSlot:
     """
 
     __slots__ = (
-        "ask_bar", "bar", "bid_bar", "half_n", "instrument", "instrument_id", "live", "quote", "ready",
-        "trade", "used", "used_tick",
+        "ask_bar", "bar", "bid_bar", "half_n", "high", "instrument", "instrument_id", "live", "low", "quote", "ready",
+        "trade", "until", "used", "used_tick",
     )  # fmt: skip
 
     def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
@@ -55,6 +58,8 @@ class MarketSlot:
         self.ask_bar: Bar | None = None
         self.live = False  # the next tick changes a figure of the law
         self.ready = False  # the instrument was found fit to be judged
+        # Until then, a price whose doubled raw mid lies between low and high can change no figure of the law.
+        self.until = self.low = self.high = 0
         self.used: Reference | None = None  # what the law saw last
         self.used_tick: QuoteTick | None = None
 
@@ -101,9 +106,7 @@ class Market:
         By instrument id.
     """
 
-    def __init__(
-        self, gate: "RiskGate", half_spread_bps: dict[str, float], stale_after_s: dict[str, float]
-    ) -> None:
+    def __init__(self, gate: "RiskGate", half_spread_bps: dict[str, float], stale_after_s: dict[str, float]) -> None:
         self.gate = gate
         self.half_spread_bps = half_spread_bps
         self.stale_after_s = stale_after_s
@@ -117,13 +120,24 @@ class Market:
 
     # -- what Nautilus publishes
 
+    def listeners(self) -> dict[str, Callable[..., None]]:
+        """Return who hears which topic of the message bus."""
+        return {
+            "data.quotes.*": self.on_quote,
+            "data.trades.*": self.on_trade,
+            "data.bars.*": self.on_bar,
+            "data.status.*": self.on_status,
+        }
+
     def on_quote(self, tick: QuoteTick) -> None:
         """Keep a quote; look at it at once only if it changes a figure of the law."""
         slot = self.slots.get(tick.instrument_id)
         if slot is None:
             slot = self.slot(tick.instrument_id)
         slot.quote = tick
-        if slot.live:
+        if slot.live and not (
+            tick.ts_event < slot.until and slot.low <= tick.bid_price.raw + tick.ask_price.raw <= slot.high
+        ):
             self.live_mark(slot)
 
     def on_trade(self, tick: TradeTick) -> None:
@@ -133,6 +147,8 @@ class Market:
             slot = self.slot(tick.instrument_id)
         slot.trade = tick
         if slot.live and slot.quote is None:
+            if tick.ts_event < slot.until and slot.low <= 2 * tick.price.raw <= slot.high:
+                return
             self.live_mark(slot)
 
     def on_bar(self, bar: Bar) -> None:
@@ -178,6 +194,8 @@ class Market:
         """Look at every price of `instrument` from now on, until nothing depends on it."""
         slot = self.by_name.get(instrument) or self.slot(self.named(instrument))
         slot.live = True
+        for other in self.slots.values():
+            other.until = 0
 
     def settle(self, instrument: str) -> None:
         """Stop looking at every price of `instrument` if nothing depends on it any more."""
@@ -190,6 +208,7 @@ class Market:
         """Look at every price, as long as the kill switch has work."""
         for slot in self.slots.values():
             slot.live = True
+            slot.until = 0
 
     # -- what the law needs
 
@@ -204,8 +223,19 @@ class Market:
             if reducing:
                 gate.reduction.step()
             slot.live = reducing or not gate.law.exposure.holdings[slot.instrument].idle
+            slot.until = 0
+            if slot.live and not reducing and slot.used is not None:
+                self._set_band(slot, slot.used[2])
         except Exception as error:
             gate.fail("marking a price", error)
+
+    def _set_band(self, slot: MarketSlot, ts: int) -> None:
+        """Find the prices that need no look, up to the next row of the equity curve."""
+        band = self.gate.law.quiet_band(slot.instrument)
+        if band is not None:
+            low, high, end = band
+            slot.low, slot.high = low * RAW_PER_NANO, high * RAW_PER_NANO
+            slot.until = min(end, (ts // MINUTE_NS + 1) * MINUTE_NS)
 
     def mark(self, slot: MarketSlot) -> Verdict:
         """Let the law use the latest price of `slot`, and record that it did."""
@@ -237,6 +267,9 @@ class Market:
             unfit = self.prepare(slot.instrument_id)
             if unfit is not None:
                 return unfit
+        for other in self.slots.values():  # what else is open counts at its latest price
+            if other.live and other is not slot:
+                self.mark(other)
         verdict = self.mark(slot)
         return None if verdict.code is None else verdict
 
@@ -249,15 +282,11 @@ class Market:
         instrument = gate.cache.instrument(instrument_id)
         if instrument is None:
             return deny(Code.UNKNOWN_INSTRUMENT, f"no definition of {slot.instrument}")
-        plain = not instrument.is_inverse and instrument.multiplier.raw == 10**16
-        if not plain or max(instrument.price_precision, instrument.size_precision) > 9:
-            words = "inverse contracts, multipliers and more than nine decimals are not covered"
-            return deny(Code.UNKNOWN_INSTRUMENT, f"{slot.instrument}: {words}")
-        quote, settles = instrument.quote_currency, instrument.get_settlement_currency()
+        quote = instrument.quote_currency
         currency = gate.currency or quote.code
-        if not quote.code == settles.code == currency:
-            words = f"{slot.instrument} settles in {settles.code}, quoted in {quote.code}"
-            return deny(Code.NO_ACCOUNT, f"{words}, the law counts in {currency}")
+        unfit = misfit(instrument, currency)
+        if unfit is not None:
+            return unfit
         if gate.law.capital is None:
             account = gate.cache.account_for_venue(instrument_id.venue)
             balance = None if account is None else account.balance_total(quote)

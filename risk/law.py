@@ -129,7 +129,7 @@ class Law(Account):
             return deny(Code.QUOTE_QTY, "quantities must be in the base asset", order_id=order.order_id)
         if order.order_id in self.approved or order.order_id in batch.seen:
             return deny(Code.DUPLICATE, f"order id {order.order_id} was used before", order_id=order.order_id)
-        held = self.exposure.holding(order.instrument)
+        held = self.exposure.holdings.get(order.instrument) or self.exposure.holding(order.instrument)
         verdict = (
             self._check_market(order, held, now, order.price, order.trigger)
             or self.pace.check_rate(now, batch.count)
@@ -167,14 +167,10 @@ class Law(Account):
 
     def _beyond_collar(self, what: str, level: int, held: Holding) -> Verdict:
         value = str(from_nano(abs(2 * level - held.mid2) * NANO // held.mid2))
-        words = (
-            f"distance of {what} {from_nano(level)} from the reference {from_nano(held.mid2) / 2}, fraction"
-        )
+        words = f"distance of {what} {from_nano(level)} from the reference {from_nano(held.mid2) / 2}, fraction"
         return deny(Code.PRICE_COLLAR, words, value, str(from_nano(self.limits.collar_n)))
 
-    def _check_reduce_only(
-        self, order: Order, qty: int, held: Holding, batch: Batch | None
-    ) -> Verdict | None:
+    def _check_reduce_only(self, order: Order, qty: int, held: Holding, batch: Batch | None) -> Verdict | None:
         entry = batch.entries.get(order.parent_id or "") if batch is not None else None
         if entry is not None and entry.side != order.side and qty <= entry.qty:
             return None
@@ -186,9 +182,9 @@ class Law(Account):
 
     def _check_risk(self, order: Order, held: Holding, batch: Batch) -> Verdict:
         name, qty = order.instrument, order.qty
-        buys, sells = batch.buys.get(name, 0), batch.sells.get(name, 0)
+        buys, sells = (0, 0) if batch is ALONE else (batch.buys.get(name, 0), batch.sells.get(name, 0))
         verdict = ALLOWED
-        if not self._reduces(held, order.side, qty, buys, sells):
+        if not (held.position and self._reduces(held, order.side, qty, buys, sells)):
             price2 = self._price2(order, held, order.price, order.trigger)
             count = len(self.exposure.working) + batch.count + 1
             verdict = self._measure(order, held, qty, (qty, price2), batch, count)
@@ -221,14 +217,17 @@ class Law(Account):
         self, order: Order, held: Holding, grow: int, own: tuple[int, int], batch: Batch, count: int
     ) -> Verdict:
         limits = self.limits
-        loss = self.losses(self.equity2)
-        if loss.code is not None:
-            return loss
+        equity2 = self.equity2
+        if equity2 <= self.calm2:
+            loss = self.losses(equity2)
+            if loss.code is not None:
+                return loss
         qty, price2 = own
-        sells = held.sells + batch.sells.get(order.instrument, 0) + (0 if order.side == BUY else grow)
-        if self.long_only and held.position < sells:
-            after = str(from_nano(held.position - sells))
-            return deny(Code.LONG_ONLY, "lowest position that could follow, units", after, "0")
+        if self.long_only:
+            sells = held.sells + batch.sells.get(order.instrument, 0) + (0 if order.side == BUY else grow)
+            if held.position < sells:
+                after = str(from_nano(held.position - sells))
+                return deny(Code.LONG_ONLY, "lowest position that could follow, units", after, "0")
         own_far = qty < limits.soft.order_qty_n and qty * price2 < limits.soft.order_notional2
         measures = self._measures(held, order.side, grow, batch, count)
         if own_far and not measures:

@@ -41,11 +41,11 @@ def test_standardising_uses_only_the_past() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(5.0, 3.0, (2000, 2))
     s = Standardiser(2, 200)
-    z = np.array([s.update(row) for row in rows])
+    z = np.array([s.update(row.tolist()) for row in rows])
     assert np.abs(z[1000:].mean(axis=0)).max() < 0.2
     assert np.abs(z[1000:].std(axis=0) - 1.0).max() < 0.2
     again = Standardiser(2, 200)
     changed = rows.copy()
     changed[1500:] = 99.0
-    assert np.array_equal(z[:1500], np.array([again.update(row) for row in changed])[:1500])
+    assert np.array_equal(z[:1500], np.array([again.update(row.tolist()) for row in changed])[:1500])
     assert np.abs(z).max() <= CLIP

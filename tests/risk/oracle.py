@@ -9,8 +9,8 @@ from typing import Any
 
 DAY = 86_400 * 10**9
 DEFAULTS: dict[str, Any] = {
-    "order_qty_max": None, "order_notional_max": 0.15, "gross_max": 1.0, "net_max": 1.0, "instrument_max":
-    0.5, "inventory_max": None, "price_collar": 0.03, "stale_after_s": 600.0, "daily_loss_max": 0.03,
+    "order_qty_max": None, "order_notional_max": 0.15, "gross_max": 1.0, "net_max": 1.0,
+    "instrument_max": 0.5, "inventory_max": None, "price_collar": 0.03, "stale_after_s": 600.0, "daily_loss_max": 0.03,
     "drawdown_max": 0.10, "orders_per_second": 10, "orders_per_minute": 120, "repeat_max": 10,
     "repeat_window_s": 60.0, "duplicate_window_s": 1.0, "open_orders_max": 20,
 }  # fmt: skip

@@ -13,8 +13,10 @@ from nautilus_trader.model.orders import OrderList
 
 from tests.risk.rig import BTCUSDT, Scripted, engine, flat_quotes, gate_of
 
-ALGO = ExecAlgorithmId("Slice") QTY = BTCUSDT.make_qty(0.1) UP = OrderSide.BUY CALM: dict[str, Any] =
-{"instrument_max": 50, "gross_max": 50, "net_max": 50, "daily_loss_max": 1, "drawdown_max": 1}
+ALGO = ExecAlgorithmId("Slice")
+QTY = BTCUSDT.make_qty(0.1)
+UP = OrderSide.BUY
+CALM: dict[str, Any] = {"instrument_max": 50, "gross_max": 50, "net_max": 50, "daily_loss_max": 1, "drawdown_max": 1}
 
 
 class Through(ExecAlgorithm):

@@ -48,6 +48,7 @@ from tests.risk.rig import (
     gate_of,
     quote,
 )
+from tests.risk.shots import send_directly
 
 QUOTES = flat_quotes(BTCUSDT, 50_000, 60)
 Act = Callable[[Scripted], None]
@@ -200,7 +201,7 @@ def test_an_exception_while_marking_stops_trading(monkeypatch: pytest.MonkeyPatc
 
     def broken(*args: Any) -> Any:
         calls.append(args)
-        if len(calls) > 3:
+        if len(calls) > 1:
             raise OverflowError("planted")
         return real(*args)
 
@@ -462,8 +463,17 @@ def node_run(tmp_path: Path, template: dict[str, Any], gate: bool = True) -> Any
         },
     )  # fmt: skip
     config = BacktestRunConfig(
-        venues=[BacktestVenueConfig(name="BINANCE", oms_type="NETTING", account_type="MARGIN", starting_balances=["1000000 USDT"])],
-        data=[BacktestDataConfig(catalog_path=str(tmp_path / "catalog"), data_cls="nautilus_trader.model.data:QuoteTick", instrument_id="BTCUSDT.BINANCE")],
+        venues=[
+            BacktestVenueConfig(
+                name="BINANCE", oms_type="NETTING", account_type="MARGIN", starting_balances=["1000000 USDT"]
+            )
+        ],
+        data=[
+            BacktestDataConfig(
+                catalog_path=str(tmp_path / "catalog"), data_cls="nautilus_trader.model.data:QuoteTick",
+                instrument_id="BTCUSDT.BINANCE",
+            )
+        ],
         engine=BacktestEngineConfig(
             logging=LoggingConfig(bypass_logging=True), strategies=[strategy], run_analysis=False,
             controller=controller(template=template, run_dir=str(tmp_path / "run")) if gate else None,
@@ -490,3 +500,15 @@ def test_a_stock_node_with_emacross_and_the_gate_by_config(tmp_path: Path) -> No
     denied = [status for status, _ in tight if status == "DENIED"]
     assert len(denied) == gate.record.counts["denied"] > 0
     assert gate.law.exposure.holding("BTCUSDT.BINANCE").position == 0
+
+
+# -- what was there before the start
+
+
+def test_a_restart_takes_over_positions_and_orders() -> None:
+    built, strategy, gate = run({4: market(0.5), 8: limit(0.1, 49_500)})
+    gate.events.adopt()
+    held = gate.law.exposure.holding("BTCUSDT.BINANCE")
+    assert (held.position, held.buys, held.orders) == (5 * 10**8, 10**8, 1)
+    assert strategy.kept.client_order_id.value in gate.law.approved
+    assert gate.law.exposure.unmarked == 1  # nothing is judged before there is a price

@@ -34,8 +34,8 @@ from tests.risk.rig import BTCUSDT, controller, quote
 
 TEMPLATE = {
     "orders_per_second": 1_000_000, "orders_per_minute": 1_000_000, "repeat_max": 1_000_000,
-    "duplicate_window_s": 0, "open_orders_max": 100_000, "instrument_max": 100, "gross_max": 100, "net_max":
-    100,
+    "duplicate_window_s": 0, "open_orders_max": 100_000, "instrument_max": 100, "gross_max": 100,
+    "net_max": 100,
 }  # fmt: skip
 
 

@@ -1,11 +1,10 @@
 """Fuzz matrix: rogue strategies in a real BacktestEngine, every command path against every limit of the law.
 
 An oracle (oracle.py) says what the law must answer; the rogue (rogue.py) compares; the auditor must agree.
-The matrix is printed with its counts. ``ALPHATRADE_LONG=1 pytest -m long`` judges more than 10,000 orders.
+The matrix is printed with its counts. ``pytest -m long`` judges more than 10,000 orders.
 """
 
 import json
-import os
 import random
 from collections import Counter
 from fractions import Fraction as F
@@ -287,7 +286,6 @@ def test_matrix_has_no_hole_and_every_answer_is_right(tmp_path: Path, capsys: py
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not os.environ.get("ALPHATRADE_LONG"), reason="set ALPHATRADE_LONG=1: takes a minute")
 def test_ten_thousand_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matrix = fill(fuzz(130, tmp_path, 7) + sweep() + shots())
     with capsys.disabled():
