@@ -51,8 +51,12 @@ class RunFolder:
         except OSError as error:
             self._lock.close()
             raise RunDirError(str(self.path), "in use", "no other process writing the same run") from error
-        self._empty()
-        self._recover()
+        try:
+            self._empty()
+            self._recover()
+        except OSError as error:
+            self._lock.close()
+            raise unwritable(self.path, error) from error
 
     def _empty(self) -> None:
         """Remove what a killed run of the same id has left."""
@@ -101,14 +105,14 @@ class RunFolder:
         Path
             Where it is now.
         """
-        (self.path / _LOCK).unlink()
         if self.final.exists():
             self.final.rename(self._aside)
         self.path.rename(self.final)
+        (self.final / _LOCK).unlink()  # only now: without it another process would empty the folder under our feet
         with suppress(FileNotFoundError):
             shutil.rmtree(self._aside)
         root = self.final.parent.parent
-        link = root / f".{LATEST}-{os.getpid()}"
+        link = root / f".{LATEST}-{self.final.name}"
         with suppress(FileNotFoundError):
             link.unlink()
         link.symlink_to(self.final.relative_to(root))

@@ -11,10 +11,11 @@ from nautilus_trader.model.events import (
     OrderSubmitted,
     OrderUpdated,
 )
+from nautilus_trader.model.identifiers import ClientOrderId
 
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_market import RAW_PER_NANO
-from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, intent
+from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, cancel_of, intent
 from alphatrade.risk.limits import Code
 from alphatrade.risk.units import to_nano
 
@@ -142,7 +143,20 @@ class Events:
         )  # fmt: skip
         gate.record_equity(event.ts_event)
         gate.market.wake(order.instrument)
+        self._cancel_strays(event)
         return not order.leaves and self._ended(event, order)
+
+    def _cancel_strays(self, fill: OrderFilled) -> None:
+        """Cancel reduce-only orders that a fill has turned into openers: the venue looks at their side only once."""
+        gate, cache = self.gate, self.gate.cache
+        name = fill.instrument_id.value
+        for order in [o for o in gate.law.exposure.working.values() if o.reduce_only and o.instrument == name]:
+            known = cache.order(ClientOrderId(order.order_id))
+            if known is None or not known.is_open or known.is_pending_cancel:
+                continue
+            held = cache.positions_open(instrument_id=known.instrument_id, strategy_id=known.strategy_id)
+            if not any(position.is_opposite_side(known.side) for position in held):
+                gate.forward(cancel_of(known, gate.clock.timestamp_ns()))
 
     def _modify_rejected(self, _event: Any, order: Order) -> bool:
         self.gate.law.on_modify_rejected(order)

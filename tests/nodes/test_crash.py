@@ -25,11 +25,12 @@ FIXED = ("output.stress=false", "output.report=false", "output.flush_rows=64", "
 STREAMS = {"decisions": "diary/decisions", "expost": "diary/expost", "beliefs": "belief_snapshots/beliefs"}
 VIEWS = {"decisions": "decisions", "expost": "expost", "beliefs": "beliefs"}
 ACKS = 20
+LATER = 1.2  # moments after the last acknowledgement too: compaction, summary, the swap
 
 
 @dataclass
 class Acks:
-    """What the ack pipe said: the last durable row of each stream, how often, and the wall time after the 20th."""
+    """What the ack pipe said: the last durable row of each stream, how often, and for how long after the 20th."""
 
     last: dict[str, int]
     count: int
@@ -52,25 +53,27 @@ class Sim:
         )
         os.close(write)
         self._text = ""
+        self._heard = 0.0
 
     def _more(self) -> bool:
         """Read what is in the pipe, waiting for at least a byte; False at its end."""
         block = os.read(self._read, 65_536)
-        self._text += block.decode()
+        if block:
+            self._text += block.decode()
+            self._heard = time.monotonic()
         return bool(block)
 
     def run(self, kill_after_s: float | None = None) -> Acks:
         """Let it run to its end, or kill it so long after its 20th acknowledgement."""
         while self._text.count("\n") < ACKS and self._more():
             pass
-        reached = time.monotonic()
+        reached = self._heard
         if kill_after_s is not None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(kill_after_s)
             self.process.kill()
         while self._more():
             pass
-        ran_on = time.monotonic() - reached
         os.close(self._read)
         _, errors = self.process.communicate()
         assert self.process.returncode in (0, -9), errors
@@ -81,7 +84,7 @@ class Sim:
             assert word == "ack"
             assert int(first) == last.get(stream, -1) + 1, "acknowledged in order and without a gap"
             last[stream] = int(end)
-        return Acks(last, len(lines), ran_on)
+        return Acks(last, len(lines), self._heard - reached)
 
 
 def killed_run(overrides: Sequence[str], artifacts: Path, env: dict[str, str], after_s: float) -> Acks:
@@ -118,7 +121,7 @@ def check_remains(folder: Path, acks: Acks, undisturbed: Path) -> None:
 
 @dataclass
 class Undisturbed:
-    """A run that nobody killed: its folder, its digests and how long it went on after its 20th acknowledgement."""
+    """A run that nobody killed: its folder, its digests, seconds from its 20th acknowledgement to its last."""
 
     path: Path
     digests: dict[str, str]
@@ -154,7 +157,7 @@ def drill(overrides: Sequence[str], kills: int, seed: int, tmp_path: Path, env: 
     artifacts = tmp_path / "artifacts"
     at_partial = 0
     for number in range(kills):
-        acks = killed_run(overrides, artifacts, env, rng.uniform(0.0, calm.ran_on_s))
+        acks = killed_run(overrides, artifacts, env, rng.uniform(0.0, LATER * calm.ran_on_s))
         folder = remains(artifacts)
         at_partial += folder.name.startswith(".partial-")
         check_remains(folder, acks, calm.path)
@@ -166,7 +169,7 @@ def drill(overrides: Sequence[str], kills: int, seed: int, tmp_path: Path, env: 
         assert summary(finished)["digests"] == calm.digests, f"kill {number}"
         assert summary(finished)["replaced"] in (None, "identical digests")
         assert list(artifacts.glob("*/.*")) == [], "the rerun clears what the killed run has left"
-    assert at_partial > kills // 2, "most kills must hit a run that is going on"
+    assert at_partial >= kills / 2, "most kills must hit a run that is going on"
 
 
 def look_from_outside(folder: Path, artifacts: Path, door: FrontDoor) -> None:

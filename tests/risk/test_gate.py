@@ -506,9 +506,39 @@ def test_a_stock_node_with_emacross_and_the_gate_by_config(tmp_path: Path) -> No
 
 
 def test_a_restart_takes_over_positions_and_orders() -> None:
-    built, strategy, gate = run({4: market(0.5), 8: limit(0.1, 49_500)})
+    _, strategy, gate = run({4: market(0.5), 8: limit(0.1, 49_500)})
     gate.events.adopt()
     held = gate.law.exposure.holding("BTCUSDT.BINANCE")
     assert (held.position, held.buys, held.orders) == (5 * 10**8, 10**8, 1)
     assert strategy.kept.client_order_id.value in gate.law.approved
     assert gate.law.exposure.unmarked == 1  # nothing is judged before there is a price
+
+
+# -- reduce-only orders that a fill turned into openers
+
+
+def _turned(monkeypatch: pytest.MonkeyPatch | None = None) -> float:
+    """Long, a reduce-only sell above the market, then short; the market rises through it. Return the position."""
+    if monkeypatch is not None:
+        monkeypatch.setattr("alphatrade.risk.gate_events.Events._cancel_strays", lambda self, fill: None)
+
+    def rest(s: Scripted) -> None:
+        s.submit_order(
+            s.order_factory.limit(
+                BTCUSDT.id, OrderSide.SELL, BTCUSDT.make_qty(0.1), BTCUSDT.make_price(50_100), reduce_only=True
+            )
+        )
+
+    quotes = flat_quotes(BTCUSDT, 50_000, 30)
+    quotes += [quote(BTCUSDT, 50_200, quotes[-1].ts_init + i * SECOND) for i in range(1, 10)]
+    script = {3: market(0.1), 6: rest, 9: market(0.2, OrderSide.SELL)}
+    built, _, _ = run(script, data=quotes)
+    return float(built.portfolio.net_position(BTCUSDT.id))
+
+
+def test_a_reduce_only_order_goes_when_its_position_has_turned() -> None:
+    assert _turned() == pytest.approx(-0.1)
+
+
+def test_without_that_the_stray_order_adds_to_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _turned(monkeypatch) == pytest.approx(-0.2), "the mutant"
