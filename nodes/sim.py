@@ -1,5 +1,6 @@
 """The sim node: tapes in, one engine run under the law, a finished run folder out."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def simulate(settings: Settings) -> RunResult:
         If a tape or a folder cannot be used, or a feature asks for what a tape lacks.
     """
     run = settings.run
+    _check_ack(run.output.ack_fd)
     tapes = load_tapes(run)
     identity = _identity(settings, tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
@@ -54,6 +56,14 @@ def simulate(settings: Settings) -> RunResult:
         if run.output.report:
             write_report(folder.path)
         return RunResult(folder.publish(), summary)
+
+
+def _check_ack(fd: int | None) -> None:
+    try:
+        if fd is not None:
+            os.fstat(fd)
+    except OSError as error:
+        raise ConfigError("output.ack_fd", fd, "an open file descriptor") from error
 
 
 def load_tapes(run: RunSpec) -> list[Tape]:

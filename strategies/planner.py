@@ -148,7 +148,7 @@ def _stop(trigger: float | None, book: Book, grid: Grid) -> list[Command]:
 
 def _move(have: Resting, price: int, quantity: int, grid: Grid, stop: bool) -> list[Command]:
     # Each modification costs time at the venue and a place in the queue: follow the market with slack.
-    near = abs(have.price_n - price) <= max(grid.step_n, abs(price - grid.mid_n) // 2)
+    near = abs(have.price_n - price) <= max(grid.step_n, abs(price - grid.mid_n) * 3 // 4)
     if not have.ready or (near and (have.qty_n == quantity or not stop)):
         return []
     return [Modify(have.order_id, price, quantity, stop)]

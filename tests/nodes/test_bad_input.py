@@ -341,7 +341,7 @@ def other_limit(path: Path) -> None:
 
 AUDIT: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no folder": (shutil.rmtree, ("run",)),
-    "empty folder": (lambda path: (shutil.rmtree(path), path.mkdir()), ("run.yaml",)),
+    "empty folder": (lambda path: (shutil.rmtree(path), path.mkdir()), ("policy.json",)),
     **{f"truncated {n}": (cut(f"{n}.parquet"), (f"{n}.parquet",)) for n in ("orders", "fills", "marks", "equity")},
     **{f"missing {n}": (gone(n), (n,)) for n in ("orders.parquet", "fills.parquet", "marks.parquet", "policy.json")},
     "missing run.yaml": (gone("run.yaml"), ("run.yaml",)),

@@ -48,12 +48,12 @@ def test_limits_are_placed_moved_and_removed() -> None:
     assert plan(want(None, (Limit(1, 99.007, 1.0),)), book, GRID) == [Rest(1, 99 * NANO, 2 * NANO, False)]
     book.limits[1] = Resting("a", 99 * NANO, 2 * NANO, True)
     assert plan(want(None, (Limit(1, 99.05, 1.0),)), book, GRID) == [], "near enough"
-    assert plan(want(None, (Limit(1, 98.0, 1.0),)), book, GRID) == [], "half the distance from the market is slack"
-    moved = plan(want(None, (Limit(1, 97.0, 1.0),)), book, GRID)
-    assert moved == [Modify("a", 97 * NANO, 2 * NANO, False)]
+    assert plan(want(None, (Limit(1, 97.5, 1.0),)), book, GRID) == [], "part of the distance from the market is slack"
+    moved = plan(want(None, (Limit(1, 95.0, 1.0),)), book, GRID)
+    assert moved == [Modify("a", 95 * NANO, 2 * NANO, False)]
     assert plan(want(None), book, GRID) == [Cancel("a")]
     book.limits[1] = Resting("a", 99 * NANO, 2 * NANO, False)
-    assert plan(want(None, (Limit(1, 97.0, 1.0),)), book, GRID) == [], "the venue has not answered yet"
+    assert plan(want(None, (Limit(1, 95.0, 1.0),)), book, GRID) == [], "the venue has not answered yet"
 
 
 def test_prices_are_rounded_away_from_the_market() -> None:
