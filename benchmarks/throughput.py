@@ -81,7 +81,7 @@ def compare(instrument: str, events_per_decision: int, pairs: int, target: str, 
         return child("benchmarks.throughput", "--side", side, "--instrument", instrument, "--every", every)
 
     runs = interleave({side: (lambda side=side: go(side)) for side in SIDES}, pairs, f"throughput {label}")
-    bare, full, quiet = (runs[side] for side in SIDES)
+    bare, full = runs["bare"], runs["full"]
     walls = {side: [run["wall_s"] for run in runs[side]] for side in SIDES}
     decisions, orders = full[0]["decisions"], full[0]["orders"]
     diary = [1e6 * (a - b) / decisions for a, b in zip(walls["full"], walls["no_diary"], strict=True)]

@@ -33,6 +33,8 @@ Why = Annotated[str, typer.Option(help="why; recorded")]
 def main() -> None:
     """Run the command line; errors that AlphaTrade raises on purpose become one line and exit code 2."""
     os.environ.setdefault("PYTHONUTF8", "1")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # topologies and features of the user's own are named by import path
     try:
         app()
     except AlphaTradeError as error:

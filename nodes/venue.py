@@ -51,7 +51,7 @@ def venue_kwargs(
         "oms_type": OmsType.NETTING,
         "account_type": AccountType.CASH if spec.account == "cash" else AccountType.MARGIN,
         "starting_balances": [Money(spec.starting_balance, money)],
-        "base_currency": money,
+        "base_currency": None if spec.account == "cash" else money,  # a cash account holds what it has bought
         "default_leverage": _leverage(spec),
         "fill_model": HouseFillModel(HouseFillModelConfig(**_fill_config(spec, can, seed))),
         "latency_model": LatencyModel(_latency_ns(spec)) if spec.latency_ms else None,
@@ -94,7 +94,7 @@ def venue_config(
         oms_type="NETTING",
         account_type=spec.account.upper(),
         starting_balances=[f"{spec.starting_balance:f} {currency}"],
-        base_currency=currency,
+        base_currency=None if spec.account == "cash" else currency,
         default_leverage=float(_leverage(spec)),
         fill_model=ImportableFillModelConfig(
             fill_model_path=f"{_MODELS}:HouseFillModel",
