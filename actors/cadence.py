@@ -18,6 +18,15 @@ class Cadence:
     provides : frozenset of str
         What the tape provides.
 
+    Attributes
+    ----------
+    by_time : bool
+        Whether steps close by event time.
+    next : int
+        Event time (UTC ns) before which no step closes, by time.
+    remaining : int
+        Events until a step closes, otherwise.
+
     Raises
     ------
     ConfigError
@@ -27,22 +36,22 @@ class Cadence:
     def __init__(self, kind: str, n: int, provides: frozenset[str]) -> None:
         if kind == "bars" and "bar" not in provides:
             raise ConfigError("policy.cadence.kind", kind, "events or seconds: this tape has no bars")
-        self._by_time = kind == "seconds"
+        self.by_time = kind == "seconds"
         self._n = n
         self._period = n * SECOND_NS
-        self._count = 0
-        self._next = 0
+        self.remaining = n
+        self.next = 0
 
     def due(self, ts: int) -> bool:
         """Return whether the event at `ts` (UTC ns) closes a step."""
-        if self._by_time:
-            if ts < self._next:
+        if self.by_time:
+            if ts < self.next:
                 return False
-            first = self._next == 0
-            self._next = (ts // self._period + 1) * self._period
+            first = self.next == 0
+            self.next = (ts // self._period + 1) * self._period
             return not first or ts % self._period == 0
-        self._count += 1
-        if self._count < self._n:
+        self.remaining -= 1
+        if self.remaining:
             return False
-        self._count = 0
+        self.remaining = self._n
         return True

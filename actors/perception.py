@@ -1,5 +1,6 @@
 """Perception as a Nautilus Actor: market events in, belief snapshots and regime signals out on the message bus."""
 
+from collections.abc import Callable
 from time import perf_counter_ns
 
 from nautilus_trader.common.actor import Actor
@@ -12,6 +13,7 @@ from alphatrade.actors.cadence import SECOND_NS, Cadence
 from alphatrade.actors.messages import BELIEF_TOPIC, REGIME_TOPIC
 from alphatrade.actors.perceiver import Perceiver
 
+MOST_WAITING = 256  # ticks that wait to be folded together
 _SIGN = {AggressorSide.BUYER: 1, AggressorSide.SELLER: -1}
 
 
@@ -60,6 +62,7 @@ class Perception(Actor):
         self._half = config.half_spread_bps / 1e4
         self._belief_topic = f"{BELIEF_TOPIC}.{config.instrument_id}"
         self._regime_topic = f"{REGIME_TOPIC}.{config.instrument_id}"
+        self._waiting: list[QuoteTick | TradeTick] = []
         self.events = 0
         self.beats = 0
         self.transitions = 0
@@ -68,41 +71,66 @@ class Perception(Actor):
 
     def on_start(self) -> None:
         """Subscribe to the stream that carries the reference price."""
-        instrument_id = InstrumentId.from_str(self.config.instrument_id)
+        name = InstrumentId.from_str(self.config.instrument_id)
+        tail = f"{name.venue}.{name.symbol}"
         if self.config.data == "quotes":
-            self.subscribe_quote_ticks(instrument_id)
+            self.subscribe_quote_ticks(name)
+            self.msgbus.subscribe(f"data.quotes.{tail}", self._taker(self._fold_quotes))
         elif self.config.data == "trades":
-            self.subscribe_trade_ticks(instrument_id)
+            self.subscribe_trade_ticks(name)
+            self.msgbus.subscribe(f"data.trades.{tail}", self._taker(self._fold_trades))
         else:
             self.subscribe_bars(BarType.from_str(self.config.bar_type))
 
-    def on_quote_tick(self, tick: QuoteTick) -> None:
-        """Take a quote."""
-        received = perf_counter_ns()
-        bid, ask = tick.bid_price.as_double(), tick.ask_price.as_double()
-        steps = self.perceiver.steps
-        steps.quote(bid, ask)
-        ts = tick.ts_init
-        if self._cadence.due(ts):
-            steps.sizes(tick.bid_size.as_double(), tick.ask_size.as_double())
-            self._step(ts, bid, ask, received)
-        self.events += 1
-        if ts >= self._next_beat:
-            self._beat(ts)
+    def _taker(self, fold: Callable[[], None]) -> Callable[[QuoteTick | TradeTick], None]:
+        """Return the handler of ticks: they wait in a list until one may close a step, and are folded together."""
+        waiting, append = self._waiting, self._waiting.append
+        cadence = self._cadence
+        if cadence.by_time:
 
-    def on_trade_tick(self, tick: TradeTick) -> None:
-        """Take a trade; its price with the assumed half-spread is the reference."""
+            def take(tick: QuoteTick | TradeTick) -> None:
+                append(tick)
+                if tick.ts_init >= cadence.next or len(waiting) >= MOST_WAITING:
+                    fold()
+
+        else:
+
+            def take(tick: QuoteTick | TradeTick) -> None:
+                append(tick)
+                if len(waiting) >= cadence.remaining or len(waiting) >= MOST_WAITING:
+                    fold()
+
+        return take
+
+    def _fold_quotes(self) -> None:
         received = perf_counter_ns()
-        price = tick.price.as_double()
-        steps = self.perceiver.steps
-        steps.price(price)
-        steps.trade(tick.size.as_double(), _SIGN.get(tick.aggressor_side, 0))
-        ts = tick.ts_init
-        if self._cadence.due(ts):
-            self._step(ts, price * (1.0 - self._half), price * (1.0 + self._half), received)
-        self.events += 1
-        if ts >= self._next_beat:
-            self._beat(ts)
+        steps, due = self.perceiver.steps, self._cadence.due
+        for tick in self._waiting:
+            bid, ask, ts = tick.bid_price.as_double(), tick.ask_price.as_double(), tick.ts_init
+            steps.quote(bid, ask)
+            if ts >= self._next_beat:
+                self._beat(ts)
+            if due(ts):
+                steps.sizes(tick.bid_size.as_double(), tick.ask_size.as_double())
+                self._step(ts, bid, ask, received)
+        self._taken()
+
+    def _fold_trades(self) -> None:
+        received = perf_counter_ns()
+        steps, due, half = self.perceiver.steps, self._cadence.due, self._half
+        for tick in self._waiting:
+            price, ts = tick.price.as_double(), tick.ts_init
+            steps.price(price)
+            steps.trade(tick.size.as_double(), _SIGN.get(tick.aggressor_side, 0))
+            if ts >= self._next_beat:
+                self._beat(ts)
+            if due(ts):
+                self._step(ts, price * (1.0 - half), price * (1.0 + half), received)
+        self._taken()
+
+    def _taken(self) -> None:
+        self.events += len(self._waiting)
+        self._waiting.clear()
 
     def on_bar(self, bar: Bar) -> None:
         """Take a closed bar; its close with the assumed half-spread is the reference."""
@@ -126,6 +154,11 @@ class Perception(Actor):
             self.msgbus.publish(self._regime_topic, signal)
         self.msgbus.publish(self._belief_topic, snapshot)
         self.step_ns.append(perf_counter_ns() - received)
+
+    def on_stop(self) -> None:
+        """Fold what came after the last step, so that every event is counted."""
+        if self._waiting:
+            (self._fold_quotes if self.config.data == "quotes" else self._fold_trades)()
 
     def _beat(self, ts: int) -> None:
         """Heartbeat: one per second of event time that has an event, at the first of them."""

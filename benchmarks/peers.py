@@ -150,8 +150,8 @@ def explain(runs: dict[str, dict[str, Any]], early: float) -> list[str]:
     lines = [
         f"Our suite and stock Nautilus: {same} {ours['fills']:,} fills, end equity {base:,.2f} and "
         f"{float(stock['equity']):,.2f}.",
-        f"Conservative venue: {careful['fills']:,} fills, end equity {float(careful['equity']) - base:+,.2f} against the "
-        f"above: takers pay the assumed half spread, slip, and arrive 50 ms later{left}.",
+        f"Conservative venue: {careful['fills']:,} fills, end equity {float(careful['equity']) - base:+,.2f} against "
+        f"that: takers pay the assumed half spread, slip, and arrive 50 ms later{left}.",
     ]
     whys = {
         "backtrader": "one order reverses where Nautilus closes and opens; the last position stays open, without a fee",
@@ -163,8 +163,8 @@ def explain(runs: dict[str, dict[str, Any]], early: float) -> list[str]:
         gap, fees = float(run["equity"]) - base, ours["fees"] - run["fees"]
         lines.append(
             f"{NAMES[name]}: {run['fills']:,} fills, end equity {gap:+,.2f} against ours, {fees:+,.2f} of it fees "
-            f"({run['fees']:,.2f} against {ours['fees']:,.2f}: Nautilus rounds each to cents), {gap - fees:+,.2f} prices: "
-            f"{why}."
+            f"({run['fees']:,.2f} against {ours['fees']:,.2f}: Nautilus rounds each to cents), {gap - fees:+,.2f} "
+            f"prices: {why}."
         )
     return lines
 

@@ -33,13 +33,15 @@ Why = Annotated[str, typer.Option(help="why; recorded")]
 def main() -> None:
     """Run the command line; errors that AlphaTrade raises on purpose become one line and exit code 2."""
     os.environ.setdefault("PYTHONUTF8", "1")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # topologies and features of the user's own are named by import path
+    if "" not in sys.path:
+        sys.path.append("")  # topologies and features of the user's own are named by import path
     try:
         app()
     except AlphaTradeError as error:
         sys.stdout.flush()
         print(f"alphatrade: {error}", file=sys.stderr)
+        # A pydantic error holds frames that the garbage collector cannot see through; DuckDB would report the leak.
+        error.__cause__ = error.__context__ = None
         sys.exit(EXIT_BAD_INPUT)
     except BrokenPipeError:
         sys.stderr.close()

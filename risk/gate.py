@@ -30,7 +30,7 @@ from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_kill import Reduction
-from alphatrade.risk.gate_market import RAW_PER_NANO, Market
+from alphatrade.risk.gate_market import FIRST, RAW_PER_NANO, Market
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, Verdict, deny, share
@@ -41,7 +41,6 @@ __all__ = ["ADVICE_TOPIC", "STATE_TOPIC", "Advice", "RiskGate", "RiskGateConfig"
 
 ADVICE_TOPIC = "alphatrade.risk.advice"
 STATE_TOPIC = "alphatrade.risk.state"
-_FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0)
 _ATTO_PER_RAW = 100  # Money.raw counts 1e-16
 _POLL = "alphatrade-kill-poll"
 
@@ -112,9 +111,9 @@ class RiskGate(Controller):
         if live:
             self.run_command = self._exec._execute_command
             self._exec._execute_command = self.commands.guard
-        msgbus.subscribe(topic="events.order.*", handler=self.events.on_event, priority=_FIRST)
+        msgbus.subscribe(topic="events.order.*", handler=self.events.on_event, priority=FIRST)
         for topic, handler in self.market.listeners().items():
-            msgbus.subscribe(topic=topic, handler=handler, priority=_FIRST)
+            msgbus.subscribe(topic=topic, handler=handler, priority=FIRST)
 
     def on_start(self) -> None:
         """Refuse a latched start, take over what is open, set the native limits, look for kill requests."""

@@ -18,6 +18,7 @@ from alphatrade.risk.units import ATTO, from_atto
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
+FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0)
 RAW_PER_NANO = 10**7  # Price.raw and Quantity.raw count 1e-16
 MINUTE_NS = 60 * 10**9
 
@@ -110,10 +111,14 @@ class Market:
         self.gate = gate
         self.half_spread_bps = half_spread_bps
         self.stale_after_s = stale_after_s
+        self._heard: list[tuple[str, Callable[..., None]]] = []
         self.clear()
 
     def clear(self) -> None:
         """Forget all prices."""
+        for topic, handler in self._heard:
+            self.gate.msgbus.unsubscribe(topic, handler)
+        self._heard = []
         self.slots: dict[InstrumentId, MarketSlot] = {}
         self.by_name: dict[str, MarketSlot] = {}
         self.loss_near: Code | None = None
@@ -121,38 +126,38 @@ class Market:
     # -- what Nautilus publishes
 
     def listeners(self) -> dict[str, Callable[..., None]]:
-        """Return who hears which topic of the message bus."""
+        """Return who hears which topic of the message bus; quotes and trades are heard an instrument at a time."""
         return {
-            "data.quotes.*": self.on_quote,
-            "data.trades.*": self.on_trade,
             "data.bars.*": self.on_bar,
             "data.status.*": self.on_status,
         }
 
-    def on_quote(self, tick: QuoteTick) -> None:
-        """Keep a quote; look at it at once only if it changes a figure of the law."""
-        slot = self.slots.get(tick.instrument_id)
-        if slot is None:
-            slot = self.slot(tick.instrument_id)
-        slot.quote = tick
-        if slot.live and not (
-            tick.ts_event < slot.until and slot.low <= tick.bid_price.raw + tick.ask_price.raw <= slot.high
-        ):
-            self.live_mark(slot)
+    def _quote_taker(self, slot: MarketSlot) -> Callable[[QuoteTick], None]:
+        """Return the handler of one instrument's quotes: keep it, look at it only if it changes a figure."""
 
-    def on_trade(self, tick: TradeTick) -> None:
-        """Keep a trade, as `on_quote`."""
-        slot = self.slots.get(tick.instrument_id)
-        if slot is None:
-            slot = self.slot(tick.instrument_id)
-        slot.trade = tick
-        if slot.live and slot.quote is None:
-            if tick.ts_event < slot.until and slot.low <= 2 * tick.price.raw <= slot.high:
-                return
-            self.live_mark(slot)
+        def take(tick: QuoteTick) -> None:
+            slot.quote = tick
+            if slot.live and not (
+                tick.ts_event < slot.until and slot.low <= tick.bid_price.raw + tick.ask_price.raw <= slot.high
+            ):
+                self.live_mark(slot)
+
+        return take
+
+    def _trade_taker(self, slot: MarketSlot) -> Callable[[TradeTick], None]:
+        """Return the handler of one instrument's trades, likewise."""
+
+        def take(tick: TradeTick) -> None:
+            slot.trade = tick
+            if slot.live and slot.quote is None:
+                if tick.ts_event < slot.until and slot.low <= 2 * tick.price.raw <= slot.high:
+                    return
+                self.live_mark(slot)
+
+        return take
 
     def on_bar(self, bar: Bar) -> None:
-        """Keep a bar, as `on_quote`."""
+        """Keep a bar; look at it only if it changes a figure of the law."""
         slot = self.slot(bar.bar_type.instrument_id)
         slot.keep_bar(bar)
         if slot.live and slot.quote is None and slot.trade is None:
@@ -183,7 +188,18 @@ class Market:
             if limit is not None:
                 held.stale_ns = min(held.stale_ns, floor_nano(limit))
             slot.live = not held.idle
+            self._listen(slot)
         return slot
+
+    def _listen(self, slot: MarketSlot) -> None:
+        """Follow one instrument from now on; what it showed before is in the cache."""
+        bus, cache, name = self.gate.msgbus, self.gate.cache, slot.instrument_id
+        slot.quote, slot.trade = cache.quote_tick(name), cache.trade_tick(name)
+        tail = f"{name.venue}.{name.symbol}"
+        takers = ((f"data.quotes.{tail}", self._quote_taker(slot)), (f"data.trades.{tail}", self._trade_taker(slot)))
+        for topic, handler in takers:
+            bus.subscribe(topic=topic, handler=handler, priority=FIRST)
+        self._heard += takers
 
     def named(self, instrument: str) -> InstrumentId:
         """Return the Nautilus id of an instrument by its name."""

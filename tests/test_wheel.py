@@ -45,7 +45,12 @@ class Place:
 
     def call(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
-            [self.programs / program, *arguments], cwd=self.user, env=self.env, capture_output=True, text=True, check=False
+            [self.programs / program, *arguments],
+            cwd=self.user,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr or done.stdout
         return done.stdout
@@ -64,7 +69,11 @@ def must(*command: object, **named: Any) -> None:
 def copy_clone(target: Path) -> None:
     """Copy what a clone would hold: the files that git knows or would add, links as links."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if listed.returncode:
         pytest.skip("not a git checkout: there is no telling what belongs to the clone")
@@ -77,7 +86,17 @@ def copy_clone(target: Path) -> None:
 
 def install_dependencies(python: Path, site: Path) -> str:
     """Install the locked dependencies; without a package index, borrow those of the environment of the tests."""
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", ROOT / "requirements.lock"]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "-r",
+        ROOT / "requirements.lock",
+    ]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return "locked"
@@ -95,7 +114,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     clone, user, home = root / "clone", root / "user", root / "venv"
     copy_clone(clone)
     must(
-        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"),
+        *(
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-build-isolation",
+        ),
         *("--wheel-dir", root, clone),
     )
     (wheel,) = root.glob("*.whl")
@@ -117,7 +145,12 @@ def test_the_wheel_holds_the_suite_and_nothing_else(place: Place) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"alphatrade"}
     rooms = {name.split("/")[1] for name in names if name.count("/") > 1 and name.startswith("alphatrade/")}
     assert rooms == {"actors", "conf", "evolution", "nodes", "reflection", "risk", "strategies"}
-    for needed in ("alphatrade/requirements.lock", "alphatrade/conf/sim.yaml", "alphatrade/nodes/data/btcusd_1m.csv.gz", "alphatrade/nodes/data/NOTICE"):
+    for needed in (
+        "alphatrade/requirements.lock",
+        "alphatrade/conf/sim.yaml",
+        "alphatrade/nodes/data/btcusd_1m.csv.gz",
+        "alphatrade/nodes/data/NOTICE",
+    ):
         assert needed in names
     packed = {name.removeprefix("alphatrade/") for name in names if name.endswith((".py", ".yaml", ".j2"))}
     wanted = {
@@ -145,7 +178,12 @@ def test_it_is_the_code_of_the_clone(place: Place) -> None:
     where = place.call("python", "-c", "import alphatrade; print(alphatrade.__file__)")
     assert str(place.programs.parent) in where
     done = subprocess.run(
-        [sys.executable, "-c", CODE_HASH], cwd=place.user, env=place.env | {"PYTHONPATH": str(place.clone)}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE_HASH],
+        cwd=place.user,
+        env=place.env | {"PYTHONPATH": str(place.clone)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert place.call("python", "-c", CODE_HASH) == done.stdout
     _, summary = place.sim("output.report=false")

@@ -23,7 +23,6 @@ WORLD = ("tape=world", "tape.hours=8", "policy.cadence.n=10")
 SIX_DAYS = ("tape=btcusd_1m", "tape.end='2026-08-23'")
 FIXED = ("output.stress=false", "output.report=false", "output.flush_rows=64", "output.flush_ms=20")
 STREAMS = {"decisions": "diary/decisions", "expost": "diary/expost", "beliefs": "belief_snapshots/beliefs"}
-VIEWS = {"decisions": "decisions", "expost": "expost", "beliefs": "beliefs"}
 ACKS = 20
 LATER = 1.2  # moments after the last acknowledgement too: compaction, summary, the swap
 
@@ -116,7 +115,7 @@ def check_remains(folder: Path, acks: Acks, undisturbed: Path) -> None:
         expected = pq.read_table(undisturbed / f"{STREAMS[stream]}.parquet", partitioning=None)
         names = [name for name in rows.column_names if name != "realized"]
         assert rows.select(names).equals(expected.select(names).slice(0, len(rows))), stream
-        assert query(folder, f"select count(*) as n from {VIEWS[stream]}")["n"].iloc[0] == len(rows)
+        assert query(folder, f"select count(*) as n from {stream}")["n"].iloc[0] == len(rows)
 
 
 @dataclass
@@ -150,7 +149,9 @@ def remains(artifacts: Path) -> Path:
     return partial[0] if partial else (artifacts / "latest").resolve()
 
 
-def drill(overrides: Sequence[str], kills: int, seed: int, tmp_path: Path, env: dict[str, str], door: FrontDoor) -> None:
+def drill(
+    overrides: Sequence[str], kills: int, seed: int, tmp_path: Path, env: dict[str, str], door: FrontDoor
+) -> None:
     """Kill, look, rerun, compare: so many times."""
     calm = undisturbed_run(overrides, tmp_path / "calm", env)
     rng = random.Random(seed)
@@ -174,7 +175,7 @@ def drill(overrides: Sequence[str], kills: int, seed: int, tmp_path: Path, env: 
 
 def look_from_outside(folder: Path, artifacts: Path, door: FrontDoor) -> None:
     """What an operator does after a crash: list the runs and query the diary."""
-    assert list(list_runs(artifacts)["state"]) == ["unfinished"]
+    assert "unfinished" in set(list_runs(artifacts)["state"])
     shown = door("diary", str(folder), "select max(row) as last, count(*) as n from decisions")
     assert shown.returncode == 0, shown.stderr
     last, count = map(int, shown.stdout.split()[-2:])

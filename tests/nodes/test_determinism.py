@@ -68,7 +68,7 @@ def check_identical(overrides: Sequence[str], env: Mapping[str, str], tmp_path: 
     (path_a, a), (path_b, b) = runs
     assert a["fills"] > 10, "a run without trades shows nothing"
     assert a["run_id"] == b["run_id"]
-    assert a["digests"] == b["digests"]
+    assert a["digests"] == b["digests"], "digests"
     assert hashes(path_a, DIGESTED) == hashes(path_b, DIGESTED)
     assert hashes(path_a, ALSO) == hashes(path_b, ALSO)
     timed = {"wall_s", "events_per_s"}
@@ -90,7 +90,27 @@ def test_two_processes_agree_on_real_ticks(tmp_path: Path, door_env: dict[str, s
     if not path.exists():
         pytest.skip(f"no {path}")
     days = ("tape.end='2014-05-06'", "policy.cadence.n=10")
-    check_identical(("tape=file", f"tape.path={path}", "tape.kind=quotes", "tape.instrument=EUR/USD", *days), door_env, tmp_path)
+    check_identical(
+        ("tape=file", f"tape.path={path}", "tape.kind=quotes", "tape.instrument=EUR/USD", *days), door_env, tmp_path
+    )
+
+
+DICE = """
+from alphatrade.strategies.topologies import Desire, Topology
+
+class Dice(Topology):
+    def desire(self, view):
+        return Desire(hash(f"step {view.step // 10}") % 3 - 1, (), None, "as it falls", 0.0)
+"""
+
+
+@pytest.mark.long
+def test_the_check_sees_a_policy_that_depends_on_the_process(tmp_path: Path, door_env: dict[str, str]) -> None:
+    (tmp_path / "dice.py").write_text(DICE)
+    env = door_env | {"PYTHONPATH": f"{door_env['PYTHONPATH']}:{tmp_path}"}
+    dice = ("+policy.topologies.dice={kind: 'dice:Dice', params: {}}", "policy.router.table.flat-low=dice")
+    with pytest.raises(AssertionError, match="digests"):
+        check_identical((*WORLD, *dice), env, tmp_path)
 
 
 def test_the_other_circumstances_really_are_others(door_env: dict[str, str]) -> None:
@@ -120,7 +140,12 @@ def ticks(count: int = 6_000) -> pd.DataFrame:
 
 
 def replay_file(path: Path, tmp_path: Path, state: Path, *overrides: str) -> RunResult:
-    fixed = ("output.stress=false", "output.report=false", f"paths.artifacts={tmp_path / 'artifacts'}", f"paths.state={state}")
+    fixed = (
+        "output.stress=false",
+        "output.report=false",
+        f"paths.artifacts={tmp_path / 'artifacts'}",
+        f"paths.state={state}",
+    )
     tape = ("tape=file", f"tape.path={path}", "tape.kind=quotes", "tape.instrument=EUR/USD", "policy.cadence.n=10")
     return run([*fixed, *tape, *overrides])
 

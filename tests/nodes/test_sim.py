@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -197,7 +196,7 @@ def test_latency_is_counted_for_each_stage(embedded: RunResult) -> None:
     for stage, figures in latency.items():
         assert figures["count"] > 0, stage
         ladder = [figures[name] for name in ("p50_ns", "p99_ns", "p999_ns", "max_ns")]
-        assert 0 < ladder[0], stage
+        assert ladder[0] > 0, stage
         assert ladder == sorted(ladder), stage
     assert latency["step"]["count"] == len(embedded.beliefs)
     assert latency["signal_order"]["count"] == embedded.summary["orders"]
@@ -343,11 +342,11 @@ def test_a_wrong_override_is_an_exception_of_ours() -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(simulate: Simulate) -> Iterator[dict[str, RunResult]]:
+def pair(simulate: Simulate) -> dict[str, RunResult]:
     """Two worlds apart and together under a gross limit that only both together can reach."""
     fixed = ("policy.cadence.n=10", "policy.risk.gross_max=0.08", "policy.risk.near_miss_action=notify")
     tapes = {"one": f"tapes=[{ONE}]", "two": f"tapes=[{TWO}]", "both": f"tapes=[{ONE},{TWO}]"}
-    yield {name: simulate(tape, *fixed) for name, tape in tapes.items()}
+    return {name: simulate(tape, *fixed) for name, tape in tapes.items()}
 
 
 def test_several_tapes_are_merged_in_time_with_an_organism_each(pair: dict[str, RunResult]) -> None:
@@ -375,7 +374,8 @@ def test_one_law_judges_all_instruments_together(pair: dict[str, RunResult]) -> 
 def test_each_world_of_a_pair_is_seen_as_when_alone(pair: dict[str, RunResult]) -> None:
     features = [name for name in pair["both"].decisions if name.startswith("f_")]
     for name, instrument in (("one", "WLD/USD.SIM"), ("two", "TWO/USD.SIM")):
-        together = pair["both"].decisions.query("instrument == @instrument")[["ts", *features]]
+        together = pair["both"].decisions
+        together = together.loc[together["instrument"] == instrument, ["ts", *features]]
         pd.testing.assert_frame_equal(together.reset_index(drop=True), pair[name].decisions[["ts", *features]])
 
 
