@@ -44,8 +44,8 @@ class OutputSpec(_Model):
     """What is written beside the results; changes none of them."""
 
     diary: bool = True
-    flush_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
-    flush_ms: Annotated[int, Field(ge=1, le=60_000)] = 2000
+    flush_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 16384
+    flush_ms: Annotated[int, Field(ge=1, le=60_000)] = 5000
     ack_fd: Annotated[int, Field(ge=0)] | None = None
     stress: bool = True
     report: bool = True

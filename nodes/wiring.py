@@ -66,7 +66,6 @@ def scribe(policy: Policy, run: RunSpec, run_dir: Path) -> ImportableActorConfig
             "policy_hash": policy.policy_hash,
             "risk_template": policy.risk.name,
             "features": sorted(policy.features),
-            "k": policy.belief.k,
             "horizons": list(policy.expost.horizons),
             "flush_rows": run.output.flush_rows,
             "flush_ms": run.output.flush_ms,

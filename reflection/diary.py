@@ -23,63 +23,50 @@ class BeliefBuffer:
     ----------
     capacity : int
         Rows.
-    k : int
-        Largest number of active units.
     first : int
         Row number of the first row.
     """
 
-    def __init__(self, capacity: int, k: int, first: int) -> None:
-        self.first = first
-        self.rows = 0
-        self.capacity = capacity
-        self._idx = np.empty(capacity * k, np.int16)
-        self._val = np.empty(capacity * k, np.float32)
-        self._ends = np.zeros(capacity + 1, np.int32)
-        self._instrument: list[str] = []
-        self._regime: list[str] = []
-        self._numbers: list[tuple[int, int, float]] = []
+    def __init__(self, capacity: int, first: int) -> None:
+        self._capacity = capacity
+        self._first = first
+        self._beliefs: list[BeliefSnapshot] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows taken so far."""
+        return len(self._beliefs)
 
     def append(self, belief: BeliefSnapshot) -> bool:
         """Take one belief; return whether the buffer is full now."""
-        self.put_code(belief)
-        self._instrument.append(belief.instrument)
-        self._regime.append(belief.regime)
-        self._numbers.append((belief.step, belief.ts, belief.confidence))
-        return self.rows == self.capacity
-
-    def put_code(self, belief: BeliefSnapshot) -> None:
-        """Copy the sparse code of one belief into the next row."""
-        start = self._ends[self.rows]
-        end = start + len(belief.idx)
-        self._idx[start:end] = belief.idx
-        self._val[start:end] = belief.val
-        self.rows += 1
-        self._ends[self.rows] = end
-
-    def code_columns(self, idx: str, val: str) -> dict[str, pa.Array]:
-        """Return the sparse codes as two list columns."""
-        ends = self._ends[: self.rows + 1]
-        used = ends[-1]
-        return {
-            idx: pa.ListArray.from_arrays(ends, pa.array(self._idx[:used])),
-            val: pa.ListArray.from_arrays(ends, pa.array(self._val[:used])),
-        }
+        self._beliefs.append(belief)
+        return len(self._beliefs) == self._capacity
 
     def table(self) -> pa.Table:
         """Return the rows as a table (``belief_snapshots``)."""
-        step, ts, confidence = zip(*self._numbers, strict=True)
+        rows = self._beliefs
+        idx, val = _codes(rows)
         return pa.table(
             {
-                "row": pa.array(range(self.first, self.first + self.rows), pa.int64()),
-                "step": pa.array(step, pa.int64()),
-                "ts": pa.array(ts, pa.int64()),
-                "instrument": pa.array(self._instrument, pa.string()),
-                **self.code_columns("idx", "val"),
-                "regime": pa.array(self._regime, pa.string()),
-                "regime_confidence": pa.array(confidence, pa.float64()),
+                "row": pa.array(range(self._first, self._first + len(rows)), pa.int64()),
+                "step": pa.array([b.step for b in rows], pa.int64()),
+                "ts": pa.array([b.ts for b in rows], pa.int64()),
+                "instrument": pa.array([b.instrument for b in rows], pa.string()),
+                "idx": idx,
+                "val": val,
+                "regime": pa.array([b.regime for b in rows], pa.string()),
+                "regime_confidence": pa.array([b.confidence for b in rows], pa.float64()),
             }
         )
+
+
+def _codes(beliefs: Sequence[BeliefSnapshot]) -> tuple[pa.Array, pa.Array]:
+    """Return the sparse codes as two list columns: units (int16) and values (float32)."""
+    ends = np.zeros(len(beliefs) + 1, np.int32)
+    np.cumsum([len(b.idx) for b in beliefs], out=ends[1:])
+    idx = np.concatenate([b.idx for b in beliefs]).astype(np.int16, copy=False)
+    val = np.concatenate([b.val for b in beliefs]).astype(np.float32)
+    return pa.ListArray.from_arrays(ends, pa.array(idx)), pa.ListArray.from_arrays(ends, pa.array(val))
 
 
 class DecisionBuffer:
@@ -88,7 +75,7 @@ class DecisionBuffer:
 
     Parameters
     ----------
-    capacity, k, first : int
+    capacity, first : int
         As for :class:`BeliefBuffer`.
     features : sequence of str
         Names of the feature columns.
@@ -97,48 +84,47 @@ class DecisionBuffer:
     """
 
     def __init__(
-        self, capacity: int, k: int, first: int, features: Sequence[str], policy_hash: str, risk_template: str
+        self, capacity: int, first: int, features: Sequence[str], policy_hash: str, risk_template: str
     ) -> None:
-        self._code = BeliefBuffer(capacity, k, first)
+        self._capacity = capacity
+        self._first = first
         self._names = tuple(features)
-        self._features = np.empty((capacity, len(self._names)))
-        self._same = {"policy_hash": policy_hash, "risk_template": risk_template}
+        self._policy_hash, self._risk_template = policy_hash, risk_template
         self._decisions: list[Decision] = []
 
     @property
     def rows(self) -> int:
         """Rows taken so far."""
-        return self._code.rows
+        return len(self._decisions)
 
     def append(self, decision: Decision) -> bool:
         """Take one decision; return whether the buffer is full now."""
-        code, belief = self._code, decision.belief
-        self._features[code.rows] = belief.features
-        code.put_code(belief)
         self._decisions.append(decision)
-        return code.rows == code.capacity
+        return len(self._decisions) == self._capacity
 
     def table(self) -> pa.Table:
         """Return the rows as a table (``diary/decisions``)."""
         rows, n = self._decisions, self.rows
-        first = self._code.first
         beliefs = [d.belief for d in rows]
+        idx, val = _codes(beliefs)
         columns: dict[str, Any] = {
-            "row": pa.array(range(first, first + n), pa.int64()),
+            "row": pa.array(range(self._first, self._first + n), pa.int64()),
             "decision": pa.array([d.decision for d in rows], pa.int64()),
             "ts": pa.array([b.ts for b in beliefs], pa.int64()),
             "instrument": pa.array([b.instrument for b in beliefs], pa.string()),
             "step": pa.array([b.step for b in beliefs], pa.int64()),
             "mid": pa.array([b.mid for b in beliefs], pa.float64()),
-            **self._code.code_columns("belief_idx", "belief_val"),
+            "belief_idx": idx,
+            "belief_val": val,
             "regime": pa.array([b.regime for b in beliefs], pa.string()),
             "regime_confidence": pa.array([b.confidence for b in beliefs], pa.float64()),
-            "policy_hash": pa.array([self._same["policy_hash"]] * n, pa.string()),
+            "policy_hash": pa.array([self._policy_hash] * n, pa.string()),
             "exec_topo": pa.array([d.tactic for d in rows], pa.string()),
-            "risk_template": pa.array([self._same["risk_template"]] * n, pa.string()),
+            "risk_template": pa.array([self._risk_template] * n, pa.string()),
         }
+        features = np.stack([b.features for b in beliefs])
         for at, name in enumerate(self._names):
-            columns[f"f_{name}"] = pa.array(self._features[:n, at], from_pandas=True)
+            columns[f"f_{name}"] = pa.array(features[:, at], from_pandas=True)
         columns |= {
             "candidates": pa.array([d.candidates for d in rows], pa.list_(pa.string())),
             "scores": pa.array([d.scores for d in rows], pa.list_(pa.float64())),

@@ -9,25 +9,23 @@ Spread, slippage and fees are inside, because the fills are the real ones. A dec
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 BPS = 1e4
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """
     Outcome of one decision.
 
     Attributes
     ----------
-    decision, ts, step : int
-        Id, event time (UTC ns) and step of the decision.
-    mid : float
-        Reference price at the decision.
+    decision, ts : int
+        Id and event time (UTC ns) of the decision.
     side : int
         Sign of its net fills.
     cost_bps : float
-        Fees and distance of the fill prices from `mid`, bps of filled notional.
+        Fees and distance of the fill prices from the mid at the decision, bps of filled notional.
     markouts : list of float or None
         One per horizon, bps net of costs; None where the tape ended before.
     known : list of int or None
@@ -36,27 +34,32 @@ class Outcome:
 
     decision: int
     ts: int
-    step: int
-    mid: float
-    side: int = 0
-    cost_bps: float = 0.0
-    markouts: list[float | None] = field(default_factory=list)
-    known: list[int | None] = field(default_factory=list)
+    side: int
+    cost_bps: float
+    markouts: list[float | None]
+    known: list[int | None]
 
 
 @dataclass(slots=True)
 class _Tally:
-    """Fills of one decision so far: signed units, cash paid, fees, notional."""
+    """Fills of one decision so far: signed units, cash paid, fees, notional, and the mark-outs taken."""
 
     units: float = 0.0
     paid: float = 0.0
     fees: float = 0.0
     notional: float = 0.0
+    markouts: dict[int, float] = field(default_factory=dict)
+
+    def worth(self, mid: float) -> float:
+        """Return the mark-out at `mid`, bps of the filled notional."""
+        return (self.units * mid - self.paid - self.fees) / self.notional * BPS
 
 
 class MarkOuts:
     """
     Follows the decisions of one instrument until their longest horizon.
+
+    Few decisions are filled, so the work of a step is to look at those that were.
 
     Parameters
     ----------
@@ -66,19 +69,22 @@ class MarkOuts:
 
     def __init__(self, horizons: Sequence[int]) -> None:
         self._horizons = tuple(horizons)
-        self._open: dict[int, list[Outcome]] = {}
+        self._longest = self._horizons[-1]
+        self._open: dict[int, list[tuple[int, int, float]]] = {}  # by step: decision, ts, mid
+        self._stamps: dict[int, int] = {}  # by step, as long as a decision needs it
+        self._step_of: dict[int, int] = {}  # step of each decision that was filled
         self._tallies: dict[int, _Tally] = {}
 
     def decided(self, decision: int, ts: int, step: int, mid: float) -> None:
         """Start following a decision."""
-        n = len(self._horizons)
-        self._open.setdefault(step, []).append(
-            Outcome(decision, ts, step, mid, markouts=[None] * n, known=[None] * n)
-        )
+        self._open.setdefault(step, []).append((decision, ts, mid))
 
-    def filled(self, decision: int, units: float, price: float, fee: float) -> None:
-        """Take a fill: signed units (+ bought), price and fee in quote currency."""
-        tally = self._tallies.setdefault(decision, _Tally())
+    def filled(self, decision: int, step: int, units: float, price: float, fee: float) -> None:
+        """Take a fill of a decision made at `step`: signed units (+ bought), price and fee in quote currency."""
+        tally = self._tallies.get(decision)
+        if tally is None:
+            tally = self._tallies[decision] = _Tally()
+            self._step_of[decision] = step
         tally.units += units
         tally.paid += units * price
         tally.fees += fee
@@ -86,27 +92,33 @@ class MarkOuts:
 
     def step(self, step: int, ts: int, mid: float) -> list[Outcome]:
         """Take the price of a step; return the decisions whose longest horizon it completes."""
-        for at, horizon in enumerate(self._horizons):
-            for outcome in self._open.get(step - horizon, ()):
-                tally = self._tallies.get(outcome.decision)
-                outcome.markouts[at] = self._worth(tally, mid) if tally else 0.0
-                outcome.known[at] = ts
-        return self._finish(self._open.pop(step - self._horizons[-1], []))
+        self._stamps[step] = ts
+        for decision, tally in self._tallies.items():
+            age = step - self._step_of[decision]
+            if age in self._horizons:
+                tally.markouts[age] = tally.worth(mid)
+        done = self._open.pop(step - self._longest, None)
+        outcomes = [self._outcome(row, step - self._longest, step) for row in done] if done else []
+        self._stamps.pop(step - self._longest, None)
+        return outcomes
 
     def close(self) -> list[Outcome]:
         """Return what is still open, with None for the horizons that the tape does not reach."""
-        left = [outcome for step in sorted(self._open) for outcome in self._open[step]]
+        last = max(self._stamps, default=-1)
+        left = [self._outcome(row, step, last) for step in sorted(self._open) for row in self._open[step]]
         self._open.clear()
-        return self._finish(left)
+        return left
 
-    def _finish(self, outcomes: list[Outcome]) -> list[Outcome]:
-        for outcome in outcomes:
-            tally = self._tallies.pop(outcome.decision, None)
-            if tally is not None:
-                outcome.side = (tally.units > 0) - (tally.units < 0)
-                outcome.cost_bps = (tally.fees + tally.paid - tally.units * outcome.mid) / tally.notional * BPS
-        return outcomes
-
-    @staticmethod
-    def _worth(tally: _Tally, mid: float) -> float:
-        return (tally.units * mid - tally.paid - tally.fees) / tally.notional * BPS
+    def _outcome(self, row: tuple[int, int, float], step: int, last: int) -> Outcome:
+        decision, ts, mid = row
+        reached = [h if step + h <= last else None for h in self._horizons]
+        known = [None if h is None else self._stamps.get(step + h) for h in reached]
+        tally = self._tallies.pop(decision, None)
+        if tally is None:
+            return Outcome(decision, ts, 0, 0.0, [None if h is None else 0.0 for h in reached], known)
+        del self._step_of[decision]
+        side = (tally.units > 0) - (tally.units < 0)
+        cost = (tally.fees + tally.paid - tally.units * mid) / tally.notional * BPS
+        return Outcome(
+            decision, ts, side, cost, [None if h is None else tally.markouts.get(h, 0.0) for h in reached], known
+        )

@@ -42,8 +42,6 @@ class ScribeConfig(ActorConfig, frozen=True):
         Written into every diary row.
     features : list of str
         Names of the feature columns, in vector order; empty without perception.
-    k : int
-        Largest number of active belief units.
     horizons : list of int
         Mark-out horizons in decision steps.
     flush_rows, flush_ms : int
@@ -56,7 +54,6 @@ class ScribeConfig(ActorConfig, frozen=True):
     policy_hash: str = ""
     risk_template: str = ""
     features: tuple[str, ...] = ()
-    k: int = 16
     horizons: tuple[int, ...] = (1, 5, 20)
     flush_rows: int = 4096
     flush_ms: int = 250
@@ -73,7 +70,7 @@ class DiaryScribe(Actor):
         self._due = 0.0
         self._marks: dict[str, MarkOuts] = {}
         self._last: dict[str, BeliefSnapshot] = {}
-        self._decision_of: dict[str, int] = {}
+        self._decision_of: dict[str, tuple[int, int]] = {}  # order -> decision and its step
         self._realised = Realised()
         self._foreign = 0
         self._finished = False
@@ -152,17 +149,20 @@ class DiaryScribe(Actor):
         elif isinstance(event, OrderInitialized) and LAW_TAG not in (event.tags or ()):
             self._decision_of[event.client_order_id.value] = self._tagged(event)
 
-    def _tagged(self, event: OrderInitialized) -> int:
+    def _tagged(self, event: OrderInitialized) -> tuple[int, int]:
+        instrument = event.instrument_id.value
+        seen = self._last.get(instrument)
+        step = seen.step if seen else 0
         for tag in event.tags or ():
             if tag.startswith(TAG):
-                return int(tag.removeprefix(TAG))
+                return int(tag.removeprefix(TAG)), step
         self._foreign += 1
-        order_id, instrument = event.client_order_id.value, event.instrument_id.value
+        order_id = event.client_order_id.value
         strategy = event.strategy_id.value
         self.on_decision(
             Decision(
                 -self._foreign,
-                self._last.get(instrument) or self._blind(instrument, event.ts_init),
+                seen or self._blind(instrument, event.ts_init),
                 strategy,
                 (strategy,),
                 (1.0,),
@@ -172,7 +172,7 @@ class DiaryScribe(Actor):
                 f"{strategy} sent an order of its own",
             )
         )
-        return -self._foreign
+        return -self._foreign, step
 
     def _blind(self, instrument: str, ts: int) -> BeliefSnapshot:
         nothing = np.empty(0)
@@ -183,26 +183,27 @@ class DiaryScribe(Actor):
         )
 
     def _on_fill(self, fill: OrderFilled) -> None:
-        decision = self._decision_of.get(fill.client_order_id.value)
-        if decision is None:
+        found = self._decision_of.get(fill.client_order_id.value)
+        if found is None:
             return
+        decision, step = found
         sign = 1 if fill.order_side == OrderSide.BUY else -1
         units, price = sign * fill.last_qty.as_double(), fill.last_px.as_double()
         fee = fill.commission.as_double()
         instrument = fill.instrument_id.value
         self._realised.fill(decision, instrument, units, price)
         if instrument in self._marks:
-            self._marks[instrument].filled(decision, units, price, fee)
+            self._marks[instrument].filled(decision, step, units, price, fee)
 
     # -- what leaves --------------------------------------------------------------------------------------------
 
     def _new_decisions(self) -> DecisionBuffer:
         c = self.config
         first = self._rows["decisions"]
-        return DecisionBuffer(c.flush_rows, c.k, first, c.features, c.policy_hash, c.risk_template)
+        return DecisionBuffer(c.flush_rows, first, c.features, c.policy_hash, c.risk_template)
 
     def _new_beliefs(self) -> BeliefBuffer:
-        return BeliefBuffer(self.config.flush_rows, self.config.k, self._rows["beliefs"])
+        return BeliefBuffer(self.config.flush_rows, self._rows["beliefs"])
 
     def _flush(self) -> None:
         """Give the full buffers to their writers and start new ones."""

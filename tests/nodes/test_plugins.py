@@ -62,7 +62,11 @@ def run_node(settings: Settings, tapes: list[Tape], run_dir: Path, catalog: Path
 
 def different(one: Path, other: Path) -> list[str]:
     """Return the names of the files whose bytes differ."""
-    return [name for name in FILES if one.joinpath(f"{name}.parquet").read_bytes() != other.joinpath(f"{name}.parquet").read_bytes()]
+    return [
+        name
+        for name in FILES
+        if one.joinpath(f"{name}.parquet").read_bytes() != other.joinpath(f"{name}.parquet").read_bytes()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -332,10 +336,16 @@ def test_a_topology_and_a_feature_of_the_users_own(programs: Programs) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("policy.topologies.flat.kind=mine:Gap", "expected a subclass of alphatrade.strategies.topologies.base:Topology"),
+        (
+            "policy.topologies.flat.kind=mine:Gap",
+            "expected a subclass of alphatrade.strategies.topologies.base:Topology",
+        ),
         ("policy.topologies.flat.kind=nowhere:Fade", "No module named 'nowhere'"),
         ('+policy.features.gap={kind: "mine:Fade", n: 3}', "expected a subclass of alphatrade.actors.features:Feature"),
-        ('+policy.topologies.fade={kind: "mine:Fade", params: {enter: 9}}', "policy.topologies.fade.params.enter: got 9"),
+        (
+            '+policy.topologies.fade={kind: "mine:Fade", params: {enter: 9}}',
+            "policy.topologies.fade.params.enter: got 9",
+        ),
         ('+policy.topologies.fade={kind: "mine:Fade", params: {}}', "policy.topologies.fade.params.signal: got 'gap'"),
     ],
 )

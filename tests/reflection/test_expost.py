@@ -9,7 +9,7 @@ from alphatrade.reflection.realised import Realised
 def test_markouts_are_net_of_every_cost_and_known_only_at_their_horizon() -> None:
     marks = MarkOuts((1, 3))
     marks.decided(7, 0, 0, 100.0)
-    marks.filled(7, 2.0, 100.5, 0.4)
+    marks.filled(7, 0, 2.0, 100.5, 0.4)
     assert marks.step(1, 10, 101.0) == []
     marks.step(2, 20, 150.0)
     (outcome,) = marks.step(3, 30, 102.0)
@@ -34,7 +34,7 @@ def test_a_fill_after_the_horizon_does_not_reach_back() -> None:
     marks = MarkOuts((1, 2))
     marks.decided(1, 0, 0, 100.0)
     marks.step(1, 1, 100.0)
-    marks.filled(1, 1.0, 100.0, 0.0)
+    marks.filled(1, 0, 1.0, 100.0, 0.0)
     (outcome,) = marks.step(2, 2, 110.0)
     assert outcome.markouts[0] == 0.0
     assert outcome.markouts[1] == pytest.approx(1000.0)

@@ -1,0 +1,314 @@
+"""The documents name what exists: verbs, targets, flags, keys, files, links; and every row of the roadmap is there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from typer.testing import CliRunner
+
+from alphatrade.nodes.app import app
+from alphatrade.nodes.settings import CONFIG_MODULE, CONFIG_NAME, compose_settings, known_paths, lengthen
+from alphatrade.reflection.query import VIEWS
+from alphatrade.strategies.topologies import BUILT_IN
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/ROADMAP.md")
+PRESENT = tuple(name for name in PAGES if name != "docs/ROADMAP.md")  # the roadmap names the future, too
+FOLDERS = "actors|benchmarks|conf|docs|evolution|nodes|reflection|risk|scripts|strategies|tests"
+ENVIRONMENTS = ("sim", "paper", "live-shadow", "live")
+ROADMAP_ROWS = (
+    *(f"M0.{row}" for row in "1234ABC"),
+    *(f"M1.{row}" for row in "12345678ABCDE"),
+    *(f"M2.{row}" for row in (*range(1, 13), *"ABCD")),
+    *(f"M3.{row}" for row in "1234ABC"),
+    *(f"M4.{row}" for row in "12345ABC"),
+    *(f"M5.{row}" for row in "123AB"),
+    *("Q1", "Q2", "Q3", "Q4", "B1", "B2", "B3", "B4", "B5", "B6", "B7"),
+    *("K1", "K2", "K3", "K4", "K5", "C1", "C2", "C3", "C4", "C5"),
+)
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the fenced blocks of a page in one language; "" for those that name none."""
+    return [code for name, code in re.findall(r"^```(\w*)\n(.*?)^```$", text(page), re.S | re.M) if name == language]
+
+
+def spans(page: str) -> list[str]:
+    """Return the inline code of a page; a span may go over a line's end."""
+    prose = re.sub(r"^```.*?^```$", "", text(page), flags=re.S | re.M)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def commands(page: str) -> list[str]:
+    """Return every command line that a page shows, in blocks and in spans, one for each part of ``a && b``."""
+    shown = [line for block in blocks(page, "sh") for line in block.splitlines()] + spans(page)
+    parts = [part.strip() for line in shown for part in without_comment(line).split("&&")]
+    return [part for part in parts if re.match(r"(alphatrade|make|python) ", part) and "…" not in part]
+
+
+def without_comment(line: str) -> str:
+    return re.sub(r"\s+# .*$", "", line)
+
+
+def on(pages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    return ((page, command) for page in pages for command in commands(page))
+
+
+def starting(program: str, pages: tuple[str, ...] = PAGES) -> list[str]:
+    return sorted({command for _, command in on(pages) if command.startswith(program)})
+
+
+@cache
+def targets() -> frozenset[str]:
+    return frozenset(re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.M))
+
+
+@cache
+def keys() -> frozenset[str]:
+    """Return every configuration path, of the default composition and of each tape group."""
+    found = set(known_paths())
+    for path in (ROOT / "conf" / "tape").glob("*.yaml"):
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            tape = compose(CONFIG_NAME, overrides=[f"tape={path.stem}"])["tape"]
+        for key in OmegaConf.to_container(tape, resolve=False):
+            found.add(f"tape.{key}")
+    return frozenset(found)
+
+
+# -- commands
+
+
+def test_each_page_shows_commands() -> None:
+    assert len(starting("alphatrade")) > 20
+    assert len(starting("make")) > 5
+
+
+@pytest.mark.parametrize("command", starting("alphatrade"))
+def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
+    verb, *rest = [word for word in shlex.split(command)[1:] if word not in ("<verb>", "[overrides]")] or ["sim"]
+    cli = typer.main.get_command(app)
+    assert verb in cli.commands, f"no verb {verb}"
+    if verb == "sim":
+        return
+    known = {name for parameter in cli.commands[verb].params for name in parameter.opts}
+    assert {word for word in rest if word.startswith("--")} <= known | {"--help"}
+
+
+@pytest.mark.parametrize("command", starting("alphatrade sim") + starting("make run-sim ARGS="))
+def test_the_overrides_of_a_command_are_valid(command: str) -> None:
+    words = shlex.split(command)[2:]
+    if words and words[0].startswith("ARGS="):
+        words = shlex.split(words[0].removeprefix("ARGS="))
+    if "mine:" in command or "my_conf" in command:
+        pytest.skip("run for real by tests/nodes/test_plugins.py")
+    compose_settings([word for word in words if not word.startswith("--") and word != "job"])
+
+
+@pytest.mark.parametrize("command", starting("make"))
+def test_a_target_exists(command: str) -> None:
+    target = command.split()[1]
+    future = {"run-paper", "rebuild-policy", "rim-shadow"}
+    assert target in targets() | future
+    if target in future:
+        assert command not in starting("make", PRESENT), "only the roadmap may name what is to come"
+
+
+def test_the_targets_of_the_makefile_are_phony() -> None:
+    declared = re.search(r"^\.PHONY: (.*)$", text("Makefile"), re.M)
+    assert declared is not None
+    assert set(declared[1].split()) == targets()
+
+
+# -- keys and files
+
+
+def test_each_key_in_the_prose_exists() -> None:
+    """A span such as `policy.flags.fast_weights` or `tape.path` is a path of the configuration."""
+    seen = 0
+    for page in PRESENT:
+        for span in spans(page):
+            if re.fullmatch(r"(policy|env|tape|venue|output|paths|cadence)(\.[a-z_0-9]+)+(?<!\.json)", span):
+                seen += 1
+                key = lengthen(f"{span}=0", sorted(keys())).partition("=")[0]
+                assert key in keys(), f"{page}: {span}"
+            elif re.fullmatch(r"(env|tape|venue|policy/\w+)=[\w-]+", span):
+                seen += 1
+                group, _, choice = span.partition("=")
+                assert (ROOT / "conf" / group / f"{choice}.yaml").exists(), f"{page}: {span}"
+    assert seen > 5
+
+
+def paths_in(page: str) -> list[str]:
+    """Return what looks like a file or a folder of the repository, in spans and commands."""
+    words = [word for span in spans(page) for word in span.split()]
+    words += [word for command in commands(page) for word in shlex.split(command)]
+    found = [word.rstrip(".,;:").partition("::")[0] for word in words]
+    return [word for word in found if re.match(rf"(?:{FOLDERS})/", word) and not re.search(r"[<>*{}…]", word)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_file_that_is_named_exists(page: str) -> None:
+    assert [path for path in paths_in(page) if not (ROOT / path).exists()] == []
+
+
+def test_the_files_of_a_run_are_those_of_the_readme() -> None:
+    """What the README's table calls a file of a run is a name that the code writes."""
+    table = text("README.md").split("## What is in a run folder")[1].split("\n## ")[0]
+    names = re.findall(r"`([\w/]+\.(?:parquet|json|yaml|html))`", table)
+    source = "\n".join(
+        path.read_text() for room in ("nodes", "reflection", "risk") for path in (ROOT / room).glob("*.py")
+    )
+    assert len(names) > 12
+    for name in names:
+        stem = Path(name).name
+        assert stem in source or f'"{stem.removesuffix(".parquet")}"' in source or name.startswith("diary"), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_relative_link_resolves(page: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text(page))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_diary_queries_use_views_that_exist() -> None:
+    for command in starting("alphatrade diary"):
+        words = shlex.split(command)
+        if len(words) > 3 and not words[3].startswith("--"):
+            assert set(re.findall(r"\b(?:from|join) (\w+)", words[3])) <= set(VIEWS), command
+
+
+# -- tables
+
+
+def test_the_flag_table_names_every_flag_with_its_default() -> None:
+    flags = OmegaConf.load(ROOT / "conf" / "policy" / "flags" / "default.yaml")
+    defaults = {f"policy.flags.{name}": [bool(value)] * 4 for name, value in flags.items()}
+    for name in ("exploration", "governed_feedback"):
+        defaults[name] = [bool(OmegaConf.load(ROOT / "conf" / "env" / f"{env}.yaml")[name]) for env in ENVIRONMENTS]
+    table = text("CONTRIBUTING.md").split("## Feature flags")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| \w+ \|((?: \w+ \|){4})", table, re.M))
+    assert {name: [cell.strip() == "on" for cell in row.split("|")[:4]] for name, row in rows.items()} == defaults
+
+
+def test_each_environment_has_a_row_in_the_profiles() -> None:
+    table = text("CONTRIBUTING.md").split("## Run profiles")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w-]+)` \|", table, re.M)) == set(ENVIRONMENTS)
+    assert {path.stem for path in (ROOT / "conf" / "env").glob("*.yaml")} == set(ENVIRONMENTS)
+
+
+def test_every_flag_refuses_until_it_has_a_mechanism() -> None:
+    """What the README's table and the flag table call refused is refused."""
+    from alphatrade.risk.errors import ConfigError
+
+    refused = ("policy.flags.fast_weights", "policy.flags.linear_attention", "exploration", "governed_feedback")
+    for name in (*(f"{flag}=true" for flag in refused), "env=paper", "env=live-shadow", "env=live"):
+        with pytest.raises(ConfigError):
+            compose_settings([name])
+
+
+def test_the_excerpt_in_the_readme_is_what_the_terminal_shows() -> None:
+    """Every label of a run's screen is in the excerpt, in order, and its topologies are built-in tactics' names."""
+    excerpt = next(block for block in blocks("README.md", "") if block.startswith("run "))
+    labels = re.findall(r'yield "([\w, ]+)"', text("nodes/show.py"))
+    shown = [label for label in labels if label != "same run before"]
+    at = [excerpt.find(f"\n{label}") for label in shown]
+    assert -1 not in at, shown[at.index(-1)]
+    assert at == sorted(at)
+    tactics = compose_settings([]).policy.topologies
+    for name in re.findall(r"^(\w+) +[\d,]+ +\d+$", excerpt, re.M):
+        assert tactics[name].kind in BUILT_IN
+
+
+# -- roadmap
+
+
+def test_the_roadmap_has_every_row_once_with_its_state() -> None:
+    rows = re.findall(r"^- \[([x~ ])\] \*\*([A-Z]\d(?:\.\w+)?)\*\*(.*(?:\n  .*)*)", text("docs/ROADMAP.md"), re.M)
+    assert tuple(name for _, name, _ in rows) == ROADMAP_ROWS
+    for state, name, words in rows:
+        shown = re.search(r"`(python|make|alphatrade) [^`]+`", words)
+        assert state != "x" or shown, f"{name} is done, but no command shows it"
+        assert state != "~" or len(words) > 60, f"{name} is begun: what is missing?"
+
+
+def test_a_test_that_the_roadmap_names_is_there() -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text("docs/ROADMAP.md")):
+        assert f"def {name}(" in tests, name
+
+
+# -- style, and the checks themselves
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_names_a_machine(page: str) -> None:
+    pattern = "|".join(["/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/", "/tm" + "p/", r"localhost:\d", r"pypi\."])
+    assert re.findall(pattern, text(page)) == []
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory, door_env: dict[str, str]) -> Path:
+    """Run the Python of the README in an empty folder, and return the folder."""
+    folder = tmp_path_factory.mktemp("reader")
+    (code,) = blocks("README.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, env=door_env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "artifacts" in done.stdout
+    return folder
+
+
+BROKEN = {"alphatrade runs --compare": "nodes/app.py hands a Comparison to query.show, which wants a data frame"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            command,
+            marks=[
+                pytest.mark.xfail(strict=True, reason=why) for start, why in BROKEN.items() if command.startswith(start)
+            ],
+        )
+        for verb in ("audit", "diary", "runs", "status", "kill", "release")
+        for command in starting(f"alphatrade {verb}", ("README.md",))
+        if len(command.split()) > 2 or verb == "runs"
+    ],
+)
+def test_a_command_of_the_readme_works(command: str, small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_run)
+    monkeypatch.setenv("ALPHATRADE_STATE", str(small_run / "state"))
+    words = [re.sub(r"^artifacts/\d.*", "artifacts/latest", word) for word in shlex.split(command)[1:]]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert done.output.strip()
+
+
+@pytest.mark.parametrize(
+    "span", ["conf/policy/risk/loose.yaml", "tests/nodes/test_nothing.py", "strategies/nowhere.py::x"]
+)
+def test_the_check_of_files_sees_a_missing_one(span: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "text", lambda page: f"see `{span}`, and `make test`")
+    assert [path for path in paths_in("any") if not (ROOT / path).exists()] == [span.partition("::")[0]]
+
+
+def test_the_check_of_overrides_sees_an_unknown_one() -> None:
+    from alphatrade.risk.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        compose_settings(["tape.pathh=x"])
+    assert lengthen("policy.flags.telepathy=0", sorted(keys())).partition("=")[0] not in keys()
