@@ -24,6 +24,8 @@ class Lot:
     pos: int = 0
     buys: int = 0
     sells: int = 0
+    covers: int = 0  # working reduce-only buys
+    exits: int = 0  # working reduce-only sells
     hi: int = 0
     lo: int = 0
     worst: int = 0
@@ -80,7 +82,9 @@ class Book:
 
     def reweigh(self, lot: Lot) -> None:
         """Bring the sums up to date after a change of position or working quantities."""
-        hi, lo = lot.pos + lot.buys, lot.pos - lot.sells
+        # A reduce-only order may fill first: what opens after it then starts from there.
+        hi = lot.pos + min(lot.covers, max(-lot.pos, 0)) + lot.buys
+        lo = lot.pos - min(lot.exits, max(lot.pos, 0)) - lot.sells
         worst = max(abs(hi), abs(lo))
         self.gross += (worst - lot.worst) * lot.mid2
         self.high += (hi - lot.hi) * lot.mid2
@@ -89,14 +93,14 @@ class Book:
         lot.hi, lot.lo, lot.worst = hi, lo, worst
 
     def hold(self, order: Order) -> Lot:
-        """Count what an order may still fill as working, unless it is reduce-only; return its lot."""
+        """Count what an order may still fill as working; return its lot."""
         lot = self.lot(order.row.instrument)
         held = max(0, order.ceiling - order.filled) if order.status == "working" else 0
-        if held != order.held and not order.row.reduce_only:
-            if order.sign > 0:
-                lot.buys += held - order.held
-            else:
-                lot.sells += held - order.held
+        if held != order.held:
+            kind = ("covers" if order.sign > 0 else "exits") if order.row.reduce_only else (
+                "buys" if order.sign > 0 else "sells"
+            )
+            setattr(lot, kind, getattr(lot, kind) + held - order.held)
             self.reweigh(lot)
         order.held = held
         return lot

@@ -68,6 +68,8 @@ class Holding:
     position: int = 0
     buys: int = 0  # leaves of working BUY orders that are not reduce-only
     sells: int = 0
+    covers: int = 0  # leaves of working reduce-only BUY orders
+    exits: int = 0  # of working reduce-only SELL orders
     orders: int = 0  # working orders, reduce-only included
     basis: int = 0  # what the open position cost, price * quantity, same sign as the position
     bid: int = 0
@@ -88,8 +90,18 @@ class Holding:
 
     def worst(self, buys: int = 0, sells: int = 0) -> int:
         """Return the largest absolute position that could come about with `buys` and `sells` more (nano)."""
-        # hi = position + buys is never below lo = position - sells, so max(|hi|, |lo|) is max(hi, -lo).
-        return max(self.position + self.buys + buys, self.sells + sells - self.position)
+        # hi = top + buys is never below lo = bottom - sells, so max(|hi|, |lo|) is max(hi, -lo).
+        return max(self.top() + self.buys + buys, self.sells + sells - self.bottom())
+
+    def top(self, more: int = 0) -> int:
+        """Return the position after all reduce-only buys, `more` of them included: where buys would start from."""
+        covers = self.covers + more
+        return self.position if not covers or self.position >= 0 else min(self.position + covers, 0)
+
+    def bottom(self, more: int = 0) -> int:
+        """Return the position after all reduce-only sells, likewise: where sells would start from."""
+        exits = self.exits + more
+        return self.position if not exits or self.position <= 0 else max(self.position - exits, 0)
 
 
 @dataclass(slots=True)
@@ -124,7 +136,7 @@ class Exposure:
         held.mark_ts = ts
         held.dirty = False
         if held.position or held.buys or held.sells:
-            self._revalue(held)
+            self._revalue(held)  # covers and exits count only against a position
 
     def add(self, order: Order) -> None:
         """Count an approved order as working."""
@@ -214,11 +226,16 @@ class Exposure:
         return max(max(order.qty, order.pending_qty) - order.filled, 0)
 
     def _reserve(self, held: Holding, order: Order, leaves: int) -> None:
-        if not order.reduce_only:
+        more = leaves - order.reserved
+        if order.reduce_only:
             if order.side == BUY:
-                held.buys += leaves - order.reserved
+                held.covers += more
             else:
-                held.sells += leaves - order.reserved
+                held.exits += more
+        elif order.side == BUY:
+            held.buys += more
+        else:
+            held.sells += more
         order.reserved = leaves
         self._revalue(held)
 
@@ -240,9 +257,9 @@ class Exposure:
     def _revalue(self, held: Holding) -> None:
         mid2 = held.mid2
         value2 = hi2 = lo2 = held.position * mid2
-        if held.buys or held.sells:
-            hi2 += held.buys * mid2
-            lo2 -= held.sells * mid2
+        if held.buys or held.sells or held.covers or held.exits:
+            hi2 = (held.top() + held.buys) * mid2
+            lo2 = (held.bottom() - held.sells) * mid2
         gross2 = max(hi2, -lo2)  # the larger of the two in size: hi2 is never below lo2
         self.value2 += value2 - held.value2
         self.hi2 += hi2 - held.hi2

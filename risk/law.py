@@ -106,7 +106,7 @@ class Law(Account):
             return self._check_reduce_only(order, leaves, held, None) or ALLOWED
         grow = leaves - order.reserved
         same = price in (None, order.price) and trigger in (None, order.trigger)
-        if (grow <= 0 and same) or self._reduces(held, order.side, max(grow, 0), 0, 0):
+        if (grow <= 0 and same) or self._reduces(held, order, max(grow, 0), ALONE):
             return ALLOWED
         price2 = self._price2(order, held, price, trigger)
         return self._measure(order, held, max(grow, 0), (qty, price2), ALONE, 0)
@@ -137,6 +137,8 @@ class Law(Account):
         )
         if verdict is None and order.reduce_only:
             verdict = self._check_reduce_only(order, order.qty, held, batch) or ALLOWED
+            if batch is not ALONE:
+                self._add_exit(order, held, batch)
         if verdict is None:
             verdict = self._check_risk(order, held, batch)
         if verdict.code is not None and not verdict.order_id:
@@ -180,31 +182,47 @@ class Law(Account):
         value, bound = str(from_nano(qty)), str(from_nano(available))
         return deny(Code.REDUCE_ONLY, "position that a reduce-only order could reduce, units", value, bound)
 
+    @staticmethod
+    def _add_exit(order: Order, held: Holding, batch: Batch) -> None:
+        """Let the later orders of a list start from where its reduce-only ones lead."""
+        name = order.instrument
+        top, bottom = _start(held, batch)
+        side = batch.covers if order.side == BUY else batch.exits
+        side[name] = side.get(name, 0) + order.qty
+        after_top, after_bottom = _start(held, batch)
+        batch.hi2 += (after_top - top) * held.mid2
+        batch.lo2 += (after_bottom - bottom) * held.mid2
+        buys, sells = held.buys + batch.buys.get(name, 0), held.sells + batch.sells.get(name, 0)
+        worst = max(after_top + buys, sells - after_bottom) - max(top + buys, sells - bottom)
+        batch.gross2 += worst * held.mid2
+
     def _check_risk(self, order: Order, held: Holding, batch: Batch) -> Verdict:
         name, qty = order.instrument, order.qty
-        buys, sells = (0, 0) if batch is ALONE else (batch.buys.get(name, 0), batch.sells.get(name, 0))
         verdict = ALLOWED
-        if not (held.position and self._reduces(held, order.side, qty, buys, sells)):
+        if not (held.position and self._reduces(held, order, qty, batch)):
             price2 = self._price2(order, held, order.price, order.trigger)
             count = len(self.exposure.working) + batch.count + 1
             verdict = self._measure(order, held, qty, (qty, price2), batch, count)
         if batch is ALONE:
             return verdict
-        before = held.worst(buys, sells)
+        (top, bottom), (buys, sells) = _start(held, batch), _working(held, batch)
+        before = max(top + buys, sells - bottom)
         if order.side == BUY:
-            batch.buys[name] = buys = buys + qty
+            batch.buys[name] = batch.buys.get(name, 0) + qty
             batch.hi2 += qty * held.mid2
         else:
-            batch.sells[name] = sells = sells + qty
+            batch.sells[name] = batch.sells.get(name, 0) + qty
             batch.lo2 -= qty * held.mid2
-        batch.gross2 += (held.worst(buys, sells) - before) * held.mid2
+        buys, sells = _working(held, batch)
+        batch.gross2 += (max(top + buys, sells - bottom) - before) * held.mid2
         return verdict
 
     @staticmethod
-    def _reduces(held: Holding, side: int, qty: int, buys: int, sells: int) -> bool:
-        if side == BUY:
-            return held.position < 0 and held.position + held.buys + buys + qty <= 0
-        return held.position > 0 and held.position - held.sells - sells - qty >= 0
+    def _reduces(held: Holding, order: Order, qty: int, batch: Batch) -> bool:
+        (top, bottom), (buys, sells) = _start(held, batch), _working(held, batch)
+        if order.side == BUY:
+            return held.position < 0 and top + buys + qty <= 0
+        return held.position > 0 and bottom - sells - qty >= 0
 
     @staticmethod
     def _price2(order: Order, held: Holding, price: int | None, trigger: int | None) -> int:
@@ -225,8 +243,9 @@ class Law(Account):
         qty, price2 = own
         if self.long_only:
             sells = held.sells + batch.sells.get(order.instrument, 0) + (0 if order.side == BUY else grow)
-            if held.position < sells:
-                after = str(from_nano(held.position - sells))
+            lowest = _start(held, batch)[1] - sells
+            if lowest < 0:
+                after = str(from_nano(lowest))
                 return deny(Code.LONG_ONLY, "lowest position that could follow, units", after, "0")
         own_far = qty < limits.soft.order_qty_n and qty * price2 < limits.soft.order_notional2
         measures = self._measures(held, order.side, grow, batch, count)
@@ -250,12 +269,8 @@ class Law(Account):
     def _measures(self, held: Holding, side: int, grow: int, batch: Batch, count: int) -> list[_Measure]:
         """Return what the exposures would be; nothing if all are far from their limits."""
         limits, exposure, mid2 = self.limits, self.exposure, held.mid2
-        buys, sells = held.buys, held.sells
-        if batch.count:
-            buys += batch.buys.get(held.instrument, 0)
-            sells += batch.sells.get(held.instrument, 0)
-        position = held.position
-        before = max(position + buys, sells - position)
+        (top, bottom), (buys, sells) = _start(held, batch), _working(held, batch)
+        before = max(top + buys, sells - bottom)
         hi2, lo2 = exposure.hi2 + batch.hi2, exposure.lo2 + batch.lo2
         if side == BUY:
             buys += grow
@@ -263,7 +278,7 @@ class Law(Account):
         else:
             sells += grow
             lo2 -= grow * mid2
-        worst = max(position + buys, sells - position)
+        worst = max(top + buys, sells - bottom)
         gross2 = exposure.gross2 + batch.gross2 + (worst - before) * mid2
         net2 = max(hi2, -lo2)
         soft = limits.soft
@@ -282,3 +297,17 @@ class Law(Account):
             (Code.NET_EXPOSURE, net2, limits.net2, "net worst-case exposure", "m"),
             (Code.OPEN_ORDERS, count, self.template.open_orders_max, "working orders", "c"),
         ]
+
+
+def _start(held: Holding, batch: Batch) -> tuple[int, int]:
+    """Return where buys and where sells start from: the position after the reduce-only orders of that side."""
+    if batch is ALONE:
+        return held.top(), held.bottom()
+    return held.top(batch.covers.get(held.instrument, 0)), held.bottom(batch.exits.get(held.instrument, 0))
+
+
+def _working(held: Holding, batch: Batch) -> tuple[int, int]:
+    """Return the working buys and sells, those of the same list included (nano)."""
+    if batch is ALONE:
+        return held.buys, held.sells
+    return held.buys + batch.buys.get(held.instrument, 0), held.sells + batch.sells.get(held.instrument, 0)

@@ -18,6 +18,8 @@ class Batch:
 
     buys: dict[str, int] = field(default_factory=dict)
     sells: dict[str, int] = field(default_factory=dict)
+    covers: dict[str, int] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
     repeats: dict[_Key, int] = field(default_factory=dict)
     seen: set[object] = field(default_factory=set)
     entries: dict[str, Order] = field(default_factory=dict)

@@ -162,13 +162,20 @@ class Oracle:
 
     def reach(self, name: str, extra: list[Ask], skip: str = "") -> tuple[F, F]:
         """Highest and lowest position that could come about."""
-        hi = lo = self.position.get(name, F(0))
+        position = self.position.get(name, F(0))
         working = [order for order in self.working.values() if order.id != skip]
-        for order in [*working, *extra]:
-            if order.instrument == name and not order.reduce_only:
-                leaves = order.qty - order.filled
-                hi, lo = (hi + leaves, lo) if order.side > 0 else (hi, lo - leaves)
-        return hi, lo
+        mine = [order for order in [*working, *extra] if order.instrument == name]
+
+        def total(side: int, reduce_only: bool) -> F:
+            wanted = [o for o in mine if o.side == side and o.reduce_only == reduce_only]
+            return sum((o.qty - o.filled for o in wanted), F(0))
+
+        hi, lo = position, position
+        if position < 0:
+            hi = min(position + total(1, True), F(0))
+        if position > 0:
+            lo = max(position - total(-1, True), F(0))
+        return hi + total(1, False), lo - total(-1, False)
 
     def risk(self, order: Ask, before: list[Ask]) -> str | None:
         name, position = order.instrument, self.position.get(order.instrument, F(0))

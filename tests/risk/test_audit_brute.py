@@ -125,14 +125,15 @@ def equity(w: SimpleNamespace) -> Fraction:
 
 def reach(w: SimpleNamespace, name: str) -> tuple[Fraction, Fraction]:
     """Lowest and highest position of an instrument if one side of the working orders fills."""
-    lo = hi = Fraction(w.pos[name])
+    position = Fraction(w.pos[name])
+    leaves = {(side, only): Fraction(0) for side in ("BUY", "SELL") for only in (False, True)}
     for order in w.orders.values():
-        if order["instrument"] == name and order["status"] == "working" and not order["reduce_only"]:
-            leaves = max(
-                Fraction(0), max(Fraction(qty) for qty in [order["qty"], *order["ahead"]]) - order["filled"]
-            )
-            lo, hi = (lo, hi + leaves) if order["side"] == "BUY" else (lo - leaves, hi)
-    return lo, hi
+        if order["instrument"] == name and order["status"] == "working":
+            most = max(Fraction(qty) for qty in [order["qty"], *order["ahead"]]) - order["filled"]
+            leaves[order["side"], bool(order["reduce_only"])] += max(Fraction(0), most)
+    hi = min(position + leaves["BUY", True], Fraction(0)) if position < 0 else position
+    lo = max(position - leaves["SELL", True], Fraction(0)) if position > 0 else position
+    return lo - leaves["SELL", False], hi + leaves["BUY", False]
 
 
 def exposures(

@@ -542,3 +542,32 @@ def test_a_reduce_only_order_goes_when_its_position_has_turned() -> None:
 
 def test_without_that_the_stray_order_adds_to_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _turned(monkeypatch) == pytest.approx(-0.2), "the mutant"
+
+
+# -- closing and reversing in one breath
+
+
+def _close_and_reverse() -> tuple[float, list[str]]:
+    """Hold 2.97, then close it reduce-only and sell as much again before anything can fill."""
+    template = {"order_notional_max": 0.2, "instrument_max": 0.1485, "repeat_max": 100}
+
+    def both(s: Scripted) -> None:
+        market(2.97, OrderSide.SELL, reduce_only=True)(s)
+        for qty in (1.0, 0.99, 0.98, 0.5):
+            market(qty, OrderSide.SELL)(s)
+
+    built, strategy, _ = run(
+        {3: market(2.97), 12: both}, gate={"template": template}, latency=LatencyModel(300_000_000)
+    )
+    return float(built.portfolio.net_position(BTCUSDT.id)), [r.partition(":")[0] for r in strategy.denied.values()]
+
+
+def test_an_exit_in_flight_does_not_hide_what_opens_behind_it() -> None:
+    position, denied = _close_and_reverse()
+    assert abs(position) <= 2.97
+    assert denied == ["INSTRUMENT_EXPOSURE"]
+
+
+def test_without_exits_in_the_sums_the_reversal_escapes_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alphatrade.risk.exposure.Holding.bottom", lambda self, more=0: self.position)
+    assert abs(_close_and_reverse()[0]) > 2.97 or _close_and_reverse()[1] == [], "the mutant"

@@ -461,17 +461,23 @@ def test_sums_never_drift(moves: list[tuple[str, str, int, int, int, bool]]) -> 
     assert book.cash == cash
     for held in book.holdings.values():
         mine = [o for o in orders if o.working and o.instrument == held.instrument]
-        rests = {s: sum(o.reserved for o in mine if o.side == s and not o.reduce_only) for s in (BUY, SELL)}
-        assert (held.buys, held.sells, held.orders) == (rests[BUY], rests[SELL], len(mine))
+        rests = {
+            (s, only): sum(o.reserved for o in mine if o.side == s and o.reduce_only == only)
+            for s in (BUY, SELL)
+            for only in (False, True)
+        }
+        assert (held.buys, held.sells, held.orders) == (rests[BUY, False], rests[SELL, False], len(mine))
+        assert (held.covers, held.exits) == (rests[BUY, True], rests[SELL, True])
         assert all(o.reserved >= o.leaves for o in mine)
         assert held.position == sum(o.side * o.filled for o in orders if o.instrument == held.instrument)
-        hi, lo = held.position + held.buys, held.position - held.sells
+        hi, lo = held.top() + held.buys, held.bottom() - held.sells
+        assert lo <= held.position <= hi
         assert held.worst() == max(abs(hi), abs(lo))
     each = book.holdings.values()
     assert book.value2 == sum(h.position * h.mid2 for h in each)
     assert book.gross2 == sum(h.worst() * h.mid2 for h in each)
-    assert book.hi2 == sum((h.position + h.buys) * h.mid2 for h in each)
-    assert book.lo2 == sum((h.position - h.sells) * h.mid2 for h in each)
+    assert book.hi2 == sum((h.top() + h.buys) * h.mid2 for h in each)
+    assert book.lo2 == sum((h.bottom() - h.sells) * h.mid2 for h in each)
     assert book.unmarked == sum(bool(h.position) and h.mark_ts < 0 for h in each)
 
 
