@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +27,22 @@ Env = Annotated[str, typer.Option(help="environment: sim, paper, live-shadow, li
 Account = Annotated[str, typer.Option(help="account, as in the node's configuration")]
 Who = Annotated[str, typer.Option(help="who does this; recorded")]
 Why = Annotated[str, typer.Option(help="why; recorded")]
+
+
+def command() -> None:
+    """
+    Be the console command: run :func:`main` and leave at once.
+
+    Nothing may follow the last line: at a regular exit a compiled dependency reports its own leaks on stderr.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        code = leaving.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 def main() -> None:
@@ -82,12 +97,12 @@ def diary(
 ) -> None:
     """Query a run's diary with SQL, or explain one order."""
     from alphatrade.reflection.explain import explain_order
-    from alphatrade.reflection.query import query
+    from alphatrade.reflection.query import query, show
 
     if order:
         print(explain_order(run_dir, order))
     else:
-        _table(lambda: query(run_dir, sql or "select * from decisions order by row desc limit 20"))
+        show(query(run_dir, sql or "select * from decisions order by row desc limit 20"))
 
 
 @app.command()
@@ -96,12 +111,14 @@ def runs(
     compare: Annotated[tuple[str, str] | None, typer.Option(help="two run folders")] = None,
 ) -> None:
     """List runs, or compare two of them."""
-    from alphatrade.reflection.query import compare_runs, list_runs
+    from alphatrade.reflection.query import compare_runs, list_runs, show
 
     if compare:
-        _table(lambda: compare_runs(Path(compare[0]), Path(compare[1])))
+        both = compare_runs(Path(compare[0]), Path(compare[1]))
+        show(both.figures, "figures")
+        show(both.config, "configuration that differs")
     else:
-        _table(lambda: list_runs(artifacts))
+        show(list_runs(artifacts))
 
 
 @app.command()
@@ -138,8 +155,3 @@ def state_root() -> Path:
     """Return the folder of state that outlives a run: ``$ALPHATRADE_STATE``, else ``~/.alphatrade``."""
     return Path(os.environ.get("ALPHATRADE_STATE", "~/.alphatrade")).expanduser()
 
-
-def _table(make: Callable[[], object]) -> None:
-    from alphatrade.reflection.query import show
-
-    show(make())

@@ -2,9 +2,10 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,21 @@ def identify(policy_hash: str, tape_hashes: Sequence[str], run_spec: dict[str, A
     run = hashlib.sha256(rfc8785.dumps(whole)).hexdigest()[:16]
     joint = tape_hashes[0] if len(tape_hashes) == 1 else hashlib.sha256("".join(tape_hashes).encode()).hexdigest()
     return Identity(run, policy_hash, joint, code)
+
+
+def plugin_digests(kinds: Iterable[str]) -> dict[str, str]:
+    """
+    Return the sha256 of the source file of every kind that is an import path, ``package.module:Class``.
+
+    What a user adds decides as much as what we ship: a changed file is another run.
+    """
+    found = {}
+    for kind in sorted(set(kinds)):
+        module, _, name = kind.partition(":")
+        source = getattr(import_module(module), "__file__", None) if name else None
+        if source:
+            found[kind] = file_digest(Path(source))
+    return found
 
 
 def file_digest(path: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.nodes.artifacts import RunFolder
-from alphatrade.nodes.identity import Identity, identify
+from alphatrade.nodes.identity import Identity, identify, plugin_digests
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.settings import RunSpec, Settings, cache_dir, plain_yaml
@@ -86,7 +86,13 @@ def load_tapes(run: RunSpec) -> list[Tape]:
 
 
 def _identity(settings: Settings, tapes: list[Tape]) -> Identity:
-    spec = settings.run.identity() | {"instruments": [instrument_facts(tape, settings.run) for tape in tapes]}
+    policy = settings.policy
+    kinds = [feature.kind for feature in policy.features.values()]
+    kinds += [tactic.kind for tactic in policy.topologies.values()]
+    spec = settings.run.identity() | {
+        "instruments": [instrument_facts(tape, settings.run) for tape in tapes],
+        "plugins": plugin_digests(kinds),
+    }
     return identify(settings.policy.policy_hash, [tape.tape_hash for tape in tapes], spec)
 
 

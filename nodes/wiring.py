@@ -89,6 +89,7 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "order_notional_max": policy.risk.order_notional_max,
             "index": index,
             "stride": len(tapes),
+            "long_only": run.venue.account == "cash",
             "flat_after_ns": end - FLATTEN_S * SECOND_NS if run.flat_at_end else 0,
             **plain,
         },
@@ -119,13 +120,24 @@ def node_config(
     Parameters
     ----------
     catalog : Path
-        Nautilus catalog that holds the tapes (see :func:`alphatrade.nodes.feed.catalog`).
+        Nautilus catalog that holds the tapes, with the instruments as the venue prices them (see
+        :func:`alphatrade.nodes.feed.catalog` and :meth:`VenueSpec.priced`).
     """
     first = tapes[0].instrument
+    halts = [
+        BacktestDataConfig(
+            catalog_path=str(catalog),
+            data_cls="nautilus_trader.model.data:InstrumentStatus",
+            instrument_id=tape.instrument.id,
+        )
+        for tape in tapes
+        if len(tape.status.ts)
+    ]
     return BacktestRunConfig(
         engine=sim_config(policy, tapes, run, run_dir),
         venues=[venue_config(run.venue, first.venue, first.quote, *_venue_facts(tapes), run.seed)],
-        data=[
+        data=halts
+        + [
             BacktestDataConfig(
                 catalog_path=str(catalog),
                 data_cls=f"nautilus_trader.model.data:{_DATA[tape.kind]}",

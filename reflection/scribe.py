@@ -66,6 +66,9 @@ class DiaryScribe(Actor):
     def __init__(self, config: ScribeConfig) -> None:
         super().__init__(config)
         self._dir = Path(config.run_dir)
+        finished = self._dir / "diary" / "decisions.parquet"
+        if finished.exists():
+            raise RunDirError(str(finished), "a finished diary", "a run folder of its own for every run")
         self._rows = {"decisions": 0, "beliefs": 0, "expost": 0}
         self._due = 0.0
         self._marks: dict[str, MarkOuts] = {}
@@ -218,6 +221,11 @@ class DiaryScribe(Actor):
         self._decisions, self._beliefs = self._new_decisions(), self._new_beliefs()
         self._outcomes = OutcomeBuffer(self.config.horizons, self._rows["expost"])
         self._due = 0.0
+
+    def on_stop(self) -> None:
+        """Hand over what has been taken, so that it is durable whatever comes next."""
+        if not self._finished:
+            self._flush()
 
     def on_dispose(self) -> None:
         """Finish the diary, if nobody has: orders may still arrive after the actors have been stopped."""

@@ -30,7 +30,8 @@ from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_kill import Reduction
-from alphatrade.risk.gate_market import FIRST, RAW_PER_NANO, Market
+from alphatrade.risk.gate_market import FIRST, Market
+from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, Verdict, deny, share

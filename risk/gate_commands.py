@@ -8,8 +8,8 @@ from nautilus_trader.model.enums import ContingencyType, OrderStatus
 from nautilus_trader.model.orders import Order as NautilusOrder
 
 from alphatrade.risk.exposure import Order
-from alphatrade.risk.gate_market import RAW_PER_NANO
 from alphatrade.risk.gate_orders import HARMLESS, UNSENT, cancel_of, denied, intent, modify_rejected
+from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.kill import State
 from alphatrade.risk.limits import Code, Verdict, deny
 

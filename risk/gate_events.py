@@ -14,8 +14,8 @@ from nautilus_trader.model.events import (
 from nautilus_trader.model.identifiers import ClientOrderId
 
 from alphatrade.risk.exposure import Order
-from alphatrade.risk.gate_market import RAW_PER_NANO
 from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, cancel_of, intent
+from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.limits import Code
 from alphatrade.risk.units import to_nano
 

@@ -49,6 +49,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
         Place of this organism among those of the run, for decision ids.
     flat_after_ns : int
         Event time from which it only closes; 0 for never.
+    long_only : bool
+        Do not ask for what a cash account cannot have: a short position.
     """
 
     instrument_id: str
@@ -61,6 +63,7 @@ class OrganismConfig(StrategyConfig, frozen=True):
     index: int = 0
     stride: int = 1
     flat_after_ns: int = 0
+    long_only: bool = False
 
 
 class Organism(Strategy):
@@ -187,7 +190,14 @@ class Organism(Strategy):
             book.entry,
             belief.step - book.since if book.position_n else 0,
         )
-        return self._tactics[tactic].desire(view)
+        desire = self._tactics[tactic].desire(view)
+        return self._without_shorts(desire, view.inventory) if self.config.long_only else desire
+
+    @staticmethod
+    def _without_shorts(desire: Desire, inventory: float) -> Desire:
+        target = 0 if desire.target == -1 else desire.target
+        limits = tuple(limit for limit in desire.limits if limit.side > 0 or limit.clips <= inventory)
+        return desire._replace(target=target, limits=limits)
 
     # -- orders -------------------------------------------------------------------------------------------------
 

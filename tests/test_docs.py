@@ -272,18 +272,10 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, door_env: dict[str, str]
     return folder
 
 
-BROKEN = {"alphatrade runs --compare": "nodes/app.py hands a Comparison to query.show, which wants a data frame"}
-
-
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(
-            command,
-            marks=[
-                pytest.mark.xfail(strict=True, reason=why) for start, why in BROKEN.items() if command.startswith(start)
-            ],
-        )
+        command
         for verb in ("audit", "diary", "runs", "status", "kill", "release")
         for command in starting(f"alphatrade {verb}", ("README.md",))
         if len(command.split()) > 2 or verb == "runs"

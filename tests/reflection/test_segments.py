@@ -197,7 +197,7 @@ def test_damage_is_refused_by_name_and_tmp_is_never_read(tmp_path: Path) -> None
     path = list_segments(tmp_path / "d")[1].path
     whole = path.read_bytes()
     flipped = bytearray(whole)
-    flipped[40] ^= 0xFF
+    flipped[len(flipped) // 3] ^= 0xFF
     for bad in (whole[:-7], whole[: len(whole) // 2], b"", bytes(flipped)):
         path.write_bytes(bad)
         with pytest.raises(RunDirError, match=re.escape(path.name)) as caught:

@@ -1,0 +1,74 @@
+"""Latest market data of one instrument, and the reference price that it makes (shim)."""
+
+from nautilus_trader.model.data import Bar, QuoteTick, TradeTick
+from nautilus_trader.model.enums import PriceType
+from nautilus_trader.model.identifiers import InstrumentId
+
+RAW_PER_NANO = 10**7  # Price.raw and Quantity.raw count 1e-16
+
+# A price the law may use: bid, ask (nano), UTC ns, index into `record.SOURCES`, assumed half spread or not.
+Reference = tuple[int, int, int, int, bool]
+
+
+class MarketSlot:
+    """
+    Latest market data of one instrument.
+
+    Parameters
+    ----------
+    half_spread_bps : float
+        Added to and taken from a trade price or a bar close to make an ask and a bid.
+    """
+
+    __slots__ = (
+        "ask_bar", "bar", "bid_bar", "half_n", "high", "instrument", "instrument_id", "live", "low", "quote", "ready",
+        "trade", "until", "used", "used_tick",
+    )  # fmt: skip
+
+    def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
+        self.instrument_id = instrument_id
+        self.instrument = instrument_id.value
+        self.half_n = round(half_spread_bps * 100_000)  # bps to 1e-9
+        self.quote: QuoteTick | None = None
+        self.trade: TradeTick | None = None
+        self.bar: Bar | None = None
+        self.bid_bar: Bar | None = None
+        self.ask_bar: Bar | None = None
+        self.live = False  # the next tick changes a figure of the law
+        self.ready = False  # the instrument was found fit to be judged
+        # Until then, a price whose doubled raw mid lies between low and high can change no figure of the law.
+        self.until = self.low = self.high = 0
+        self.used: Reference | None = None  # what the law saw last
+        self.used_tick: QuoteTick | None = None
+
+    def keep_bar(self, bar: Bar) -> None:
+        """Keep a closed bar; bid and ask bars apart."""
+        kind = bar.bar_type.spec.price_type
+        if kind == PriceType.BID:
+            self.bid_bar = bar
+        elif kind == PriceType.ASK:
+            self.ask_bar = bar
+        else:
+            self.bar = bar
+
+    def reference(self) -> Reference | None:
+        """Return the reference price by the stated order of sources; None without any data."""
+        tick = self.quote
+        if tick is not None:
+            bid, ask = tick.bid_price.raw // RAW_PER_NANO, tick.ask_price.raw // RAW_PER_NANO
+            return bid, ask, tick.ts_event, 0, False
+        trade = self.trade
+        if trade is not None:
+            return self._around(trade.price.raw // RAW_PER_NANO, trade.ts_event, 1)
+        bar, bid_bar, ask_bar = self.bar, self.bid_bar, self.ask_bar
+        if bid_bar is not None and ask_bar is not None:
+            bid, ask = bid_bar.close.raw // RAW_PER_NANO, ask_bar.close.raw // RAW_PER_NANO
+            return bid, ask, min(bid_bar.ts_init, ask_bar.ts_init), 2, False
+        bar = bar or bid_bar or ask_bar
+        if bar is not None:
+            return self._around(bar.close.raw // RAW_PER_NANO, bar.ts_init, 2)
+        return None
+
+    def _around(self, price: int, ts: int, source: int) -> Reference:
+        half = abs(price) * self.half_n // 10**9
+        return price - half, price + half, ts, source, True
