@@ -203,6 +203,14 @@ def test_it_gives_the_bytes_of_the_clone(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_topology_from_the_users_own_folder_trades(place: Place) -> None:
-    mine = ("+policy.topologies.mine={kind: 'strategies.mine:Mine', params: {}}", "policy.router.table.flat-low=mine")
+    mine = (
+        "+policy.topologies.mine={kind: 'strategies.mine:Mine', params: {}}",
+        "policy.router.table.flat-low=mine",
+    )
     _, summary = place.sim("output.report=false", *mine)
     assert summary["topologies_used"]["mine"]["fills"] > 0
+    source = place.user / "strategies" / "mine.py"
+    source.write_text(source.read_text().replace("// 30", "// 40"))
+    _, other = place.sim("output.report=false", *mine)
+    assert other["run_id"] != summary["run_id"], "what a user adds is part of what a run is made of"
+    assert other["digests"]["fills"] != summary["digests"]["fills"]
