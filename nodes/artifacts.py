@@ -86,7 +86,13 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write plain values as a JSON file."""
-        (self.path / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        beside = self.path / f".{name}.tmp"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(self.path / name)
 
     def former(self) -> dict[str, Any] | None:
         """Return the summary of the run that this one replaces, if there is one."""

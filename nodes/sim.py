@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from alphatrade.nodes.artifacts import RunFolder
 from alphatrade.nodes.identity import Identity, identify, plugin_digests
 from alphatrade.nodes.replay import Replay, replay
@@ -13,6 +15,7 @@ from alphatrade.nodes.stress import stress
 from alphatrade.nodes.summary import summarise
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tapes import load_tape
+from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.report import write_report
 from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import canonical
@@ -133,7 +136,7 @@ def _write_inputs(folder: RunFolder, settings: Settings, tapes: list[Tape], iden
         **{name: value for name, value in run.identity().items() if name != "seed"},
         "output": run.output.model_dump(mode="json"),
     }
-    (folder.path / "run.yaml").write_text(plain_yaml(record), encoding="utf-8")
+    folder.write_text("run.yaml", plain_yaml(record))
 
 
 def _tape_record(tape: Tape, spec: Any) -> dict[str, Any]:
@@ -144,5 +147,5 @@ def _write_truth(path: Path, tapes: list[Tape]) -> None:
     for tape in tapes:
         if tape.truth is not None:
             name = "truth.parquet" if len(tapes) == 1 else f"truth-{tape.name}.parquet"
-            tape.truth.to_parquet(path / name, index=False)
+            write_parquet(pa.Table.from_pandas(tape.truth, preserve_index=False), path / name)
 
