@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.first_run``
 
-Clones this checkout into a temporary folder, without a virtual environment, and runs ``make run-sim`` there. Packages come
-from pip's cache where it has them.
+Clones this checkout into a temporary folder, without a virtual environment, and runs ``make run-sim`` there. Packages
+come from pip's cache where it has them.
 """
 
 import subprocess
@@ -26,11 +26,12 @@ def main() -> None:
         subprocess.run(["make", "run-sim"], cwd=clone, check=True, capture_output=True)
         done = time.perf_counter()
         assert (clone / "artifacts" / "latest" / "report.html").exists()
+    what = "make run-sim: environment, replay, stress, report"
     publish(
         "first_run",
         [
             figure("first_run.clone", "git clone", cloned - started, "s", command=COMMAND),
-            figure("first_run.run_sim", "make run-sim: environment, replay, stress, report", done - cloned, "s", command=COMMAND),
+            figure("first_run.run_sim", what, done - cloned, "s", command=COMMAND),
         ],
     )
 

@@ -108,6 +108,8 @@ def check_remains(folder: Path, acks: Acks, undisturbed: Path) -> None:
     """Every acknowledged row is there with its final value, and the diary reads exactly what is whole."""
     for file in folder.rglob("*.parquet"):
         pq.read_table(file, partitioning=None)  # under its final name a file is whole, or it is not there
+    for file in folder.glob("*.json"):
+        json.loads(file.read_text())
     for stream, last in acks.last.items():
         rows = rows_on_disk(folder, stream)
         assert rows["row"].to_pylist() == list(range(len(rows))), stream
