@@ -195,7 +195,8 @@ def override_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
     while (cause := chain[-1].__cause__) is not None and isinstance(cause, Exception):
         chain.append(cause)
     text = "; ".join(dict.fromkeys(first_line(item) for item in chain))
-    blamed = next((item for item in overrides if item.partition("=")[0].lstrip("+~") in text), " ".join(overrides))
+    named = [item for item in overrides if item.partition("=")[0].lstrip("+~") in text]
+    blamed = max(named, key=lambda item: len(item.partition("=")[0]), default=" ".join(overrides))
     return ConfigError("override", blamed, f"a valid Hydra override ({text})")
 
 

@@ -72,7 +72,7 @@ class CadenceSpec(Spec):
     """What closes a decision step."""
 
     kind: Literal["bars", "events", "seconds"] = "seconds"
-    n: Annotated[int, Field(ge=1, le=1_000_000)] = 60
+    n: Annotated[int, Field(ge=1, le=1_000_000)] = 15
 
 
 class RouterSpec(Spec):

@@ -28,7 +28,7 @@ class Check:
 
 
 def _tests(*names: str, long: bool = False) -> tuple[str, ...]:
-    return (*PYTEST, *(["-m", "long"] if long else []), *names)
+    return (*PYTEST, *(["-m", "long or not long"] if long else []), *names)
 
 
 CHECKS = (

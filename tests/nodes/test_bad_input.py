@@ -114,7 +114,7 @@ CONFIG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "catalog that is not there": (("tape=catalog", "tape.path=/nowhere/at/all"), ("/nowhere/at/all",)),
     "two currencies": (("tapes=[{source: world},{source: world, instrument: EUR/JPY}]",), ("tapes", "JPY")),
     "ack on a closed descriptor": (("output.ack_fd=997",), ("ack_fd",)),
-    "tape shorter than the warm-up": (("tape=world", "tape.hours=1"), ("warm-up", "cadence")),
+    "tape shorter than the warm-up": (("tape=world", "tape.hours=0.5"), ("warm-up", "cadence")),
 }
 
 
@@ -209,7 +209,7 @@ TAPES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "negative prices": ("a.parquet", put("bid", -1.1), ("bid", "-1.1")),
     "zero prices": ("a.parquet", put("bid", 0.0), ("bid",)),
     "endless prices": ("a.parquet", put("ask", np.inf), ("ask",)),
-    "shorter than the warm-up": ("a.parquet", lambda p: parquet(p, lambda f: f[:1_000]), ("warm-up",)),
+    "shorter than the warm-up": ("a.parquet", lambda p: parquet(p, lambda f: f[:200]), ("warm-up",)),
     "one row": ("a.parquet", lambda p: parquet(p, lambda f: f[:1]), ("a.parquet",)),
 }
 
