@@ -114,7 +114,7 @@ CONFIG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "catalog that is not there": (("tape=catalog", "tape.path=/nowhere/at/all"), ("/nowhere/at/all",)),
     "two currencies": (("tapes=[{source: world},{source: world, instrument: EUR/JPY}]",), ("tapes", "JPY")),
     "ack on a closed descriptor": (("output.ack_fd=997",), ("ack_fd",)),
-    "tape shorter than the warm-up": (("tape=world", "tape.hours=0.5"), ("warm-up", "cadence")),
+    "tape shorter than the warm-up": (("tape=world", "tape.hours=0.9"), ("warm-up", "cadence")),
 }
 
 
