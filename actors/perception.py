@@ -58,7 +58,6 @@ class Perception(Actor):
             config.instrument_id, config.features, config.belief, config.regime, provides
         )
         self._cadence = Cadence(str(config.cadence["kind"]), int(config.cadence["n"]), provides)
-        self._bars_only = config.cadence["kind"] == "bars"
         self._half = config.half_spread_bps / 1e4
         self._belief_topic = f"{BELIEF_TOPIC}.{config.instrument_id}"
         self._regime_topic = f"{REGIME_TOPIC}.{config.instrument_id}"

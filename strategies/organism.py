@@ -13,6 +13,7 @@ from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
 from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.units import NANO, to_nano
 from alphatrade.strategies.book import Book, Resting
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
@@ -21,7 +22,6 @@ from alphatrade.strategies.router import TableRouter
 from alphatrade.strategies.sizing import Sizer
 from alphatrade.strategies.topologies import Desire, Topology, View, load_topology
 
-RAW_PER_NANO = 10**7  # Nautilus holds prices and quantities as integers at 1e-16
 _SIDES = {1: OrderSide.BUY, -1: OrderSide.SELL}
 _CLOSED = frozenset({"OrderCanceled", "OrderExpired", "OrderRejected", "OrderDenied"})
 _ANSWERS = frozenset({"OrderAccepted", "OrderUpdated", "OrderModifyRejected", "OrderCancelRejected"})
