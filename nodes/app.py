@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 RunDir = Annotated[Path, typer.Argument(help="a run folder, for instance artifacts/latest")]
 Env = Annotated[str, typer.Option(help="environment: sim, paper, live-shadow, live")]
@@ -50,8 +51,13 @@ def main() -> None:
     os.environ.setdefault("PYTHONUTF8", "1")
     if "" not in sys.path:
         sys.path.append("")  # topologies and features of the user's own are named by import path
+    code: object = None
     try:
-        app()
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        if text := error.format_message():  # there is none where the help itself was the answer
+            print(f"alphatrade: {_usage(text, error.ctx)}", file=sys.stderr)
+        code = EXIT_BAD_INPUT
     except AlphaTradeError as error:
         sys.stdout.flush()
         print(f"alphatrade: {error}", file=sys.stderr)
@@ -61,6 +67,15 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(text: str, context: Any) -> str:
+    """Return one line for a verb, an argument or an option that is not as it should be."""
+    verbs = getattr(context.command, "commands", ()) if context else ()
+    known = f"; the verbs are {', '.join(verbs)}" if verbs else ""
+    where = context.command_path if context else "alphatrade"
+    return " ".join(f"{text.rstrip('.')}{known}; see {where} --help".split())
 
 
 @app.command(context_settings=_HYDRA, add_help_option=False)
@@ -154,4 +169,3 @@ def status(env: Env = "paper", account: Account = "SIM") -> None:
 def state_root() -> Path:
     """Return the folder of state that outlives a run: ``$ALPHATRADE_STATE``, else ``~/.alphatrade``."""
     return Path(os.environ.get("ALPHATRADE_STATE", "~/.alphatrade")).expanduser()
-

@@ -2,22 +2,16 @@
 
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
 import hydra
-from hydra.errors import HydraException
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from alphatrade.nodes.settings import (
-    CONFIG_MODULE,
-    CONFIG_NAME,
-    Settings,
-    known_paths,
-    lengthen,
-    override_error,
-    settings_from,
-)
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, explain, known_paths, lengthen
+from alphatrade.nodes.settings import Settings, settings_from
+from alphatrade.risk.errors import ConfigError
 
 
 def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None]) -> None:
@@ -39,8 +33,10 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
     """
     # Hydra prints its own report and exits with 1 unless it is asked for the exception itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    known = known_paths()
-    sys.argv = [f"alphatrade {verb}", *(a if a.startswith("-") else lengthen(a, known) for a in arguments)]
+    known = known_paths(arguments)
+    full = [lengthen(argument, known) for argument in arguments]
+    overrides, sweep = _parsed(full)
+    sys.argv = [f"alphatrade {verb}", *full]
 
     failures: list[Exception] = []
 
@@ -53,7 +49,20 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
 
     try:
         application()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise override_error(error, arguments) from error
+    except HYDRA_ERRORS as error:
+        raise explain(error, overrides, sweep) from error
     if failures:
         raise failures[0]
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the overrides among `arguments` and whether several values are asked for; Hydra would print its usage."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        known = parser.parse_args(arguments)
+    except ArgumentError as error:
+        if error.argument_name is None:
+            raise ConfigError("option", error.message, "Hydra's options, before or after all overrides") from None
+        raise ConfigError("option", error.argument_name, f"another value ({error.message})") from None
+    return known.overrides, known.multirun

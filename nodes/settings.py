@@ -3,23 +3,37 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from alphatrade.nodes.overrides import (
+    CONFIG_MODULE,
+    CONFIG_NAME,
+    HYDRA_ERRORS,
+    explain,
+    first_line,
+    known_paths,
+    lengthen,
+)
+from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.tape_spec import TapeSpec
 from alphatrade.nodes.venue_spec import VenueSpec
 from alphatrade.risk.errors import ConfigError
-from alphatrade.strategies.policy import Policy, canonical, validate
+from alphatrade.strategies.policy import Policy, canonical
 
-CONFIG_MODULE = "alphatrade.conf"
-CONFIG_NAME = "sim"
+
+def _named(path: Path) -> Path:
+    if path == Path():  # what an empty text becomes: files would be strewn over the working directory
+        raise ValueError("a folder")
+    return path
+
+
+Folder = Annotated[Path, AfterValidator(_named)]
 
 
 class _Model(BaseModel):
@@ -33,11 +47,12 @@ class EnvSpec(_Model):
     exploration: bool
     governed_feedback: bool
 
-    @model_validator(mode="after")
-    def _runnable(self) -> Self:
-        if self.name != "sim":
-            raise ValueError(f"name={self.name}: sim, the only environment that this version can run")
-        return self
+    @field_validator("name")
+    @classmethod
+    def _runnable(cls, name: str) -> str:
+        if name != "sim":
+            raise ValueError("sim, the only environment that this version can run")
+        return name
 
 
 class OutputSpec(_Model):
@@ -54,8 +69,8 @@ class OutputSpec(_Model):
 class PathSpec(_Model):
     """Folders: results, and state that outlives a run."""
 
-    artifacts: Path = Path("artifacts")
-    state: Path
+    artifacts: Folder = Path("artifacts")
+    state: Folder
 
 
 class RunSpec(_Model):
@@ -72,12 +87,12 @@ class RunSpec(_Model):
     output: OutputSpec
     paths: PathSpec
 
-    @model_validator(mode="after")
-    def _mechanisms(self) -> Self:
-        for name in ("exploration", "governed_feedback"):
-            if getattr(self, name):
-                raise ValueError(f"{name}=false: this version has no {name} mechanism to switch on")
-        return self
+    @field_validator("exploration", "governed_feedback")
+    @classmethod
+    def _mechanisms(cls, on: bool, info: ValidationInfo) -> bool:
+        if on:
+            raise ValueError(f"false: this version has no {info.field_name} mechanism to switch on")
+        return on
 
     @property
     def all_tapes(self) -> tuple[Any, ...]:
@@ -112,11 +127,12 @@ def settings_from(config: DictConfig) -> Settings:
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError("configuration", first_line(error), "values that can be resolved") from error
+        key = getattr(error, "full_key", "") or "configuration"
+        raise ConfigError(key, first_line(error), "a value that can be resolved") from error
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
-    policy = validate(Policy, plain.pop("policy", {}), "policy")
-    return Settings(policy=policy, run=validate(RunSpec, plain, ""))
+    policy = checked(Policy, plain.pop("policy", {}), "policy")
+    return Settings(policy=policy, run=checked(RunSpec, plain, ""))
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -133,76 +149,14 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     ConfigError
         If an override or the configuration is wrong.
     """
-    known = known_paths()
+    known = known_paths(overrides)
+    full = [lengthen(item, known) for item in overrides]
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            config = compose(CONFIG_NAME, overrides=[lengthen(item, known) for item in overrides])
-    except (HydraException, OmegaConfBaseException) as error:
-        raise override_error(error, overrides) from error
+            config = compose(CONFIG_NAME, overrides=full)
+    except HYDRA_ERRORS as error:
+        raise explain(error, full) from error
     return settings_from(config)
-
-
-def lengthen(override: str, known: Sequence[str]) -> str:
-    """
-    Return an override with its key written in full, where the key is an unambiguous tail of one known path.
-
-    Parameters
-    ----------
-    override : str
-        For instance ``cadence.n=5``.
-    known : sequence of str
-        Every path of the default configuration.
-
-    Raises
-    ------
-    ConfigError
-        If several paths end in the key.
-    """
-    key, equals, value = override.partition("=")
-    if not equals or key[:1] in "+~" or "/" in key or "@" in key or key in known:
-        return override
-    if key.partition(".")[0] in {path.partition(".")[0] for path in known} | {"hydra"}:
-        return override
-    tails = [path for path in known if path.endswith(f".{key}")]
-    if len(tails) > 1:
-        raise ConfigError(key, value, f"one of {', '.join(tails)}")
-    return f"{tails[0]}={value}" if tails else override
-
-
-def known_paths() -> list[str]:
-    """Return the path of every node of the default configuration, dots between keys."""
-    GlobalHydra.instance().clear()
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        config = compose(CONFIG_NAME)
-    GlobalHydra.instance().clear()
-    found: list[str] = []
-
-    def walk(node: DictConfig, prefix: str) -> None:
-        for key in node:
-            path = prefix + str(key)
-            found.append(path)
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-                walk(child, f"{path}.")
-
-    walk(config, "")
-    return found
-
-
-def override_error(error: Exception, overrides: Sequence[str]) -> ConfigError:
-    """Return one clear line for an error of Hydra's or OmegaConf's own."""
-    chain = [error]
-    while (cause := chain[-1].__cause__) is not None and isinstance(cause, Exception):
-        chain.append(cause)
-    text = "; ".join(dict.fromkeys(first_line(item) for item in chain))
-    named = [item for item in overrides if item.partition("=")[0].lstrip("+~") in text]
-    blamed = max(named, key=lambda item: len(item.partition("=")[0]), default=" ".join(overrides))
-    return ConfigError("override", blamed, f"a valid Hydra override ({text})")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first non-empty line of an error's message."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def plain_yaml(value: dict[str, Any]) -> str:

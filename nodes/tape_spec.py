@@ -5,19 +5,33 @@ One model per source; `TapeSpec` is their union, told apart by `source`.
 
 from decimal import Decimal
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Step = Annotated[Decimal, Field(gt=0, le=Decimal(10) ** 6)]
 Fee = Annotated[Decimal, Field(ge=Decimal("-0.01"), le=Decimal("0.1"))]
 Name = str | list[str] | int
 Stamp = str | int
+Place = Annotated[str, Field(min_length=1)]
+Label = Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=80)]  # becomes part of a file name
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not found, no name at all, a folder
+        raise ValueError("a time zone such as UTC or America/New_York") from None
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Columns(_Model):
@@ -46,7 +60,7 @@ class Columns(_Model):
 
 
 class _Common(_Model):
-    name: str | None = Field(
+    name: Label | None = Field(
         None, description="short name for reports; none: from the instrument and the source"
     )
     start: Stamp | None = Field(None, description="first moment kept, ISO (UTC) or UTC ns")
@@ -82,7 +96,7 @@ class _Parsed(_Cleaned):
     columns: Columns = Columns()
     ts_unit: Literal["auto", "s", "ms", "us", "ns"] = Field("auto", description="unit of numeric stamps")
     ts_format: str | None = Field(None, description="strptime format of text stamps; none: found out")
-    tz: str = Field("UTC", description="time zone of stamps that do not carry one")
+    tz: Zone = Field("UTC", description="time zone of stamps that do not carry one")
     stamp: Literal["open", "close"] | None = Field(None, description="what a bar's stamp means; none: open")
     bar_s: Positive | None = Field(None, description="bar length, seconds; none: the commonest step")
     filter: dict[str, str | int | float | bool | list[str | int | float | bool]] | None = Field(
@@ -102,7 +116,7 @@ class FileTape(_Parsed):
     """Any Parquet or CSV file (gz, bz2, zst, zip), or a folder of them read in name order."""
 
     source: Literal["file"] = "file"
-    path: str = Field(description="file or folder")
+    path: Place = Field(description="file or folder")
     instrument: str | None = Field(
         None, description="EUR/USD, BTC/USDT, SPY…; none: from the file or folder name"
     )
@@ -112,7 +126,7 @@ class CatalogTape(_Cleaned):
     """An existing Nautilus ParquetDataCatalog; its stamps are taken as the time at which a row is known."""
 
     source: Literal["catalog"] = "catalog"
-    path: str = Field(description="root folder of the catalog, the one that holds data/")
+    path: Place = Field(description="root folder of the catalog, the one that holds data/")
     instrument_id: str | None = Field(None, description="none: the only one there")
     kind: Literal["quotes", "trades", "bars"] | None = Field(
         None, description="none: quotes, else trades, else bars"

@@ -92,15 +92,21 @@ CONFIG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "limit infinite": (("policy.risk.stale_after_s=inf",), ("policy.risk.stale_after_s", "inf")),
     "negative seed": (("seed=-1",), ("seed", "-1")),
     "k above n": (("policy.belief.k=500",), ("500",)),
-    "no time at all": (("tape=world", "tape.hours=0"), ("tape.world.hours", "0")),
+    "no time at all": (("tape=world", "tape.hours=0"), ("tape.hours", "0")),
     "a probability above one": (("venue.prob_fill_on_limit=2",), ("venue.prob_fill_on_limit", "2")),
     "unknown cadence": (("policy.cadence.kind=moons",), ("policy.cadence.kind", "moons")),
     "flag without mechanism": (("policy.flags.fast_weights=true",), ("fast_weights",)),
-    "run flag without mechanism": (("exploration=true",), ("exploration",)),
+    "run flag without mechanism": (("exploration=true",), ("alphatrade: exploration: got True", "false")),
     "environment that cannot run": (("env=live",), ("live", "sim")),
     "no value": (("policy.belief.k=",), ("policy.belief.k",)),
     "not an override": (("nonsense",), ("nonsense",)),
-    "broken syntax": (("tapes=[{source: world",), ("tapes=[{source: world",)),
+    "no key": (("=5",), ("'=5'", "key")),
+    "null for a group": (("tape=null",), ("tape", "null", "world")),
+    "several values": (("seed=1,2",), ("seed", "1,2", "one value")),
+    "unknown flag": (("--colour",), ("--colour", "option")),
+    "flag without value": (("--cfg",), ("--cfg", "expected one argument")),
+    "unknown configuration": (("--config-name", "nope"), ("nope",)),
+    "broken syntax": (("tapes=[{source: world",), ("'tapes=[{source: world'", "brackets closed")),
     "unknown interpolation": (("seed='${nowhere}'",), ("nowhere",)),
     "unknown topology": (("policy.router.table.flat-low=oracle",), ("oracle",)),
     "unknown signal": (("policy.topologies.momentum.params.signal=ret_7",), ("ret_7",)),
@@ -482,8 +488,25 @@ def test_as_processes(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("arguments", [("fly",), ("audit",), ("runs", "--colour", "red")])
-def test_wrong_verbs_and_options_exit_with_two(arguments: tuple[str, ...], door: Door) -> None:
+VERBS: dict[tuple[str, ...], str] = {
+    ("fly",): "No such command 'fly'; the verbs are sim, audit, diary, runs, kill, release, status; see",
+    ("audit",): "Missing argument 'run_dir'; see",
+    ("diary",): "Missing argument 'run_dir'; see",
+    ("diary", "a", "b", "c"): "unexpected extra argument(s) (c); see",
+    ("runs", "--colour", "red"): "No such option: --colour; see",
+    ("release", "--who", "me"): "Missing option '--why'; see",
+    ("status", "--env"): "Option '--env' requires an argument; see",
+    ("--colour",): "No such option: --colour; the verbs are",
+}
+
+
+@pytest.mark.parametrize("arguments", VERBS)
+def test_wrong_verbs_and_options(arguments: tuple[str, ...], door: Door) -> None:
+    check_refusal(door(*arguments), VERBS[arguments], "--help")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [((), 2), (("--help",), 0), (("diary", "--help"), 0)])
+def test_help_is_help(arguments: tuple[str, ...], code: int, door: Door) -> None:
     done = door(*arguments)
-    assert done.code == 2
-    assert "Traceback" not in done.err
+    assert (done.code, done.err) == (code, "")
+    assert "Usage:" in done.out

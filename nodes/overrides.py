@@ -1,0 +1,189 @@
+"""Overrides as a user types them: keys written in full, and one clear line about the one that is wrong."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from alphatrade.risk.errors import ConfigError
+
+CONFIG_MODULE = "alphatrade.conf"
+CONFIG_NAME = "sim"
+# A group override whose value is no text is a bare ValueError of Hydra's.
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+
+
+@contextmanager
+def _configuration() -> Iterator[ConfigLoader]:
+    """Open the configuration and give its loader."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def known_paths(overrides: Sequence[str] = ()) -> list[str]:
+    """
+    Return the path of every node of the configuration, dots between keys.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        Those among them that choose from a group are followed, as long as they can be.
+    """
+    with _configuration() as loader:
+        groups = loader.list_groups("")
+        chosen = [item for item in overrides if (key := item.partition("=")[0]) in groups or "/" in key]
+        try:
+            config = compose(CONFIG_NAME, overrides=chosen)
+        except HYDRA_ERRORS:  # the whole command line will say so again, and then it is explained
+            config = compose(CONFIG_NAME)
+    found: list[str] = []
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        for key in node:
+            path = prefix + str(key)
+            found.append(path)
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+                walk(child, f"{path}.")
+
+    walk(config, "")
+    return found
+
+
+def lengthen(override: str, known: Sequence[str]) -> str:
+    """
+    Return an override with its key written in full, where the key is an unambiguous tail of one known path.
+
+    Parameters
+    ----------
+    override : str
+        For instance ``cadence.n=5``.
+    known : sequence of str
+        Every path of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        If several paths end in the key.
+    """
+    key, equals, value = override.partition("=")
+    if not equals or key[:1] in "+~-" or "/" in key or "@" in key or key in known:
+        return override
+    if key.partition(".")[0] in {path.partition(".")[0] for path in known} | {"hydra"}:
+        return override
+    tails = [path for path in known if path.endswith(f".{key}")]
+    if len(tails) > 1:
+        raise ConfigError(key, value, f"a longer key, one of {', '.join(tails)}")
+    return f"{tails[0]}={value}" if tails else override
+
+
+def explain(error: Exception, overrides: Sequence[str], sweep: bool = False) -> ConfigError:
+    """
+    Return one clear line for an error of Hydra's or OmegaConf's own.
+
+    Parameters
+    ----------
+    error : Exception
+        Shown only where none of the overrides is found to be wrong.
+    overrides : sequence of str
+    sweep : bool, default False
+        Several values are welcome.
+    """
+    known = known_paths(overrides)
+    with _configuration() as loader:
+        for item in overrides:
+            found = _syntax(item, sweep) or _choice(item, loader) or _key(item, known, loader)
+            if found is not None:
+                return found
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and isinstance(cause, Exception):
+        chain.append(cause)
+    text = "; ".join(dict.fromkeys(first_line(item) for item in chain))
+    named = [item for item in overrides if item.partition("=")[0].lstrip("+~") in text]
+    if not named:
+        return ConfigError("configuration", text, "what Hydra can compose")
+    blamed = max(named, key=lambda item: len(item.partition("=")[0]))
+    return ConfigError("override", blamed, f"one that Hydra accepts ({text})")
+
+
+def _syntax(item: str, sweep: bool) -> ConfigError | None:
+    key, _, value = item.partition("=")
+    try:
+        several = OverridesParser.create().parse_override(item).is_sweep_override()
+    except HydraException:
+        expected = "key=value: no spaces around =, quotes and brackets closed, special characters in quotes"
+        return ConfigError("override", item, expected)
+    if not key.strip("+~"):
+        return ConfigError("override", item, "key=value: the key is missing")
+    return ConfigError(key, value, "one value; a list is written in brackets: [1,2]") if several and not sweep else None
+
+
+def _choice(item: str, loader: ConfigLoader) -> ConfigError | None:
+    """Return what is wrong with a choice from a group; `item` may well be none."""
+    key, _, value = item.partition("=")
+    if key[0] in "+~" or "@" in key:
+        return None
+    options = loader.get_group_options(key)
+    if options:
+        return None if value in options else ConfigError(key, value, f"one of {', '.join(options)}")
+    if "/" not in key:
+        return None
+    groups = [name for name in loader.list_groups("") if name != "hydra"]
+    groups += [f"{name}/{below}" for name in groups for below in loader.list_groups(name)]
+    return ConfigError(key, value, f"a group, one of {', '.join(groups)}{_nearest(key, groups)}")
+
+
+def _key(item: str, known: Sequence[str], loader: ConfigLoader) -> ConfigError | None:
+    """Return what is wrong with a key that has to be there, naming those that could have been meant."""
+    text, equals, value = item.partition("=")
+    key = text.lstrip("~")
+    if key[0] == "+" or key in known or "@" in key or "/" in key or key.partition(".")[0] == "hydra":
+        return None
+    parent, wrong = _parent(key, known)
+    below = [path for path in known if path.rpartition(".")[0] == parent]
+    given = value if equals else None
+    if not below:
+        return ConfigError(key, given, f"{parent}=<value>: nothing lies below it")
+    names = [path.rpartition(".")[2] for path in below]
+    # A short key may have been meant for any depth.
+    hint = _nearest(f"{parent}.{wrong}".lstrip("."), below) or ("" if parent else _nearest(wrong, known))
+    return ConfigError(key, given, f"a known key, one of {', '.join(names)}{hint or _elsewhere(key, loader)}")
+
+
+def _parent(key: str, known: Sequence[str]) -> tuple[str, str]:
+    """Return the longest known beginning of a key, written in full, and the part that follows it."""
+    head, _, wrong = key.rpartition(".")
+    while head:
+        full = [head] if head in known else [path for path in known if path.endswith(f".{head}")]
+        if len(full) == 1:
+            return full[0], wrong
+        head, _, wrong = head.rpartition(".")
+    return "", wrong
+
+
+def _elsewhere(key: str, loader: ConfigLoader) -> str:
+    """Return which other choices of the group would have the key, as ``tape=file`` has ``tape.path``."""
+    group = key.partition(".")[0]
+    choices = [f"{group}={option}" for option in loader.get_group_options(group)]
+    having = [choice for choice in choices if key in known_paths([choice])]
+    return f" (it is there with {' or '.join(having)})" if having else ""
+
+
+def _nearest(key: str, paths: Sequence[str]) -> str:
+    """Return a question about the path whose last part is most like that of `key`, or nothing."""
+    by_name = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    near = get_close_matches(key.rpartition(".")[2], by_name, 1, 0.7)
+    return f" (did you mean {by_name[near[0]]}?)" if near else ""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first non-empty line of an error's message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

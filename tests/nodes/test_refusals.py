@@ -1,0 +1,135 @@
+"""Refusals in full: what a user of the command line reads names the key, the value and what would have been right."""
+
+import re
+
+import pytest
+
+from alphatrade.nodes.settings import compose_settings
+from alphatrade.risk.errors import ConfigError
+
+TOP = "policy, env, tape, venue, tapes, seed, exploration, governed_feedback, flat_at_end, output, paths"
+SYNTAX = "key=value: no spaces around =, quotes and brackets closed, special characters in quotes"
+BELIEF = "a known key, one of n, k, seed, halflife"
+INPUTS: dict[str, tuple[str, str]] = {
+    # choices
+    "policy/risk=reckless": ("policy/risk: got 'reckless'", "one of default, pilot, tight"),
+    "venue=nasdaq": ("venue: got 'nasdaq'", "one of default, stock"),
+    "env=prod": ("env: got 'prod'", "one of live, live-shadow, paper, sim"),
+    "env=paper": ("env.name: got 'paper'", "sim, the only environment that this version can run"),
+    "policy=null": ("policy: got 'null'", "one of default"),
+    "risk=tight": (
+        "policy.risk: got 'tight'",
+        "keys below it, policy.risk.<key>=<value>; a choice from a group is written policy/risk=tight",
+    ),
+    "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
+    "policy/riks=tight": (
+        "policy/riks: got 'tight'",
+        "a group, one of env, policy, tape, venue, policy/belief, policy/features, policy/flags, policy/regime, "
+        "policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
+    ),
+    # keys
+    "sed=2": ("sed: got '2'", f"a known key, one of {TOP} (did you mean seed?)"),
+    "leverge=5": ("leverge: got '5'", f"a known key, one of {TOP} (did you mean venue.leverage?)"),
+    "belief.kk=1": ("belief.kk: got '1'", BELIEF),
+    "policy.belief.sead=1": ("policy.belief.sead: got '1'", f"{BELIEF} (did you mean policy.belief.seed?)"),
+    "polcy.belief.k=1": ("polcy.belief.k: got '1'", f"a known key, one of {TOP} (did you mean policy?)"),
+    "seed.x=1": ("seed.x: got '1'", "seed=<value>: nothing lies below it"),
+    "~nothing": ("nothing: got None", f"a known key, one of {TOP}"),
+    "~policy.risk": ("policy.risk: got None", "a value: this key is required"),
+    "+policy.belief.kk=1": ("policy.belief.kk: got 1", BELIEF),
+    "+new.key=1": (
+        "new: got {'key': 1}",
+        "a known key, one of env, tape, tapes, venue, seed, exploration, governed_feedback, flat_at_end, output, paths",
+    ),
+    "tape.path=x.csv": (
+        "tape.path: got 'x.csv'",
+        "a known key, one of source, name, start, end, tick, lot, maker_fee, taker_fee, half_spread_bps, "
+        "stale_after_s, outlier, max_bad, depth (it is there with tape=catalog or tape=file)",
+    ),
+    # how it is written
+    "nonsense": ("override: got 'nonsense'", SYNTAX),
+    "seed=[1": ("override: got 'seed=[1'", SYNTAX),
+    "seed='1": ('override: got "seed=\'1"', SYNTAX),
+    "seed = 1": ("override: got 'seed = 1'", SYNTAX),
+    "seed==1": ("override: got 'seed==1'", SYNTAX),
+    "=5": ("override: got '=5'", "key=value: the key is missing"),
+    "seed=1,2": ("seed: got '1,2'", "one value; a list is written in brackets: [1,2]"),
+    "seed=${nowhere}": ("seed: got \"Interpolation key 'nowhere' not found\"", "a value that can be resolved"),
+    "policy@foo=default": (
+        "override: got 'policy@foo=default'",
+        "one that Hydra accepts (Could not override 'policy@foo'.)",
+    ),
+    # values
+    "exploration=true": ("exploration: got True", "false: this version has no exploration mechanism to switch on"),
+    "seed=": ("seed: got ''", "a valid integer"),
+    "seed=null": ("seed: got None", "a valid integer"),
+    "seed=[1,2]": ("seed: got [1, 2]", "a valid integer"),
+    "seed=nan": ("seed: got nan", "a finite number"),
+    "seed=1e400": ("seed: got inf", "a finite number"),
+    "seed=-1": ("seed: got -1", "greater than or equal to 0"),
+    "seed=99999999999999999999": ("seed: got 99999999999999999999", "less than 4294967296"),
+    "tapes=world": ("tapes: got 'world'", "a list: [a, b]"),
+    "tapes=[{}]": ("tapes.0: got {}", "the key source"),
+    "tapes=[{source: moon}]": (
+        "tapes.0: got {'source': 'moon'}",
+        "a source, one of btcusd_1m, file, catalog, world",
+    ),
+    "tapes=[{source: world, hours: -1}]": ("tapes.0.hours: got -1", "greater than 0"),
+    "tapes=[{source: file}]": ("tapes.0.path: got None", "a value: this key is required"),
+    "tape.start=[2026]": ("tape.start: got [2026]", "a valid string or a valid integer"),
+    "tape.tick=nan": ("tape.tick: got nan", "a finite number"),
+    "tape.name=../../x": ("tape.name: got '../../x'", r"a text that matches ^\w[\w .+-]*$"),
+    "paths.artifacts=": ("paths.artifacts: got ''", "a folder"),
+    "paths.state=null": ("paths.state: got None", "a path"),
+    "policy.router.table.flat-low=oracle": (
+        "policy.router.table.flat-low: got 'oracle'",
+        "one of breakout, flat, maker, momentum, reversion",
+    ),
+}
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        compose_settings(overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("override", INPUTS)
+def test_a_wrong_override(override: str) -> None:
+    got, expected = INPUTS[override]
+    assert refusal(override) == f"{got}, expected {expected}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("tape=world", "hours=-1"), "tape.hours: got -1, expected greater than 0"),
+        (("tape=world", "tape.hours=nan"), "tape.hours: got nan, expected a finite number"),
+        (("tape=file", "tape.path="), "tape.path: got '', expected a text that is not empty"),
+        (
+            ("tape=file", "tape.path=x.csv", "tape.tz=Mars/Base"),
+            "tape.tz: got 'Mars/Base', expected a time zone such as UTC or America/New_York",
+        ),
+    ],
+)
+def test_a_wrong_value_below_a_choice(overrides: tuple[str, ...], message: str) -> None:
+    assert refusal(*overrides) == message
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("policy.flags.fast_weights=true", "policy.flags.fast_weights: got True, expected "),
+        ("policy.belief.k=64", "policy.belief.k: got 64, expected "),
+        ("policy.regime.trend_exit=5", "policy.regime: got {'window': 60, 'trend_enter': 1.2, 'trend_exit': 5, "),
+    ],
+)
+def test_a_rule_over_several_keys_shows_what_it_is_about(override: str, path: str) -> None:
+    assert refusal(override).startswith(path)
+
+
+@pytest.mark.parametrize("override", ["policy.router.table=null", "policy.belief.k=many", f"seed={'x' * 2000}"])
+def test_a_refusal_is_one_line_that_can_be_read(override: str) -> None:
+    message = refusal(override)
+    assert re.fullmatch(r"[^\n]{1,600}", message)
+    assert message.count("expected") == 1
