@@ -87,9 +87,7 @@ def identity(text: str) -> tuple[str, str, str, str, Asset]:
     """
     match = re.fullmatch(r"([A-Za-z0-9/_\-:^]{1,24}?)(?:\.([A-Za-z][A-Za-z0-9_]*))?", text.strip())
     if match is None:
-        raise TapeError(
-            "tape.instrument", text, "a pair or a share: EUR/USD, BTC/USDT, SPY, with .VENUE if you like"
-        )
+        raise TapeError("tape.instrument", text, "a pair or a share: EUR/USD, BTC/USDT, SPY, with .VENUE if you like")
     venue = (match[2] or VENUE).upper()
     pair = split_pair(match[1])
     if pair is None:
@@ -124,10 +122,7 @@ def grid_of(values: NDArray[np.float64], most: int = 9, share: float = 0.9) -> i
     sample = sample[:: max(1, len(sample) // 20_000)]
     for digits in range(most):
         scaled = sample * 10.0**digits
-        if (
-            len(sample) == 0
-            or np.mean(np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.abs(scaled) + 1e-7) >= share
-        ):
+        if len(sample) == 0 or np.mean(np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.abs(scaled) + 1e-7) >= share:
             return digits
     return most
 

@@ -47,8 +47,11 @@ def simulate(settings: Settings) -> RunResult:
         _write_inputs(folder, settings, tapes, identity)
         output = replay(Replay(settings.policy, tapes, run), folder.path)
         if not output.decisions:
-            raise TapeError("tape", f"{output.events} events in {output.steps} steps", "more steps than the warm-up: "
-                            f"{output.warmup} at this cadence (policy.cadence)")
+            raise TapeError(
+                "tape",
+                f"{output.events} events in {output.steps} steps",
+                f"more steps than the warm-up: {output.warmup} at this cadence (policy.cadence)",
+            )
         folder.write_json("latency.json", output.latency)
         folder.write_json("heartbeat.json", output.heartbeat)
         _write_truth(folder.path, tapes)
@@ -148,4 +151,3 @@ def _write_truth(path: Path, tapes: list[Tape]) -> None:
         if tape.truth is not None:
             name = "truth.parquet" if len(tapes) == 1 else f"truth-{tape.name}.parquet"
             write_parquet(pa.Table.from_pandas(tape.truth, preserve_index=False), path / name)
-

@@ -193,8 +193,7 @@ class Tape:
             self,
             columns={name: array[first:last] for name, array in self.columns.items()},
             status=status,
-            audit=self.audit
-            | {"rows_used": last - first, "outside": self.audit["outside"] + len(ts) - last + first},
+            audit=self.audit | {"rows_used": last - first, "outside": self.audit["outside"] + len(ts) - last + first},
             truth=truth,
             catalog=None,
         )

@@ -80,9 +80,7 @@ def audit(rows: Rows, how: Settings, status: Status | None = None) -> Tape:
     elif kind == "bars":
         rules.widen(table)
     rules.repeats(table, kind)
-    asset = (
-        how.instrument.asset if isinstance(how.instrument, InstrumentSpec) else identity(how.instrument)[4]
-    )
+    asset = how.instrument.asset if isinstance(how.instrument, InstrumentSpec) else identity(how.instrument)[4]
     limit = how.outlier if how.outlier is not None else _usual_spike(asset, bar_s)
     if limit > 0:
         rules.spikes(table, kind, limit)
@@ -105,9 +103,7 @@ def _bar_length(table: rules.Table, given: float | None) -> float:
     steps = np.diff(table.ts)
     steps = steps[steps > 0]
     if len(steps) == 0:
-        raise TapeError(
-            "tape.bar_s", None, f"the length of a bar in seconds ({table.where} has no two stamps)"
-        )
+        raise TapeError("tape.bar_s", None, f"the length of a bar in seconds ({table.where} has no two stamps)")
     values, counts = np.unique(steps, return_counts=True)
     return float(values[np.argmax(counts)]) / NANO
 

@@ -61,9 +61,7 @@ def read_foreign(spec: CatalogTape) -> Foreign:
         raise TapeError("tape.path", where, "whole Parquet files with one schema") from None
     meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if "instrument_id" not in meta or table.num_rows == 0:
-        raise TapeError(
-            "tape.path", where, "Nautilus data files, with rows and the instrument in their metadata"
-        )
+        raise TapeError("tape.path", where, "Nautilus data files, with rows and the instrument in their metadata")
     values = _values(table, kind, where)
     ids = np.asarray(table["trade_id"].to_pandas()) if kind == "trades" else None
     ts = table["ts_init"].to_numpy().astype(np.int64)
@@ -107,17 +105,13 @@ def _series(spec: CatalogTape, data: Path) -> tuple[str, Path]:
         found = [(k, f) for k, f in found if f.name == spec.bar_type.replace("/", "")]
     if not found:
         asked = [value for value in (spec.kind, spec.instrument_id, spec.bar_type) if value is not None]
-        raise TapeError(
-            "tape.path", " ".join([spec.path, *asked]), "a catalog with such quotes, trades or bars"
-        )
+        raise TapeError("tape.path", " ".join([spec.path, *asked]), "a catalog with such quotes, trades or bars")
     instruments = sorted({re.sub(r"-\d+-[A-Z]+-[A-Z]+-[A-Z]+$", "", folder.name) for _, folder in found})
     if len(instruments) > 1:
         raise TapeError("tape.instrument_id", spec.instrument_id, f"one of {', '.join(instruments)}")
     first = [folder for kind, folder in found if kind == found[0][0]]
     if len(first) > 1:
-        raise TapeError(
-            "tape.bar_type", spec.bar_type, f"one of {', '.join(folder.name for folder in first)}"
-        )
+        raise TapeError("tape.bar_type", spec.bar_type, f"one of {', '.join(folder.name for folder in first)}")
     return found[0]
 
 
@@ -126,9 +120,7 @@ def _declared(spec: CatalogTape, data: Path, identifier: str) -> dict[str, Any]:
     name = identifier.replace("/", "")
     for folder in sorted(data.iterdir()):
         files = (
-            []
-            if folder.name in {*FOLDER.values(), "instrument_status"}
-            else sorted((folder / name).glob("*.parquet"))
+            [] if folder.name in {*FOLDER.values(), "instrument_status"} else sorted((folder / name).glob("*.parquet"))
         )
         for file in files:
             try:
@@ -137,11 +129,7 @@ def _declared(spec: CatalogTape, data: Path, identifier: str) -> dict[str, Any]:
                 raise TapeError("tape.path", str(file), "a whole Parquet file") from None
             if "price_increment" not in last:
                 continue
-            if (
-                folder.name not in _TRADED
-                or last.get("is_inverse")
-                or float(last.get("multiplier") or 1) != 1.0
-            ):
+            if folder.name not in _TRADED or last.get("is_inverse") or float(last.get("multiplier") or 1) != 1.0:
                 raise TapeError("tape.instrument_id", identifier, f"a pair or a share, not a {folder.name}")
             return last
     return {}

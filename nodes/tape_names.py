@@ -170,9 +170,7 @@ def _kind(plain: dict[str, str], present: list[str], headless: bool, where: str)
     raise TapeError("tape.kind", None, expected)
 
 
-def _rules(
-    spec: FileTape, kind: str, plain: dict[str, str], present: list[str], where: str
-) -> dict[str, list[Any]]:
+def _rules(spec: FileTape, kind: str, plain: dict[str, str], present: list[str], where: str) -> dict[str, list[Any]]:
     """Return the row filters: those given, else trades that the source marks as suspicious are left out."""
     if spec.filter is None:
         marked = next((plain[name] for name in SUSPICIOUS if name in plain), None)

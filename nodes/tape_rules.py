@@ -99,9 +99,7 @@ def clip(table: Table, start: int | None, end: int | None) -> None:
     b = len(table.ts) if end is None else int(np.searchsorted(table.ts, end, "left"))
     if a >= b:
         span = f"{iso(table.ts[0])} to {iso(table.ts[-1])}"
-        raise TapeError(
-            "tape.start, tape.end", f"{iso(start)} to {iso(end)}", f"a part of {span} ({table.where})"
-        )
+        raise TapeError("tape.start, tape.end", f"{iso(start)} to {iso(end)}", f"a part of {span} ({table.where})")
     table.audit["outside"] = len(table.ts) - (b - a)
     table.keep(slice(a, b))
 
@@ -133,9 +131,7 @@ def missing(table: Table, most: float) -> None:
     for ours in list(table.values):
         bad = ~np.isfinite(table.values[ours])
         if bad.all():
-            raise TapeError(
-                f"{table.where}, column {table.names.get(ours, ours)}", "nothing but NaN", "numbers"
-            )
+            raise TapeError(f"{table.where}, column {table.names.get(ours, ours)}", "nothing but NaN", "numbers")
         _drop_few(table, bad, "nan", ours, "a number", most)
 
 
@@ -181,9 +177,7 @@ def repeats(table: Table, kind: str) -> None:
     table.audit["duplicate"], table.audit["same_stamp"] = int(equal.sum()), int(other.sum())
     if kind == "bars" and other.any():
         first = int(np.argmax(other)) + 1
-        raise TapeError(
-            table.at(first, "ts"), iso(table.ts[first]), "one bar per stamp; the row above has it, too"
-        )
+        raise TapeError(table.at(first, "ts"), iso(table.ts[first]), "one bar per stamp; the row above has it, too")
     if equal.any():
         table.keep(np.concatenate(([True], ~equal)))
 

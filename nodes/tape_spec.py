@@ -60,9 +60,7 @@ class Columns(_Model):
 
 
 class _Common(_Model):
-    name: Label | None = Field(
-        None, description="short name for reports; none: from the instrument and the source"
-    )
+    name: Label | None = Field(None, description="short name for reports; none: from the instrument and the source")
     start: Stamp | None = Field(None, description="first moment kept, ISO (UTC) or UTC ns")
     end: Stamp | None = Field(None, description="first moment left out, ISO (UTC) or UTC ns")
     tick: Step | None = Field(None, description="price increment; none: the grid of the prices")
@@ -73,9 +71,7 @@ class _Common(_Model):
         None,
         description="assumed half-spread around trade and bar prices, basis points; none: by asset class",
     )
-    stale_after_s: Positive | None = Field(
-        None, description="age of a stale reference, seconds; none: by kind"
-    )
+    stale_after_s: Positive | None = Field(None, description="age of a stale reference, seconds; none: by kind")
     depth: Step | None = Field(
         None, description="units assumed at each side of quotes without sizes; none: a million USD"
     )
@@ -90,9 +86,7 @@ class _Cleaned(_Common):
 
 
 class _Parsed(_Cleaned):
-    kind: Literal["quotes", "trades", "bars", "bidask_bars"] | None = Field(
-        None, description="none: from the columns"
-    )
+    kind: Literal["quotes", "trades", "bars", "bidask_bars"] | None = Field(None, description="none: from the columns")
     columns: Columns = Columns()
     ts_unit: Literal["auto", "s", "ms", "us", "ns"] = Field("auto", description="unit of numeric stamps")
     ts_format: str | None = Field(None, description="strptime format of text stamps; none: found out")
@@ -117,9 +111,7 @@ class FileTape(_Parsed):
 
     source: Literal["file"] = "file"
     path: Place = Field(description="file or folder")
-    instrument: str | None = Field(
-        None, description="EUR/USD, BTC/USDT, SPY…; none: from the file or folder name"
-    )
+    instrument: str | None = Field(None, description="EUR/USD, BTC/USDT, SPY…; none: from the file or folder name")
 
 
 class CatalogTape(_Cleaned):
@@ -128,9 +120,7 @@ class CatalogTape(_Cleaned):
     source: Literal["catalog"] = "catalog"
     path: Place = Field(description="root folder of the catalog, the one that holds data/")
     instrument_id: str | None = Field(None, description="none: the only one there")
-    kind: Literal["quotes", "trades", "bars"] | None = Field(
-        None, description="none: quotes, else trades, else bars"
-    )
+    kind: Literal["quotes", "trades", "bars"] | None = Field(None, description="none: quotes, else trades, else bars")
     bar_type: str | None = Field(None, description="none: the only one there")
 
 
@@ -148,17 +138,13 @@ class WorldTape(_Common):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     instrument: str = "WLD/USD"
     hours: Annotated[float, Field(gt=0, le=24 * 366)] = 24.0
-    step_s: Annotated[float, Field(ge=0.001, le=3600)] = Field(
-        1.0, description="mean time between quotes, seconds"
-    )
+    step_s: Annotated[float, Field(ge=0.001, le=3600)] = Field(1.0, description="mean time between quotes, seconds")
     begin: str = Field("2025-01-06T00:00:00Z", description="first stamp")
     price: Positive = Field(100.0, description="first mid price")
-    schedule: tuple[Annotated[str, Field(pattern=rf"^({'|'.join(REGIMES)})(:\d+(\.\d+)?)?$")], ...] | None = (
-        Field(
-            None,
-            description="regimes in order, each with a share of the time, up:2; none: drawn from the seed",
-            min_length=1,
-        )
+    schedule: tuple[Annotated[str, Field(pattern=rf"^({'|'.join(REGIMES)})(:\d+(\.\d+)?)?$")], ...] | None = Field(
+        None,
+        description="regimes in order, each with a share of the time, up:2; none: drawn from the seed",
+        min_length=1,
     )
     regime_s: Positive = Field(3600.0, description="mean length of a drawn regime, seconds")
     spread_ticks: Annotated[int, Field(ge=1, le=1000)] = Field(2, description="spread in calm markets, ticks")
@@ -170,9 +156,7 @@ class WorldTape(_Common):
     )
     halts: Annotated[int, Field(ge=0, le=1000)] = Field(1, description="trading halts")
     gaps: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="silent stretches")
-    bad_prints: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        3, description="single quotes far from the market"
-    )
+    bad_prints: Annotated[int, Field(ge=0, le=100_000)] = Field(3, description="single quotes far from the market")
     bad_print_size: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.03, description="how far at most, fraction; at least half"
     )

@@ -133,9 +133,7 @@ def _zoned(values: "pd.Series[Any]", aware: bool, tz: str, field: str) -> Ints:
     if not aware:
         try:
             stamps = stamps.dt.tz_localize(tz, ambiguous="infer" if tz != "UTC" else "raise")
-        except (
-            Exception
-        ) as error:  # unknown zones, hours that a zone has twice or never: several libraries' errors
+        except Exception as error:  # unknown zones, hours that a zone has twice or never: several libraries' errors
             reason = re.sub(r"\s+", " ", str(error))[:90]
             expected = f"a known time zone in which each stamp of {field} exists once ({reason})"
             raise TapeError("tape.tz", tz, expected) from None
@@ -177,7 +175,5 @@ def _text(values: "pd.Series[Any]", form: str | None, tz: str, field: str, row: 
     wrong = np.flatnonzero((stamps.isna() & text.notna() & (text != "")).to_numpy())
     if len(wrong):
         where = f"{field}, row {row[wrong[0]]}"
-        raise TapeError(
-            where, text.iloc[wrong[0]], f"a time like the first one, {first!r} (or tape.ts_format)"
-        )
+        raise TapeError(where, text.iloc[wrong[0]], f"a time like the first one, {first!r} (or tape.ts_format)")
     return _zoned(stamps, stamps.dt.tz is not None, tz, field)

@@ -74,9 +74,7 @@ class VenuePlan:
     widen: Decimal
 
 
-def plan(
-    spec: VenueSpec, kinds: Set[str], provides: Set[str], half_spreads: Mapping[str, float]
-) -> VenuePlan:
+def plan(spec: VenueSpec, kinds: Set[str], provides: Set[str], half_spreads: Mapping[str, float]) -> VenuePlan:
     """
     Decide what of `spec` the tapes of one venue allow.
 

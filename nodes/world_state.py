@@ -99,8 +99,7 @@ def run(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, rng: np.random
     fade = round(0.5 ** (dt / HEAT_HALF_LIFE_S), 12)
     calm = REGIME["calm"].vol * BP * sqrt(dt)
     scale = [
-        (r.drift * BP * dt, r.vol * BP * sqrt(dt), min(1.0, r.pull * dt))
-        for r in (REGIME[name] for name in REGIMES)
+        (r.drift * BP * dt, r.vol * BP * sqrt(dt), min(1.0, r.pull * dt)) for r in (REGIME[name] for name in REGIMES)
     ]
     shock = REGIMES.index("shock")
     mid = anchor = spec.price

@@ -102,9 +102,7 @@ def _quotes(spec: WorldTape, path: State, ts: Ints, rng: np.random.Generator) ->
     """Return quotes around the mid: spread up and depth down with heat, depth leaning with the imbalance."""
     tick, lot = _tick_n(spec), int(_lot(spec).scaleb(9))
     heat = np.maximum(path.heat, 1.0)
-    spread = spec.spread_ticks + np.minimum(
-        np.floor((heat - 1.0) * spec.spread_ticks * 0.25), 20.0 * spec.spread_ticks
-    )
+    spread = spec.spread_ticks + np.minimum(np.floor((heat - 1.0) * spec.spread_ticks * 0.25), 20.0 * spec.spread_ticks)
     middle = path.mid * 1e9 / tick  # in ticks
     bid = np.maximum(np.rint(middle - 0.5 * spread), 1.0)
     lean = np.clip(0.3 * path.imbalance, -0.9, 0.9)
@@ -158,9 +156,7 @@ class _Planted:
         for _ in range(spec.bad_prints):
             free = np.flatnonzero(~self._taken)
             if len(free) == 0:
-                raise TapeError(
-                    "tape.bad_prints", spec.bad_prints, f"fewer in a world of {len(shift)} quotes"
-                )
+                raise TapeError("tape.bad_prints", spec.bad_prints, f"fewer in a world of {len(shift)} quotes")
             place = int(free[int(rng.integers(0, len(free)))])
             self._taken[max(0, place - 1) : place + 2] = True
             size = spec.bad_print_size * (0.5 + int(rng.integers(0, 512)) / 1024.0)

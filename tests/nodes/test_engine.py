@@ -172,9 +172,7 @@ def test_statistics_are_those_of_stock() -> None:
     for name in ("returns", "position_returns", "portfolio_returns"):
         theirs = getattr(expected, name)()
         assert len(theirs) > 5
-        pd.testing.assert_series_equal(
-            getattr(analyzer, name)(), theirs, check_freq=False, check_index_type=False
-        )
+        pd.testing.assert_series_equal(getattr(analyzer, name)(), theirs, check_freq=False, check_index_type=False)
     pd.testing.assert_series_equal(analyzer.realized_pnls(USD), expected.realized_pnls(USD))
     for engine in (stock, ours):
         engine.dispose()

@@ -33,9 +33,7 @@ def tape_of(kind: str, instrument: str, status: Status | None = None, **values: 
 def test_quotes_are_exact() -> None:
     rng = np.random.default_rng(1)
     bid = np.round(rng.uniform(0.5, 90_000, 5000), 5)
-    tape = tape_of(
-        "quotes", "EUR/USD", bid=bid, ask=bid + 0.00003, bid_size=bid // 1 + 1, ask_size=bid // 1 + 2
-    )
+    tape = tape_of("quotes", "EUR/USD", bid=bid, ask=bid + 0.00003, bid_size=bid // 1 + 1, ask_size=bid // 1 + 2)
     made = feed.events(tape)
     assert all(type(event) is QuoteTick for event in made)
     for name in ("bid", "ask"):
@@ -128,12 +126,8 @@ def test_nautilus_reads_what_the_cache_holds(tmp_path: Path) -> None:
 def test_catalogs_of_nautilus_are_tapes(tmp_path: Path) -> None:
     world = make_world(WorldTape(hours=3, halts=1, gaps=0))
     catalog = feed.catalog(world, tmp_path / "own")
-    assert [str(q) for q in catalog.quote_ticks()] == [
-        str(q) for q in feed.events(world) if type(q) is QuoteTick
-    ]
-    read = load_tape(
-        CatalogTape(path=str(tmp_path / "own"), outlier=0, stale_after_s=60), tmp_path, shown=False
-    )
+    assert [str(q) for q in catalog.quote_ticks()] == [str(q) for q in feed.events(world) if type(q) is QuoteTick]
+    read = load_tape(CatalogTape(path=str(tmp_path / "own"), outlier=0, stale_after_s=60), tmp_path, shown=False)
     assert all((read.columns[name] == array).all() for name, array in world.columns.items())
     assert read.instrument == world.instrument
     assert read.status.ts.tolist() == world.status.ts.tolist()

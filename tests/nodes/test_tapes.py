@@ -34,9 +34,7 @@ SECOND = 10**9
 def quotes(count: int = 200) -> pd.DataFrame:
     steps = np.arange(count)
     bid = np.round(1.1 + 0.0001 * np.abs(np.sin(steps / 7)), 5)
-    return pd.DataFrame(
-        {"ts": T0 + pd.to_timedelta(steps, "s"), "bid": bid, "ask": np.round(bid + 0.0001, 5)}
-    )
+    return pd.DataFrame({"ts": T0 + pd.to_timedelta(steps, "s"), "bid": bid, "ask": np.round(bid + 0.0001, 5)})
 
 
 def bars(count: int = 200) -> pd.DataFrame:
@@ -50,9 +48,7 @@ def bars(count: int = 200) -> pd.DataFrame:
 
 def load(path: Path, tmp_path: Path, **keys: Any) -> Tape:
     keys.setdefault("instrument", "EUR/USD")
-    return load_tape(
-        parse_spec({"source": "file", "path": str(path), **keys}), tmp_path / "cache", shown=False
-    )
+    return load_tape(parse_spec({"source": "file", "path": str(path), **keys}), tmp_path / "cache", shown=False)
 
 
 def saved(frame: pd.DataFrame, tmp_path: Path, name: str = "data.parquet") -> Path:
@@ -227,9 +223,7 @@ def test_equal_trades_are_not_duplicates(tmp_path: Path) -> None:
 
 
 def test_suspicious_trades_and_filters(tmp_path: Path) -> None:
-    frame = pd.DataFrame(
-        {"ts": T0 + pd.to_timedelta(np.arange(100), "s"), "price": 10.0, "size": 5, "side": "buy"}
-    )
+    frame = pd.DataFrame({"ts": T0 + pd.to_timedelta(np.arange(100), "s"), "price": 10.0, "size": 5, "side": "buy"})
     frame["cond"], frame["susp"] = np.where(np.arange(100) % 4, "1", "20"), (np.arange(100) == 7).astype(int)
     path = saved(frame, tmp_path)
     assert load(path, tmp_path, instrument="SPY").audit["filtered"] == 1
@@ -364,18 +358,14 @@ def test_names_from_the_wild(tmp_path: Path) -> None:
     meta = bars().rename(columns={"open": "<OPEN>", "high": "<HIGH>", "low": "<LOW>", "close": "<CLOSE>"})
     meta.insert(0, "<DATE>", meta["ts"].dt.strftime("%Y.%m.%d"))
     meta.insert(1, "<TIME>", meta.pop("ts").dt.strftime("%H:%M:%S"))
-    (tmp_path / "XAUUSD.csv").write_text(
-        meta.rename(columns={"volume": "<TICKVOL>"}).to_csv(index=False, sep="\t")
-    )
+    (tmp_path / "XAUUSD.csv").write_text(meta.rename(columns={"volume": "<TICKVOL>"}).to_csv(index=False, sep="\t"))
     tape = load(tmp_path / "XAUUSD.csv", tmp_path, instrument=None)
     assert (tape.instrument.asset, tape.provides) == ("metal", frozenset({"bar", "volume"}))
     short = bars().drop(columns="volume")
     short.columns = ["t", "bo", "bh", "bl", "bc"]
     both = short.join(short.drop(columns="t").rename(columns=lambda c: "a" + c[1]) + 0.01)
     assert load(saved(both, tmp_path, "s.parquet"), tmp_path).kind == "quotes"
-    agg = pd.DataFrame(
-        {"transact_time": [1_700_000_000_000, 1_700_000_001_000], "price": [1.5, 1.6], "quantity": 3.0}
-    )
+    agg = pd.DataFrame({"transact_time": [1_700_000_000_000, 1_700_000_001_000], "price": [1.5, 1.6], "quantity": 3.0})
     agg["is_buyer_maker"] = [True, False]
     tape = load(saved(agg, tmp_path, "agg.csv"), tmp_path, instrument="ADA/USDT")
     assert tape.columns["aggressor"].tolist() == [2, 1]
@@ -496,9 +486,7 @@ def test_a_catalog_is_a_source(tmp_path: Path) -> None:
 
 
 def test_raw_values_round_trip() -> None:
-    nano = np.array(
-        [0, 1, 999, 10**9, 138_676 * 10**4, 2**32 - 1, 2**32, 9 * 10**18, 2**63 - 1 - 10**17], np.int64
-    )
+    nano = np.array([0, 1, 999, 10**9, 138_676 * 10**4, 2**32 - 1, 2**32, 9 * 10**18, 2**63 - 1 - 10**17], np.int64)
     raw = tape_catalog.encode(nano)
     assert [int.from_bytes(value.as_py(), "little") for value in raw] == [int(n) * 10**7 for n in nano]
     import pyarrow as pa

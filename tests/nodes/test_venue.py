@@ -101,9 +101,7 @@ class Script(Strategy):
         self.submit_order(self.order_factory.limit(ID, side, one, Price(price, 2), time_in_force=tif))
 
     def buy_stop(self, side: OrderSide, trigger: float) -> None:
-        self.submit_order(
-            self.order_factory.stop_market(ID, side, Quantity.from_str("1.000000"), Price(trigger, 2))
-        )
+        self.submit_order(self.order_factory.stop_market(ID, side, Quantity.from_str("1.000000"), Price(trigger, 2)))
 
 
 def run(
@@ -116,9 +114,7 @@ def run(
     kind = "bars" if isinstance(data[0], Bar) else "quotes"
     half_spreads = {str(ID): half_spread if kind == "bars" else 0.0}
     provides = {"bar", "volume"} if kind == "bars" else {"quote", "spread", "size"}
-    engine = BacktestEngine(
-        BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False)
-    )
+    engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False))
     engine.add_venue(Venue("SIM"), **venue_kwargs(spec, "USD", {kind}, provides, half_spreads, seed))
     engine.add_instrument(instrument())
     engine.add_data(list(data))
@@ -198,9 +194,7 @@ def test_immediate_limits_inside_the_spread_are_filled_at_their_price_or_killed(
         pytest.param((102.0, 103.0, 102.0, 103.0), "102.11", id="bar opened beyond the trigger"),
     ],
 )
-def test_stops_fill_at_trigger_or_at_a_gapped_open_plus_half_spread(
-    second: tuple[float, ...], price: str
-) -> None:
+def test_stops_fill_at_trigger_or_at_a_gapped_open_plus_half_spread(second: tuple[float, ...], price: str) -> None:
     fills = run(VenueSpec(**CALM), [FLAT[0], bar(2, second)], {1: lambda s: s.buy_stop(OrderSide.BUY, 101.0)})
     assert [fill.price for fill in fills] == [price]
 
@@ -208,9 +202,7 @@ def test_stops_fill_at_trigger_or_at_a_gapped_open_plus_half_spread(
 @pytest.mark.parametrize(("chance", "count"), [(0.0, 0), (1.0, 1)])
 def test_a_touched_limit_fills_by_chance(chance: float, count: int) -> None:
     touching = [FLAT[0], *(bar(m, (100.0, 100.0, 99.0, 100.0)) for m in range(2, 8))]
-    fills = run(
-        VenueSpec(**CALM, prob_fill_on_limit=chance), touching, {1: lambda s: s.limit(OrderSide.BUY, 99.0)}
-    )
+    fills = run(VenueSpec(**CALM, prob_fill_on_limit=chance), touching, {1: lambda s: s.limit(OrderSide.BUY, 99.0)})
     assert len(fills) == count
 
 
@@ -261,9 +253,7 @@ def test_shown_size_is_used_up_on_quotes_with_sizes() -> None:
         ({"bars", "quotes"}, set(), False, False),
     ],
 )
-def test_frictions_need_the_data_for_them(
-    kinds: set[str], provides: set[str], queue: bool, consumption: bool
-) -> None:
+def test_frictions_need_the_data_for_them(kinds: set[str], provides: set[str], queue: bool, consumption: bool) -> None:
     can = plan(VenueSpec(), kinds, provides, {"A.SIM": 1.0, "B.SIM": 0.0})
     assert (can.queue_position, can.liquidity_consumption) == (queue, consumption)
     assert can.half_spread_bps == {"A.SIM": Decimal("1.0")}
@@ -277,9 +267,7 @@ def test_a_node_gets_the_same_venue_from_importable_names() -> None:
     model = FillModelFactory.create(config.fill_model)
     assert isinstance(model, HouseFillModel)
     assert model._half_spread == kwargs["fill_model"]._half_spread == {str(ID): 20 * 10**9}
-    assert [model._random.random() for _ in range(3)] == [
-        kwargs["fill_model"]._random.random() for _ in range(3)
-    ]
+    assert [model._random.random() for _ in range(3)] == [kwargs["fill_model"]._random.random() for _ in range(3)]
     assert ActorFactory.create(config.modules[0])._arrival_ns == 50_000_000
     for name in (
         "queue_position",
@@ -321,9 +309,7 @@ def test_without_the_house_model_limits_would_slip_past_their_price() -> None:
         "fill_model": FillModel(1.0, 1.0, 1),
         "modules": [],
     }
-    engine = BacktestEngine(
-        BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False)
-    )
+    engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False))
     engine.add_venue(Venue("SIM"), **kwargs)
     engine.add_instrument(instrument())
     engine.add_data([FLAT[0], bar(2, (100.0, 100.0, 98.0, 98.0)), bar(3, (98.0,) * 4)])
