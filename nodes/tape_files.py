@@ -19,6 +19,7 @@ from alphatrade.risk.errors import TapeError
 
 DATA_FILE = re.compile(r"\.(parquet|pq|csv|txt|tsv)(\.(gz|bz2|zst|zip))?$|\.zip$", re.IGNORECASE)
 _HEAD = 65_536  # bytes that are looked at to find out what a text file is like
+_BLOCK = 1 << 20
 _NUMBER = re.compile(r"[-+]?\d[\d.:eE+\- TZ/]*")  # or a time
 
 # From the columns of a file to those that are needed, in the order in which they are there.
@@ -97,6 +98,9 @@ def _read_parquet(file: Path, choose: Choose, shown: bool) -> pa.Table:
 
 
 def _read_csv(file: Path, choose: Choose, shown: bool) -> pa.Table:
+    # The text is read here and not by Arrow: its reading thread would outlive an error, call Python code while the
+    # interpreter shuts down, and abort the process.
+    text = pa.BufferOutputStream()
     with progress(file.stat().st_size, f"reading {file.name}", "B", shown) as bar, file.open("rb") as raw:
         stream = _unpacked(_Counted(raw, bar), file)
         head = b""
@@ -104,12 +108,15 @@ def _read_csv(file: Path, choose: Choose, shown: bool) -> pa.Table:
             head += block
         form = _sniff(head, file)
         wanted = choose(form.names, str(file))
-        return pacsv.read_csv(
-            pa.PythonFile(_Joined(head, stream), mode="r"),
-            read_options=pacsv.ReadOptions(skip_rows=form.skip, column_names=form.names),
-            parse_options=pacsv.ParseOptions(delimiter=form.delimiter),
-            convert_options=pacsv.ConvertOptions(include_columns=wanted, strings_can_be_null=True),
-        )
+        text.write(head)
+        while block := stream.read(_BLOCK):
+            text.write(block)
+    return pacsv.read_csv(
+        pa.BufferReader(text.getvalue()),
+        read_options=pacsv.ReadOptions(skip_rows=form.skip, column_names=form.names),
+        parse_options=pacsv.ParseOptions(delimiter=form.delimiter),
+        convert_options=pacsv.ConvertOptions(include_columns=wanted, strings_can_be_null=True),
+    )
 
 
 class _Counted(io.RawIOBase):
@@ -139,25 +146,6 @@ class _Counted(io.RawIOBase):
         count = int(self._raw.readinto(buffer))
         self._bar.update(count)
         return count
-
-
-class _Joined(io.RawIOBase):
-    """The head of a stream that was looked at, and the rest of it, as one stream."""
-
-    def __init__(self, head: bytes, rest: Any) -> None:
-        self._head, self._rest = head, rest
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most `size`."""
-        if not self._head:
-            return bytes(self._rest.read(size) or b"")
-        cut = len(self._head) if size < 0 else size
-        out, self._head = self._head[:cut], self._head[cut:]
-        return out + bytes(self._rest.read()) if size < 0 else out
 
 
 def _unpacked(raw: io.RawIOBase, file: Path) -> Any:

