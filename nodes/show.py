@@ -30,7 +30,9 @@ def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:
     yield "tape", tapes
     yield "events, decisions", f"{s['events']:,}, {s['decisions']:,} (diary coverage {s['diary_coverage']:.1%})"
     counts = f"{s['orders']:,}, {s['fills']:,}, {s['denied']:,}"
-    yield "orders, fills, denied", f"{counts} ({s['near_misses']:,} near-misses)"
+    beside = [f"{s['near_misses']:,} near-misses"]
+    beside += [f"{s['law_orders']:,} sent by the law"] if s["law_orders"] else []
+    yield "orders, fills, denied", f"{counts} ({', '.join(beside)})"
     fees = Decimal(str(s["fees"]))
     yield "pnl", f"{Decimal(str(s['pnl'])):+,.2f} {s['currency']} ({s['return']:+.3%}), fees {fees:,.2f}"
     yield "drawdown", f"{s['max_drawdown']:.3%}" + (f"; KILLED: {s['killed']}" if s["killed"] else "")

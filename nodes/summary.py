@@ -12,6 +12,7 @@ from alphatrade.nodes.identity import Identity, file_digest, joint_digest
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.tape import Tape
+from alphatrade.risk.audit_judge import LAW_PREFIX
 
 NS = 1_000_000_000
 
@@ -70,13 +71,26 @@ def summarise(
 
 
 def _counts(path: Path) -> dict[str, int]:
-    events = pd.read_parquet(path / "orders.parquet", columns=["event"])["event"].value_counts()
-    kinds = pd.read_parquet(path / "risk_events.parquet", columns=["kind"])["kind"].value_counts()
+    """
+    Return counts of what happened to orders.
+
+    ``orders`` are all that existed, ``law_orders`` those with which the law itself flattened, ``denied`` those that
+    never reached the venue. Every ``denied`` row of ``risk_events`` is of one of these or of a denied modification.
+    """
+    orders = pd.read_parquet(path / "orders.parquet", columns=["order_id", "event", "reason"])
+    events = pd.read_parquet(path / "risk_events.parquet", columns=["kind", "order_id", "detail"])
+    ids, denials = orders["order_id"].drop_duplicates(), events[events["kind"] == "denied"]
+    rejected = orders[orders["event"] == "modify_rejected"]  # by the law or by the venue
+    by_law = set(zip(denials["order_id"], denials["detail"], strict=True))
     return {
-        "orders": int(events.get("initialized", 0)),
-        "fills": int(events.get("filled", 0)),
-        "denied": int(events.get("denied", 0)),
-        "near_misses": int(kinds.get("near_miss", 0)),
+        "orders": len(ids),
+        "law_orders": int(ids.str.startswith(LAW_PREFIX).sum()),
+        "fills": int((orders["event"] == "filled").sum()),
+        "denied": orders.loc[orders["event"] == "denied", "order_id"].nunique(),
+        "denied_modifications": sum(
+            row in by_law for row in zip(rejected["order_id"], rejected["reason"], strict=True)
+        ),
+        "near_misses": int((events["kind"] == "near_miss").sum()),
     }
 
 

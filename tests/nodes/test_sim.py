@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,10 +15,13 @@ import yaml
 
 from alphatrade.nodes import run
 from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.summary import _counts
 from alphatrade.nodes.tapes import load_tape, parse_spec
 from alphatrade.reflection.query import query
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.exposure import Order
+from alphatrade.risk.record import RunRecord
 
 WORLD = ("tape=world", "tape.hours=8", "policy.cadence.n=10")
 ONE = "{source: world, seed: 1, hours: 8}"
@@ -40,6 +44,7 @@ FILES = (
 KINDS: dict[str, type] = {
     **dict.fromkeys(("run_id", "policy_hash", "tape_hash", "code_hash", "currency", "pnl", "fees"), str),
     **dict.fromkeys(("seed", "events", "decisions", "orders", "fills", "denied", "near_misses"), int),
+    **dict.fromkeys(("law_orders", "denied_modifications"), int),
     **dict.fromkeys(("return", "max_drawdown", "diary_coverage", "wall_s", "events_per_s"), float),
     **dict.fromkeys(("topologies_used", "tape_audit", "digests"), dict),
     "regime_transitions": int,
@@ -377,6 +382,53 @@ def test_each_world_of_a_pair_is_seen_as_when_alone(pair: dict[str, RunResult]) 
         together = pair["both"].decisions
         together = together.loc[together["instrument"] == instrument, ["ts", *features]]
         pd.testing.assert_frame_equal(together.reset_index(drop=True), pair[name].decisions[["ts", *features]])
+
+
+@pytest.fixture(scope="module")
+def killed(simulate: Simulate) -> RunResult:
+    """Two worlds in which the law denies orders and modifications until a loss trips the kill switch."""
+    tapes = f"tapes=[{TWO.replace('seed: 2', 'seed: 55')},{ONE.replace('seed: 1', 'seed: 5, alpha: 0')}]"
+    limits = ("policy.risk.price_collar=0.0008", "policy.risk.daily_loss_max=0.0003")
+    return simulate(tapes, "policy.cadence.n=5", *limits)
+
+
+def test_counts_of_a_killed_run_agree_across_its_files(killed: RunResult) -> None:
+    s, orders, fills = killed.summary, killed.orders, killed.fills
+    denials = killed.risk_events.query("kind == 'denied'")
+    assert min(s["denied"], s["denied_modifications"], s["fills"]) > 0, "what this test is about has happened"
+    assert s["killed"].startswith("DAILY_LOSS")
+    own = {order for order in orders["order_id"] if order.startswith("LAW-")}
+    assert s["law_orders"] == len(own) > 0
+    assert own <= set(fills["order_id"]), "the law's orders closed what was open"
+
+    denied = orders.query("event == 'denied'")
+    rejected = orders.query("event == 'modify_rejected'")
+    assert s["denied"] == len(denied) == denied["order_id"].nunique()
+    assert s["denied_modifications"] == len(rejected), "this venue rejects none by itself"
+    refused = pd.concat([denied, rejected])
+    stated = Counter(zip(denials["order_id"], denials["detail"], strict=True))
+    assert Counter(zip(refused["order_id"], refused["reason"], strict=True)) == stated
+
+    sent = set(orders.query("event == 'submitted'")["order_id"])
+    assert s["orders"] == orders["order_id"].nunique() == len(sent) + s["denied"], "each was sent or denied, none both"
+    assert not sent & set(denied["order_id"])
+    assert set(fills["order_id"]) <= sent
+    listed = killed.decisions["order_ids"].explode().dropna()
+    assert set(listed) == set(orders["order_id"]) - own, "all but the law's have their decision"
+    last = orders.groupby("order_id")["event"].last()
+    assert set(last) <= {"filled", "canceled", "denied", "expired"}, "nothing is left working"
+
+
+def test_orders_are_counted_once_however_often_they_are_told_of(tmp_path: Path) -> None:
+    record, events = RunRecord(), ("initialized", "emulated", "initialized", "submitted", "modify_rejected", "filled")
+    for name, told in (("O-1", events), ("LAW-1-1", ("submitted", "filled")), ("O-2", ("initialized", "denied"))):
+        order = Order(name, "A.SIM", 1, "MARKET", 10**9, None, None, False, False, None, "S-1", None)
+        for event in told:
+            record.order(1, order, event, 10**9, reason="of the venue" if event == "modify_rejected" else None)
+    record.event(1, "denied", "A.SIM", "O-2", "GROSS_EXPOSURE", "", "", "GROSS_EXPOSURE: …")
+    record.write(tmp_path)
+    counts = {"orders": 3, "law_orders": 1, "fills": 2, "denied": 1, "denied_modifications": 0, "near_misses": 0}
+    assert _counts(tmp_path) == counts
 
 
 def test_two_tapes_of_one_instrument_are_refused(simulate: Simulate) -> None:
