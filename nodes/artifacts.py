@@ -41,10 +41,12 @@ class RunFolder:
         self.final = day / run_id
         self.path = day / f".partial-{run_id}"
         self._aside = day / f".replaced-{run_id}"
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / _LOCK).open("w")
         except OSError as error:
+            self._unmake()
             raise unwritable(day, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,8 +57,20 @@ class RunFolder:
             self._empty()
             self._recover()
         except OSError as error:
+            self._remove()
             self._lock.close()
             raise unwritable(self.path, error) from error
+
+    def _remove(self) -> None:
+        """Leave no trace of this run, whose lock is held."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._unmake()
+
+    def _unmake(self) -> None:
+        """Remove the folders that were made for this run, as far as nobody else uses them."""
+        for folder in self._made:
+            with suppress(OSError):
+                folder.rmdir()
 
     def _empty(self) -> None:
         """Remove what a killed run of the same id has left."""
@@ -79,7 +93,7 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Leave nothing half written behind when the run has failed."""
         if kind is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._remove()
         self._lock.close()
         if isinstance(error, OSError):
             raise unwritable(self.path, error) from error

@@ -69,7 +69,7 @@ def check_refusal(outcome: Outcome, *words: str) -> None:
 
 
 def check_nothing_written(artifacts: Path) -> None:
-    assert [path for path in artifacts.rglob("*") if not path.is_dir() or path.name.startswith(".")] == []
+    assert not artifacts.exists(), sorted(artifacts.rglob("*"))
 
 
 # -- configuration --------------------------------------------------------------------------------------------------
@@ -285,6 +285,17 @@ def test_a_folder_without_write_permission(door: Door, tmp_path: Path) -> None:
     closed.mkdir(mode=0o500)
     check_refusal(door("sim", *FIXED, *WORLD, f"paths.artifacts={closed}"), "closed", "writable")
     assert list(closed.iterdir()) == []
+
+
+def test_a_refused_run_leaves_other_runs_and_folders_alone(door: Door, tmp_path: Path) -> None:
+    warmup = ("tape=world", "tape.hours=0.9", f"paths.artifacts={tmp_path / 'mine' / 'artifacts'}")
+    (tmp_path / "mine").mkdir()
+    check_refusal(door("sim", *FIXED, *warmup), "warm-up")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"], "what was made for the run is gone, what was there is not"
+    other = tmp_path / "mine" / "artifacts" / datetime.now(UTC).date().isoformat() / "another-run"
+    other.mkdir(parents=True)
+    check_refusal(door("sim", *FIXED, *warmup), "warm-up")
+    assert list(other.parent.iterdir()) == [other]
 
 
 def test_a_run_that_another_process_is_writing(door: Door, whole_run: Path, tmp_path: Path) -> None:
