@@ -79,9 +79,11 @@ class Account:
             self._calm()
         return self.losses(equity2)
 
-    def on_fill(self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int) -> int:
-        """Book a fill (nano, nano, atto of account currency); return the gross profit realised, atto."""
-        return self.exposure.fill(instrument, side, qty, price, fee, self.exposure.working.get(order_id))
+    def on_fill(
+        self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = ""
+    ) -> int:
+        """Book a fill, see `Exposure.fill` (nano, nano, atto of account currency); return the profit realised, atto."""
+        return self.exposure.fill(instrument, side, qty, price, fee, self.exposure.working.get(order_id), owner)
 
     def on_closed(self, order_id: str) -> None:
         """Forget a working order that was filled, cancelled, expired, rejected or denied."""
@@ -90,13 +92,19 @@ class Account:
     def on_updated(self, order: Order, qty: int) -> bool:
         """Take over the quantity a venue confirms; False if it exceeds what was approved for the order."""
         outgrown = order.working and not order.reduce_only and qty - order.filled > order.reserved
-        # A venue also updates orders by itself; only the awaited quantity answers a modification.
-        self.exposure.confirm(order, qty, resolves=qty == order.pending_qty)
+        self.exposure.confirm(order, qty)
         return not outgrown
 
+    def on_modify_asked(self, order: Order) -> None:
+        """Note that a strategy has announced a modification; it is judged, or refused by somebody else, later."""
+        order.asking += 1
+
     def on_modify_rejected(self, order: Order) -> None:
-        """Give back what was reserved for a modification that did not happen."""
-        self.exposure.confirm(order, order.qty, resolves=True)
+        """Give back what was reserved for a modification that did not happen; one not approved reserved nothing."""
+        if order.asking:
+            order.asking -= 1
+        else:
+            self.exposure.refuse(order)
 
     # -- figures
 

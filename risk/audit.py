@@ -8,16 +8,19 @@ never used.
 
 What it holds against the law:
 
-- An order is judged at its event ``submitted``; from then on its leaves are working. A modification is
-  judged at its ``pending_update`` when an ``updated`` grants it later, and at that ``updated`` itself when
-  nobody asked (sent past the strategy); what is granted counts as in flight from the request on. Trailing
-  stops may move by themselves.
+- An order is judged where the law judged it: at its event ``initialized`` if ``submitted`` follows at once,
+  with the terms of the latter; from then on its leaves are working. Without such a row, or when more than ten
+  seconds lie between, it is judged at ``submitted``. A modification is judged at its ``modify_approved`` with
+  the terms that an ``updated`` grants later, and at that ``updated`` itself when nobody approved it; what is
+  granted counts as in flight from the approval on. Trailing stops may move by themselves.
 - A price is held against the collar when it is new: a resting price that the market left behind is no new
   risk.
 - A reduce-only order without an opposite position is lawful as the child of an entry: working, opposite,
-  same strategy and instrument, at least its quantity, submitted at most a second before. Venues keep the
+  same strategy and instrument, at least its quantity, approved at most a second before. Venues keep the
   quantities of reduce-only children and siblings in step by themselves; what they fill is judged as any
   fill.
+- A reduce-only order is risk-increasing where plain orders that only reduced so far can open the other side
+  behind it. What such orders can fill counts strategy by strategy, as positions do.
 - A reduce-only fill must reduce: where it closes its strategy's own position but not the net one (another
   strategy holds the other side), it is counted as passive.
 - After the first mark beyond daily loss or drawdown, a risk-increasing order is a violation, whatever
@@ -30,7 +33,7 @@ What it holds against the law:
   exactly one second old no longer counts for the second.
 
 Not in these files, so not judged: a venue's trading halt, quote-quantity orders, an operator's kill, and
-the rate of modifications that were sent past the strategy (their time of request is unknown).
+which position of a hedging account a fill belongs to.
 """
 
 from collections import Counter

@@ -6,6 +6,7 @@ there; it does not know why an order was allowed. Units are those of :mod:`alpha
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class Lot:
     sells: int = 0
     covers: int = 0  # working reduce-only buys
     exits: int = 0  # working reduce-only sells
+    longs: int = 0  # long positions of strategies: what reduce-only sells can fill against
+    shorts: int = 0
     hi: int = 0
     lo: int = 0
     worst: int = 0
@@ -33,6 +36,16 @@ class Lot:
     marked: int | None = None
     cost: int = 0
     drift: int = 0  # position_after of the file minus the recomputed one, at the last fill
+
+
+class Reach(NamedTuple):
+    """Where working orders can lead: highest, lowest and largest position of one instrument, gross and net of all."""
+
+    hi: int
+    lo: int
+    worst: int
+    gross: int
+    net: int
 
 
 class Book:
@@ -51,6 +64,7 @@ class Book:
         self.by_index = list(self.lots.values())
         self.cash = self.peak = self.limits.capital
         self.value = self.gross = self.high = self.low = 0  # sums over lots of pos, worst, hi, lo times mid
+        self.own: Counter[tuple[str, str]] = Counter()  # (strategy, instrument) -> position, nanos
         self.exposed = 0  # lots with a position or a working order
         self.day_start: int | None = None
         self.next_day = 0
@@ -72,6 +86,11 @@ class Book:
         """Return the lot of an instrument, new if it was never marked."""
         return self.lots.setdefault(name, Lot(name))
 
+    def reach(self, name: str) -> Reach:
+        """Return where working orders can lead by now."""
+        lot = self.lot(name)
+        return Reach(lot.hi, lot.lo, lot.worst, self.gross, max(self.high, -self.low))
+
     def use(self, code: str, value: int, bound: int) -> bool:
         """Note how far a limit is used; return whether it is exceeded."""
         if bound > 0:
@@ -83,8 +102,8 @@ class Book:
     def reweigh(self, lot: Lot) -> None:
         """Bring the sums up to date after a change of position or working quantities."""
         # A reduce-only order may fill first: what opens after it then starts from there.
-        hi = lot.pos + min(lot.covers, max(-lot.pos, 0)) + lot.buys
-        lo = lot.pos - min(lot.exits, max(lot.pos, 0)) - lot.sells
+        hi = lot.pos + min(lot.covers, lot.shorts) + lot.buys
+        lo = lot.pos - min(lot.exits, lot.longs) - lot.sells
         worst = max(abs(hi), abs(lo))
         self.gross += (worst - lot.worst) * lot.mid2
         self.high += (hi - lot.hi) * lot.mid2
@@ -97,15 +116,17 @@ class Book:
         lot = self.lot(order.row.instrument)
         held = max(0, order.ceiling - order.filled) if order.status == "working" else 0
         if held != order.held:
-            kind = ("covers" if order.sign > 0 else "exits") if order.row.reduce_only else (
-                "buys" if order.sign > 0 else "sells"
+            kind = (
+                ("covers" if order.sign > 0 else "exits")
+                if order.row.reduce_only
+                else ("buys" if order.sign > 0 else "sells")
             )
             setattr(lot, kind, getattr(lot, kind) + held - order.held)
             self.reweigh(lot)
         order.held = held
         return lot
 
-    def fill(self, lot: Lot, qty: int, price: int, fee: int) -> int:
+    def fill(self, lot: Lot, strategy: str, qty: int, price: int, fee: int) -> int:
         """
         Book a fill of signed `qty` and return the gross profit of what it closed at average cost.
 
@@ -113,6 +134,8 @@ class Book:
         ----------
         lot : Lot
             The instrument.
+        strategy : str
+            Whose order it was.
         qty, price : int
             Nanos; `qty` is negative for a sale.
         fee : int
@@ -134,6 +157,10 @@ class Book:
             lot.cost += (qty - closed) * price
         else:
             lot.cost += qty * price
+        before = self.own[strategy, lot.name]
+        after = self.own[strategy, lot.name] = before + qty
+        lot.longs += max(after, 0) - max(before, 0)
+        lot.shorts += max(-after, 0) - max(-before, 0)
         lot.pos += qty
         self.value += qty * lot.mid2
         self.reweigh(lot)

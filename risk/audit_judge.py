@@ -4,13 +4,11 @@ What it holds against the law is told in :mod:`alphatrade.risk.audit`; the arith
 :mod:`alphatrade.risk.audit_book`.
 """
 
-from collections import Counter
-
 import numpy as np
 
-from alphatrade.risk.audit_book import Book, Lot
+from alphatrade.risk.audit_book import Book, Lot, Reach
 from alphatrade.risk.audit_files import FillRow, OrderRow, RunFiles
-from alphatrade.risk.audit_orders import Finding, Kin, Order, granted_modifications, money, nano
+from alphatrade.risk.audit_orders import Finding, Kin, Order, approvals, granted_modifications, money, nano
 
 LAW_PREFIX = "LAW-"  # ids of the orders with which the law flattens; they carry the strategy of the position
 SKEW_NS = 10**9  # a reference may be this much younger than the order judged with it (clocks of venues)
@@ -35,15 +33,14 @@ class Judge:
         self.working = self.submitted = 0
         self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id; what counts for rates
         self.repeats: dict[tuple[object, ...], list[tuple[int, int, str]]] = {}
-        self._own: Counter[tuple[str, str]] = Counter()  # (strategy, instrument) -> position, nanos
         self._kin = Kin()
         self._trades: set[tuple[str, str]] = set()
+        self._approved = approvals(files.orders)
         self._granted = granted_modifications(files.orders)
-        self._due: tuple[OrderRow, OrderRow] | None = None
         self._on = {
             "initialized": self._initialize, "emulated": self._emulate, "released": self._emulate,
             "submitted": self._submit, "denied": self._deny, "rejected": self._close, "canceled": self._close,
-            "expired": self._close, "pending_update": self._ask, "updated": self._update,
+            "expired": self._close, "modify_approved": self._modify, "updated": self._update,
             "accepted": self._at_venue, "triggered": self._at_venue, "filled": self._at_venue,
         }  # fmt: skip
 
@@ -54,25 +51,13 @@ class Judge:
         stops = np.searchsorted(self.files.seq, np.asarray([row.seq for row in rows], np.int64)).tolist()
         at = 0
         for row, stop in zip(rows, stops, strict=True):
-            at = self._play(at, stop)
+            self.book.play(at, stop)
+            at = stop
             if isinstance(row, FillRow):
                 self._fill(row)
             else:
                 self._order(row)
-        self._play(at, len(self.files.seq))
-
-    def _play(self, start: int, stop: int) -> int:
-        """Take up marks; a modification is judged after those of its own moment, the law's among them."""
-        if self._due is not None:
-            first, (row, target) = start, self._due
-            while start < stop and self.files.ts[start] <= row.ts:
-                start += 1
-            self.book.play(first, start)
-            self._due = None
-            self._modify(self.orders[row.order_id], row, target)
-        if start < stop:
-            self.book.play(start, stop)
-        return stop
+        self.book.play(at, len(self.files.seq))
 
     def _order(self, row: OrderRow) -> None:
         order = self.orders.get(row.order_id)
@@ -87,6 +72,9 @@ class Judge:
     def _initialize(self, order: Order, row: OrderRow) -> None:
         order.restate(row)
         self.book.hold(order)
+        sent = self._approved.get(row.seq)
+        if sent is not None and order.status == "new":
+            self._approve(order, row, sent)
 
     def _emulate(self, order: Order, row: OrderRow) -> None:
         order.emulated = True
@@ -109,64 +97,76 @@ class Judge:
 
     def _submit(self, order: Order, row: OrderRow) -> None:
         if order.status == "working":
-            self._violate(row, "DUPLICATE", "an order of the same id is working")
+            if order.sent:
+                self._violate(row, "DUPLICATE", "an order of the same id is working")
+            order.sent = True
             return
         if order.status != "new":
             code = "DENIED" if order.status == "denied" else "DUPLICATE"
             self._violate(row, code, f"submitted after it was {order.status}")
-        order.status, order.submitted = "working", row.ts
+        order.sent = True
+        self._approve(order, row, row)
+
+    def _approve(self, order: Order, row: OrderRow, terms: OrderRow) -> None:
+        """Judge an order at `row`, the moment of its approval, with the `terms` it was sent with."""
+        order.status, order.approved = "working", row.ts
         self.working += 1
         self.submitted += 1
-        order.restate(row)
+        for code, detail in order.contradictions(terms) if terms is not row else ():
+            self._doubt(terms, code, detail)
+        order.restate(terms)
+        before = self.book.reach(row.instrument)
         lot = self.book.hold(order)
         twins = self._kin.add(order)
         if not self._flattens(order):
             stamp = (row.ts, row.seq, row.order_id)
             self.approvals.append(stamp)
-            self.repeats.setdefault((row.instrument, row.side, row.qty), []).append(stamp)
+            self.repeats.setdefault((row.instrument, row.side, terms.qty), []).append(stamp)
             for twin in twins:
-                age, window = row.ts - twin.submitted, self.limits.duplicate_ns
+                age, window = row.ts - twin.approved, self.limits.duplicate_ns
                 if age < window:
                     self._violate(row, "DUPLICATE", f"age={age} ns of {twin.row.order_id} < window={window}")
         order.parent = self._kin.entry_of(order) if row.reduce_only else None
-        self._judge(order, lot, row, row, [price for price in (row.price, row.trigger) if price is not None])
+        prices = [price for price in (terms.price, terms.trigger) if price is not None]
+        self._judge(order, lot, row, terms, prices, before)
         if not row.reduce_only:
             self._kin.add_entry(order)
         self.book.settle(lot, passive=False)
 
-    def _ask(self, order: Order, row: OrderRow) -> None:
-        if row.seq in self._granted:
-            self._due = row, self._granted[row.seq]
-
-    def _modify(self, order: Order, row: OrderRow, target: OrderRow) -> None:
-        """Judge a requested modification that was granted later with the terms of `target`."""
+    def _modify(self, order: Order, row: OrderRow) -> None:
+        """Judge an approved modification with the terms that were granted later, if they were."""
         if order.status != "working":
             return
-        order.granted.append(target.qty)
-        lot = self.book.hold(order)
         self.approvals.append((row.ts, row.seq, row.order_id))
+        target = self._granted.get(row.seq)
+        if target is None:
+            return
+        order.granted.append(target.qty)
+        before = self.book.reach(row.instrument)
+        lot = self.book.hold(order)
         moved = order.moved_by(target)
         if moved or target.qty > order.qty:
-            self._judge(order, lot, row, target, moved)
+            self._judge(order, lot, row, target, moved, before)
         self.book.settle(lot, passive=False)
 
     def _update(self, order: Order, row: OrderRow) -> None:
-        asked = bool(order.granted)
+        asked = row.qty in order.granted
         if asked:
-            order.granted.pop(0)
+            order.granted.remove(row.qty)
         moved, raised = order.moved_by(row), row.qty > order.qty
         # Venues keep the quantities of children and siblings, all reduce-only, in step: that is no approval.
         unasked = not asked and bool(moved or (raised and not row.reduce_only))
         order.restate(row)
+        before = self.book.reach(row.instrument)
         lot = self.book.hold(order)
         if order.status == "working":
             self._kin.add(order)
             if unasked:
-                self._judge(order, lot, row, row, moved)
+                self._judge(order, lot, row, row, moved, before)
         self.book.settle(lot, passive=False)
 
-    def _judge(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow, prices: list[int]) -> None:
-        """Judge an order at `row` with `terms`, of which `prices` are new; the book holds it already."""
+    def _judge(self, order: Order, lot: Lot, row: OrderRow, terms: OrderRow, prices: list[int], before: Reach) -> None:
+        """Judge an order at `row` with `terms`, of which `prices` are new; the book, `before` not, holds it already."""
         known = self.limits.stale_ns.get(row.instrument)
         if known is None:
             self._violate(row, "UNKNOWN_INSTRUMENT", "not in run.yaml")
@@ -186,6 +186,8 @@ class Judge:
             if not (fits or child or self._flattens(order)):
                 against = nano(-lot.pos * order.sign)
                 self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > opposite position={against}")
+            if not self._flattens(order):
+                self._judge_behind(order, lot, row, before)
         elif not (lot.lo >= 0 < lot.pos if order.sign < 0 else lot.hi <= 0 > lot.pos):
             self._judge_risk(lot, row, terms)
 
@@ -197,28 +199,44 @@ class Judge:
 
     def _judge_risk(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
         limits, book = self.limits, self.book
-        if book.killed is not None:
-            self._violate(row, "HALTED", f"risk-increasing after the breach at ts={book.killed}")
         if limits.order_qty is not None:
             self._bound(row, "ORDER_QTY", terms.qty, limits.order_qty)
         price = terms.price if terms.price is not None else terms.trigger
         notional = terms.qty * (lot.mid2 if price is None else 2 * price)
         self._bound(row, "ORDER_NOTIONAL", notional, limits.order_notional)
+        if row.event in ("initialized", "submitted"):
+            self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders)
+        if book.killed is not None:
+            self._violate(row, "HALTED", f"risk-increasing after the breach at ts={book.killed}")
         self._bound(row, "INSTRUMENT_EXPOSURE", lot.worst * lot.mid2, limits.instrument)
         if limits.inventory is not None:
             self._bound(row, "INVENTORY", lot.worst, limits.inventory)
         self._bound(row, "GROSS_EXPOSURE", book.gross, limits.gross)
         self._bound(row, "NET_EXPOSURE", max(book.high, -book.low), limits.net)
-        if row.event == "submitted":
-            self._bound(row, "OPEN_ORDERS", self.working, limits.open_orders)
         self._bound(row, "DAILY_LOSS", book.day_loss(), limits.daily_loss)
         self._bound(row, "DRAWDOWN", *book.drawdown())
         if limits.long_only and lot.lo < 0:
             self._violate(row, "LONG_ONLY", f"worst position={nano(lot.lo)} < 0")
 
+    def _judge_behind(self, order: Order, lot: Lot, row: OrderRow, before: Reach) -> None:
+        """Judge what plain orders that only reduced so far can open behind a reduce-only one: what it makes worse."""
+        limits, now = self.limits, self.book.reach(row.instrument)
+        if not (now.lo < min(before.lo, 0) if order.sign < 0 else now.hi > max(before.hi, 0)):
+            return
+        if now.worst > before.worst:
+            self._bound(row, "INSTRUMENT_EXPOSURE", now.worst * lot.mid2, limits.instrument)
+            if limits.inventory is not None:
+                self._bound(row, "INVENTORY", now.worst, limits.inventory)
+        if now.gross > before.gross:
+            self._bound(row, "GROSS_EXPOSURE", now.gross, limits.gross)
+        if now.net > before.net:
+            self._bound(row, "NET_EXPOSURE", now.net, limits.net)
+        if limits.long_only and now.lo < min(before.lo, 0):
+            self._violate(row, "LONG_ONLY", f"worst position={nano(now.lo)} < 0")
+
     def _flattens(self, order: Order) -> bool:
         """Return whether this is an order of the law itself that strictly reduces its strategy's position."""
-        row, own = order.row, self._own[order.row.strategy, order.row.instrument]
+        row, own = order.row, self.book.own[order.row.strategy, order.row.instrument]
         named = row.order_id.startswith(LAW_PREFIX) and row.type == "MARKET" and row.reduce_only
         return named and own * order.sign < 0 and order.qty - order.filled <= abs(own)
 
@@ -232,9 +250,9 @@ class Judge:
         if order is not None:
             self._fill_order(order, row, lot.pos)
         signed = row.qty if row.side == "BUY" else -row.qty
-        realized = self.book.fill(lot, signed, row.price, self._fee(row))
+        strategy = "" if order is None else order.row.strategy
+        realized = self.book.fill(lot, strategy, signed, row.price, self._fee(row))
         if order is not None:
-            self._own[order.row.strategy, row.instrument] += signed
             self.book.hold(order)
         drift = row.position_after - lot.pos
         if drift != lot.drift:
@@ -261,7 +279,7 @@ class Judge:
         if row.qty > room:
             self._violate(row, "OVERFILL", f"qty={nano(row.qty)} > leaves={nano(room)}")
         toward = row.qty if row.side == "BUY" else -row.qty
-        own = self._own[order.row.strategy, row.instrument]
+        own = self.book.own[order.row.strategy, row.instrument]
         reduces = [position * toward < 0 and row.qty <= abs(position) for position in (before, own)]
         if order.row.reduce_only and not any(reduces):
             self._violate(row, "REDUCE_ONLY", f"a fill of {nano(toward)} does not reduce {nano(before)}")

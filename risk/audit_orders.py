@@ -4,7 +4,7 @@ Units are those of :mod:`alphatrade.risk.audit_files`.
 """
 
 import re
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,7 +14,8 @@ from alphatrade.risk.audit_files import OrderRow
 from alphatrade.risk.audit_limits import HALF_ATTO
 
 _BY_LAW = re.compile(r"[A-Z_]+: ")
-LIST_SPAN_NS = 10**9  # an entry and its children, one list, are submitted within this time
+LIST_SPAN_NS = 10**9  # an entry and its children, one list, are approved within this time
+PATIENCE_NS = 10 * 10**9  # an approval that is older when its order is submitted counts for nothing
 
 
 class Finding(NamedTuple):
@@ -43,7 +44,8 @@ class Order:
 
     row: OrderRow
     status: str = "new"  # new, working, closed, denied
-    submitted: int = 0
+    approved: int = 0  # when, UTC ns
+    sent: bool = False  # its `submitted` has come
     qty: int = 0
     price: int | None = None
     trigger: int | None = None
@@ -85,7 +87,7 @@ class Order:
 
     def contradictions(self, row: OrderRow) -> Iterator[tuple[str, str]]:
         """Yield (code, detail) where a row contradicts what the rows before it said of this order."""
-        old, fresh = self.row, row.event in ("initialized", "updated")
+        old, fresh = self.row, row.event in ("initialized", "modify_approved", "updated")
         if row[2:5] != old[2:5] or row.side != old.side or row.reduce_only != old.reduce_only:
             yield "CHANGED_TERMS", "instrument, strategy, side or reduce_only differ from before"
         shrunk = self.status == "new" and row.qty <= self.qty  # an execution algorithm spawned a part of it
@@ -124,36 +126,70 @@ class Kin:
         self._entries.setdefault((order.row.instrument, order.row.strategy), []).append(order)
 
     def entry_of(self, child: Order) -> Order | None:
-        """Return the working entry of the same list to which a reduce-only order just submitted belongs."""
+        """Return the working entry of the same list to which a reduce-only order just approved belongs."""
         for entry in reversed(self._entries.get((child.row.instrument, child.row.strategy), [])):
-            if child.submitted - entry.submitted > LIST_SPAN_NS:
+            if child.approved - entry.approved > LIST_SPAN_NS:
                 return None
             if entry.status == "working" and entry.sign != child.sign and child.qty <= entry.qty:
                 return entry
         return None
 
 
-def granted_modifications(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:
+def approvals(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:
     """
-    Match every requested modification with its answer.
+    Find the rows at which orders were approved: their ``initialized`` immediately before ``submitted``.
 
-    The venue answers the oldest request first. The law refuses at once, so its refusals, known by a reason
-    that begins with ``CODE:``, answer the newest.
+    Any other ``initialized`` tells of an order that the law had only heard of, and one long before the submission
+    (`PATIENCE_NS`) says nothing about it.
 
     Returns
     -------
     dict of int to OrderRow
-        `seq` of a ``pending_update`` → the ``updated`` that grants it. Refused requests are left out.
+        `seq` of an ``initialized`` → the ``submitted`` that followed.
     """
-    asked: dict[str, deque[int]] = {}
+    latest: dict[str, OrderRow] = {}
+    approved: dict[int, OrderRow] = {}
+    for row in rows:
+        before = latest.get(row.order_id)
+        latest[row.order_id] = row
+        if before is None or (before.event, row.event) != ("initialized", "submitted"):
+            continue
+        if row.ts - before.ts <= PATIENCE_NS:
+            approved[before.seq] = row
+    return approved
+
+
+def granted_modifications(rows: Iterable[OrderRow]) -> dict[int, OrderRow]:
+    """
+    Match every approved modification with the answer that grants it.
+
+    A refusal is of a request that was not approved, while there is one: by the law, known by a reason that begins
+    with ``CODE:``, or by Nautilus before the law saw it. Else it is the venue's, which answers in order.
+
+    Returns
+    -------
+    dict of int to OrderRow
+        `seq` of a ``modify_approved`` → the ``updated`` that grants it. Refused ones are left out.
+    """
+    waiting: dict[str, list[OrderRow]] = {}
+    asking: Counter[str] = Counter()
     granted: dict[int, OrderRow] = {}
     for row in rows:
-        waiting = asked.setdefault(row.order_id, deque())
-        if row.event == "pending_update":
-            waiting.append(row.seq)
-        elif row.event == "modify_rejected" and waiting:
-            by_law = _BY_LAW.match(row.reason or "")
-            _ = waiting.pop() if by_law else waiting.popleft()
-        elif row.event == "updated" and waiting:
-            granted[waiting.popleft()] = row
+        name, event = row.order_id, row.event
+        approved = waiting.setdefault(name, [])
+        if event == "pending_update":
+            asking[name] += 1
+        elif event == "modify_approved":
+            asking[name] = max(asking[name] - 1, 0)
+            approved.append(row)
+        elif event == "modify_rejected":
+            if asking[name]:
+                asking[name] -= 1
+            elif approved and not _BY_LAW.match(row.reason or ""):
+                approved.pop(0)
+        elif event == "updated":
+            match = next((one for one in approved if one.qty == row.qty), None)
+            if match is not None:
+                approved.remove(match)
+                granted[match.seq] = row
     return granted

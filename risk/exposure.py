@@ -46,8 +46,9 @@ class Order:
     filled: int = 0
     # What `Exposure` has counted for this order: never less than what may still fill.
     reserved: int = 0
-    pending_qty: int = 0
-    pending: int = 0
+    pending: tuple[int, ...] = ()  # quantities of approved modifications that the venue has not answered
+    asking: int = 0  # modifications announced and not yet judged: the next refusal may be of one of them
+    turned: bool = False  # reduce-only, but the position it was to reduce is on the other side now
     working: bool = False
     by_law: bool = False
     ts: int = 0  # when it was approved, UTC ns
@@ -70,6 +71,9 @@ class Holding:
     sells: int = 0
     covers: int = 0  # leaves of working reduce-only BUY orders
     exits: int = 0  # of working reduce-only SELL orders
+    own: dict[str, int] = field(default_factory=dict)  # the position in parts, by whose it is
+    longs: int = 0  # sum of the long parts: reduce-only sells can fill against each of them
+    shorts: int = 0
     orders: int = 0  # working orders, reduce-only included
     basis: int = 0  # what the open position cost, price * quantity, same sign as the position
     bid: int = 0
@@ -88,20 +92,25 @@ class Holding:
         """No position, no working order and nothing unseen: a new price changes no figure of the law."""
         return not (self.position or self.orders or self.dirty)
 
-    def worst(self, buys: int = 0, sells: int = 0) -> int:
-        """Return the largest absolute position that could come about with `buys` and `sells` more (nano)."""
-        # hi = top + buys is never below lo = bottom - sells, so max(|hi|, |lo|) is max(hi, -lo).
-        return max(self.top() + self.buys + buys, self.sells + sells - self.bottom())
-
     def top(self, more: int = 0) -> int:
         """Return the position after all reduce-only buys, `more` of them included: where buys would start from."""
-        covers = self.covers + more
-        return self.position if not covers or self.position >= 0 else min(self.position + covers, 0)
+        return self.position + min(self.covers + more, self.shorts)
 
     def bottom(self, more: int = 0) -> int:
         """Return the position after all reduce-only sells, likewise: where sells would start from."""
-        exits = self.exits + more
-        return self.position if not exits or self.position <= 0 else max(self.position - exits, 0)
+        return self.position - min(self.exits + more, self.longs)
+
+    def shift(self, owner: str, change: int) -> None:
+        """Change the part of the position that is `owner`'s (nano, signed)."""
+        before = self.own.get(owner, 0)
+        after = before + change
+        self.position += change
+        self.longs += max(after, 0) - max(before, 0)
+        self.shorts += max(-after, 0) - max(-before, 0)
+        if after:
+            self.own[owner] = after
+        else:
+            self.own.pop(owner, None)
 
 
 @dataclass(slots=True)
@@ -148,19 +157,28 @@ class Exposure:
 
     def resize(self, order: Order, qty: int) -> None:
         """Reserve for a modification to `qty` that the venue has not confirmed yet (nano)."""
-        order.pending += 1
-        order.pending_qty = max(order.pending_qty, qty)
+        order.pending = (*order.pending, qty)
         self._reserve(self.holding(order.instrument), order, self._outstanding(order))
 
-    def confirm(self, order: Order, qty: int, resolves: bool) -> None:
-        """Take over the quantity the venue works with; `resolves` if this answers a modification of ours."""
+    def confirm(self, order: Order, qty: int) -> None:
+        """Take over the quantity the venue works with; one that was waited for answers its modification."""
         order.qty = qty
-        if resolves and order.pending:
-            order.pending -= 1
-        if not order.pending:
-            order.pending_qty = 0
-        if order.working:
+        if qty in order.pending:  # a venue also updates orders by itself
+            self._answered(order, order.pending.index(qty))
+        elif order.working:
             self._reserve(self.holding(order.instrument), order, self._outstanding(order))
+
+    def refuse(self, order: Order) -> None:
+        """Give back what was reserved for the oldest modification: the venue has refused it."""
+        if order.pending:
+            self._answered(order, 0)
+
+    def turn(self, order: Order) -> None:
+        """Count a reduce-only order as one that opens, now that its position has turned, until it is gone."""
+        held, reserved = self.holding(order.instrument), order.reserved
+        self._reserve(held, order, 0)
+        order.turned = True
+        self._reserve(held, order, reserved)
 
     def close(self, order_id: str) -> None:
         """Forget a working order that can no longer fill; an unknown id is ignored."""
@@ -171,7 +189,9 @@ class Exposure:
             held.orders -= 1
             order.working = False
 
-    def fill(self, instrument: str, side: int, qty: int, price: int, fee: int, order: Order | None) -> int:
+    def fill(
+        self, instrument: str, side: int, qty: int, price: int, fee: int, order: Order | None, owner: str = ""
+    ) -> int:
         """
         Book one fill.
 
@@ -185,6 +205,8 @@ class Exposure:
             Atto of the account currency, positive when paid.
         order : Order, optional
             The order it belongs to, when the law knows it.
+        owner : str
+            Whose part of the position it changes: a strategy's where positions net, one position where they hedge.
 
         Returns
         -------
@@ -194,7 +216,7 @@ class Exposure:
         held = self.holding(instrument)
         before = held.position
         realized = self._rebase(held, side, qty, price)
-        held.position = before + side * qty
+        held.shift(owner, side * qty)
         held.dirty = True
         self.cash -= side * qty * price + fee
         if held.mark_ts < 0:
@@ -208,11 +230,11 @@ class Exposure:
         self._revalue(held)
         return realized
 
-    def adopt(self, instrument: str, position: int, price: int, paid: bool) -> None:
+    def adopt(self, instrument: str, position: int, price: int, paid: bool, owner: str = "") -> None:
         """Take over a position from before this session; `paid`: the balance already lacks what it cost."""
         held = self.holding(instrument)
         before = held.position
-        held.position += position
+        held.shift(owner, position)
         held.basis += position * price
         held.dirty = True
         if held.mark_ts < 0:
@@ -221,13 +243,18 @@ class Exposure:
             self.cash -= position * price
         self._revalue(held)
 
+    def _answered(self, order: Order, index: int) -> None:
+        order.pending = (*order.pending[:index], *order.pending[index + 1 :])
+        if order.working:
+            self._reserve(self.holding(order.instrument), order, self._outstanding(order))
+
     @staticmethod
     def _outstanding(order: Order) -> int:
-        return max(max(order.qty, order.pending_qty) - order.filled, 0)
+        return max(max((order.qty, *order.pending)) - order.filled, 0)
 
     def _reserve(self, held: Holding, order: Order, leaves: int) -> None:
         more = leaves - order.reserved
-        if order.reduce_only:
+        if order.reduce_only and not order.turned:
             if order.side == BUY:
                 held.covers += more
             else:

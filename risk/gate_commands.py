@@ -10,12 +10,13 @@ from nautilus_trader.model.orders import Order as NautilusOrder
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_orders import HARMLESS, UNSENT, cancel_of, denied, intent, modify_rejected
 from alphatrade.risk.gate_slot import RAW_PER_NANO
-from alphatrade.risk.kill import State
 from alphatrade.risk.limits import Code, Verdict, deny
+from alphatrade.risk.units import from_nano
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
+APPROVAL_NS = 5 * 10**9  # an approved command that waited longer in a live node's queue does not leave
 _LOSSES = (Code.DAILY_LOSS, Code.DRAWDOWN)
 
 
@@ -67,13 +68,13 @@ class Commands:
         gate = self.gate
         kind = type(command)
         try:
-            cleared = kind in HARMLESS or self._cleared(command, kind)
-            if not cleared:
-                self._refuse(command, gate.state_denial() or deny(Code.HALTED, "not approved by the law"))
+            verdict = None if kind in HARMLESS else self._late_denial(command, kind)
+            if verdict is not None:
+                self._refuse(command, verdict)
         except Exception as error:
             gate.fail(f"guarding {kind.__name__}", error)
             return
-        if cleared:
+        if verdict is None:
             gate.run_command(command)
 
     # -- judgement
@@ -88,10 +89,8 @@ class Commands:
             if verdict.code in _LOSSES:
                 gate.breach(verdict, now)
             return False
-        for order in intents:
-            known = gate.orders.get(order.order_id)
-            if known is None or known.kind != order.kind:  # new, or released by the emulator as another type
-                gate.record.order(now, order, "initialized", order.qty, order.price, order.trigger)
+        for order in intents:  # the row just before `submitted` is the moment of this judgement
+            gate.record.order(now, order, "initialized", order.qty, order.price, order.trigger)
             gate.orders[order.order_id] = order
         gate.law.commit(intents, now)
         stamp = perf_counter_ns()
@@ -136,6 +135,8 @@ class Commands:
                 gate.breach(verdict, now)
             return False
         gate.law.commit_modify(order, qty, now)
+        terms = (order.qty if qty is None else qty, price or order.price, trigger or order.trigger)
+        gate.record.order(now, order, "modify_approved", *terms)
         if verdict.near or gate.factors:
             self._near(verdict, order, now)
         return True
@@ -145,20 +146,26 @@ class Commands:
         self._refuse(command, deny(Code.UNKNOWN_COMMAND, words))
         return False
 
-    def _cleared(self, command: Any, kind: type) -> bool:
+    def _late_denial(self, command: Any, kind: type) -> Verdict | None:
+        """Return a denial of an approved command if the kill switch has tripped or the approval is too old."""
         gate = self.gate
-        active = gate.switch.state is State.ACTIVE
+        denial = gate.state_denial()
         if kind is ModifyOrder:
-            return active
-        orders = [command.order] if kind is SubmitOrder else command.order_list.orders
-        for order in orders:
+            return denial
+        now = gate.clock.timestamp_ns()
+        for order in [command.order] if kind is SubmitOrder else command.order_list.orders:
             known = gate.orders.get(order.client_order_id.value)
             if known is None or known.order_id not in gate.law.approved:
                 gate.trip("TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law")
-                return False
-            if not (active or known.by_law):
-                return False
-        return True
+                return gate.state_denial()
+            if known.by_law:
+                continue
+            if denial is not None:
+                return denial
+            if now - known.ts > APPROVAL_NS:
+                age, bound = str(from_nano(now - known.ts)), str(from_nano(APPROVAL_NS))
+                return deny(Code.STALE_REFERENCE, "age of the approval, seconds", age, bound)
+        return None
 
     # -- refusal
 
@@ -209,8 +216,10 @@ class Commands:
     def _refuse_modify(self, command: ModifyOrder, verdict: Verdict, now: int) -> None:
         order_id = command.client_order_id
         self._note(verdict, command.instrument_id.value, order_id.value, now)
-        order = self.gate.cache.order(order_id)
+        order, known = self.gate.cache.order(order_id), self.gate.orders.get(order_id.value)
         if order is not None and not order.is_closed:
+            if known is not None and not known.asking:  # sent past the strategy, which would have announced it
+                self.gate.law.on_modify_asked(known)
             self.gate.msgbus.send("ExecEngine.process", modify_rejected(order, verdict.reason, now))
 
     # -- records

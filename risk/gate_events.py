@@ -8,6 +8,7 @@ from nautilus_trader.model.events import (
     OrderDenied,
     OrderFilled,
     OrderModifyRejected,
+    OrderPendingUpdate,
     OrderSubmitted,
     OrderUpdated,
 )
@@ -42,6 +43,7 @@ class Events:
         self.handlers: dict[type, Callable[[Any, Order], bool]] = {
             OrderFilled: self._fill,
             OrderUpdated: self._update,
+            OrderPendingUpdate: self._modify_asked,
             OrderModifyRejected: self._modify_rejected,
             **dict.fromkeys(TERMINAL, self._ended),
         }
@@ -60,7 +62,7 @@ class Events:
             quantity = position.quantity.raw // RAW_PER_NANO * (1 if position.is_long else -1)
             name = position.instrument_id.value
             paid = account is not None and account.is_cash_account
-            gate.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid)
+            gate.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid, position.id.value)
             gate.market.wake(name)
         for order in orders:
             known = gate.orders[order.client_order_id.value] = intent(order)
@@ -135,7 +137,9 @@ class Events:
         if not order.working:
             order.filled += qty
         fee = gate.in_account_currency(event.commission, order.instrument, price)
-        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee)
+        # Where positions net there is one of each strategy; where they hedge, the fill says which it is of.
+        owner = order.strategy if event.position_id is None else event.position_id.value
+        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee, owner)
         position = law.exposure.holding(order.instrument).position
         gate.record.fill(
             event.ts_event, order, event.trade_id.value, qty, price, event.commission.raw // RAW_PER_NANO,
@@ -152,11 +156,18 @@ class Events:
         name = fill.instrument_id.value
         for order in [o for o in gate.law.exposure.working.values() if o.reduce_only and o.instrument == name]:
             known = cache.order(ClientOrderId(order.order_id))
-            if known is None or not known.is_open or known.is_pending_cancel:
+            if known is None or not known.is_open:
                 continue
             held = cache.positions_open(instrument_id=known.instrument_id, strategy_id=known.strategy_id)
-            if not any(position.is_opposite_side(known.side) for position in held):
+            if any(position.is_opposite_side(known.side) for position in held):
+                continue
+            gate.law.exposure.turn(order)
+            if not known.is_pending_cancel:
                 gate.forward(cancel_of(known, gate.clock.timestamp_ns()))
+
+    def _modify_asked(self, _event: Any, order: Order) -> bool:
+        self.gate.law.on_modify_asked(order)
+        return False
 
     def _modify_rejected(self, _event: Any, order: Order) -> bool:
         self.gate.law.on_modify_rejected(order)

@@ -29,9 +29,7 @@ class Reduction:
         """Forget what is under way."""
         self.busy = False
         self.number = 0
-        self.tried: dict[
-            str, int
-        ] = {}  # order or position id: when a cancel or a closing order was last sent
+        self.tried: dict[str, int] = {}  # order or position id: when a cancel or a closing order was last sent
         self.closing: dict[str, str] = {}  # position id: id of the order that is closing it
 
     def on_event(self, order_id: str, kind: type) -> None:
@@ -89,6 +87,7 @@ class Reduction:
             order = intent(command.order)
             order.by_law = True
             gate.orders[order.order_id] = order
+            gate.record.order(now, order, "initialized", order.qty)
             gate.law.commit((order,), now)
             self.closing[key] = order.order_id
             gate.forward(command)

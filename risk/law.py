@@ -9,9 +9,10 @@ limit may be reached, not exceeded. Cost per order does not depend on how many o
 from collections.abc import Sequence
 
 from alphatrade.risk.account import Account
+from alphatrade.risk.batch import ALONE, Batch, start, working
 from alphatrade.risk.exposure import BUY, Holding, Order
 from alphatrade.risk.limits import ALLOWED, Code, Use, Verdict, deny, text
-from alphatrade.risk.pace import ALONE, Batch, Pace
+from alphatrade.risk.pace import Pace
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_nano
 
@@ -102,9 +103,10 @@ class Law(Account):
         if verdict is not None:
             return verdict
         leaves = max(qty - order.filled, 0)
-        if order.reduce_only:
-            return self._check_reduce_only(order, leaves, held, None) or ALLOWED
         grow = leaves - order.reserved
+        if order.reduce_only:
+            unfit = self._check_reduce_only(order, leaves, held, None)
+            return unfit or self._check_behind(order, max(grow, 0), held, ALONE)
         same = price in (None, order.price) and trigger in (None, order.trigger)
         if (grow <= 0 and same) or self._reduces(held, order, max(grow, 0), ALONE):
             return ALLOWED
@@ -113,6 +115,7 @@ class Law(Account):
 
     def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
         """Reserve for an approved modification; call it before it is sent."""
+        order.asking = max(order.asking - 1, 0)
         self.pace.count(now)
         self.exposure.resize(order, order.qty if qty is None else qty)
 
@@ -136,9 +139,8 @@ class Law(Account):
             or self.pace.check_repetition(order, now, batch)
         )
         if verdict is None and order.reduce_only:
-            verdict = self._check_reduce_only(order, order.qty, held, batch) or ALLOWED
-            if batch is not ALONE:
-                self._add_exit(order, held, batch)
+            unfit = self._check_reduce_only(order, order.qty, held, batch)
+            verdict = unfit or self._check_behind(order, order.qty, held, batch)
         if verdict is None:
             verdict = self._check_risk(order, held, batch)
         if verdict.code is not None and not verdict.order_id:
@@ -182,44 +184,39 @@ class Law(Account):
         value, bound = str(from_nano(qty)), str(from_nano(available))
         return deny(Code.REDUCE_ONLY, "position that a reduce-only order could reduce, units", value, bound)
 
-    @staticmethod
-    def _add_exit(order: Order, held: Holding, batch: Batch) -> None:
-        """Let the later orders of a list start from where its reduce-only ones lead."""
-        name = order.instrument
-        top, bottom = _start(held, batch)
-        side = batch.covers if order.side == BUY else batch.exits
-        side[name] = side.get(name, 0) + order.qty
-        after_top, after_bottom = _start(held, batch)
-        batch.hi2 += (after_top - top) * held.mid2
-        batch.lo2 += (after_bottom - bottom) * held.mid2
-        buys, sells = held.buys + batch.buys.get(name, 0), held.sells + batch.sells.get(name, 0)
-        worst = max(after_top + buys, sells - after_bottom) - max(top + buys, sells - bottom)
-        batch.gross2 += worst * held.mid2
+    def _check_behind(self, order: Order, more: int, held: Holding, batch: Batch) -> Verdict:
+        """
+        Judge where plain orders could lead once a reduce-only order, `more` larger than before (nano), has filled.
+
+        A plain order that only reduced may open the other side when something else closes the position first. An
+        exit is denied for what it makes worse only, not for a limit that the market has carried the account beyond.
+        """
+        buying = order.side == BUY
+        if batch is ALONE and (held.top(more) + held.buys <= 0 if buying else held.bottom(more) - held.sells >= 0):
+            return ALLOWED
+        known = {measure[0]: measure[1] for measure in self._measures(held, order.side, 0, batch, 0)}
+        trial = Batch() if batch is ALONE else batch
+        if not trial.add_exit(order, more, held):
+            return ALLOWED
+        if not buying and self.long_only:
+            return self._beyond_long(start(held, trial)[1] - working(held, trial)[1])
+        after = self._measures(held, order.side, 0, trial, 0)
+        return self._exceeded([measure for measure in after if measure[1] > known.get(measure[0], 0)])
 
     def _check_risk(self, order: Order, held: Holding, batch: Batch) -> Verdict:
-        name, qty = order.instrument, order.qty
+        qty = order.qty
         verdict = ALLOWED
         if not (held.position and self._reduces(held, order, qty, batch)):
             price2 = self._price2(order, held, order.price, order.trigger)
             count = len(self.exposure.working) + batch.count + 1
             verdict = self._measure(order, held, qty, (qty, price2), batch, count)
-        if batch is ALONE:
-            return verdict
-        (top, bottom), (buys, sells) = _start(held, batch), _working(held, batch)
-        before = max(top + buys, sells - bottom)
-        if order.side == BUY:
-            batch.buys[name] = batch.buys.get(name, 0) + qty
-            batch.hi2 += qty * held.mid2
-        else:
-            batch.sells[name] = batch.sells.get(name, 0) + qty
-            batch.lo2 -= qty * held.mid2
-        buys, sells = _working(held, batch)
-        batch.gross2 += (max(top + buys, sells - bottom) - before) * held.mid2
+        if batch is not ALONE:
+            batch.add(order, held)
         return verdict
 
     @staticmethod
     def _reduces(held: Holding, order: Order, qty: int, batch: Batch) -> bool:
-        (top, bottom), (buys, sells) = _start(held, batch), _working(held, batch)
+        (top, bottom), (buys, sells) = start(held, batch), working(held, batch)
         if order.side == BUY:
             return held.position < 0 and top + buys + qty <= 0
         return held.position > 0 and bottom - sells - qty >= 0
@@ -243,33 +240,41 @@ class Law(Account):
         qty, price2 = own
         if self.long_only:
             sells = held.sells + batch.sells.get(order.instrument, 0) + (0 if order.side == BUY else grow)
-            lowest = _start(held, batch)[1] - sells
+            lowest = start(held, batch)[1] - sells
             if lowest < 0:
-                after = str(from_nano(lowest))
-                return deny(Code.LONG_ONLY, "lowest position that could follow, units", after, "0")
+                return self._beyond_long(lowest)
         own_far = qty < limits.soft.order_qty_n and qty * price2 < limits.soft.order_notional2
         measures = self._measures(held, order.side, grow, batch, count)
         if own_far and not measures:
             return ALLOWED
+        return self._exceeded(
+            [
+                (Code.ORDER_QTY, qty, limits.order_qty_n, "quantity of the order, units", "n"),
+                (Code.ORDER_NOTIONAL, qty * price2, limits.order_notional2, "notional of the order", "m"),
+                *measures,
+            ]
+        )
+
+    @staticmethod
+    def _beyond_long(lowest: int) -> Verdict:
+        return deny(Code.LONG_ONLY, "lowest position that could follow, units", str(from_nano(lowest)), "0")
+
+    def _exceeded(self, measures: list[_Measure]) -> Verdict:
+        """Return a denial for the first limit that is exceeded, else what is near its limit."""
         near: list[Use] = []
-        measures = [
-            (Code.ORDER_QTY, qty, limits.order_qty_n, "quantity of the order, units", "n"),
-            (Code.ORDER_NOTIONAL, qty * price2, limits.order_notional2, "notional of the order", "m"),
-            *measures,
-        ]
         for code, value, bound, words, unit in measures:
             if bound is None:
                 continue
             if value > bound:
                 return deny(code, words, text(value, unit), text(bound, unit))
-            if value * NANO >= limits.near_n * bound:
+            if value * NANO >= self.limits.near_n * bound:
                 near.append(Use(code, text(value, unit), text(bound, unit)))
         return Verdict(near=tuple(near)) if near else ALLOWED
 
     def _measures(self, held: Holding, side: int, grow: int, batch: Batch, count: int) -> list[_Measure]:
         """Return what the exposures would be; nothing if all are far from their limits."""
         limits, exposure, mid2 = self.limits, self.exposure, held.mid2
-        (top, bottom), (buys, sells) = _start(held, batch), _working(held, batch)
+        (top, bottom), (buys, sells) = start(held, batch), working(held, batch)
         before = max(top + buys, sells - bottom)
         hi2, lo2 = exposure.hi2 + batch.hi2, exposure.lo2 + batch.lo2
         if side == BUY:
@@ -297,17 +302,3 @@ class Law(Account):
             (Code.NET_EXPOSURE, net2, limits.net2, "net worst-case exposure", "m"),
             (Code.OPEN_ORDERS, count, self.template.open_orders_max, "working orders", "c"),
         ]
-
-
-def _start(held: Holding, batch: Batch) -> tuple[int, int]:
-    """Return where buys and where sells start from: the position after the reduce-only orders of that side."""
-    if batch is ALONE:
-        return held.top(), held.bottom()
-    return held.top(batch.covers.get(held.instrument, 0)), held.bottom(batch.exits.get(held.instrument, 0))
-
-
-def _working(held: Holding, batch: Batch) -> tuple[int, int]:
-    """Return the working buys and sells, those of the same list included (nano)."""
-    if batch is ALONE:
-        return held.buys, held.sells
-    return held.buys + batch.buys.get(held.instrument, 0), held.sells + batch.sells.get(held.instrument, 0)

@@ -1,35 +1,14 @@
 """How often: order rate, repeated execution and duplicates, in sliding windows of event time."""
 
 from collections import deque
-from dataclasses import dataclass, field
 
+from alphatrade.risk.batch import ALONE, Batch, Key
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.limits import Code, Limits, Verdict, deny
 from alphatrade.risk.template import RiskTemplate
 
 SECOND_NS = 1_000_000_000
 _SWEEP = 1024  # keys a counter may hold before the stale ones are dropped
-_Key = tuple[str, int, int]
-
-
-@dataclass(slots=True)
-class Batch:
-    """What the earlier orders of one list would add."""
-
-    buys: dict[str, int] = field(default_factory=dict)
-    sells: dict[str, int] = field(default_factory=dict)
-    covers: dict[str, int] = field(default_factory=dict)
-    exits: dict[str, int] = field(default_factory=dict)
-    repeats: dict[_Key, int] = field(default_factory=dict)
-    seen: set[object] = field(default_factory=set)
-    entries: dict[str, Order] = field(default_factory=dict)
-    gross2: int = 0
-    hi2: int = 0
-    lo2: int = 0
-    count: int = 0
-
-
-ALONE = Batch()  # shared by all single orders, never written to
 
 
 class Pace:
@@ -47,7 +26,7 @@ class Pace:
         self.limits = limits
         self._second: deque[int] = deque()
         self._minute: deque[int] = deque()
-        self._repeats: dict[_Key, deque[int]] = {}
+        self._repeats: dict[Key, deque[int]] = {}
         self._identical: dict[object, Order] = {}  # the youngest working order by what makes orders identical
 
     def check_rate(self, now: int, more: int) -> Verdict | None:
@@ -64,9 +43,7 @@ class Pace:
         if len(minute) + more > limit:
             _prune(minute, now - 60 * SECOND_NS)
             if len(minute) + more > limit:
-                return deny(
-                    Code.ORDER_RATE, "submissions in sixty seconds", str(len(minute) + more), str(limit)
-                )
+                return deny(Code.ORDER_RATE, "submissions in sixty seconds", str(len(minute) + more), str(limit))
         return None
 
     def check_repetition(self, order: Order, now: int, batch: Batch) -> Verdict | None:

@@ -181,19 +181,46 @@ class Oracle:
         name, position = order.instrument, self.position.get(order.instrument, F(0))
         if order.reduce_only:
             parent = next((o for o in before if o.id == order.parent), None)
-            if parent is not None and parent.side != order.side and order.qty <= parent.qty:
-                return None
-            return "REDUCE_ONLY" if order.qty > max(-order.side * position, F(0)) else None
+            child = parent is not None and parent.side != order.side and order.qty <= parent.qty
+            if not child and order.qty > max(-order.side * position, F(0)):
+                return "REDUCE_ONLY"
+            return self.behind(order, before, [*before, order])
         hi, lo = self.reach(name, [*before, order])
         if (order.side < 0 and lo >= 0 and position > 0) or (order.side > 0 and hi <= 0 and position < 0):
             return None
         count = len(self.working) + len(before) + 1
         return self.limits(order, order.qty, [*before, order], count)
 
+    def behind(self, order: Ask, before: list[Ask], after: list[Ask], skip: str = "") -> str | None:
+        """Judge what plain orders can open behind a reduce-only one: only what it makes worse."""
+        t, name, capital = self.t, order.instrument, self.capital
+        old, new = self.spread(before), self.spread(after, skip)
+        if not (new[name][1] < min(old[name][1], F(0)) or new[name][0] > max(old[name][0], F(0))):
+            return None
+        if self.long_only and order.side < 0:
+            return "LONG_ONLY"
+
+        def sizes(reaches: dict[str, tuple[F, F]]) -> list[F]:
+            worst = {n: max(abs(hi), abs(lo)) for n, (hi, lo) in reaches.items()}
+            gross = sum((worst[n] * self.mid(n) for n in worst), F(0))
+            net = max(abs(sum(reaches[n][i] * self.mid(n) for n in reaches)) for i in (0, 1))
+            return [worst[name], worst[name] * self.mid(name), gross, net]
+
+        inventory = None if t["inventory_max"] is None else exact(t["inventory_max"])
+        shares = [exact(t[key]) * capital for key in ("instrument_max", "gross_max", "net_max")]
+        codes = ("INVENTORY", "INSTRUMENT_EXPOSURE", "GROSS_EXPOSURE", "NET_EXPOSURE")
+        for code, was, now, bound in zip(codes, sizes(old), sizes(new), [inventory, *shares], strict=True):
+            if bound is not None and now > bound and now > was:
+                return code
+        return None
+
+    def spread(self, extra: list[Ask], skip: str = "") -> dict[str, tuple[F, F]]:
+        return {n: self.reach(n, extra, skip) for n in self.quotes}
+
     def limits(self, order: Ask, qty: F, extra: list[Ask], count: int, skip: str = "") -> str | None:
         t, name = self.t, order.instrument
         price = next((p for p in (order.price, order.trigger) if p is not None), self.mid(name))
-        reaches = {n: self.reach(n, extra, skip) for n in self.quotes}
+        reaches = self.spread(extra, skip)
         worst = {n: max(abs(hi), abs(lo)) for n, (hi, lo) in reaches.items()}
         net = [abs(sum(reaches[n][i] * self.mid(n) for n in reaches)) for i in (0, 1)]
         equity = self.equity()
@@ -236,6 +263,8 @@ class Oracle:
         if old.reduce_only:
             if leaves > max(-old.side * position, F(0)):
                 return "REDUCE_ONLY"
+            if new.qty > old.qty:
+                code = self.behind(new, [], [new], skip=id)
         elif new.qty > old.qty or not same:
             bigger = new if new.qty > old.qty else old
             hi, lo = self.reach(old.instrument, [bigger], skip=id)

@@ -1,9 +1,12 @@
 """Small Nautilus engines for the tests of the gate: instruments, quotes and a backtest with the gate by config."""
 
+import json
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import yaml
 from nautilus_trader.backtest.config import BacktestEngineConfig
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.common.config import LoggingConfig
@@ -16,6 +19,8 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money, Price, Quantity
 from nautilus_trader.test_kit.providers import TestInstrumentProvider
 from nautilus_trader.trading.strategy import Strategy
+
+from alphatrade.risk.audit import audit
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
@@ -119,3 +124,18 @@ def engine(
 
 def gate_of(built: BacktestEngine) -> Any:
     return built.kernel._controller
+
+
+def audited(gate: Any, run_dir: Path, template: dict[str, Any], long_only: bool) -> None:
+    """Write the record as a run and have the auditor agree with the gate."""
+    gate.save(str(run_dir))
+    (run_dir / "policy.json").write_text(json.dumps({"risk": {"name": "fuzz", **template}}))
+    facts = {
+        i.id.value: {"quote": "USDT", "base": "X", "stale_after_s": 1000.0, "tick": "0.01", "lot": "0.001"}
+        for i in INSTRUMENTS
+    }
+    run = {"capital": str(CAPITAL), "currency": "USDT", "long_only": long_only, "instruments": facts}
+    (run_dir / "run.yaml").write_text(yaml.safe_dump(run))
+    report = audit(run_dir)
+    assert not report.violations, report
+    assert not report.integrity, report

@@ -86,6 +86,15 @@ class Run:
         self.add("orders", order_id=order, event=event, leaves=max(0, terms["qty"] - terms["filled"]), **row)
         return self
 
+    def ask(self, order: str, announced: bool = True, **wanted: Any) -> "Run":
+        """Have a modification approved; the terms stay until an `updated` changes them."""
+        if announced:
+            self.event(order, "pending_update")
+        kept = dict(self.terms[order])
+        self.event(order, "modify_approved", **wanted)
+        self.terms[order] = kept
+        return self
+
     def new(self, order: str, side: str, qty: Any, event: str = "submitted", **terms: Any) -> "Run":
         self.terms[order] = {
             "instrument": "X", "strategy": "S-1", "side": side, "qty": Decimal(str(qty)), "price": None,
@@ -149,14 +158,12 @@ def honest() -> Run:
     run.mark(100).new("a", "BUY", 2, "initialized").event("a", "submitted").event("a", "accepted").fill(
         "a", 2, "100.01", "0.1"
     )
-    run.wait(1).mark(101).new("b", "SELL", 2, price=Decimal(110), type="LIMIT", reduce_only=True).event(
-        "b", "accepted"
-    )
+    run.wait(1).mark(101).new("b", "SELL", 2, price=Decimal(110), type="LIMIT", reduce_only=True).event("b", "accepted")
     run.new("c", "BUY", 1, "initialized").event("c", "denied")
-    run.new("d", "BUY", 1, price=Decimal(99), type="LIMIT").event("d", "accepted").event(
-        "d", "pending_update"
-    )
-    run.event("d", "updated", qty=Decimal(2), price=Decimal(98)).wait(1).mark(102).event("d", "canceled")
+    run.new("d", "BUY", 1, price=Decimal(99), type="LIMIT").event("d", "accepted")
+    run.ask("d", qty=Decimal(2), price=Decimal(98)).event("d", "updated", qty=Decimal(2), price=Decimal(98)).wait(
+        1
+    ).mark(102).event("d", "canceled")
     run.wait(60).mark(103).event("b", "canceled")
     run.trade("e", "SELL", 1, "102.99", reduce_only=True).wait(1).mark(104).trade("f", "SELL", 1, 104)
     run.mark("104.5")
@@ -207,23 +214,9 @@ def test_orders_in_flight_and_resting_count(code: str, tmp_path: Path) -> None:
     run = Run(**template).mark(100).new("a", "BUY", 1, price=Decimal(90), type="LIMIT").new("b", "BUY", 1)
     assert run.audit(tmp_path / "at").ok
     assert codes(run.new("c", "BUY", "0.000000001").audit(tmp_path / "above")) == [code]
-    run = (
-        Run(**template)
-        .mark(100)
-        .new("a", "BUY", 2)
-        .event("a", "canceled")
-        .new("b", "BUY", 1)
-        .event("b", "rejected")
-    )
+    run = Run(**template).mark(100).new("a", "BUY", 2).event("a", "canceled").new("b", "BUY", 1).event("b", "rejected")
     assert run.new("c", "SELL", 2).audit(tmp_path / "closed").ok  # what is closed no longer counts
-    run = (
-        Run(**template)
-        .mark(100)
-        .new("a", "BUY", 2)
-        .fill("a", 1, 100)
-        .event("a", "expired")
-        .new("c", "BUY", "1.5")
-    )
+    run = Run(**template).mark(100).new("a", "BUY", 2).fill("a", 1, 100).event("a", "expired").new("c", "BUY", "1.5")
     assert codes(run.audit(tmp_path / "part")) == [code]
 
 
@@ -274,9 +267,7 @@ def test_reference_stale_missing_or_unknown(tmp_path: Path) -> None:
     assert codes(run(60 * SECOND + 1, stale=60.0).audit(tmp_path / "tape")) == ["STALE_REFERENCE"]
     assert codes(Run().mark(100, "Y").new("a", "BUY", 1).audit(tmp_path / "none")) == ["NO_REFERENCE"]
     assert "NO_REFERENCE" in codes(Run().new("a", "BUY", 1).mark(100).audit(tmp_path / "late"))
-    assert codes(Run().mark(9, "Z").new("a", "BUY", 1, instrument="Z").audit(tmp_path / "z")) == [
-        "UNKNOWN_INSTRUMENT"
-    ]
+    assert codes(Run().mark(9, "Z").new("a", "BUY", 1, instrument="Z").audit(tmp_path / "z")) == ["UNKNOWN_INSTRUMENT"]
 
 
 def test_order_rate_per_second_and_minute(tmp_path: Path) -> None:
@@ -289,18 +280,12 @@ def test_order_rate_per_second_and_minute(tmp_path: Path) -> None:
 
     assert run(3, SECOND // 3 + 1, orders_per_second=3).audit(tmp_path / "a").ok
     assert codes(run(4, SECOND // 3, orders_per_second=3).audit(tmp_path / "b")) == ["ORDER_RATE"]
-    assert (
-        run(4, SECOND // 3 + 1, orders_per_second=3).audit(tmp_path / "c").ok
-    )  # the first is out of the window
+    assert run(4, SECOND // 3 + 1, orders_per_second=3).audit(tmp_path / "c").ok  # the first is out of the window
     assert run(4, 20 * SECOND, orders_per_minute=3).audit(tmp_path / "d").ok
     assert codes(run(4, 20 * SECOND - 1, orders_per_minute=3).audit(tmp_path / "e")) == ["ORDER_RATE"]
-    made = (
-        run(2, 1, orders_per_second=3)
-        .event("o0", "pending_update")
-        .event("o0", "updated", qty=Decimal("0.5"))
-    )
+    made = run(2, 1, orders_per_second=3).ask("o0", qty=Decimal("0.5")).event("o0", "updated", qty=Decimal("0.5"))
     assert made.audit(tmp_path / "f").ok
-    made.event("o0", "pending_update").event("o0", "updated", qty=Decimal("0.4"))
+    made.ask("o0", announced=False, qty=Decimal("0.4"))
     assert codes(made.audit(tmp_path / "g")) == ["ORDER_RATE"]  # modifications count
 
 
@@ -352,13 +337,7 @@ def test_reduce_only_really_reduces(tmp_path: Path) -> None:
         assert codes(made.audit(tmp_path / name)) == ["REDUCE_ONLY"]
     flat = Run().mark(100).new("b", "SELL", 1, reduce_only=True)
     assert codes(flat.audit(tmp_path / "flat")) == ["REDUCE_ONLY"]
-    filled = (
-        Run()
-        .mark(100)
-        .trade("a", "BUY", 2, 100)
-        .new("b", "SELL", 2, reduce_only=True)
-        .trade("c", "SELL", 1, 100)
-    )
+    filled = Run().mark(100).trade("a", "BUY", 2, 100).new("b", "SELL", 2, reduce_only=True).trade("c", "SELL", 1, 100)
     assert codes(filled.fill("b", 2, 100).audit(tmp_path / "filled")) == ["REDUCE_ONLY"]  # the fill increases
 
 
@@ -392,9 +371,7 @@ def test_reducing_orders_pass_while_a_limit_is_exceeded(tmp_path: Path) -> None:
     report = run.audit(tmp_path / "passive")
     assert report.passive == {"GROSS_EXPOSURE": 1, "INSTRUMENT_EXPOSURE": 1, "NET_EXPOSURE": 1}
     flip = Run(instrument_max=0.2).mark(100).trade("a", "BUY", 2, 100).mark(120).new("b", "SELL", "2.1")
-    assert codes(flip.audit(tmp_path / "flip")) == [
-        "INSTRUMENT_EXPOSURE"
-    ]  # it would leave a short: not reducing
+    assert codes(flip.audit(tmp_path / "flip")) == ["INSTRUMENT_EXPOSURE"]  # it would leave a short: not reducing
 
 
 def test_passive_breaches_are_counted_at_each_crossing(tmp_path: Path) -> None:
@@ -443,45 +420,40 @@ def test_loss_by_fills_alone_stops_the_next_order(tmp_path: Path) -> None:
 # -- modifications
 
 
-def test_modifications_are_judged_at_the_request_and_count_in_flight(tmp_path: Path) -> None:
+def test_modifications_are_judged_at_their_approval_and_count_in_flight(tmp_path: Path) -> None:
     def run(qty: str) -> Run:
         made = Run(inventory_max="2").mark(100).new("a", "BUY", 1, price=Decimal(99), type="LIMIT")
-        return made.event("a", "pending_update").new("x", "SELL", 1).event("a", "updated", qty=Decimal(qty))
+        made.ask("a", qty=Decimal(qty)).new("x", "SELL", 1)
+        return made.event("a", "updated", qty=Decimal(qty))
 
     assert run("2").audit(tmp_path / "at").ok
     above = run("2.1").audit(tmp_path / "above")
     assert codes(above)[0] == "INVENTORY"
-    assert above.violations[0].seq == 3
-    between = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update")
-    between.new("b", "BUY", 1).event("a", "updated", qty=Decimal("1.5"))
-    assert codes(between.audit(tmp_path / "between")) == ["INVENTORY"]
-    refused = (
-        Run(inventory_max="2")
-        .mark(100)
-        .new("a", "BUY", 1)
-        .event("a", "pending_update")
-        .event("a", "modify_rejected")
-    )
-    assert refused.new("b", "BUY", 1).audit(tmp_path / "refused").ok
-    unasked = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "updated", qty=Decimal(3))
-    assert codes(unasked.audit(tmp_path / "unasked")) == ["INVENTORY"]
+    assert above.violations[0].seq == 4
+    assert codes(in_flight().audit(tmp_path / "between")) == ["INVENTORY"]
+    refused = Run(inventory_max="2").mark(100).new("a", "BUY", 1).ask("a", qty=Decimal(2))
+    assert refused.event("a", "modify_rejected").new("b", "BUY", 1).audit(tmp_path / "refused").ok
+    for name, made in (
+        ("unasked", Run(inventory_max="2").mark(100).new("a", "BUY", 1)),
+        ("unapproved", Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update")),
+        ("another", Run(inventory_max="2").mark(100).new("a", "BUY", 1).ask("a", qty=Decimal(2))),
+    ):
+        found = made.event("a", "updated", qty=Decimal(3)).audit(tmp_path / name)
+        assert [(one.code, one.seq) for one in found.violations] == [("INVENTORY", made.seq)], name
 
 
 def test_a_moved_price_is_judged_with_the_reference_of_its_moment(tmp_path: Path) -> None:
-    def run(price: str, type_: str = "LIMIT") -> Run:
-        made = Run(price_collar=0.03).mark(100).new("a", "BUY", 1, price=Decimal(98), type=type_).wait(700)
-        return made.event("a", "pending_update").mark(110).event("a", "updated", price=Decimal(price))
+    def run(price: str) -> Run:
+        made = Run(price_collar=0.03).mark(100).new("a", "BUY", 1, price=Decimal(98), type="LIMIT").wait(700)
+        made.event("a", "pending_update").mark(110).ask("a", announced=False, price=Decimal(price))
+        return made.wait(1).mark(120).event("a", "updated", price=Decimal(price))
 
-    assert run("107").audit(tmp_path / "at").ok  # the mark of the same time came after the request
+    assert run("107").audit(tmp_path / "at").ok  # by the mark before the approval, not by the one after it
     assert codes(run("106").audit(tmp_path / "far")) == ["PRICE_COLLAR"]
-    trailing = (
-        Run(price_collar=0.03).mark(100).new("a", "SELL", 1, trigger=Decimal(98), type="TRAILING_STOP_MARKET")
-    )
+    trailing = Run(price_collar=0.03).mark(100).new("a", "SELL", 1, trigger=Decimal(98), type="TRAILING_STOP_MARKET")
     assert trailing.event("a", "updated", trigger=Decimal(80)).audit(tmp_path / "trail").ok
-    lower = Run(inventory_max="2").mark(100).new("a", "BUY", 2).wait(700).event("a", "pending_update")
-    assert (
-        lower.event("a", "updated", qty=Decimal(1)).audit(tmp_path / "lower").ok
-    )  # less risk needs no reference
+    lower = Run(inventory_max="2").mark(100).new("a", "BUY", 2).wait(700).ask("a", qty=Decimal(1))
+    assert lower.event("a", "updated", qty=Decimal(1)).audit(tmp_path / "lower").ok  # less risk needs no reference
 
 
 # -- approvals
@@ -509,9 +481,7 @@ def test_what_was_never_approved(tmp_path: Path) -> None:
 
 def test_the_law_flattens_beyond_rate_repeat_duplicate_and_collar_only(tmp_path: Path) -> None:
     def run(first: str, second: str, **terms: Any) -> Run:
-        made = (
-            Run(orders_per_second=1, repeat_max=1, duplicate_window_s=1).mark(100).trade("a", "BUY", 4, 100)
-        )
+        made = Run(orders_per_second=1, repeat_max=1, duplicate_window_s=1).mark(100).trade("a", "BUY", 4, 100)
         kind = {"reduce_only": True, **terms}
         return made.new(first, "SELL", 2, **kind).new(second, "SELL", 2, **kind)
 
@@ -709,9 +679,7 @@ def test_a_fee_in_the_base_currency_is_valued_at_its_fill(tmp_path: Path) -> Non
 def test_the_law_closes_each_strategys_own_position(tmp_path: Path) -> None:
     def run(first: str, qty: int = 1) -> Run:
         made = Run().mark(100).trade("a", "BUY", 4, 100).trade("b", "SELL", 1, 100, strategy="S-2").wait(2)
-        made.new(first, "BUY", qty, strategy="S-2", reduce_only=True).new(
-            "LAW-2", "SELL", 4, reduce_only=True
-        )
+        made.new(first, "BUY", qty, strategy="S-2", reduce_only=True).new("LAW-2", "SELL", 4, reduce_only=True)
         return made.fill(first, 1, 100).fill("LAW-2", 4, 100)
 
     report = run("LAW-1").audit(tmp_path / "law")
@@ -722,27 +690,99 @@ def test_the_law_closes_each_strategys_own_position(tmp_path: Path) -> None:
 
 
 def test_a_reduce_only_fill_after_the_position_turned_is_a_violation(tmp_path: Path) -> None:
-    run = (
-        Run()
-        .mark(100)
-        .trade("a", "BUY", 2, 100)
-        .new("b", "SELL", 2, reduce_only=True)
-        .trade("c", "SELL", 3, 100)
-    )
+    run = Run().mark(100).trade("a", "BUY", 2, 100).new("b", "SELL", 2, reduce_only=True).trade("c", "SELL", 3, 100)
     report = run.fill("b", 2, 100).audit(tmp_path)
     assert codes(report) == ["REDUCE_ONLY"]
     assert report.position == {"X": -3}
 
 
-def test_a_refusal_by_the_law_answers_the_latest_request(tmp_path: Path) -> None:
-    def run(reason: str) -> Run:
-        made = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update").wait(1)
-        made.event("a", "pending_update").event("a", "modify_rejected")
+def test_a_refusal_answers_what_was_not_approved_first(tmp_path: Path) -> None:
+    def run(reason: str, announced: int) -> Run:
+        made = Run(inventory_max="2").mark(100).new("a", "BUY", 1).ask("a", qty=Decimal(3)).wait(1)
+        for _ in range(announced):
+            made.event("a", "pending_update")
+        made.event("a", "modify_rejected")
         made.rows["orders"][-1]["reason"] = reason
         return made.event("a", "updated", qty=Decimal(3))
 
-    assert run("ORDER_QTY: 9 > limit=2 (units)").audit(tmp_path / "law").violations[0].seq == 3
-    assert run("Order not found").audit(tmp_path / "venue").violations[0].seq == 4
+    law = "ORDER_QTY: 9 > limit=2 (units)"
+    assert run(law, 1).audit(tmp_path / "law").violations[0].seq == 4
+    assert run(law, 0).audit(tmp_path / "past the strategy").violations[0].seq == 4
+    assert run("Exceeded MAX_ORDER_MODIFY_RATE", 1).audit(tmp_path / "native").violations[0].seq == 4
+    assert run("Order not found", 0).audit(tmp_path / "venue").violations[0].seq == 6
+
+
+# -- the moment of approval
+
+
+def approved(gap: float, approve: str = "100", submit: str = "110", **changes: Any) -> Run:
+    """An order approved at one mark and submitted at another."""
+    limit = {"price": Decimal(102), "type": "LIMIT"}
+    made = Run(price_collar=0.03, inventory_max="2").mark(approve).new("a", "BUY", 1, "initialized", **limit)
+    return made.wait(gap).mark(submit).event("a", "submitted", **changes)
+
+
+def test_an_order_is_judged_where_it_was_approved(tmp_path: Path) -> None:
+    assert approved(0.4).audit(tmp_path / "at").ok  # the market moved on its way to the venue
+    late = approved(0.4, "110", "100").audit(tmp_path / "far")
+    assert [(one.code, one.seq) for one in late.violations] == [("PRICE_COLLAR", 2)]
+    assert codes(approved(10.1).audit(tmp_path / "old")) == ["PRICE_COLLAR"]
+    assert approved(10).audit(tmp_path / "young").ok
+
+
+def test_an_approval_counts_from_its_moment(tmp_path: Path) -> None:
+    run = Run(inventory_max="2").mark(100).new("a", "BUY", 2, "initialized").new("b", "BUY", 1, "initialized")
+    assert codes(run.event("b", "submitted").event("a", "submitted").audit(tmp_path)) == ["INVENTORY"]
+
+
+def test_only_the_row_before_the_submission_is_an_approval(tmp_path: Path) -> None:
+    for event in ("emulated", "released", "updated"):
+        limit = {"price": Decimal(102), "type": "LIMIT"}
+        run = Run(price_collar=0.03).mark(100).new("a", "BUY", 1, "initialized", **limit).event("a", event)
+        assert codes(run.mark(110).event("a", "submitted").audit(tmp_path / event)) == ["PRICE_COLLAR"]
+    denied = Run().mark(100).new("a", "BUY", 1, "initialized").event("a", "denied").event("a", "submitted")
+    assert codes(denied.audit(tmp_path / "denied")) == ["DENIED"]
+    accepted = Run().mark(100).new("a", "BUY", 1, "initialized").event("a", "accepted")
+    assert codes(accepted.audit(tmp_path / "accepted")) == ["UNAPPROVED"]
+    twice = approved(0, submit="100").event("a", "submitted")
+    assert codes(twice.audit(tmp_path / "twice")) == ["DUPLICATE"]
+
+
+def test_an_order_is_judged_by_what_was_sent(tmp_path: Path) -> None:
+    grown = approved(0, submit="100", qty=Decimal(3)).audit(tmp_path / "qty")
+    assert (codes(grown), "CHANGED_TERMS" in doubts(grown)) == (["INVENTORY"], True)
+    moved = approved(0, submit="100", price=Decimal(104)).audit(tmp_path / "price")
+    assert (codes(moved), "CHANGED_TERMS" in doubts(moved)) == (["PRICE_COLLAR"], True)
+
+
+# -- exits with plain orders behind them
+
+
+def behind(event: str = "submitted", side: str = "SELL", **risk: Any) -> Run:
+    """Five long or short, a plain order resting that closes it, then a reduce-only one that does so too."""
+    first = "BUY" if side == "SELL" else "SELL"
+    made = Run(**risk).mark(100).trade("a", first, 5, 100).wait(2).new("b", side, 5, price=Decimal(101), type="LIMIT")
+    return made.new("c", side, 5, event, reduce_only=True)
+
+
+def test_an_exit_is_judged_by_what_plain_orders_can_open_behind_it(tmp_path: Path) -> None:
+    assert behind().audit(tmp_path / "free").ok
+    assert codes(behind(long_only=True).audit(tmp_path / "long")) == ["LONG_ONLY"]
+    for name, side in (("sell", "SELL"), ("buy", "BUY")):
+        more = behind("initialized", side, inventory_max="6").event("c", "canceled")
+        more.new("d", side, 6, price=Decimal(102), type="LIMIT").new("e", side, 5, reduce_only=True)
+        assert codes(more.audit(tmp_path / name)) == ["INVENTORY"]
+    carried = Run(instrument_max=0.6).mark(100).trade("a", "BUY", 5, 100).wait(2).new("b", "SELL", 5).mark(130)
+    assert carried.new("c", "SELL", 5, reduce_only=True).audit(tmp_path / "carried").ok  # it makes nothing worse
+    larger = Run(True).mark(100).trade("a", "BUY", 5, 100).wait(2).new("b", "SELL", 3)
+    larger.new("c", "SELL", 2, reduce_only=True, price=Decimal(101), type="LIMIT").ask("c", qty=Decimal(3))
+    assert codes(larger.event("c", "updated", qty=Decimal(3)).audit(tmp_path / "larger")) == ["LONG_ONLY"]
+
+
+def test_exits_count_against_the_position_of_their_strategy(tmp_path: Path) -> None:
+    run = Run(inventory_max="5").mark(100).trade("a", "BUY", 5, 100).new("x", "SELL", 5, reduce_only=True)
+    run.trade("b", "SELL", 5, 100, strategy="S-2").new("c", "SELL", 1, strategy="S-2")
+    assert codes(run.audit(tmp_path)) == ["INVENTORY"]
 
 
 def test_venues_keep_children_in_step_but_not_their_prices(tmp_path: Path) -> None:
@@ -763,7 +803,7 @@ def test_the_denial_of_a_second_order_with_the_same_id_leaves_the_first_alone(tm
 
 
 def in_flight() -> Run:
-    run = Run(inventory_max="2").mark(100).new("a", "BUY", 1).event("a", "pending_update").new("b", "BUY", 1)
+    run = Run(inventory_max="2").mark(100).new("a", "BUY", 1).ask("a", qty=Decimal("1.5")).new("b", "BUY", 1)
     return run.event("b", "rejected").event("a", "updated", qty=Decimal("1.5"))
 
 
@@ -778,6 +818,15 @@ def twice(wait: float = 0, side: str = "BUY") -> Run:
 
 
 MUTANTS: dict[str, tuple[Any, str, Any, Any, str]] = {
+    "approvals are not found": (
+        audit_judge, "approvals", lambda _: {}, lambda: approved(0.4, "110", "100"), "PRICE_COLLAR",
+    ),
+    "an approval is good for ever": (
+        audit_orders, "PATIENCE_NS", 10**18, lambda: approved(10.1), "PRICE_COLLAR",
+    ),
+    "exits lead nowhere": (
+        audit_judge.Judge, "_judge_behind", lambda *_: None, lambda: behind(long_only=True), "LONG_ONLY",
+    ),
     "working orders are forgotten": (
         audit_orders.Order, "ceiling", property(lambda order: order.filled),
         lambda: Run(gross_max=0.2).mark(100).new("a", "BUY", 1).new("b", "BUY", "1.1"), "GROSS_EXPOSURE",
@@ -824,9 +873,7 @@ def above_edge(code: str) -> Run:
 
 
 @pytest.mark.parametrize("what", MUTANTS)
-def test_each_check_rests_on_its_mechanism(
-    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_check_rests_on_its_mechanism(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, broken, make, code = MUTANTS[what]
     whole = make().audit(tmp_path / "whole")
     assert code in {*codes(whole), *doubts(whole)}

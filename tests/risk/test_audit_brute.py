@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,34 +27,35 @@ TIGHT: dict[str, Any] = {
 
 
 def in_order(run: Run) -> list[Row]:
-    """All rows by seq; a request to modify moves behind the marks of its own moment."""
+    """All rows by seq."""
     rows = [{"file": file, **row} for file in ("orders", "fills", "marks") for row in run.rows[file]]
     rows = [{k: Fraction(v) if isinstance(v, Decimal) else v for k, v in row.items()} for row in rows]
-    rows.sort(key=lambda row: row["seq"])
-    for i in range(len(rows) - 1, -1, -1):
-        if rows[i].get("event") == "pending_update":
-            j = i
-            while j + 1 < len(rows) and rows[j + 1]["file"] == "marks" and rows[j + 1]["ts"] <= rows[j]["ts"]:
-                rows[j], rows[j + 1] = rows[j + 1], rows[j]
-                j += 1
-    return rows
+    return sorted(rows, key=lambda row: row["seq"])
 
 
 def targets(rows: list[Row]) -> dict[int, Row]:
-    """seq of a request to modify → the row that grants it; the n-th request is met by the n-th answer."""
-    granted = {}
+    """seq of an approval → the row that carries it out: `submitted` at once, or the `updated` with its quantity."""
+    found = {}
     for name in {row["order_id"] for row in rows if "event" in row}:
-        open_requests: list[int] = []
-        for row in rows:
-            if row.get("order_id") != name or row["file"] != "orders":
-                continue
-            if row["event"] == "pending_update":
-                open_requests.append(row["seq"])
-            elif row["event"] in ("updated", "modify_rejected") and open_requests:
-                seq = open_requests.pop(0)
-                if row["event"] == "updated":
-                    granted[seq] = row
-    return granted
+        mine = [row for row in rows if row.get("order_id") == name and row["file"] == "orders"]
+        for row, after in pairwise(mine):
+            soon = after["ts"] - row["ts"] <= 10 * SECOND
+            if (row["event"], after["event"]) == ("initialized", "submitted") and soon:
+                found[row["seq"]] = after
+        open_, unseen = [], 0
+        for row in mine:
+            event = row["event"]
+            if event == "pending_update":
+                unseen += 1
+            elif event == "modify_approved":
+                open_, unseen = [*open_, row], max(unseen - 1, 0)
+            elif event == "modify_rejected":
+                open_, unseen = (open_, unseen - 1) if unseen else (open_[1:], 0)
+            elif event == "updated":
+                same = [one for one in open_ if one["qty"] == row["qty"]][:1]
+                found.update((one["seq"], row) for one in same)
+                open_ = [one for one in open_ if one not in same]
+    return found
 
 
 def world(rows: list[Row], granted: dict[int, Row], run: Run) -> SimpleNamespace:
@@ -64,9 +66,7 @@ def world(rows: list[Row], granted: dict[int, Row], run: Run) -> SimpleNamespace
         if row["file"] == "marks":
             take_mark(w, row, run)
             continue
-        order = w.orders.setdefault(
-            row["order_id"], {"status": "new", "filled": Fraction(0), "ahead": [], **row}
-        )
+        order = w.orders.setdefault(row["order_id"], {"status": "new", "filled": Fraction(0), "ahead": [], **row})
         if row["file"] == "fills":
             take_fill(w, row, order)
         else:
@@ -98,25 +98,37 @@ def take_fill(w: SimpleNamespace, row: Row, order: Row) -> None:
 
 
 def take_event(w: SimpleNamespace, row: Row, order: Row, granted: dict[int, Row]) -> None:
-    event = row["event"]
-    if event == "submitted" and order["status"] != "working":
-        order.update(row, status="working", since=row["ts"], parent="", number=row["seq"])
+    event, now = row["event"], approved(row, order, granted)
+    if now:
+        order.update(now, status="working", since=row["ts"], parent="", number=row["seq"], sent=event == "submitted")
         entries = [
             (entry["number"], name)
             for name, entry in w.orders.items()
             if entry["status"] == "working" and not entry["reduce_only"] and entry["side"] != row["side"]
-            and entry["instrument"] == row["instrument"] and entry["qty"] >= row["qty"]
+            and entry["instrument"] == row["instrument"] and entry["qty"] >= now["qty"]
             and row["ts"] - entry["since"] <= SECOND
         ]  # fmt: skip
         order["parent"] = max(entries, default=(0, ""))[1]
+    elif event == "submitted":
+        order["sent"] = True
     elif event == "denied" and order["status"] == "new":
         order["status"] = "denied"
     elif event == "canceled":
         order.update(status="closed", ahead=[])
-    elif event == "pending_update" and row["seq"] in granted and order["status"] == "working":
+    elif event == "modify_approved" and row["seq"] in granted and order["status"] == "working":
         order["ahead"] = [*order["ahead"], granted[row["seq"]]["qty"]]
     elif event == "updated":
-        order.update(row, ahead=order["ahead"][1:])
+        ahead = list(order["ahead"])
+        if row["qty"] in ahead:
+            ahead.remove(row["qty"])
+        order.update(row, ahead=ahead)
+
+
+def approved(row: Row, order: Row, granted: dict[int, Row]) -> Row | None:
+    """The terms with which an order is approved at this row, if it is."""
+    if row.get("event") == "initialized" and order["status"] == "new":
+        return granted.get(row["seq"])
+    return row if row.get("event") == "submitted" and order["status"] != "working" else None
 
 
 def equity(w: SimpleNamespace) -> Fraction:
@@ -136,9 +148,7 @@ def reach(w: SimpleNamespace, name: str) -> tuple[Fraction, Fraction]:
     return lo - leaves["SELL", False], hi + leaves["BUY", False]
 
 
-def exposures(
-    w: SimpleNamespace, run: Run, names: list[str]
-) -> dict[tuple[str, str], tuple[Fraction, Fraction]]:
+def exposures(w: SimpleNamespace, run: Run, names: list[str]) -> dict[tuple[str, str], tuple[Fraction, Fraction]]:
     every = {name: (*reach(w, name), Fraction(w.mid.get(name, 0))) for name in ("X", "Y")}
     limit = {key: Fraction(str(value)) for key, value in run.risk.items()}
     found = {
@@ -164,7 +174,7 @@ def exposures(
     return found
 
 
-def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row, old: Row) -> list[str]:
+def judged(before: SimpleNamespace, w: SimpleNamespace, run: Run, row: Row, terms: Row, old: Row) -> list[str]:
     """Codes of the limits that one order breaks, in the world with it."""
     name, sign = row["instrument"], 1 if row["side"] == "BUY" else -1
     order, pos, mid = w.orders[row["order_id"]], w.pos[row["instrument"]], w.mid.get(row["instrument"], 0)
@@ -174,18 +184,14 @@ def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row, old: Row) -> list
     else:
         if row["ts"] - w.marked[name] > limit["stale_after_s"] * SECOND:
             broken.append("STALE_REFERENCE")
-        moved = row["event"] == "submitted" or terms["price"] != old["price"]
-        if (
-            moved
-            and terms["price"] is not None
-            and abs(Fraction(terms["price"]) - mid) > limit["price_collar"] * mid
-        ):
+        moved = row["event"] in ("initialized", "submitted") or terms["price"] != old["price"]
+        if moved and terms["price"] is not None and abs(Fraction(terms["price"]) - mid) > limit["price_collar"] * mid:
             broken.append("PRICE_COLLAR")
     if row["reduce_only"]:
         fits = pos * sign < 0 and Fraction(terms["qty"]) - order["filled"] <= abs(pos)
         entry = w.orders.get(order["parent"], {"status": "none"})
         parents = entry["status"] == "working" and terms["qty"] <= max([entry["qty"], *entry["ahead"]])
-        return broken if fits or parents else [*broken, "REDUCE_ONLY"]
+        return broken + ([] if fits or parents else ["REDUCE_ONLY"]) + opened(before, w, run, name)
     lo, hi = reach(w, name)
     if (sign < 0 and lo >= 0 and pos > 0) or (sign > 0 and hi <= 0 and pos < 0):
         return broken
@@ -198,13 +204,22 @@ def judged(w: SimpleNamespace, run: Run, row: Row, terms: Row, old: Row) -> list
         ("DRAWDOWN", ""): (w.peak - w.equity, limit["drawdown_max"] * w.peak),
     }
     broken += [code for (code, _), (value, bound) in checks.items() if value > bound]
-    if row["event"] == "submitted":
+    if row["event"] in ("initialized", "submitted"):
         many = sum(o["status"] == "working" for o in w.orders.values()) > run.risk["open_orders_max"]
         broken += ["OPEN_ORDERS"] * many
     return [*broken, "HALTED"] if w.killed else broken
 
 
-def at_once(before: SimpleNamespace, now: SimpleNamespace, row: Row, old: Row, run: Run) -> list[str]:
+def opened(before: SimpleNamespace, w: SimpleNamespace, run: Run, name: str) -> list[str]:
+    """Codes of what a reduce-only order makes worse by letting plain ones open the other side."""
+    (lo, hi), (old_lo, old_hi) = reach(w, name), reach(before, name)
+    if lo >= min(old_lo, 0) and hi <= max(old_hi, 0):
+        return []
+    was, now = exposures(before, run, [name]), exposures(w, run, [name])
+    return [code for (code, _), (value, bound) in now.items() if value > bound and value > was[code, _][0]]
+
+
+def at_once(before: SimpleNamespace, row: Row, old: Row, granted: dict[int, Row], run: Run) -> list[str]:
     """Codes that a row earns whatever the exposure: approval, leaves, reduce-only fills, same id, twins."""
     found = []
     event = row.get("event", row["file"])
@@ -216,27 +231,25 @@ def at_once(before: SimpleNamespace, now: SimpleNamespace, row: Row, old: Row, r
         pos, signed = before.pos[row["instrument"]], row["qty"] * (1 if row["side"] == "BUY" else -1)
         if old["reduce_only"] and not (pos * signed < 0 and abs(signed) <= abs(pos)):
             found.append("REDUCE_ONLY")
-    if event == "submitted":
-        if old["status"] != "new":
-            found.append("DENIED" if old["status"] == "denied" else "DUPLICATE")
-        if old["status"] != "working":
-            keys = ("instrument", "side", "type", "qty", "price", "reduce_only")
-            twins = [
-                o for name, o in before.orders.items() if o["status"] == "working" and name != row["order_id"]
-            ]
-            young = [o for o in twins if row["ts"] - o["since"] < run.risk["duplicate_window_s"] * SECOND]
-            found += ["DUPLICATE" for o in young if all(o[key] == row[key] for key in keys)]
+    if event == "submitted" and not (old["status"] == "working" and not old["sent"]) and old["status"] != "new":
+        found.append("DENIED" if old["status"] == "denied" else "DUPLICATE")
+    terms = approved(row, old, granted)
+    if terms is not None:
+        keys = ("instrument", "side", "type", "qty", "price", "reduce_only")
+        twins = [o for name, o in before.orders.items() if o["status"] == "working" and name != row["order_id"]]
+        young = [o for o in twins if row["ts"] - o["since"] < run.risk["duplicate_window_s"] * SECOND]
+        found += ["DUPLICATE" for o in young if all(o[key] == terms[key] for key in keys)]
     return found
 
 
 def judged_terms(row: Row, old: Row, granted: dict[int, Row]) -> Row | None:
     """The terms with which an order must be judged at this row, if at all."""
-    event, terms = row.get("event"), None
-    if event == "submitted" and old["status"] != "working":
-        return row
-    if event == "pending_update" and old["status"] == "working":
+    event, terms = row.get("event"), approved(row, old, granted)
+    if terms is not None:
+        return terms
+    if event == "modify_approved" and old["status"] == "working":
         terms = granted.get(row["seq"])
-    elif event == "updated" and old["status"] == "working" and not old["ahead"]:
+    elif event == "updated" and old["status"] == "working" and row["qty"] not in old["ahead"]:
         terms = row
     if terms is None:
         return None
@@ -244,9 +257,7 @@ def judged_terms(row: Row, old: Row, granted: dict[int, Row]) -> Row | None:
     return terms if raised or terms["price"] != old["price"] else None
 
 
-def crossings(
-    now: SimpleNamespace, row: Row, outside: set[tuple[str, str]], run: Run
-) -> set[tuple[str, str]]:
+def crossings(now: SimpleNamespace, row: Row, outside: set[tuple[str, str]], run: Run) -> set[tuple[str, str]]:
     """What lies outside its limit after a row; losses are looked at when there is a mark."""
     found = {key for key, (value, bound) in exposures(now, run, ["X", "Y"]).items() if value > bound}
     if row["file"] != "marks":
@@ -288,18 +299,19 @@ def brute(run: Run) -> tuple[Counter[tuple[int, str]], Counter[str], SimpleNames
             row.get("event"),
         )
         old = before.orders.get(row.get("order_id", ""), {"status": "new", "ahead": [], "filled": 0, **row})
-        broken.update((row["seq"], code) for code in at_once(before, now, row, old, run))
+        broken.update((row["seq"], code) for code in at_once(before, row, old, granted, run))
         if row["file"] == "fills":
             passive["FILL_AFTER_CLOSE"] += old["status"] == "closed" and old["filled"] < old["qty"]
-        if event == "submitted" and old["status"] != "working":
-            stamps.append((row["ts"], row["seq"], (row["instrument"], row["side"], row["qty"])))
-        elif event == "pending_update" and old["status"] == "working" and row["seq"] in granted:
+        sent = approved(row, old, granted)
+        if sent is not None:
+            stamps.append((row["ts"], row["seq"], (row["instrument"], row["side"], sent["qty"])))
+        elif event == "modify_approved" and old["status"] == "working":
             stamps.append((row["ts"], row["seq"], None))
         terms = judged_terms(row, old, granted)
         if terms is not None:
-            broken.update((row["seq"], code) for code in judged(now, run, row, terms, old))
+            broken.update((row["seq"], code) for code in judged(before, now, run, row, terms, old))
         found = crossings(now, row, outside, run)
-        if event not in ("submitted", "pending_update", "updated"):
+        if event not in ("initialized", "submitted", "modify_approved", "updated"):
             passive.update(code for code, _ in found - outside)
         outside = found
     broken.update(crowded(stamps, run))
@@ -320,12 +332,11 @@ ACTS = st.one_of(
         PRICE | st.none(),
         st.booleans(),
         WAIT,
+        st.sampled_from([None, 0, 0.4, 11]),
     ),
     st.tuples(st.just("fill"), PICK, QTY | st.none(), PRICE),
-    st.tuples(
-        st.just("event"), PICK, st.sampled_from(["canceled", "denied", "submitted", "modify_rejected"])
-    ),
-    st.tuples(st.just("ask"), PICK),
+    st.tuples(st.just("event"), PICK, st.sampled_from(["canceled", "denied", "submitted", "modify_rejected"])),
+    st.tuples(st.just("ask"), PICK, QTY, st.booleans()),
     st.tuples(st.just("update"), PICK, QTY, PRICE),
 )
 
@@ -342,18 +353,20 @@ def play(acts: list[tuple[Any, ...]], long_only: bool) -> Run:
             names.append(f"o{len(names)}")
             price = None if act[4] is None else Decimal(act[4])
             terms = {"price": price, "type": "MARKET" if price is None else "LIMIT", "reduce_only": act[5]}
-            run.wait(act[6]).new(names[-1], act[2], act[3], instrument=act[1], **terms)
+            run.wait(act[6])
+            if act[7] is not None:
+                run.new(names[-1], act[2], act[3], "initialized", instrument=act[1], **terms).wait(act[7])
+                run.mark("101", act[1])
+            run.new(names[-1], act[2], act[3], instrument=act[1], **terms)
         elif names:
             name = names[-1 - act[1] % len(names)]
             terms = run.terms[name]
             if kind == "fill":
-                run.fill(
-                    name, act[2] or max(terms["qty"] - terms["filled"], Decimal("0.5")), act[3], fee="0.25"
-                )
+                run.fill(name, act[2] or max(terms["qty"] - terms["filled"], Decimal("0.5")), act[3], fee="0.25")
             elif kind == "event":
                 run.event(name, act[2])
             elif kind == "ask":
-                run.event(name, "pending_update")
+                run.ask(name, announced=act[3], qty=Decimal(act[2]))
             else:
                 run.event(name, "updated", qty=Decimal(act[2]), price=terms["price"] and Decimal(act[3]))
     return run
@@ -366,25 +379,19 @@ def compare(run: Run, folder: Path) -> int:
     for i, row in enumerate(rows):
         if row["file"] != "orders" and i % 2:
             worth = world(rows[: i + 1], {}, run).equity
-            run.rows["equity"].append(
-                {"ts": row["ts"], "equity": Decimal(worth.numerator) / worth.denominator}
-            )
+            run.rows["equity"].append({"ts": row["ts"], "equity": Decimal(worth.numerator) / worth.denominator})
     report = audit(run.write(folder))
     assert Counter((f.seq, f.code) for f in report.violations) == broken, format_report(report)
     assert Counter(report.passive) == passive
     assert Fraction(report.equity) == end.equity
-    assert {name: Fraction(units) for name, units in report.position.items()} == {
-        n: u for n, u in end.pos.items() if u
-    }
+    assert {name: Fraction(units) for name, units in report.position.items()} == {n: u for n, u in end.pos.items() if u}
     assert not {"EQUITY", "POSITION", "REALIZED", "SEQ_GAP"} & {finding.code for finding in report.integrity}
     return sum(broken.values())
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[*HealthCheck])
 @given(acts=st.lists(ACTS, min_size=4, max_size=25), long_only=st.booleans())
-def test_the_auditor_agrees_with_brute_force(
-    acts: list[tuple[Any, ...]], long_only: bool, tmp_path: Path
-) -> None:
+def test_the_auditor_agrees_with_brute_force(acts: list[tuple[Any, ...]], long_only: bool, tmp_path: Path) -> None:
     compare(play([("mark", "X", "100", 0), *acts], long_only), tmp_path)
 
 
@@ -406,13 +413,16 @@ def wander(seed: int) -> Run:
             acts.append(("mark", pick.choice("XXY"), price, wait))
         elif dice < 0.65:
             side, limit = pick.choice(["BUY", "SELL"]), pick.choice([None, price])
-            acts.append(("submit", pick.choice("XXY"), side, qty, limit, pick.random() < 0.2, wait))
+            early = pick.choice([None, 0, 0.4, 11])
+            acts.append(("submit", pick.choice("XXY"), side, qty, limit, pick.random() < 0.2, wait, early))
         elif dice < 0.82:
             acts.append(("fill", which, pick.choice([None, None, "0.5"]), price))
         elif dice < 0.9:
-            acts.append(("event", which, pick.choice(["canceled", "canceled", "denied", "submitted"])))
+            acts.append(
+                ("event", which, pick.choice(["canceled", "canceled", "denied", "submitted", "modify_rejected"]))
+            )
         else:
-            acts.append(("ask", which) if dice < 0.95 else ("update", which, qty, price))
+            acts.append(("ask", which, qty, pick.random() < 0.7) if dice < 0.95 else ("update", which, qty, price))
     return play(acts, long_only=pick.random() < 0.3)
 
 
@@ -437,6 +447,9 @@ MAIMED: dict[str, tuple[Any, str, Any]] = {
     ),
     "everything reduces": (audit_judge.Judge, "_judge_risk", lambda *_: None),
     "modifications are free": (audit_judge.Judge, "_modify", lambda *_: None),
+    "approvals are not found": (audit_judge, "approvals", lambda _: {}),
+    "old approvals count": (audit_orders, "PATIENCE_NS", 10**18),
+    "exits lead nowhere": (audit_judge.Judge, "_judge_behind", lambda *_: None),
     "a fill needs no order": (audit_judge.Judge, "_fill_order", lambda *_: None),
     "no twins": (audit_orders.Kin, "add", lambda *_: []),
 }  # fmt: skip
@@ -444,9 +457,7 @@ LIMIT = 1000 * 2 * 10**18
 
 
 @pytest.mark.parametrize("what", MAIMED)
-def test_the_rival_notices_a_maimed_auditor(
-    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_rival_notices_a_maimed_auditor(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*MAIMED[what])
     with pytest.raises(AssertionError):
         sum(compare(wander(seed), tmp_path) for seed in range(60))

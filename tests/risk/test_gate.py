@@ -36,6 +36,7 @@ from alphatrade.risk.errors import ConfigError, LatchedError
 from alphatrade.risk.gate import ADVICE_TOPIC, STATE_TOPIC
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.kill import release, status
+from alphatrade.risk.limits import ALLOWED
 from tests.risk.rig import (
     BTCUSDT,
     CAPITAL,
@@ -571,3 +572,83 @@ def test_an_exit_in_flight_does_not_hide_what_opens_behind_it() -> None:
 def test_without_exits_in_the_sums_the_reversal_escapes_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alphatrade.risk.exposure.Holding.bottom", lambda self, more=0: self.position)
     assert abs(_close_and_reverse()[0]) > 2.97 or _close_and_reverse()[1] == [], "the mutant"
+
+
+# -- exits with plain orders behind them
+
+
+def _closes_twice() -> tuple[float, list[str]]:
+    """Hold one, with a plain and a reduce-only order above the market that both close it; the market rises."""
+
+    def rest(price: float, only: bool) -> Act:
+        def act(s: Scripted) -> None:
+            level, one = BTCUSDT.make_price(price), BTCUSDT.make_qty(1.0)
+            s.submit_order(s.order_factory.limit(BTCUSDT.id, OrderSide.SELL, one, level, reduce_only=only))
+
+        return act
+
+    quotes = flat_quotes(BTCUSDT, 50_000, 30)
+    quotes += [quote(BTCUSDT, 50_000 + 40 * i, quotes[-1].ts_init + i * SECOND) for i in range(1, 20)]
+    script = {3: market(1.0), 6: rest(50_400, False), 9: rest(50_200, True)}
+    built, strategy, _ = run(script, data=quotes, gate={"long_only": True})
+    return float(built.portfolio.net_position(BTCUSDT.id)), [r.partition(":")[0] for r in strategy.denied.values()]
+
+
+def test_an_exit_before_a_plain_closing_order_does_not_make_a_long_only_account_short() -> None:
+    assert _closes_twice() == (0.0, ["LONG_ONLY"])
+
+
+def test_without_a_look_behind_exits_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alphatrade.risk.law import Law
+
+    monkeypatch.setattr(Law, "_check_behind", lambda *_: ALLOWED)
+    assert _closes_twice() == (-1.0, []), "the mutant"
+
+
+# -- refusals of modifications
+
+
+def _refused_on_top() -> tuple[Any, int]:
+    """Enlarge a resting order, and while that is under way ask for more than is lawful; return gate and quantity."""
+
+    def enlarge(qty: float) -> Act:
+        return lambda s: s.modify_order(s.kept, quantity=BTCUSDT.make_qty(qty))
+
+    script = {3: limit(0.1, 49_900), 10: enlarge(1.0), 11: enlarge(50.0)}
+    built, strategy, gate = run(script, latency=LatencyModel(4 * SECOND))
+    assert len(strategy.rejected) == 1
+    assert built.cache.order(strategy.kept.client_order_id).quantity == BTCUSDT.make_qty(1.0)
+    return gate, gate.law.exposure.holding("BTCUSDT.BINANCE").buys
+
+
+def test_a_refused_modification_leaves_the_one_under_way_alone() -> None:
+    gate, buys = _refused_on_top()
+    assert gate.switch.state == "ACTIVE"
+    assert buys == 10**9
+
+
+def test_without_counting_requests_the_answer_to_it_trips_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alphatrade.risk.law import Law
+
+    monkeypatch.setattr(Law, "on_modify_asked", lambda *_: None)
+    assert _refused_on_top()[0].switch.trip_cause.code == "TRIPWIRE", "the mutant"
+
+
+# -- what the auditor sees of a judgement
+
+
+def test_every_judgement_has_a_row_of_its_own() -> None:
+    def enlarge(s: Scripted) -> None:
+        s.modify_order(s.kept, quantity=BTCUSDT.make_qty(0.3))
+
+    emulated = limit(0.1, 49_700, emulation_trigger=TriggerType.BID_ASK)
+    script = {3: limit(0.1, 49_900), 5: enlarge, 6: emulated, 8: bracket(0.1)}
+    quotes = [*QUOTES[:20], *(quote(BTCUSDT, 49_600, START + i * SECOND) for i in range(20, 60))]
+    _, _, gate = drill(script, data=quotes, at=40)
+    rows = [(row[4], row[5]) for row in gate.record.orders]
+    for number, (order, event) in enumerate(rows):
+        if event == "submitted":
+            assert next(e for o, e in reversed(rows[:number]) if o == order) == "initialized", order
+        if event == "updated" and not order.startswith("LAW"):
+            assert (order, "modify_approved") in rows[:number]
+    assert any(order.startswith("LAW-") for order, _ in rows)

@@ -1,5 +1,6 @@
 """The pure law: every limit at its exact edge, in-flight exposure, losses, near-misses, and sums that never drift."""
 
+import random
 from decimal import Decimal
 from fractions import Fraction as F
 from typing import Any
@@ -8,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphatrade.risk.exposure import BUY, SELL, Exposure, Order
+from alphatrade.risk.exposure import BUY, SELL, Exposure, Holding, Order
 from alphatrade.risk.law import Law
-from alphatrade.risk.limits import Code, floor_nano, share, soft
+from alphatrade.risk.limits import ALLOWED, Code, floor_nano, share, soft
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO, NANO, to_nano
 
@@ -53,6 +54,10 @@ def send(made: Law, one: Order, at: int = NOW) -> Order:
 
 def fill(made: Law, one: Order, qty: Any, price: Any, fee: Any = 0) -> int:
     return made.on_fill(one.order_id, one.instrument, one.side, to_nano(qty), to_nano(price), to_nano(fee) * NANO)
+
+
+def worst(held: Holding) -> int:
+    return max(abs(held.top() + held.buys), abs(held.bottom() - held.sells))
 
 
 # -- every limit at its edge: reaching it is allowed, the smallest step beyond is not
@@ -206,7 +211,7 @@ def test_a_partial_fill_moves_exposure_from_order_to_position() -> None:
     first = send(made, order(BUY, 8))
     fill(made, first, 3, 10)
     held = made.exposure.holding("X")
-    assert (held.position, held.buys, held.worst()) == (3 * NANO, 5 * NANO, 8 * NANO)
+    assert (held.position, held.buys, worst(held)) == (3 * NANO, 5 * NANO, 8 * NANO)
     fill(made, first, 5, 10)
     assert (held.position, held.buys, held.orders) == (8 * NANO, 0, 0)
     assert code(made, order(BUY, 3)) is Code.INSTRUMENT_EXPOSURE
@@ -343,6 +348,192 @@ def test_modify_of_a_reduce_only_order() -> None:
     assert made.check_modify(child, to_nano(6), None, None, NOW).code is Code.REDUCE_ONLY
 
 
+def test_a_refused_modification_of_an_exit_counts_its_old_quantity_again() -> None:
+    made = law(inventory_max=9)
+    fill(made, send(made, order(BUY, 5)), 5, 10)
+    child = send(made, order(SELL, 2, 11, reduce_only=True))
+    held = made.exposure.holding("X")
+    made.commit_modify(child, to_nano(5), NOW)
+    assert (held.exits, held.bottom()) == (to_nano(5), 0)
+    assert code(made, order(SELL, "9.1")) is Code.INVENTORY
+    made.on_modify_rejected(child)
+    assert (held.exits, held.bottom()) == (to_nano(2), to_nano(3))
+    assert code(made, order(SELL, 12)) is None
+
+
+def test_each_answer_is_for_its_own_modification() -> None:
+    made = law()
+    one = send(made, order(BUY, 4, 9))
+    held = made.exposure.holding("X")
+    for qty in (9, 6):
+        made.commit_modify(one, to_nano(qty), NOW)
+    made.on_modify_rejected(one)  # the venue answers in order
+    assert held.buys == to_nano(6)
+    assert made.on_updated(one, to_nano(6))
+    assert (held.buys, one.pending) == (to_nano(6), ())
+    made.commit_modify(one, to_nano(9), NOW)
+    made.on_modify_asked(one)
+    made.on_modify_rejected(one)  # of the second, which nobody approved: the first may still be granted
+    assert held.buys == to_nano(9)
+    assert made.on_updated(one, to_nano(9))
+
+
+# -- exits with plain orders behind them
+
+
+def long_five(**limits: Any) -> Law:
+    """Five long, with a plain order resting that would close it."""
+    made = law(**limits)
+    fill(made, send(made, order(BUY, 5)), 5, 10)
+    send(made, order(SELL, 5, 11))
+    return made
+
+
+def test_an_exit_is_judged_by_what_plain_orders_could_open_behind_it() -> None:
+    exit_ = order(SELL, 5, reduce_only=True)
+    assert code(long_five(), exit_) is None
+    assert code(long_five(long_only=True), exit_) is Code.LONG_ONLY
+    assert code(long_five(long_only=True), order(SELL, 1, reduce_only=True)) is Code.LONG_ONLY
+    made = long_five(inventory_max=6)
+    send(made, order(SELL, 6, 12))
+    assert code(made, exit_) is Code.INVENTORY  # eleven behind it
+    made = long_five(net_max=0.06)
+    mark(made, 10, "Y")
+    fill(made, send(made, order(SELL, 2, name="Y")), 2, 10)
+    assert code(made, exit_) is Code.NET_EXPOSURE
+    made = law(long_only=True)
+    fill(made, send(made, order(BUY, 5)), 5, 10)
+    assert code(made, order(SELL, 5, 11), exit_) is Code.LONG_ONLY  # in one list, in either order
+    assert code(made, exit_, order(SELL, 5, 11)) is Code.LONG_ONLY
+    assert code(made, order(SELL, 2, 11), order(SELL, 3, reduce_only=True)) is None
+
+
+def test_an_exit_is_denied_only_for_what_it_makes_worse() -> None:
+    made = long_five(instrument_max=0.06)
+    mark(made, 13)  # the market carried it beyond: 65 of 60
+    assert code(made, order(SELL, 5, reduce_only=True)) is None
+
+
+def test_a_larger_exit_is_judged_likewise() -> None:
+    made = law(long_only=True)
+    fill(made, send(made, order(BUY, 5)), 5, 10)
+    child = send(made, order(SELL, 2, 11, reduce_only=True))
+    send(made, order(SELL, 3, 12))
+    assert made.check_modify(child, None, to_nano(12), None, NOW).allowed
+    assert made.check_modify(child, to_nano(1), None, None, NOW).allowed
+    assert made.check_modify(child, to_nano(3), None, None, NOW).code is Code.LONG_ONLY
+
+
+def test_an_exit_whose_position_has_turned_opens() -> None:
+    made = law(inventory_max=8)
+    fill(made, send(made, order(BUY, 5)), 5, 10)
+    stray = send(made, order(SELL, 5, 11, reduce_only=True))
+    fill(made, send(made, order(SELL, 8)), 8, 10)
+    assert code(made, order(SELL, 5)) is None
+    made.exposure.turn(stray)
+    assert code(made, order(SELL, 1)) is Code.INVENTORY
+    made.on_closed(stray.order_id)
+    assert code(made, order(SELL, 5)) is None
+
+
+# -- several strategies in one instrument
+
+
+def test_exits_count_against_the_position_of_their_strategy() -> None:
+    made = law(inventory_max=5)
+    made.exposure.fill("X", BUY, to_nano(5), to_nano(10), 0, None, "A")
+    mark(made, 10)
+    send(made, order(SELL, 5, 11, reduce_only=True, strategy="A"))
+    other = send(made, order(SELL, 5, strategy="B"))
+    made.exposure.fill("X", SELL, to_nano(5), to_nano(10), 0, other, "B")
+    assert made.exposure.holding("X").position == 0
+    assert code(made, order(SELL, 1, strategy="B")) is Code.INVENTORY  # what A still may sell leads to five short
+    assert code(made, order(BUY, 5, strategy="B")) is None
+
+
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(("send", "send", "send", "fill", "fill", "close", "grow", "answer", "refuse")),
+        st.sampled_from("AB"), st.sampled_from((BUY, SELL)), st.integers(1, 6), st.integers(0, 9), st.booleans(),
+    ),
+    min_size=5, max_size=60,
+)  # fmt: skip
+
+
+def adversary(acts: list[Any], long_only: bool, by_account: bool, made: Law) -> list[int]:
+    """
+    Play against the law: the venue fills what hurts, in any order; return the positions on the way.
+
+    A venue fills reduce-only orders against the position of their strategy, or against that of the account.
+    """
+    own: dict[str, int] = {"A": 0, "B": 0}
+    seen = [0]
+    for what, name, side, qty, pick, flag in acts:
+        working = list(made.exposure.working.values())
+        one = working[pick % len(working)] if working else None
+        if what == "send":
+            new = order(side, qty, strategy=name, reduce_only=flag)
+            if made.check([new], NOW).code is None:
+                made.commit([new], NOW)
+        elif one is None:
+            continue
+        elif what == "fill":
+            most = one.leaves // NANO
+            if one.reduce_only:
+                most = min(most, max(-one.side * (sum(own.values()) if by_account else own[one.strategy]), 0))
+            part = min(qty, most)
+            if part:
+                own[one.strategy] += one.side * part
+                made.on_fill(one.order_id, "X", one.side, part * NANO, to_nano(10), 0, one.strategy)
+                mark(made, 10)
+        elif what == "close":
+            made.on_closed(one.order_id)
+        elif what == "grow" and made.check_modify(one, qty * NANO, None, None, NOW).allowed:
+            made.commit_modify(one, qty * NANO, NOW)
+        elif what == "answer" and one.pending:
+            foreseen = made.on_updated(one, max(one.pending[0], one.filled))
+            seen += [] if foreseen else [99]
+        elif what == "refuse" and one.pending:
+            made.on_modify_rejected(one)
+        seen.append(sum(own.values()))
+    return seen
+
+
+@settings(max_examples=400, deadline=None)
+@given(ACTS, st.booleans(), st.booleans())
+def test_no_order_of_fills_leads_beyond_the_limits(acts: list[Any], long_only: bool, by_account: bool) -> None:
+    seen = adversary(acts, long_only, by_account, law(long_only=long_only, inventory_max=6))
+    assert -6 <= min(seen) <= max(seen) <= 6
+    assert not long_only or min(seen) >= 0
+
+
+def beyond(seed: int) -> bool:
+    draw = random.Random(seed)
+    kinds = ("send", "send", "send", "fill", "fill", "close", "grow", "answer", "refuse")
+    acts = [
+        (draw.choice(kinds), draw.choice("AB"), draw.choice((BUY, SELL)), draw.randint(1, 6), draw.randint(0, 9),
+         draw.random() < 0.5)
+        for _ in range(60)
+    ]  # fmt: skip
+    seen = adversary(acts, bool(seed % 2), bool(seed % 4 // 2), law(long_only=bool(seed % 2), inventory_max=6))
+    return not (0 if seed % 2 else -6) <= min(seen) <= max(seen) <= 6
+
+
+MAIMED: dict[str, tuple[Any, str, Any]] = {
+    "exits lead nowhere": (Law, "_check_behind", lambda *_: ALLOWED),
+    "positions only net": (Holding, "bottom", lambda held, more=0: max(held.position - held.exits - more, 0)
+                           if held.position > 0 else held.position),
+    "modifications reserve nothing": (Exposure, "resize", lambda book, order, qty: setattr(order, "pending", (qty,))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MAIMED)
+def test_the_adversary_beats_a_maimed_law(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any(beyond(seed) for seed in range(300))
+    monkeypatch.setattr(*MAIMED[what])
+    assert any(beyond(seed) for seed in range(3000))
+
+
 # -- money
 
 
@@ -424,13 +615,29 @@ def test_a_loss_near_its_limit_sizes_everything_down() -> None:
 
 # -- running sums against adding everything up
 
+STEPS = ("send", "fill", "close", "mark", "grow", "answer", "refuse", "turn")
 MOVES = st.lists(
     st.tuples(
-        st.sampled_from(("send", "fill", "close", "mark", "grow", "answer")), st.sampled_from(("X", "Y")),
+        st.sampled_from(STEPS), st.sampled_from(("X", "Y")),
         st.sampled_from((BUY, SELL)), st.integers(1, 10**12), st.integers(1, 10**12), st.booleans(),
     ),
     max_size=60,
 )  # fmt: skip
+
+
+def move(book: Exposure, one: Order, what: str, qty: int, price: int, flag: bool) -> None:
+    if what == "fill":
+        book.fill(one.instrument, one.side, min(qty, one.leaves), price, qty, one, one.strategy)
+    elif what == "close":
+        book.close(one.order_id)
+    elif what == "grow":
+        book.resize(one, qty)
+    elif what == "answer":
+        book.confirm(one, one.pending[-1] if flag and one.pending else max(qty, one.filled))
+    elif what == "refuse":
+        book.refuse(one)
+    elif what == "turn" and one.reduce_only:
+        book.turn(one)
 
 
 @settings(max_examples=150, deadline=None)
@@ -443,42 +650,41 @@ def test_sums_never_drift(moves: list[tuple[str, str, int, int, int, bool]]) -> 
         open_orders = [o for o in orders if o.working]
         one = open_orders[qty % len(open_orders)] if open_orders else None
         if what == "send":
-            orders.append(order(side, 1, reduce_only=flag, name=name))
+            orders.append(order(side, 1, reduce_only=flag, name=name, strategy="AB"[price % 2]))
             orders[-1].qty = qty
             book.add(orders[-1])
         elif what == "mark":
             book.mark(name, price, price + qty % 1000, 0)
-        elif one is not None and what == "fill":
-            part = min(qty, one.leaves)
-            book.fill(one.instrument, one.side, part, price, qty, one)
-            cash -= one.side * part * price + qty
-        elif one is not None and what == "close":
-            book.close(one.order_id)
-        elif one is not None and what == "grow":
-            book.resize(one, qty)
         elif one is not None:
-            book.confirm(one, max(qty, one.filled), resolves=flag)
+            cash -= (one.side * min(qty, one.leaves) * price + qty) if what == "fill" else 0
+            move(book, one, what, qty, price, flag)
     assert book.cash == cash
     for held in book.holdings.values():
-        mine = [o for o in orders if o.working and o.instrument == held.instrument]
-        rests = {
-            (s, only): sum(o.reserved for o in mine if o.side == s and o.reduce_only == only)
-            for s in (BUY, SELL)
-            for only in (False, True)
-        }
-        assert (held.buys, held.sells, held.orders) == (rests[BUY, False], rests[SELL, False], len(mine))
-        assert (held.covers, held.exits) == (rests[BUY, True], rests[SELL, True])
-        assert all(o.reserved >= o.leaves for o in mine)
-        assert held.position == sum(o.side * o.filled for o in orders if o.instrument == held.instrument)
-        hi, lo = held.top() + held.buys, held.bottom() - held.sells
-        assert lo <= held.position <= hi
-        assert held.worst() == max(abs(hi), abs(lo))
+        agree(held, [o for o in orders if o.instrument == held.instrument])
     each = book.holdings.values()
     assert book.value2 == sum(h.position * h.mid2 for h in each)
-    assert book.gross2 == sum(h.worst() * h.mid2 for h in each)
+    assert book.gross2 == sum(worst(h) * h.mid2 for h in each)
     assert book.hi2 == sum((h.top() + h.buys) * h.mid2 for h in each)
     assert book.lo2 == sum((h.bottom() - h.sells) * h.mid2 for h in each)
     assert book.unmarked == sum(bool(h.position) and h.mark_ts < 0 for h in each)
+
+
+def agree(held: Holding, orders: list[Order]) -> None:
+    """Compare the sums of one instrument with its orders, added up."""
+    mine = [o for o in orders if o.working]
+    rests = {
+        (s, only): sum(o.reserved for o in mine if o.side == s and (o.reduce_only and not o.turned) == only)
+        for s in (BUY, SELL)
+        for only in (False, True)
+    }
+    assert (held.buys, held.sells, held.orders) == (rests[BUY, False], rests[SELL, False], len(mine))
+    assert (held.covers, held.exits) == (rests[BUY, True], rests[SELL, True])
+    assert all(o.reserved == max(max(o.qty, *o.pending, 0) - o.filled, 0) for o in mine)
+    parts = [sum(o.side * o.filled for o in orders if o.strategy == name) for name in "AB"]
+    assert held.position == sum(parts)
+    assert (held.longs, held.shorts) == (sum(max(p, 0) for p in parts), sum(max(-p, 0) for p in parts))
+    hi, lo = held.top() + held.buys, held.bottom() - held.sells
+    assert lo <= held.position <= hi
 
 
 @settings(max_examples=60, deadline=None)

@@ -27,10 +27,11 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.trading.strategy import Strategy
 
+from alphatrade.risk import gate_commands
 from alphatrade.risk.errors import LatchedError
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.kill import release, request_kill, status
-from tests.risk.rig import BTCUSDT, controller, quote
+from tests.risk.rig import BTCUSDT, audited, controller, quote
 
 TEMPLATE = {
     "orders_per_second": 1_000_000, "orders_per_minute": 1_000_000, "repeat_max": 1_000_000,
@@ -182,7 +183,7 @@ async def race(node: TradingNode, flood: Flood) -> tuple[int, list[str]]:
     return waiting, reached
 
 
-def test_orders_queued_before_a_kill_do_not_leave(loop: asyncio.AbstractEventLoop) -> None:
+def test_orders_queued_before_a_kill_do_not_leave(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     flood = Flood()
     node = make(flood)
     gate = node.kernel._controller
@@ -193,6 +194,28 @@ def test_orders_queued_before_a_kill_do_not_leave(loop: asyncio.AbstractEventLoo
     assert not [o for o in node.kernel.cache.orders() if o.is_open or o.is_inflight]
     assert not gate.law.exposure.working
     assert sum("REDUCING" in reason for reason in flood.denied) >= 3
+    audited(gate, tmp_path, TEMPLATE, long_only=False)
+    end(node, loop)
+
+
+def test_an_approval_that_waited_too_long_does_not_leave(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_commands, "APPROVAL_NS", -1)
+    flood = Flood()
+    node = make(flood)
+
+    async def go() -> None:
+        task = asyncio.ensure_future(node.run_async())
+        await until(lambda: flood.quotes > 5)
+        flood.flooding = True
+        await until(lambda: len(flood.denied) > 9)
+        await node.stop_async()
+        task.cancel()
+
+    loop.run_until_complete(go())
+    assert all(reason.startswith("STALE_REFERENCE: stale_reference=") for reason in flood.denied)
+    assert not node.kernel._controller.record.fills
     end(node, loop)
 
 

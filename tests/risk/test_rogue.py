@@ -4,7 +4,6 @@ An oracle (oracle.py) says what the law must answer; the rogue (rogue.py) compar
 The matrix is printed with its counts. ``pytest -m long`` judges more than 10,000 orders.
 """
 
-import json
 import random
 from collections import Counter
 from fractions import Fraction as F
@@ -13,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from nautilus_trader.model.data import InstrumentStatus
 from nautilus_trader.model.enums import MarketStatusAction
 
-from alphatrade.risk.audit import audit
 from alphatrade.risk.limits import Code
 from tests.risk.oracle import Oracle
 from tests.risk.rig import (
@@ -31,6 +28,7 @@ from tests.risk.rig import (
     SECOND,
     START,
     XBTUSD,
+    audited,
     engine,
     gate_of,
     quote,
@@ -98,10 +96,16 @@ _empty(
 )
 _empty(
     "close_position, market_exit",
-    "PRICE_COLLAR ORDER_QTY ORDER_NOTIONAL INSTRUMENT_EXPOSURE GROSS_EXPOSURE NET_EXPOSURE INVENTORY "
-    "LONG_ONLY OPEN_ORDERS REDUCE_ONLY QUOTE_QTY NO_REFERENCE UNKNOWN_INSTRUMENT NO_ACCOUNT",
+    "PRICE_COLLAR ORDER_QTY ORDER_NOTIONAL OPEN_ORDERS REDUCE_ONLY QUOTE_QTY NO_REFERENCE UNKNOWN_INSTRUMENT "
+    "NO_ACCOUNT",
     _CLOSES,
 )
+# Denied only for what plain orders could open behind the exit, which chance may or may not bring about (test_law.py).
+RARE = {
+    (path, code)
+    for path in ("close_position", "market_exit")
+    for code in ("INSTRUMENT_EXPOSURE", "GROSS_EXPOSURE", "NET_EXPOSURE", "INVENTORY", "LONG_ONLY")
+}
 _empty("close_position, market_exit, modify", "HALTED", "nothing is left to close or to modify")
 _empty("modify", "DUPLICATE REPEATED OPEN_ORDERS QUOTE_QTY", "a modification is no new order")
 _empty("modify", "NO_REFERENCE UNKNOWN_INSTRUMENT NO_ACCOUNT", "such an order was never approved")
@@ -145,21 +149,6 @@ def play(variant: str, steps: list[tuple[str, str, int]], gate: bool = True, run
         audited(gate_of(built), run_dir, template, long_only)
     built.dispose()
     return rogue
-
-
-def audited(gate: Any, run_dir: Path, template: dict[str, Any], long_only: bool) -> None:
-    """Write the record as a run and have the auditor agree with the gate."""
-    gate.save(str(run_dir))
-    (run_dir / "policy.json").write_text(json.dumps({"risk": {"name": "fuzz", **template}}))
-    facts = {
-        i.id.value: {"quote": "USDT", "base": "X", "stale_after_s": 1000.0, "tick": "0.01", "lot": "0.001"}
-        for i in INSTRUMENTS
-    }
-    run = {"capital": str(CAPITAL), "currency": "USDT", "long_only": long_only, "instruments": facts}
-    (run_dir / "run.yaml").write_text(yaml.safe_dump(run))
-    report = audit(run_dir)
-    assert not report.violations, report
-    assert not report.integrity, report
 
 
 def steps_of(count: int) -> st.SearchStrategy[list[tuple[str, str, int]]]:
@@ -287,7 +276,8 @@ def printed(matrix: Counter[tuple[str, str]]) -> str:
 def holes(matrix: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return cells that are empty without a reason, and filled ones for which a reason is given."""
     codes = [LAWFUL, *(str(code) for code in Code)]
-    return [(p, c) for p in PATHS for c in codes if bool(matrix[p, c]) == ((p, c) in EMPTY)]
+    cells = [(path, code) for path in PATHS for code in codes if (path, code) not in RARE]
+    return [cell for cell in cells if bool(matrix[cell]) == (cell in EMPTY)]
 
 
 def test_matrix_has_no_hole_and_every_answer_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
