@@ -2,7 +2,10 @@
 
 ``b = topk(ReLU(E z))`` (DESIGN: Words). `E` is a sparse sign matrix (Achlioptas 2003, "Database-friendly random
 projections"): entries sqrt(3/d) * {+1, 0, -1} with probabilities 1/6, 2/3, 1/6, drawn from integers, so that its
-bytes do not depend on a math library. The product is summed in a fixed order without BLAS.
+bytes do not depend on a math library.
+
+Standardised features are multiples of 2**-32 no larger than 4. So every partial sum of signed features is a float64
+without rounding (up to 2**19 of them), and the product is the same whatever order BLAS adds in, fused or not.
 """
 
 from collections.abc import Sequence
@@ -15,6 +18,7 @@ Array = np.ndarray[tuple[int], np.dtype[Any]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 CLIP = 4.0
+LATTICE = 1.5 * 2.0**20  # adding it to a number in [-4, 4] and taking it off again rounds to multiples of 2**-32
 
 
 class Standardiser:
@@ -48,7 +52,7 @@ class Standardiser:
         Returns
         -------
         list of float, length d
-            Clipped to [-4, 4].
+            Clipped to [-4, 4], multiples of 2**-32.
         """
         mean, var = self._mean, self._var
         self._n += 1
@@ -57,7 +61,7 @@ class Standardiser:
         for at, value in enumerate(x):
             delta, spread = value - mean[at], var[at]
             z = delta / sqrt(spread + 1e-12)
-            out.append(CLIP if z > CLIP else -CLIP if z < -CLIP else z)
+            out.append(CLIP if z > CLIP else -CLIP if z < -CLIP else z + LATTICE - LATTICE)
             mean[at] += alpha * delta
             var[at] = spread + alpha * (delta * delta - spread)
         return out
@@ -65,7 +69,7 @@ class Standardiser:
 
 def sign_matrix(d: int, n: int, seed: int) -> Matrix:
     """
-    Return the expansion matrix, transposed.
+    Return the signs of the expansion matrix, transposed.
 
     Parameters
     ----------
@@ -77,9 +81,10 @@ def sign_matrix(d: int, n: int, seed: int) -> Matrix:
     Returns
     -------
     ndarray of float64, shape (d, n)
+        -1, 0 or 1.
     """
     draw = np.random.Generator(np.random.PCG64(seed)).integers(0, 6, size=(d, n))
-    signs: Matrix = np.where(draw == 0, 1.0, np.where(draw == 1, -1.0, 0.0)) * np.sqrt(3.0 / d)
+    signs: Matrix = np.where(draw == 0, 1.0, np.where(draw == 1, -1.0, 0.0))
     return signs
 
 
@@ -96,8 +101,8 @@ class Encoder:
     """
 
     def __init__(self, d: int, n: int, k: int, seed: int) -> None:
-        self._matrix = sign_matrix(d, n, seed)
-        self._products = np.empty((d, n))
+        self._signs = sign_matrix(d, n, seed)
+        self._scale = sqrt(3.0 / d)
         self._drive = np.empty(n)
         self._order = np.empty(n)
         self._cut = n - k
@@ -110,6 +115,7 @@ class Encoder:
         Parameters
         ----------
         z : ndarray of float64, shape (d,)
+            As the :class:`Standardiser` returns it.
 
         Returns
         -------
@@ -119,9 +125,7 @@ class Encoder:
             All positive. Ties at the cut go to the lowest index.
         """
         drive, order = self._drive, self._order
-        np.multiply(self._matrix, z[:, None], out=self._products)
-        # Reduction over the outer axis adds row after row: one fixed order on every CPU.
-        np.add.reduce(self._products, axis=0, out=drive)
+        z.dot(self._signs, out=drive)  # exact: see the head of this module
         order[:] = drive
         order.partition(self._cut)
         threshold = order[self._cut]
@@ -131,7 +135,7 @@ class Encoder:
                 active = self._break_ties(drive, active, threshold)
         else:
             active = (drive > 0.0).nonzero()[0]
-        return active.astype(np.int16), drive[active]
+        return active.astype(np.int16), drive.take(active) * self._scale
 
     def _break_ties(self, drive: Array, active: Array, threshold: float) -> Array:
         above = active[drive[active] > threshold]

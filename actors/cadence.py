@@ -42,15 +42,15 @@ class Cadence:
         self.remaining = n
         self.next = 0
 
-    def due(self, ts: int) -> bool:
-        """Return whether the event at `ts` (UTC ns) closes a step."""
+    def due(self, ts: int, events: int = 1) -> bool:
+        """Return whether the last of `events` events, at `ts` (UTC ns), closes a step; none before it may."""
         if self.by_time:
             if ts < self.next:
                 return False
             first = self.next == 0
             self.next = (ts // self._period + 1) * self._period
             return not first or ts % self._period == 0
-        self.remaining -= 1
+        self.remaining -= events
         if self.remaining:
             return False
         self.remaining = self._n

@@ -7,6 +7,7 @@ A feature from elsewhere is named by its import path, ``package.module:Class``.
 
 import importlib
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -58,8 +59,9 @@ class Return(Feature):
     unit = "bps"
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        then = steps.mid[steps.back(self.n)]
-        return (steps.mid[steps.back(0)] / then - 1.0) * BPS if then > 0.0 else 0.0
+        mid, at = steps.mid, steps.at
+        then = mid[(at - self.n) & MASK]
+        return (mid[at] / then - 1.0) * BPS if then > 0.0 else 0.0
 
 
 class _Ewma(Feature):
@@ -81,7 +83,7 @@ class RealisedVol(_Ewma):
     unit = "bps per step"
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        return math.sqrt(self._update(steps.var[steps.back(0)])) * BPS
+        return math.sqrt(self._update(steps.var[steps.at])) * BPS
 
 
 class VolRatio(Feature):
@@ -109,18 +111,16 @@ class Trend(Feature):
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
-        self._path = 0.0
         self._moves = [0.0] * n
-        self._at = 0
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        now = steps.mid[steps.back(0)]
-        self._moves[self._at] = abs(now - steps.mid[steps.back(1)]) if steps.n > 1 else 0.0
-        self._at = (self._at + 1) % self.n
-        if steps.n <= self.n:
+        mid, at, n = steps.mid, steps.at, self.n
+        now = mid[at]
+        self._moves[steps.n % n] = abs(now - mid[(at - 1) & MASK]) if steps.n > 1 else 0.0
+        if steps.n <= n:
             return 0.0
         path = math.fsum(self._moves)  # exact, so no drift over long runs
-        return (now - steps.mid[steps.back(self.n)]) / path if path > 0.0 else 0.0
+        return (now - mid[(at - n) & MASK]) / path if path > 0.0 else 0.0
 
 
 class RangePosition(Feature):
@@ -128,19 +128,33 @@ class RangePosition(Feature):
 
     unit = "0 = low, 1 = high"
 
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        # Steps of the window that may still become its highest or lowest: prices fall (rise) from left to right.
+        self._highs: deque[tuple[float, int]] = deque()
+        self._lows: deque[tuple[float, int]] = deque()
+
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        last = steps.n - 1
-        if last < self.n:
-            return 0.5
-        first = (last - self.n) & MASK
-        end = last & MASK
-        if first < end:
-            high, low = max(steps.high[first:end]), min(steps.low[first:end])
+        at, last = steps.at, steps.n - 1
+        highs, lows = self._highs, self._lows
+        if last >= self.n:
+            first = last - self.n
+            if highs[0][1] < first:
+                highs.popleft()
+            if lows[0][1] < first:
+                lows.popleft()
+            width = highs[0][0] - lows[0][0]
+            place = (steps.mid[at] - lows[0][0]) / width if width > 0.0 else 0.5
         else:
-            high = max(max(steps.high[first:]), max(steps.high[:end], default=0.0))
-            low = min(min(steps.low[first:]), min(steps.low[:end], default=math.inf))
-        width = high - low
-        return (steps.mid[end] - low) / width if width > 0.0 else 0.5
+            place = 0.5
+        high, low = steps.high[at], steps.low[at]
+        while highs and highs[-1][0] <= high:
+            highs.pop()
+        while lows and lows[-1][0] >= low:
+            lows.pop()
+        highs.append((high, last))
+        lows.append((low, last))
+        return place
 
 
 class TimeOfDay(Feature):
@@ -153,7 +167,7 @@ class TimeOfDay(Feature):
         return 0
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        shifted = (steps.ts[steps.back(0)] + self.n * 3_600_000_000_000) % DAY_NS
+        shifted = (steps.ts[steps.at] + self.n * 3_600_000_000_000) % DAY_NS
         return abs(shifted / DAY_NS * 4.0 - 2.0) - 1.0
 
 
@@ -164,7 +178,7 @@ class Spread(_Ewma):
     needs = frozenset({"spread"})
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        return self._update(steps.spread[steps.back(0)]) * BPS
+        return self._update(steps.spread[steps.at]) * BPS
 
 
 class Imbalance(_Ewma):
@@ -174,7 +188,7 @@ class Imbalance(_Ewma):
     needs = frozenset({"size"})
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        return self._update(steps.imbalance[steps.back(0)])
+        return self._update(steps.imbalance[steps.at])
 
 
 class Flow(Feature):
@@ -196,7 +210,7 @@ class VolumeSurge(_Ewma):
     needs = frozenset({"volume"})
 
     def value(self, steps: StepHistory) -> float:  # noqa: D102
-        volume, usual = steps.volume[steps.back(0)], self.mean
+        volume, usual = steps.volume[steps.at], self.mean
         self._update(volume)
         return min(volume / usual, 100.0) if usual > 0.0 else 1.0
 

@@ -1,6 +1,7 @@
 """Bounded history of decision steps: what happened between two decisions, folded into one record each."""
 
 import math
+from collections.abc import Sequence
 
 SIZE = 1024  # steps kept; a power of two, so that an index wraps with a mask
 MASK = SIZE - 1
@@ -18,6 +19,8 @@ class StepHistory:
     ----------
     n : int
         Steps closed so far.
+    at : int
+        Place of the last closed step in every list; the step k before it is at ``(at - k) & MASK``.
     mid, high, low : list of float
         Last, highest and lowest reference price of each step.
     var : list of float
@@ -43,6 +46,7 @@ class StepHistory:
         "_spread",
         "_sq",
         "_volume",
+        "at",
         "flow",
         "high",
         "imbalance",
@@ -57,6 +61,7 @@ class StepHistory:
 
     def __init__(self) -> None:
         self.n = 0
+        self.at = MASK
         self.ts = [0] * SIZE
         self.mid, self.high, self.low = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
         self.var, self.spread, self.imbalance = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
@@ -84,14 +89,17 @@ class StepHistory:
             self._high = self._low = mid
         self._last = mid
 
-    def quote(self, bid: float, ask: float) -> None:
-        """Take a quote into the open step."""
-        mid = 0.5 * (bid + ask)
-        last = self._last
-        if mid != last:  # most quotes leave the mid where it is
-            self.price(mid)
-        self._spread += (ask - bid) / mid
-        self._quotes += 1
+    def quotes(self, bids: Sequence[float], asks: Sequence[float]) -> None:
+        """Take quotes into the open step, in their order."""
+        last, spread = self._last, self._spread
+        for bid, ask in zip(bids, asks, strict=True):
+            mid = 0.5 * (bid + ask)
+            if mid != last:  # most quotes leave the mid where it is
+                self.price(mid)
+                last = mid
+            spread += (ask - bid) / mid
+        self._spread = spread
+        self._quotes += len(bids)
 
     def sizes(self, bid_size: float, ask_size: float) -> None:
         """Take the sizes at the best bid and ask."""
@@ -109,7 +117,7 @@ class StepHistory:
 
     def close(self, ts: int) -> None:
         """Close the open step at event time `ts` (UTC ns)."""
-        i = self.n & MASK
+        i = self.at = self.n & MASK
         depth = self._bid_size + self._ask_size
         self.ts[i] = ts
         self.mid[i] = self._last
@@ -125,4 +133,4 @@ class StepHistory:
 
     def back(self, steps: int) -> int:
         """Return the ring index of the step `steps` before the last closed one."""
-        return (self.n - 1 - steps) & MASK
+        return (self.at - steps) & MASK

@@ -103,33 +103,37 @@ class Perception(Actor):
 
     def _fold_quotes(self) -> None:
         received = perf_counter_ns()
-        steps, due = self.perceiver.steps, self._cadence.due
-        for tick in self._waiting:
-            bid, ask, ts = tick.bid_price.as_double(), tick.ask_price.as_double(), tick.ts_init
-            steps.quote(bid, ask)
-            if ts >= self._next_beat:
-                self._beat(ts)
-            if due(ts):
-                steps.sizes(tick.bid_size.as_double(), tick.ask_size.as_double())
-                self._step(ts, bid, ask, received)
-        self._taken()
+        ticks, steps = self._waiting, self.perceiver.steps
+        bids = [tick.bid_price.as_double() for tick in ticks]
+        asks = [tick.ask_price.as_double() for tick in ticks]
+        steps.quotes(bids, asks)
+        last = ticks[-1]
+        if self._taken(last.ts_init):
+            steps.sizes(last.bid_size.as_double(), last.ask_size.as_double())
+            self._step(last.ts_init, bids[-1], asks[-1], received)
 
     def _fold_trades(self) -> None:
         received = perf_counter_ns()
-        steps, due, half = self.perceiver.steps, self._cadence.due, self._half
-        for tick in self._waiting:
-            price, ts = tick.price.as_double(), tick.ts_init
+        ticks, steps, half = self._waiting, self.perceiver.steps, self._half
+        for tick in ticks:
+            price = tick.price.as_double()
             steps.price(price)
             steps.trade(tick.size.as_double(), _SIGN.get(tick.aggressor_side, 0))
-            if ts >= self._next_beat:
-                self._beat(ts)
-            if due(ts):
-                self._step(ts, price * (1.0 - half), price * (1.0 + half), received)
-        self._taken()
+        ts = ticks[-1].ts_init
+        if self._taken(ts):
+            self._step(ts, price * (1.0 - half), price * (1.0 + half), received)
 
-    def _taken(self) -> None:
-        self.events += len(self._waiting)
-        self._waiting.clear()
+    def _taken(self, ts: int) -> bool:
+        """Count the ticks that waited, the last at `ts`; return whether it closes a step, as only the last can."""
+        ticks = self._waiting
+        self.events += len(ticks)
+        if ts >= self._next_beat:
+            for tick in ticks:
+                if tick.ts_init >= self._next_beat:
+                    self._beat(tick.ts_init)
+        due = self._cadence.due(ts, len(ticks))
+        ticks.clear()
+        return due
 
     def on_bar(self, bar: Bar) -> None:
         """Take a closed bar; its close with the assumed half-spread is the reference."""

@@ -7,7 +7,7 @@ returns)``. Volatility statistic: root of the short over the long weighted mean 
 import math
 from typing import NamedTuple
 
-from alphatrade.actors.history import StepHistory
+from alphatrade.actors.history import MASK, StepHistory
 
 DIRECTIONS = ("down", "flat", "up")
 VOLATILITIES = ("low", "high")
@@ -50,7 +50,6 @@ class RegimeFSM:
         self._a_short = 1.0 / (1.0 + params.vol_short)
         self._a_long = 1.0 / (1.0 + params.vol_long)
         self._short = self._long = 0.0
-        self._path = 0.0
         self._squares = [0.0] * params.window
         self.regime = "flat-low"
         self.confidence = 0.0
@@ -65,19 +64,11 @@ class RegimeFSM:
     def update(self, steps: StepHistory) -> bool:
         """Take the step that has just closed; return whether the regime changed."""
         trend, ratio = self._statistics(steps)
-        direction, why_d = self._next_direction(trend)
-        volatility, why_v = self._next_volatility(ratio)
+        direction, volatility = self._next_direction(trend), self._next_volatility(ratio)
         self._since += 1
         changed = (direction, volatility) != (self._direction, self._volatility) and self._since >= self._p.dwell
         if changed:
-            self.cause = "; ".join(
-                why
-                for why, moved in (
-                    (why_d, direction != self._direction),
-                    (why_v, volatility != self._volatility),
-                )
-                if moved
-            )
+            self.cause = self._why(direction, volatility, trend, ratio)
             self._direction, self._volatility = direction, volatility
             self.regime = f"{direction}-{volatility}"
             self._since = 0
@@ -85,44 +76,54 @@ class RegimeFSM:
         return changed
 
     def _statistics(self, steps: StepHistory) -> tuple[float, float]:
-        last, window = steps.back(0), self._p.window
-        var = steps.var[last]
-        gain = max(self._a_short, 1.0 / steps.n)
-        self._short += gain * (var - self._short)
-        self._long += max(self._a_long, 1.0 / steps.n) * (var - self._long)
+        last, window = steps.at, self._p.window
+        var, first = steps.var[last], 1.0 / steps.n
+        self._short += (self._a_short if self._a_short > first else first) * (var - self._short)
+        self._long += (self._a_long if self._a_long > first else first) * (var - self._long)
         self.vol = math.sqrt(self._short)
         self._squares[steps.n % window] = var
         if steps.n <= window:
             return 0.0, 1.0
         noise = math.sqrt(math.fsum(self._squares))
-        then = steps.mid[steps.back(window)]
+        then = steps.mid[(last - window) & MASK]
         trend = (steps.mid[last] / then - 1.0) / noise if noise > 0.0 else 0.0
         ratio = math.sqrt(self._short / self._long) if self._long > 0.0 else 1.0
         return trend, ratio
 
-    def _next_direction(self, trend: float) -> tuple[str, str]:
+    def _next_direction(self, trend: float) -> str:
         p = self._p
         if trend >= p.trend_enter:
-            return "up", f"trend {trend:.2f} >= {p.trend_enter:g}"
+            return "up"
         if trend <= -p.trend_enter:
-            return "down", f"trend {trend:.2f} <= {-p.trend_enter:g}"
+            return "down"
         opposed = trend < 0.0 if self._direction == "up" else trend > 0.0
-        if abs(trend) < p.trend_exit or opposed:
-            return "flat", f"trend {trend:.2f} left the {self._direction} side (exit {p.trend_exit:g})"
-        return self._direction, ""
+        return "flat" if abs(trend) < p.trend_exit or opposed else self._direction
 
-    def _next_volatility(self, ratio: float) -> tuple[str, str]:
+    def _next_volatility(self, ratio: float) -> str:
         p = self._p
         if ratio >= p.vol_enter:
-            return "high", f"volatility ratio {ratio:.2f} >= {p.vol_enter:g}"
-        if ratio < p.vol_exit:
-            return "low", f"volatility ratio {ratio:.2f} < {p.vol_exit:g}"
-        return self._volatility, ""
+            return "high"
+        return "low" if ratio < p.vol_exit else self._volatility
+
+    def _why(self, direction: str, volatility: str, trend: float, ratio: float) -> str:
+        p, words = self._p, []
+        if direction != self._direction:
+            crossed = {
+                "up": f">= {p.trend_enter:g}",
+                "down": f"<= {-p.trend_enter:g}",
+                "flat": f"left the {self._direction} side (exit {p.trend_exit:g})",
+            }
+            words.append(f"trend {trend:.2f} {crossed[direction]}")
+        if volatility != self._volatility:
+            crossed = {"high": f">= {p.vol_enter:g}", "low": f"< {p.vol_exit:g}"}
+            words.append(f"volatility ratio {ratio:.2f} {crossed[volatility]}")
+        return "; ".join(words)
 
     def _confidence(self, trend: float, ratio: float) -> float:
-        p = self._p
-        side = {"up": trend - p.trend_exit, "down": -trend - p.trend_exit, "flat": p.trend_enter - abs(trend)}
-        level = {"high": ratio - p.vol_exit, "low": p.vol_enter - ratio}
-        inside_d = side[self._direction] / p.trend_enter
-        inside_v = level[self._volatility] / p.vol_enter * 2.0
-        return max(0.0, min(1.0, inside_d, inside_v))
+        p, direction = self._p, self._direction
+        if direction == "flat":
+            inside = (p.trend_enter - abs(trend)) / p.trend_enter
+        else:
+            inside = ((trend if direction == "up" else -trend) - p.trend_exit) / p.trend_enter
+        level = ratio - p.vol_exit if self._volatility == "high" else p.vol_enter - ratio
+        return max(0.0, min(1.0, inside, level / p.vol_enter * 2.0))

@@ -159,7 +159,12 @@ def _collect(engine: Any, started: float) -> ReplayOutput:
 
 
 def _latency(eyes: Sequence[Any], organisms: Sequence[Any]) -> dict[str, dict[str, int]]:
+    sent = {organism.config.instrument_id: organism.sending_ns for organism in organisms}
+    thinking = (
+        spent - sent[eye.config.instrument_id].get(step, 0) for eye in eyes for step, spent in enumerate(eye.step_ns)
+    )
     return {
+        "decision": quantiles(thinking),
         "step": quantiles(chain.from_iterable(eye.step_ns for eye in eyes)),
         "ingest_signal": quantiles(chain.from_iterable(o.ingest_signal_ns for o in organisms)),
         "signal_order": quantiles(chain.from_iterable(o.signal_order_ns for o in organisms)),

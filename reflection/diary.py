@@ -48,7 +48,7 @@ class BeliefBuffer:
         idx, val = _codes(rows)
         return pa.table(
             {
-                "row": pa.array(range(self._first, self._first + len(rows)), pa.int64()),
+                "row": _numbers(self._first, len(rows)),
                 "step": pa.array([b.step for b in rows], pa.int64()),
                 "ts": pa.array([b.ts for b in rows], pa.int64()),
                 "instrument": pa.array([b.instrument for b in rows], pa.string()),
@@ -58,6 +58,11 @@ class BeliefBuffer:
                 "regime_confidence": pa.array([b.confidence for b in rows], pa.float64()),
             }
         )
+
+
+def _numbers(first: int, rows: int) -> pa.Array:
+    """Return the row numbers from `first` on."""
+    return pa.array(np.arange(first, first + rows, dtype=np.int64))
 
 
 def _codes(beliefs: Sequence[BeliefSnapshot]) -> tuple[pa.Array, pa.Array]:
@@ -108,7 +113,7 @@ class DecisionBuffer:
         beliefs = [d.belief for d in rows]
         idx, val = _codes(beliefs)
         columns: dict[str, Any] = {
-            "row": pa.array(range(self._first, self._first + n), pa.int64()),
+            "row": _numbers(self._first, n),
             "decision": pa.array([d.decision for d in rows], pa.int64()),
             "ts": pa.array([b.ts for b in beliefs], pa.int64()),
             "instrument": pa.array([b.instrument for b in beliefs], pa.string()),
@@ -118,11 +123,11 @@ class DecisionBuffer:
             "belief_val": val,
             "regime": pa.array([b.regime for b in beliefs], pa.string()),
             "regime_confidence": pa.array([b.confidence for b in beliefs], pa.float64()),
-            "policy_hash": pa.array([self._policy_hash] * n, pa.string()),
+            "policy_hash": pa.repeat(self._policy_hash, n),
             "exec_topo": pa.array([d.tactic for d in rows], pa.string()),
-            "risk_template": pa.array([self._risk_template] * n, pa.string()),
+            "risk_template": pa.repeat(self._risk_template, n),
         }
-        features = np.stack([b.features for b in beliefs])
+        features = np.concatenate([b.features for b in beliefs]).reshape(n, len(self._names))
         for at, name in enumerate(self._names):
             columns[f"f_{name}"] = pa.array(features[:, at], from_pandas=True)
         columns |= {
@@ -166,7 +171,7 @@ class OutcomeBuffer:
         """Return the rows as a table (``diary/expost``, without the realised PnL that is known at the end)."""
         rows = self._outcomes
         columns: dict[str, Any] = {
-            "row": pa.array(range(self.first, self.first + len(rows)), pa.int64()),
+            "row": _numbers(self.first, len(rows)),
             "decision": pa.array([o.decision for o in rows], pa.int64()),
             "ts": pa.array([o.ts for o in rows], pa.int64()),
             "side": pa.array([o.side for o in rows], pa.int8()),

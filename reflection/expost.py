@@ -92,14 +92,15 @@ class MarkOuts:
 
     def step(self, step: int, ts: int, mid: float) -> list[Outcome]:
         """Take the price of a step; return the decisions whose longest horizon it completes."""
-        self._stamps[step] = ts
+        stamps, then = self._stamps, step - self._longest
+        stamps[step] = ts
         for decision, tally in self._tallies.items():
             age = step - self._step_of[decision]
             if age in self._horizons:
                 tally.markouts[age] = tally.worth(mid)
-        done = self._open.pop(step - self._longest, None)
-        outcomes = [self._outcome(row, step - self._longest, step) for row in done] if done else []
-        self._stamps.pop(step - self._longest, None)
+        done = self._open.pop(then, None)
+        outcomes = [self._outcome(row, then, step) for row in done] if done else []
+        stamps.pop(then, None)
         return outcomes
 
     def close(self) -> list[Outcome]:
@@ -111,14 +112,13 @@ class MarkOuts:
 
     def _outcome(self, row: tuple[int, int, float], step: int, last: int) -> Outcome:
         decision, ts, mid = row
-        reached = [h if step + h <= last else None for h in self._horizons]
-        known = [None if h is None else self._stamps.get(step + h) for h in reached]
+        stamps = self._stamps
+        known = [stamps.get(step + h) if step + h <= last else None for h in self._horizons]
         tally = self._tallies.pop(decision, None)
         if tally is None:
-            return Outcome(decision, ts, 0, 0.0, [None if h is None else 0.0 for h in reached], known)
+            return Outcome(decision, ts, 0, 0.0, [0.0 if step + h <= last else None for h in self._horizons], known)
         del self._step_of[decision]
         side = (tally.units > 0) - (tally.units < 0)
         cost = (tally.fees + tally.paid - tally.units * mid) / tally.notional * BPS
-        return Outcome(
-            decision, ts, side, cost, [None if h is None else tally.markouts.get(h, 0.0) for h in reached], known
-        )
+        markouts = [tally.markouts.get(h, 0.0) if step + h <= last else None for h in self._horizons]
+        return Outcome(decision, ts, side, cost, markouts, known)

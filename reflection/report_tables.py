@@ -12,7 +12,8 @@ STAGES = {
     "ingest_signal": "event in to belief out",
     "signal_order": "belief to order",
     "order_ack": "order to acknowledgement",
-    "step": "whole decision step",
+    "decision": "decision step: features to diary append",
+    "step": "the same with the orders sent in it",
 }
 
 

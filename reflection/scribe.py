@@ -6,6 +6,7 @@ own, with a negative id and the strategy's name in place of the topology.
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 
@@ -247,26 +248,31 @@ class DiaryScribe(Actor):
             for outcome in self._marks[instrument].close():
                 self._outcomes.append(outcome)
         self._flush()
-        for writer in self._writers.values():
-            writer.close()
-        diary = self._dir / "diary"
-        for name, folder in (("decisions", diary / "decisions"), ("beliefs", self._dir / "belief_snapshots/beliefs")):
-            if self._rows[name]:
-                compact(folder, folder.with_suffix(".parquet"), id_column="row", first=0)
-        self._finish_expost(diary)
+        # The streams do not know of each other, and most of the work is done by disk and compressor.
+        with ThreadPoolExecutor(len(self._writers)) as pool:
+            for done in [pool.submit(self._finish_stream, name) for name in self._writers]:
+                done.result()
 
-    def _finish_expost(self, diary: Path) -> None:
-        table = read_segments(diary / "expost", id_column="row")
+    def _finish_stream(self, name: str) -> None:
+        writer = self._writers[name]
+        writer.close()
+        if name == "expost":
+            self._finish_expost(writer.folder)
+        elif self._rows[name]:
+            compact(writer.folder, writer.folder.with_suffix(".parquet"), id_column="row", first=0)
+
+    def _finish_expost(self, folder: Path) -> None:
+        table = read_segments(folder, id_column="row")
         if table is None:
             return
         decisions = table["decision"].to_pylist()
         realised = [self._realised.of(decision) for decision in decisions]
         table = table.append_column("realized", decimal_array(realised))
         try:
-            write_parquet(table, diary / "expost.parquet")
+            write_parquet(table, folder.with_suffix(".parquet"))
         except OSError as error:
-            raise RunDirError(str(diary), str(error), "a writable folder with free space") from error
-        for path in sorted((diary / "expost").iterdir()):
+            raise RunDirError(str(folder.parent), str(error), "a writable folder with free space") from error
+        for path in sorted(folder.iterdir()):
             path.unlink()
-        (diary / "expost").rmdir()
+        folder.rmdir()
 

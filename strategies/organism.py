@@ -87,6 +87,7 @@ class Organism(Strategy):
         self.signal_order_ns: list[int] = []
         self.order_ack_ns: list[int] = []
         self.ingest_signal_ns: list[int] = []
+        self.sending_ns: dict[int, int] = {}  # by step, where anything was sent
         self._sent_ns: dict[str, int] = {}
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -148,9 +149,12 @@ class Organism(Strategy):
         else:
             desire = self._desire(belief, route.tactic, grid)
             commands = plan(desire, self._book, grid)
-        for command in commands:
-            self._send(command, started)
-        action = "+".join(command.kind for command in commands) or "none"
+        if commands:
+            before = perf_counter_ns()
+            for command in commands:
+                self._send(command, started)
+            self.sending_ns[belief.step] = perf_counter_ns() - before
+        action = "+".join([command.kind for command in commands]) or "none"
         self.msgbus.publish(
             DECISION_TOPIC,
             Decision(

@@ -105,7 +105,9 @@ def plan(desire: Desire, book: Book, grid: Grid) -> list[Command]:
     for side in (1, -1):
         commands += _limit(side, wanted.get(side), book, grid)
     commands += _stop(desire.stop, book, grid)
-    return sorted(commands, key=lambda command: command.kind != "cancel")
+    if len(commands) > 1:
+        commands.sort(key=lambda command: command.kind != "cancel")
+    return commands
 
 
 def clear(book: Book) -> list[Command]:

@@ -51,7 +51,7 @@ class TableRouter:
     def route(self, regime: str, confidence: float) -> Route:
         """Return who is in charge in `regime`, given its confidence."""
         wanted = self._table[regime]
-        scores = tuple(confidence if name == wanted else 0.0 for name in self.candidates)
+        scores = tuple([confidence if name == wanted else 0.0 for name in self.candidates])
         self._held += 1
         if wanted == self._tactic:
             return Route(wanted, scores, False, "table")

@@ -1,5 +1,8 @@
 """The sparse code: what it keeps, in which order, and that its bytes depend on nothing but its input."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,21 +17,32 @@ def test_the_matrix_is_signs_and_follows_its_seed() -> None:
     a, b, c = sign_matrix(D, N, 1), sign_matrix(D, N, 1), sign_matrix(D, N, 2)
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
-    assert set(np.round(np.unique(a * np.sqrt(D / 3.0)), 12)) == {-1.0, 0.0, 1.0}
+    assert set(np.unique(a)) == {-1.0, 0.0, 1.0}
     assert np.mean(a == 0) == pytest.approx(2 / 3, abs=0.06)
 
 
-@given(st.lists(st.floats(-4, 4), min_size=D, max_size=D))
-def test_the_code_is_the_k_strongest_positive_units(z: list[float]) -> None:
-    encoder = Encoder(D, N, K, 3)
-    idx, val = encoder.encode(np.array(z))
-    drive = np.zeros(N)
-    for row, weight in zip(sign_matrix(D, N, 3), z, strict=True):
-        drive = drive + row * weight
+# What the standardiser returns: multiples of 2**-32 in [-4, 4].
+lattice = st.integers(-(4 << 32), 4 << 32).map(lambda k: k / 2**32)
+
+
+@given(st.lists(lattice, min_size=D, max_size=D))
+def test_the_code_is_the_k_strongest_positive_units_in_exact_arithmetic(z: list[float]) -> None:
+    idx, val = Encoder(D, N, K, 3).encode(np.array(z))
+    signs = sign_matrix(D, N, 3)
+    drive = [sum(Fraction(weight) * int(sign) for weight, sign in zip(z, column, strict=True)) for column in signs.T]
     want = sorted((i for i in range(N) if drive[i] > 0), key=lambda i: (-drive[i], i))[:K]
     assert idx.tolist() == sorted(want)
     assert np.all(val > 0)
-    assert np.array_equal(val, drive[idx])
+    assert val.tolist() == [float(drive[i]) * math.sqrt(3.0 / D) for i in idx]
+
+
+def test_what_the_standardiser_returns_adds_up_alike_in_every_order() -> None:
+    rng = np.random.default_rng(0)
+    s = Standardiser(64, 50)
+    for row in rng.standard_t(2, (300, 64)):
+        z = s.update(row.tolist())
+        forwards, backwards = sum(z), sum(reversed(z))
+        assert forwards == backwards == math.fsum(z)
 
 
 def test_losers_stay_zero_whatever_they_were() -> None:

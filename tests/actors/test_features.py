@@ -19,7 +19,7 @@ def walk(n: int, seed: int = 1) -> np.ndarray:
 
 
 def feed(steps: StepHistory, mid: float, at: int, volume: float = 1.0, sign: int = 1) -> None:
-    steps.quote(mid * 0.9999, mid * 1.0001)
+    steps.quotes([mid * 0.9999], [mid * 1.0001])
     steps.sizes(3.0, 1.0)
     steps.trade(volume, sign)
     steps.close(at * STEP_NS)
@@ -60,6 +60,16 @@ def test_range_survives_the_wrap_of_the_ring() -> None:
 
 def test_realised_volatility_finds_the_size_of_moves() -> None:
     assert values("rvol", 50, walk(1000))[-1] == pytest.approx(1.0, rel=0.25)
+
+
+@pytest.mark.parametrize("n", [1, 7, 60])
+def test_the_range_is_that_of_the_n_steps_before(n: int) -> None:
+    rng = np.random.default_rng(n)
+    mids = 100.0 + np.cumsum(rng.integers(-2, 3, 3000)) * 0.5  # many ties, and longer than the ring
+    got = values("range", n, mids)
+    for at in range(n, len(mids)):
+        high, low = mids[max(at - n - 1, 0) : at].max(), mids[max(at - n - 1, 0) : at].min()
+        assert got[at] == (0.5 if high == low else (mids[at] - low) / (high - low))
 
 
 def test_time_of_day_is_periodic_and_bounded() -> None:

@@ -197,7 +197,8 @@ def test_belief_snapshots_have_a_row_for_each_step(embedded: RunResult) -> None:
 
 def test_latency_is_counted_for_each_stage(embedded: RunResult) -> None:
     latency = json.loads((embedded.path / "latency.json").read_text())
-    assert set(latency) == {"step", "ingest_signal", "signal_order", "order_ack"}
+    assert set(latency) == {"decision", "step", "ingest_signal", "signal_order", "order_ack"}
+    assert latency["decision"]["p99_ns"] <= latency["step"]["p99_ns"], "without the orders that were sent in it"
     for stage, figures in latency.items():
         assert figures["count"] > 0, stage
         ladder = [figures[name] for name in ("p50_ns", "p99_ns", "p999_ns", "max_ns")]
