@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import build_engine, run_engine
+from alphatrade.nodes.heartbeat import CLOCK
 from alphatrade.nodes.latency import quantiles
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.tape import Tape
@@ -87,18 +88,20 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
     """
     tapes, run = what.tapes, what.run
     priced = [replace(tape, instrument=run.venue.priced(tape.instrument)) for tape in tapes]
+    venue = wiring.venue_arguments(tapes, run)
+    (watch,) = venue["modules"]
     engine = build_engine(
         wiring.sim_config(what.policy, tapes, run, run_dir),
         [feed.instrument(tape.instrument) for tape in priced],
         [feed.events(tape) for tape in priced],
         tapes[0].instrument.venue,
-        wiring.venue_arguments(tapes, run),
+        venue,
     )
     try:
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)
-        output = _collect(engine, started)
+        output = _collect(engine, started, {"clock": CLOCK, "beats": watch.pulse.beats})
         if run_dir and run.output.report:
             write_tearsheet(engine, run_dir / "tearsheet.html")
         return output
@@ -129,7 +132,7 @@ def _progress(engine: Any, total: int, label: str) -> Iterator[None]:
             bar.update(engine.iteration - bar.n)
 
 
-def _collect(engine: Any, started: float) -> ReplayOutput:
+def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOutput:
     actors = engine.trader.actors()
     eyes = [actor for actor in actors if type(actor).__name__ == "Perception"]
     scribes = [actor for actor in actors if type(actor).__name__ == "DiaryScribe"]
@@ -151,10 +154,7 @@ def _collect(engine: Any, started: float) -> ReplayOutput:
         run_s=run_s,
         killed=None if cause is None else cause.reason,
         latency=_latency(eyes, organisms),
-        heartbeat={
-            "clock": "event time (simulated)",
-            "beats": sum(eye.beats for eye in eyes),
-        },
+        heartbeat=heartbeat,
     )
 
 

@@ -55,7 +55,7 @@ def venue_kwargs(
         "default_leverage": _leverage(spec),
         "fill_model": HouseFillModel(HouseFillModelConfig(**_fill_config(spec, can, seed))),
         "latency_model": LatencyModel(_latency_ns(spec)) if spec.latency_ms else None,
-        "modules": [VenueWatch(VenueWatchConfig(**_watch_config(spec)))] if _watched(spec, can) else [],
+        "modules": [VenueWatch(VenueWatchConfig(**_watch_config(spec)))],
     }
 
 
@@ -102,7 +102,7 @@ def venue_config(
             config=_fill_config(spec, can, seed),
         ),
         latency_model=latency if spec.latency_ms else None,
-        modules=[watch] if _watched(spec, can) else None,
+        modules=[watch],
         **_flags(spec, can),
     )
 
@@ -128,11 +128,6 @@ def _fill_config(spec: VenueSpec, can: VenuePlan, seed: int) -> dict[str, Any]:
         "half_spread_bps": {name: str(bps) for name, bps in can.half_spread_bps.items()},
         "widen": str(can.widen),
     }
-
-
-def _watched(spec: VenueSpec, can: VenuePlan) -> bool:
-    """Whether the venue needs a `VenueWatch`: it costs a Python call per event."""
-    return bool(can.half_spread_bps) or can.widen > 0 or _watch_config(spec)["arrival_ns"] > 0
 
 
 def _watch_config(spec: VenueSpec) -> dict[str, int]:

@@ -17,7 +17,7 @@ from nautilus_trader.backtest.config import SimulationModuleConfig
 from nautilus_trader.backtest.engine import SimulatedExchange
 from nautilus_trader.backtest.models import FillModel
 from nautilus_trader.backtest.modules import SimulationModule
-from nautilus_trader.common.component import Logger
+from nautilus_trader.common.component import Logger, is_matching_py
 from nautilus_trader.common.config import NautilusConfig
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.book import OrderBook
@@ -29,6 +29,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 
+from alphatrade.nodes.heartbeat import CLOCK, HEARTBEAT_TOPIC, Heartbeat, Pulse
 from alphatrade.risk.units import to_nano
 
 _BPS_NANO = 10**4 * 10**9  # a nano of basis points, as a divisor
@@ -176,7 +177,7 @@ class VenueWatchConfig(SimulationModuleConfig, frozen=True):
 
 class VenueWatch(SimulationModule):
     """
-    Venue module: tells the fill model where a bar opened and what size shows, and wakes the venue on time.
+    Venue module: tells the fill model where a bar opened and what size shows, wakes the venue on time, and beats.
 
     A time alert at the moment of arrival is all that punctual commands take: the backtest engine settles
     its venues after any timer. A command without an order event (a bare cancel) still waits for the next
@@ -191,6 +192,7 @@ class VenueWatch(SimulationModule):
     def __init__(self, config: VenueWatchConfig) -> None:
         super().__init__(config)
         self.opens: dict[str, int] = {}
+        self.pulse = Pulse(self._listening, self._publish)
         self._arrival_ns = config.arrival_ns
         self._next = 0
 
@@ -201,6 +203,12 @@ class VenueWatch(SimulationModule):
             exchange.fill_model.attach(self)
         if self._arrival_ns:
             self.msgbus.subscribe("events.order.*", self._on_order_event)
+
+    def _listening(self) -> bool:
+        return any(is_matching_py(HEARTBEAT_TOPIC, listener.topic) for listener in self.msgbus.subscriptions())
+
+    def _publish(self, ts: int, number: int) -> None:
+        self.msgbus.publish(HEARTBEAT_TOPIC, Heartbeat(ts, CLOCK, number, self.msgbus.pub_count))
 
     def _on_order_event(self, event: OrderEvent) -> None:
         kind = type(event)
@@ -218,7 +226,9 @@ class VenueWatch(SimulationModule):
         return book.best_ask_size() if sign > 0 else book.best_bid_size()
 
     def pre_process(self, data: Data) -> None:
-        """Note the open of a bar before the matching engine walks through it."""
+        """Beat, and note the open of a bar before the matching engine walks through it."""
+        if data.ts_init >= self.pulse.next:
+            self.pulse.beat(data.ts_init)
         if type(data) is Bar:
             self.opens[data.bar_type.instrument_id.value] = data.open.raw
 
@@ -232,6 +242,7 @@ class VenueWatch(SimulationModule):
     def reset(self) -> None:
         """Forget everything."""
         self.opens.clear()
+        self.pulse = Pulse(self._listening, self._publish)
         self._next = 0
 
 
