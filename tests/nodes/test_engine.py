@@ -11,22 +11,19 @@ import pytest
 from nautilus_trader.analysis import PortfolioAnalyzer
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.node import BacktestNode
-from nautilus_trader.common.config import LoggingConfig
 from nautilus_trader.config import (
     BacktestDataConfig,
-    BacktestEngineConfig,
     BacktestRunConfig,
     BacktestVenueConfig,
     ImportableStrategyConfig,
     StrategyConfig,
 )
 from nautilus_trader.examples.strategies.ema_cross import EMACross, EMACrossConfig
-from nautilus_trader.model.data import Bar, BarType
-from nautilus_trader.model.enums import AccountType, OmsType, OrderSide
+from nautilus_trader.model.data import Bar
+from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
-from nautilus_trader.model.identifiers import InstrumentId, Symbol, Venue
-from nautilus_trader.model.instruments import CurrencyPair
-from nautilus_trader.model.objects import Currency, Money, Price, Quantity
+from nautilus_trader.model.identifiers import Venue
+from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.trading.strategy import Strategy
 
@@ -38,35 +35,10 @@ from alphatrade.nodes.engine import (
     quiet_gc,
     run_engine,
 )
+from tests.nodes import market
+from tests.nodes.market import BARS, ID, MINUTE, STOCK_VENUE, USD
 
-MINUTE = 60 * 10**9
-ID = InstrumentId.from_str("BTC/USD.SIM")
-BARS = BarType.from_str("BTC/USD.SIM-1-MINUTE-LAST-EXTERNAL")
-USD = Currency.from_str("USD")
-VENUE: dict[str, Any] = {
-    "oms_type": OmsType.NETTING,
-    "account_type": AccountType.MARGIN,
-    "starting_balances": [Money(1_000_000, USD)],
-    "base_currency": USD,
-    "default_leverage": Decimal(10),
-}
-
-
-def instrument() -> CurrencyPair:
-    return CurrencyPair(
-        instrument_id=ID,
-        raw_symbol=Symbol("BTC/USD"),
-        base_currency=Currency.from_str("BTC"),
-        quote_currency=USD,
-        price_precision=2,
-        size_precision=6,
-        price_increment=Price.from_str("0.01"),
-        size_increment=Quantity.from_str("0.000001"),
-        ts_event=0,
-        ts_init=0,
-        maker_fee=Decimal("0.0005"),
-        taker_fee=Decimal("0.0005"),
-    )
+FEE = "0.0005"
 
 
 def wave(count: int, step: int = MINUTE) -> list[Bar]:
@@ -76,8 +48,7 @@ def wave(count: int, step: int = MINUTE) -> list[Bar]:
     bars, last = [], float(closes[0])
     for index, close in enumerate(closes.tolist(), start=1):
         high, low = max(last, close) + 1, min(last, close) - 1
-        prices = [Price(price, 2) for price in (last, high, low, close)]
-        bars.append(Bar(BARS, *prices, Quantity(100, 6), index * step, index * step))
+        bars.append(market.bar(index * step, (last, high, low, close)))
         last = close
     return bars
 
@@ -109,21 +80,12 @@ def events_of(engine: BacktestEngine) -> list[str]:
 
 
 def stock_engine(bars: list[Bar], strategy: Strategy, analysis: bool = False, **venue: Any) -> BacktestEngine:
-    engine = BacktestEngine(
-        BacktestEngineConfig(
-            trader_id="ALPHATRADE-001", logging=LoggingConfig(bypass_logging=True), run_analysis=analysis
-        )
-    )
-    engine.add_venue(Venue("SIM"), **(VENUE | venue))
-    engine.add_instrument(instrument())
-    engine.add_data(bars)
-    engine.add_strategy(strategy)
-    return engine
+    return market.stock_engine(bars, strategy, STOCK_VENUE | venue, FEE, analysis)
 
 
 def our_engine(bars: list[Bar], strategy: Strategy, **venue: Any) -> BacktestEngine:
     config = engine_config(None, [], [])
-    return build_engine(config, [instrument()], [bars], "SIM", VENUE | venue, [strategy])
+    return build_engine(config, [market.instrument(FEE)], [bars], "SIM", STOCK_VENUE | venue, [strategy])
 
 
 def balance(engine: BacktestEngine) -> str:
@@ -150,7 +112,7 @@ def test_without_the_housekeeper_the_cache_keeps_everything() -> None:
     """Mutation: what the test above asserts is the housekeeper's doing."""
     config = engine_config(None, [], [])
     config.actors.clear()
-    engine = build_engine(config, [instrument()], [wave(1_500)], "SIM", VENUE, [ema_cross()])
+    engine = build_engine(config, [market.instrument(FEE)], [wave(1_500)], "SIM", STOCK_VENUE, [ema_cross()])
     run_engine(engine)
     assert len(engine.cache.orders()) > 150
     assert type(engine.portfolio.analyzer) is PortfolioAnalyzer
@@ -291,7 +253,7 @@ def test_the_garbage_collector_is_left_as_it_was() -> None:
 def test_the_housekeeper_works_in_a_stock_node_from_config_alone(tmp_path: Any) -> None:
     bars = wave(600)
     catalog = ParquetDataCatalog(str(tmp_path))
-    catalog.write_data([instrument()])
+    catalog.write_data([market.instrument(FEE)])
     catalog.write_data(bars)
     strategy = ImportableStrategyConfig(
         strategy_path="nautilus_trader.examples.strategies.ema_cross:EMACross",

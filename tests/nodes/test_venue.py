@@ -7,27 +7,22 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from nautilus_trader.backtest.config import FillModelFactory
-from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.models import FillModel
-from nautilus_trader.common.config import LoggingConfig
-from nautilus_trader.config import ActorFactory, BacktestEngineConfig, StrategyConfig
+from nautilus_trader.config import ActorFactory, StrategyConfig
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.data import Bar, BarType, QuoteTick
+from nautilus_trader.model.data import Bar, QuoteTick
 from nautilus_trader.model.enums import OrderSide, TimeInForce
 from nautilus_trader.model.events import OrderFilled
-from nautilus_trader.model.identifiers import InstrumentId, Symbol, Venue
-from nautilus_trader.model.instruments import CurrencyPair
-from nautilus_trader.model.objects import Currency, Price, Quantity
+from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.trading.strategy import Strategy
 from pydantic import ValidationError
 
 from alphatrade.nodes.venue import venue_config, venue_kwargs
 from alphatrade.nodes.venue_models import HouseFillModel
 from alphatrade.nodes.venue_spec import VenueSpec, plan
+from tests.nodes import market
+from tests.nodes.market import BARS, ID, MINUTE
 
-MINUTE = 60 * 10**9
-ID = InstrumentId.from_str("BTC/USD.SIM")
-BARS = BarType.from_str("BTC/USD.SIM-1-MINUTE-LAST-EXTERNAL")
 CALM: dict[str, Any] = {"prob_slippage": 0.0, "latency_ms": 0}
 
 
@@ -38,27 +33,8 @@ class Fill(NamedTuple):
     liquidity: str
 
 
-def instrument() -> CurrencyPair:
-    return CurrencyPair(
-        instrument_id=ID,
-        raw_symbol=Symbol("BTC/USD"),
-        base_currency=Currency.from_str("BTC"),
-        quote_currency=Currency.from_str("USD"),
-        price_precision=2,
-        size_precision=6,
-        price_increment=Price.from_str("0.01"),
-        size_increment=Quantity.from_str("0.000001"),
-        ts_event=0,
-        ts_init=0,
-        maker_fee=Decimal("0.001"),
-        taker_fee=Decimal("0.001"),
-    )
-
-
 def bar(minute: int, prices: Sequence[float], volume: float = 100.0) -> Bar:
-    opened, high, low, close = (Price(price, 2) for price in prices)
-    stamp = minute * MINUTE
-    return Bar(BARS, opened, high, low, close, Quantity(volume, 6), stamp, stamp)
+    return market.bar(minute * MINUTE, prices, volume)
 
 
 def quote(stamp: int, bid: float, ask: float, size: float = 10.0) -> QuoteTick:
@@ -114,12 +90,8 @@ def run(
     kind = "bars" if isinstance(data[0], Bar) else "quotes"
     half_spreads = {str(ID): half_spread if kind == "bars" else 0.0}
     provides = {"bar", "volume"} if kind == "bars" else {"quote", "spread", "size"}
-    engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False))
-    engine.add_venue(Venue("SIM"), **venue_kwargs(spec, "USD", {kind}, provides, half_spreads, seed))
-    engine.add_instrument(instrument())
-    engine.add_data(list(data))
     script = Script(actions)
-    engine.add_strategy(script)
+    engine = market.stock_engine(data, script, venue_kwargs(spec, "USD", {kind}, provides, half_spreads, seed))
     engine.run()
     engine.dispose()
     return script.fills
@@ -309,12 +281,8 @@ def test_without_the_house_model_limits_would_slip_past_their_price() -> None:
         "fill_model": FillModel(1.0, 1.0, 1),
         "modules": [],
     }
-    engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False))
-    engine.add_venue(Venue("SIM"), **kwargs)
-    engine.add_instrument(instrument())
-    engine.add_data([FLAT[0], bar(2, (100.0, 100.0, 98.0, 98.0)), bar(3, (98.0,) * 4)])
     script = Script({1: lambda s: s.limit(OrderSide.BUY, 99.0)})
-    engine.add_strategy(script)
+    engine = market.stock_engine([FLAT[0], bar(2, (100.0, 100.0, 98.0, 98.0)), bar(3, (98.0,) * 4)], script, kwargs)
     engine.run()
     engine.dispose()
     assert [fill.price for fill in script.fills] == ["99.01"]
