@@ -5,14 +5,9 @@ Standalone: imports nothing of AlphaTrade or Nautilus. Orders fill at the close 
 order size.
 """
 
-import json
-import sys
-import time
-
-import numpy as np
-import pandas as pd
 from backtesting import Strategy
 from backtesting.lib import FractionalBacktest
+from peer_data import load, tell, timed
 
 
 class Cross(Strategy):
@@ -32,36 +27,23 @@ class Cross(Strategy):
             self.sell(size=1)
 
 
-def peak_rss_mb():
-    """Return this process's own peak memory in MB; ru_maxrss would be the parent's."""
-    with open("/proc/self/status") as status:
-        return sum(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
-
-
 def main():
     """Run and print JSON."""
-    bars = np.load(sys.argv[1])
-    index = pd.to_datetime(bars["ts"], unit="ns")
-    columns = {name.capitalize(): bars[name] for name in ("open", "high", "low", "close", "volume")}
-    data = pd.DataFrame(columns, index=index)
+    bars, facts = load()
     test = FractionalBacktest(
-        data,
+        bars.rename(columns=str.capitalize),
         Cross,
-        fractional_unit=float(bars["size"]),
-        cash=float(bars["cash"]),
-        commission=float(bars["fee"]),
+        fractional_unit=float(facts["size"]),
+        cash=float(facts["cash"]),
+        commission=float(facts["fee"]),
         trade_on_close=True,
         exclusive_orders=True,
         finalize_trades=True,
     )
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = test.run(want=bars["want"].tolist())
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    out = {"wall_s": wall, "cpu_s": cpu, "peak_rss_mb": peak_rss_mb(), "bars": len(data)}
-    trades = len(result["_trades"])
-    out |= {"fills": 2 * trades, "equity": float(result["Equity Final [$]"]), "open": 0.0}
-    out["fees"] = float(result["Commissions [$]"])
-    print(json.dumps(out))
+    want = facts["want"].tolist()
+    result, figures = timed(lambda: test.run(want=want))
+    equity, fees = float(result["Equity Final [$]"]), float(result["Commissions [$]"])
+    tell(figures, bars, fills=2 * len(result["_trades"]), equity=equity, fees=fees, open=0.0)
 
 
 if __name__ == "__main__":

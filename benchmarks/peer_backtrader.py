@@ -4,13 +4,8 @@ Standalone: imports nothing of AlphaTrade or Nautilus. Orders fill at the close 
 Nautilus fills them.
 """
 
-import json
-import sys
-import time
-
 import backtrader as bt
-import numpy as np
-import pandas as pd
+from peer_data import load, tell, timed
 
 
 class Cross(bt.Strategy):
@@ -35,35 +30,18 @@ class Cross(bt.Strategy):
             self.order_target_size(target=want)
 
 
-def peak_rss_mb():
-    """Return this process's own peak memory in MB; ru_maxrss would be the parent's."""
-    with open("/proc/self/status") as status:
-        return sum(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
-
-
 def main():
     """Run and print JSON."""
-    bars = np.load(sys.argv[1])
-    index = pd.to_datetime(bars["ts"], unit="ns")
-    names = ("open", "high", "low", "close", "volume")
-    data = pd.DataFrame({name: bars[name] for name in names}, index=index)
+    bars, facts = load()
     cerebro = bt.Cerebro(stdstats=False)
-    cerebro.adddata(bt.feeds.PandasData(dataname=data))
-    cerebro.addstrategy(Cross, want=bars["want"], size=float(bars["size"]))
-    cerebro.broker.setcash(float(bars["cash"]))
-    cerebro.broker.setcommission(commission=float(bars["fee"]))
+    cerebro.adddata(bt.feeds.PandasData(dataname=bars))
+    cerebro.addstrategy(Cross, want=facts["want"], size=float(facts["size"]))
+    cerebro.broker.setcash(float(facts["cash"]))
+    cerebro.broker.setcommission(commission=float(facts["fee"]))
     cerebro.broker.set_coc(True)
-    wall, cpu = time.perf_counter(), time.process_time()
-    (strategy,) = cerebro.run()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    out = {"wall_s": wall, "cpu_s": cpu, "peak_rss_mb": peak_rss_mb(), "bars": len(data)}
-    out |= {
-        "fills": strategy.fills,
-        "equity": cerebro.broker.getvalue(),
-        "fees": strategy.fees,
-        "open": strategy.position.size,
-    }
-    print(json.dumps(out))
+    (strategy,), figures = timed(cerebro.run)
+    equity = cerebro.broker.getvalue()
+    tell(figures, bars, fills=strategy.fills, equity=equity, fees=strategy.fees, open=strategy.position.size)
 
 
 if __name__ == "__main__":
