@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from alphatrade.nodes.overrides import (
     CONFIG_MODULE,
@@ -27,13 +27,13 @@ from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Policy, canonical
 
 
-def _named(path: Path) -> Path:
-    if path == Path():  # what an empty text becomes: files would be strewn over the working directory
+def _named(value: Any) -> Any:
+    if value == "":  # Path would take it for the working directory
         raise ValueError("a folder")
-    return path
+    return value
 
 
-Folder = Annotated[Path, AfterValidator(_named)]
+Folder = Annotated[Path, BeforeValidator(_named)]
 
 
 class _Model(BaseModel):

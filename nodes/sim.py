@@ -79,7 +79,7 @@ def load_tapes(run: RunSpec) -> list[Tape]:
     Raises
     ------
     ConfigError
-        If two tapes hold the same instrument, or they settle in different currencies.
+        If two tapes hold the same instrument or have the same name, or they settle in different currencies.
     """
     tapes = [load_tape(spec, cache_dir(run.paths)) for spec in run.all_tapes]
     ids = [tape.instrument.id for tape in tapes]
@@ -88,6 +88,9 @@ def load_tapes(run: RunSpec) -> list[Tape]:
     quotes = {tape.instrument.quote: None for tape in tapes}
     if len(quotes) > 1:
         raise ConfigError("tapes", list(quotes), "one quote currency: the law judges them jointly in it")
+    names = [tape.name for tape in tapes]
+    if len(set(names)) < len(names):
+        raise ConfigError("tapes", names, "a different name in each tape: audit and truth are filed under it")
     return tapes
 
 

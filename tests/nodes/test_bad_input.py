@@ -119,6 +119,10 @@ CONFIG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "file without path": (("tape=file",), ("tape", "path")),
     "catalog that is not there": (("tape=catalog", "tape.path=/nowhere/at/all"), ("/nowhere/at/all",)),
     "two currencies": (("tapes=[{source: world},{source: world, instrument: EUR/JPY}]",), ("tapes", "JPY")),
+    "two names": (
+        ("tapes=[{source: world},{source: world, instrument: TWO/USD}]",),
+        ("['world_1', 'world_1']", "a different name"),
+    ),
     "ack on a closed descriptor": (("output.ack_fd=997",), ("ack_fd",)),
     "tape shorter than the warm-up": (("tape=world", "tape.hours=0.9"), ("warm-up", "cadence")),
 }

@@ -1,5 +1,7 @@
 """Configuration through the front: overrides, groups and short names; refusals are in `test_refusals`."""
 
+from pathlib import Path
+
 import pytest
 
 from alphatrade.nodes.overrides import lengthen
@@ -27,6 +29,10 @@ def test_a_key_may_be_shortened_to_an_unambiguous_tail() -> None:
     assert compose_settings(["tape=world", "hours=3"]).run.tape.hours == 3, "also of a choice made beside it"
     with pytest.raises(ConfigError, match=r"one of a\.n, b\.n"):
         lengthen("n=1", ["a", "a.n", "b", "b.n"])
+
+
+def test_the_working_directory_is_a_folder_when_it_is_named() -> None:
+    assert compose_settings(["paths.artifacts=."]).run.paths.artifacts == Path()
 
 
 def test_several_tapes_replace_the_one() -> None:
