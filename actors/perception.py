@@ -9,7 +9,7 @@ from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide
 from nautilus_trader.model.identifiers import InstrumentId
 
-from alphatrade.actors.cadence import SECOND_NS, Cadence
+from alphatrade.actors.cadence import Cadence
 from alphatrade.actors.messages import BELIEF_TOPIC, REGIME_TOPIC
 from alphatrade.actors.perceiver import Perceiver
 
@@ -63,9 +63,7 @@ class Perception(Actor):
         self._regime_topic = f"{REGIME_TOPIC}.{config.instrument_id}"
         self._waiting: list[QuoteTick | TradeTick] = []
         self.events = 0
-        self.beats = 0
         self.transitions = 0
-        self._next_beat = 0
         self.step_ns: list[int] = []
 
     def on_start(self) -> None:
@@ -127,10 +125,6 @@ class Perception(Actor):
         """Count the ticks that waited, the last at `ts`; return whether it closes a step, as only the last can."""
         ticks = self._waiting
         self.events += len(ticks)
-        if ts >= self._next_beat:
-            for tick in ticks:
-                if tick.ts_init >= self._next_beat:
-                    self._beat(tick.ts_init)
         due = self._cadence.due(ts, len(ticks))
         ticks.clear()
         return due
@@ -147,8 +141,6 @@ class Perception(Actor):
         if self._cadence.due(ts):
             self._step(ts, close * (1.0 - self._half), close * (1.0 + self._half), received)
         self.events += 1
-        if ts >= self._next_beat:
-            self._beat(ts)
 
     def _step(self, ts: int, bid: float, ask: float, received: int) -> None:
         snapshot, signal = self.perceiver.step(ts, bid, ask, received)
@@ -162,8 +154,3 @@ class Perception(Actor):
         """Fold what came after the last step, so that every event is counted."""
         if self._waiting:
             (self._fold_quotes if self.config.data == "quotes" else self._fold_trades)()
-
-    def _beat(self, ts: int) -> None:
-        """Heartbeat: one per second of event time that has an event, at the first of them."""
-        self._next_beat = ts - ts % SECOND_NS + SECOND_NS
-        self.beats += 1

@@ -55,8 +55,6 @@ def refusal(error: ValidationError, model: type[BaseModel], data: Any, root: str
     value = first["input"] if first["type"] != "missing" else None
     # Each variant of a union has its own say about one value.
     expected = " or ".join(dict.fromkeys(_expected(p, path, model) for p in problems if _place(p, data) == place))
-    if first["type"] == "value_error" and isinstance(value, Mapping):
-        path, value, expected = _pinned(path, value, expected)
     return ConfigError(path, value if len(repr(value)) <= _LONGEST else "…", expected)
 
 
@@ -88,18 +86,6 @@ def _expected(problem: ErrorDetails, path: str, model: type[BaseModel]) -> str:
     text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     # "a valid integer, unable to parse string as an integer": the value beside it says as much
     return _PLAIN.get(kind) or (text if kind == "value_error" else re.sub(", (unable|got) .*", "", text))
-
-
-def _pinned(path: str, value: Mapping[str, Any], text: str) -> tuple[str, Any, str]:
-    """Return a rule over several keys at the one that its text begins with, as ``k=64 with n=128: …`` does."""
-    found = re.match(r"([\w.-]+)(?:: got .*?, expected )?", text)
-    inner: Any = value
-    for part in found[1].split(".") if found else [""]:
-        if not isinstance(inner, Mapping) or part not in inner:
-            return path, value, text
-        inner = inner[part]
-    assert found is not None
-    return f"{path}.{found[1]}".lstrip("."), inner, text[found.end() :] if found.end() > len(found[1]) else text
 
 
 def _neighbours(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 from typing import Annotated, Any, Literal, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from alphatrade.actors.regime import REGIMES
 from alphatrade.risk.errors import ConfigError
@@ -45,7 +45,7 @@ class BeliefSpec(Spec):
     @model_validator(mode="after")
     def _sparse(self) -> Self:
         if self.k * 4 > self.n:
-            raise ValueError(f"k={self.k} with n={self.n}: a sparse code keeps at most a quarter of its units")
+            raise ConfigError("policy.belief.k", self.k, f"at most a quarter of n={self.n}: the code is sparse")
         return self
 
 
@@ -63,8 +63,12 @@ class RegimeSpec(Spec):
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
-        if self.trend_exit >= self.trend_enter or self.vol_exit >= self.vol_enter:
-            raise ValueError("each exit threshold must lie below its enter threshold")
+        for name, leave, enter in (
+            ("trend", self.trend_exit, self.trend_enter),
+            ("vol", self.vol_exit, self.vol_enter),
+        ):
+            if leave >= enter:
+                raise ConfigError(f"policy.regime.{name}_exit", leave, f"less than {name}_enter={enter:g}")
         return self
 
 
@@ -128,7 +132,7 @@ class Flags(Spec):
     def _exist(self) -> Self:
         for name in ("fast_weights", "linear_attention"):
             if getattr(self, name):
-                raise ValueError(f"{name}=false: this version has no {name} mechanism to switch on")
+                raise ConfigError(f"policy.flags.{name}", True, f"false: this version has no {name} mechanism")
         return self
 
 
@@ -151,9 +155,8 @@ class Policy(Spec):
     def _consistent(self) -> Self:
         for regime, tactic in self.router.table.items():
             if tactic not in self.topologies:
-                raise ValueError(
-                    f"router.table.{regime}: got {tactic!r}, expected one of {', '.join(sorted(self.topologies))}"
-                )
+                known = f"one of the tactics {', '.join(sorted(self.topologies))}"
+                raise ConfigError(f"policy.router.table.{regime}", tactic, known)
         for name, tactic_spec in self.topologies.items():
             load_topology(name, tactic_spec.kind, tactic_spec.params, tuple(sorted(self.features)))
         return self
@@ -198,49 +201,3 @@ def _plain(value: Any, dumped: Any) -> Any:
     if isinstance(dumped, int) and not isinstance(dumped, bool) and abs(dumped) > 2**53:
         return str(dumped)
     return dumped
-
-
-def validate[M: BaseModel](model: type[M], data: Any, root: str) -> M:
-    """
-    Validate `data`, turning the first problem into one clear line.
-
-    Parameters
-    ----------
-    model : type of BaseModel
-    data : object
-        Plain values, as composed by Hydra.
-    root : str
-        Configuration path of `data`, put before the path of the problem.
-
-    Raises
-    ------
-    ConfigError
-        Naming the path, the value and what was expected.
-    """
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join([root, *(str(part) for part in first["loc"])]).strip(".")
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(path, first["input"], "no such key" + _neighbours(model, first["loc"])) from None
-        if first["type"] == "missing":
-            raise ConfigError(path, None, "a value: this key is required") from None
-        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise ConfigError(path, first["input"] if _short(first["input"]) else "…", message) from None
-
-
-def _short(value: Any) -> bool:
-    return len(repr(value)) <= 120
-
-
-def _neighbours(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """Return the keys that would have been accepted at `loc`, where they can be told."""
-    here: Any = model
-    for part in loc[:-1]:
-        field = getattr(here, "model_fields", {}).get(part)
-        if field is None:
-            return ""
-        here = field.annotation
-    fields = getattr(here, "model_fields", None)
-    return f" (known: {', '.join(fields)})" if fields else ""

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from alphatrade.nodes.app import app
-from alphatrade.nodes.settings import CONFIG_MODULE, CONFIG_NAME, compose_settings, known_paths, lengthen
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, known_paths, lengthen
+from alphatrade.nodes.settings import compose_settings
 from alphatrade.reflection.query import VIEWS
 from alphatrade.strategies.topologies import BUILT_IN
 

@@ -52,7 +52,9 @@ def load_topology(tactic: str, kind: str, params: Mapping[str, Any], features: S
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([path, "params", *(str(part) for part in first["loc"])])
-        raise ConfigError(where, first["input"], first["msg"].removeprefix("Input should be ")) from None
+        known = f"one of the parameters {', '.join(found.Params.model_fields) or '(none)'}"
+        expected = known if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Input should be ")
+        raise ConfigError(where, first["input"], expected) from None
     signal = getattr(valid, "signal", None)
     if signal is not None and signal not in features:
         raise ConfigError(f"{path}.params.signal", signal, f"one of the features {', '.join(features)}")

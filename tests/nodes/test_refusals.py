@@ -83,7 +83,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "paths.state=null": ("paths.state: got None", "a path"),
     "policy.router.table.flat-low=oracle": (
         "policy.router.table.flat-low: got 'oracle'",
-        "one of breakout, flat, maker, momentum, reversion",
+        "one of the tactics breakout, flat, maker, momentum, reversion",
     ),
 }
 
@@ -121,7 +121,7 @@ def test_a_wrong_value_below_a_choice(overrides: tuple[str, ...], message: str) 
     [
         ("policy.flags.fast_weights=true", "policy.flags.fast_weights: got True, expected "),
         ("policy.belief.k=64", "policy.belief.k: got 64, expected "),
-        ("policy.regime.trend_exit=5", "policy.regime: got {'window': 60, 'trend_enter': 1.2, 'trend_exit': 5, "),
+        ("policy.regime.trend_exit=5", "policy.regime.trend_exit: got 5.0, expected "),
     ],
 )
 def test_a_rule_over_several_keys_shows_what_it_is_about(override: str, path: str) -> None:
