@@ -11,9 +11,10 @@ from alphatrade.nodes.engine import engine_config
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.venue import venue_config, venue_kwargs
-from alphatrade.strategies.policy import Policy
+from alphatrade.strategies.policy import CadenceSpec, Policy
 
-FLATTEN_S = 300  # seconds before the end of the tapes from which positions are only closed
+FLATTEN_S = 300  # seconds before the end of its tape from which an instrument's position is only closed, at the latest
+FLATTEN_STEPS = 5  # decision steps kept for it: cancel, close, try again if denied; what the last one sends may be late
 SECOND_NS = 1_000_000_000
 _DATA = {"quotes": "QuoteTick", "trades": "TradeTick", "bars": "Bar"}
 
@@ -77,7 +78,6 @@ def scribe(policy: Policy, run: RunSpec, run_dir: Path) -> ImportableActorConfig
 def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
     """Return the Organism of one instrument."""
     plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing"})
-    end = max(tape.span[1] for tape in tapes)
     return ImportableStrategyConfig(
         strategy_path="alphatrade.strategies.organism:Organism",
         config_path="alphatrade.strategies.organism:OrganismConfig",
@@ -90,10 +90,22 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "index": index,
             "stride": len(tapes),
             "long_only": run.venue.account == "cash",
-            "flat_after_ns": end - FLATTEN_S * SECOND_NS if run.flat_at_end else 0,
+            "flat_after_ns": flat_after(tapes[index], policy.cadence) if run.flat_at_end else 0,
             **plain,
         },
     )
+
+
+def flat_after(tape: Tape, cadence: CadenceSpec) -> int:
+    """Return the event time (UTC ns) from which a position is only closed: time and steps for it remain on the tape."""
+    ts = tape.columns["ts"]
+    if cadence.kind == "seconds":
+        period = ts // (cadence.n * SECOND_NS)
+        closing = ts[1:][period[1:] != period[:-1]]
+    else:
+        closing = ts[cadence.n - 1 :: cadence.n]
+    in_steps = closing[-FLATTEN_STEPS] if len(closing) >= FLATTEN_STEPS else ts[0]
+    return int(min(in_steps, ts[-1] - FLATTEN_S * SECOND_NS))
 
 
 def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> BacktestEngineConfig:
