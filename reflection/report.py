@@ -111,7 +111,7 @@ def _empty(reason: str) -> list[Block]:
 
 def _equity(data: ReportData) -> Section:
     lead = (
-        "Marked at the mid price at every event-time minute and every fill, after fees. "
+        "Marked at the mid price in every event-time minute that has an event and at every fill, after fees. "
         "The dotted lines are the capital at the start."
     )
     title = "Equity and drawdown"

@@ -164,7 +164,7 @@ def _collect(run_dir: Path, base: Base, texts: Texts) -> ReportData:
         capital=capital,
         currency=str(texts.run.get("currency") or texts.summary.get("currency") or ""),
         span=span,
-        sharpe=sharpe(curve["ts"].to_numpy(), curve["equity"].to_numpy(), capital),
+        sharpe=sharpe(curve["ts"].to_numpy(), curve["equity"].to_numpy(), capital, _shares(texts.run)),
         equity=_thin(base, "equity", "equity", span),
         drawdown=_thin(base, "equity", "drawdown", span),
         hold=hold,
@@ -182,6 +182,12 @@ def _collect(run_dir: Path, base: Base, texts: Texts) -> ReportData:
         assumed=assumed,
         cost_bps=_one(base, "SELECT avg(cost_bps) FROM expost WHERE side <> 0")[0],
     )
+
+
+def _shares(run: dict[str, Any]) -> bool:
+    """Return whether only shares are traded: the base of a share is its symbol."""
+    found = run.get("instruments") or {}
+    return bool(found) and all(facts.get("base") == name.rpartition(".")[0] for name, facts in found.items())
 
 
 def _one(base: Base, text: str) -> tuple[Any, ...]:

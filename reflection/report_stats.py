@@ -11,6 +11,7 @@ PERIODS = (("daily", DAY_NS, 60), ("hourly", 3_600_000_000_000, 3), ("one-minute
 ENOUGH = 30
 DRAWS = 2000
 SEED = 20_180_101
+PAUSE_NS = 4 * 3_600_000_000_000  # longer without a mark: the market closes
 
 
 class Sharpe(NamedTuple):
@@ -34,13 +35,14 @@ class Sharpe(NamedTuple):
     basis: str
 
 
-def sharpe(ts: Array, equity: Array, capital: float) -> Sharpe:
+def sharpe(ts: Array, equity: Array, capital: float, shares: bool = False) -> Sharpe:
     """
     Return the Sharpe ratio (no risk-free rate) of an equity curve, with a stationary-bootstrap interval.
 
     Returns are daily from 60 days on, hourly from three days on, else per minute, over the periods that
-    have a mark. A year has 365 days if the curve has a mark on a Saturday, else 252, and as many
-    periods a day as the median day of the curve.
+    have a mark. Where the market closes (a pause of more than four hours, or shares), a year has 252 days, 365 if one
+    of the marks is on a Saturday, and as many periods a day as the median day of the curve. Where it never does, it
+    has 365 days, and as many periods a day as the covered time had, so that part of a day is not taken for a day.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def sharpe(ts: Array, equity: Array, capital: float) -> Sharpe:
     equity : ndarray of float64, shape (n,)
     capital : float
         Equity before the first mark.
+    shares : bool
+        Whether only shares are traded; one session of them cannot be told from part of an endless day.
     """
     if len(ts) == 0:
         return Sharpe(None, None, None, 0, "no equity curve")
@@ -64,11 +68,16 @@ def sharpe(ts: Array, equity: Array, capital: float) -> Sharpe:
     if float(returns.std()) == 0.0:
         return Sharpe(None, None, None, n, f"undefined: the equity never moved in {n} {name} returns")
     days = ts[ends] // DAY_NS
-    per_day = float(np.median(np.unique(days, return_counts=True)[1]))
-    year = 365 if bool(np.any(days % 7 == 2)) else 252  # day 0, 1970-01-01, was a Thursday
+    saturday = bool(np.any(days % 7 == 2))  # day 0, 1970-01-01, was a Thursday
+    if shares or bool(np.any(np.diff(ts) > PAUSE_NS)):
+        per_day, year = float(np.median(np.unique(days, return_counts=True)[1])), 365 if saturday else 252
+        how = "the market closes: a day is the median day with marks"
+    else:
+        per_day, year = n / float(bins[-1] - bins[0] + 1) * (DAY_NS / period), 365
+        how = "the market never closed: returns a day at the rate of the time covered"
     factor = float(np.sqrt(per_day * year))
     low, high = np.quantile(_bootstrap(returns), (0.025, 0.975)) * factor
-    yearly = f"√({per_day:g} a day \N{MULTIPLICATION SIGN} {year} days)"
+    yearly = f"√({per_day:,.4g} a day \N{MULTIPLICATION SIGN} {year} days) ({how})"
     basis = f"{n:,} {name} returns in {span:,.1f} days, annualised by {yearly}"
     value = float(returns.mean() / returns.std(ddof=1)) * factor
     return Sharpe(value, float(low), float(high), n, basis)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_run import make_run
@@ -23,6 +24,7 @@ from alphatrade.reflection.report_tables import TIMES, number, percent
 from alphatrade.risk.errors import RunDirError
 
 HOUR = 3_600_000_000_000
+MINUTE = 60_000_000_000
 EVIL = "<script>alert(1)</script>"
 
 
@@ -222,6 +224,29 @@ def test_sharpe_says_when_it_cannot_be_known() -> None:
     weekdays = np.concatenate([day * DAY_NS + np.arange(8) * HOUR for day in days])
     walk = 100 + np.random.default_rng(2).normal(0, 1, len(weekdays))
     assert f"8 a day {TIMES} 252 days" in sharpe(weekdays, walk, 100.0).basis
+
+
+def test_part_of_a_day_is_not_taken_for_a_day() -> None:
+    """Eleven hours of a market that never closes, a mark in seven of ten minutes: the rate of those hours."""
+    rng = np.random.default_rng(4)
+    minutes = np.flatnonzero(np.arange(660) % 10 < 7)
+    levels = 100 * np.cumprod(1 + rng.normal(1e-6, 1e-4, len(minutes)))
+    returns = np.diff(np.concatenate(([100.0], levels))) / np.concatenate(([100.0], levels[:-1]))
+    per_day = len(minutes) / (minutes[-1] + 1) * 1440
+    found = sharpe(4 * DAY_NS + minutes * MINUTE, levels, 100.0)
+    assert found.value == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(per_day * 365))
+    assert f"1,013 a day {TIMES} 365 days) (the market never closed" in found.basis
+    share = sharpe(4 * DAY_NS + minutes * MINUTE, levels, 100.0, shares=True)
+    assert f"462 a day {TIMES} 252 days) (the market closes" in share.basis
+
+
+def test_a_run_of_shares_has_the_days_of_the_exchange(run: Path) -> None:
+    """What is traded is read from run.yaml; the page claims no marks in minutes without events."""
+    assert "the market never closed" in load(run).sharpe.basis
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump(record | {"instruments": {"SPY.SIM": {"base": "SPY"}}}))
+    assert "the market closes" in load(run).sharpe.basis
+    assert "every event-time minute that has an event" in page(run)
 
 
 @pytest.mark.skipif(
