@@ -44,7 +44,9 @@ _WORDS = _words("DATA TICK TICKS BAR BARS TEST FILE TAPE CSV UTC GMT OHLC OHLCV 
 def split_pair(text: str) -> tuple[str, str] | None:
     """Return (base, quote) of ``EUR/USD``, ``BTC-USDT``, ``EURUSD``…, or None if it is not a pair."""
     code = text.upper()
-    parts = re.split(r"[/_\-:]", code)
+    if match := re.fullmatch(r"([A-Z0-9]{1,12})/([A-Z0-9]{2,12})", code):
+        return match[1], match[2]
+    parts = re.split(r"[_\-:]", code)
     if len(parts) == 2 and all(re.fullmatch(r"[A-Z0-9]{2,12}", part) for part in parts):
         return parts[0], parts[1]
     for quote in sorted(QUOTES, key=lambda q: (-len(q), q)):
@@ -80,16 +82,20 @@ def identity(text: str) -> tuple[str, str, str, str, Asset]:
     """
     Return (symbol, venue, base, quote, asset) of an instrument as a user writes it.
 
+    ``X/CUR`` is a pair and settles in CUR, whatever X is; one of an unknown X has the steps and the (dearer) fees of
+    crypto. A share is written alone and settles in USD: ``AAPL``, not ``AAPL/USD``. What follows the last dot is the
+    venue, but for a single letter, which is the class of a share: ``BRK.B`` and ``BRK.B.NYSE``.
+
     Raises
     ------
     TapeError
         If the text is not an instrument.
     """
-    match = re.fullmatch(r"([A-Za-z0-9/_\-:^]{1,24}?)(?:\.([A-Za-z][A-Za-z0-9_]*))?", text.strip())
-    if match is None:
+    match = re.fullmatch(r"([A-Za-z0-9/_\-:^]{1,24}?(?:\.[A-Za-z])?)(?:\.([A-Za-z][A-Za-z0-9_]+))?", text.strip())
+    pair = match and split_pair(match[1])
+    if match is None or (pair is None and "/" in match[1]):
         raise TapeError("tape.instrument", text, "a pair or a share: EUR/USD, BTC/USDT, SPY, with .VENUE if you like")
     venue = (match[2] or VENUE).upper()
-    pair = split_pair(match[1])
     if pair is None:
         symbol = match[1].upper()
         return symbol, venue, symbol, "USD", "equity"

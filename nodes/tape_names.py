@@ -98,9 +98,9 @@ def resolve(spec: FileTape, present: list[str], where: str) -> Resolved:
     for name in present:
         plain.setdefault(_plain(name), name)
     headless = present == [str(i) for i in range(len(present))]
-    kind = spec.kind or _kind(plain, present, headless, where)
     given = {k: v for k, v in spec.columns.model_dump().items() if v is not None}
     ts = _ts(given.pop("ts", None), plain, present, headless, where)
+    kind = spec.kind or _kind(given, plain, present, headless, where)
     ours = (*NEEDED[kind], *WANTED[kind])
     for name in given:
         if name not in ours:
@@ -158,13 +158,16 @@ def _ts(given: object, plain: dict[str, str], present: list[str], headless: bool
     return [guess]
 
 
-def _kind(plain: dict[str, str], present: list[str], headless: bool, where: str) -> str:
-    """Return the kind that the columns look like."""
-    if not headless:
-        for kind in ("quotes", "bidask_bars", "bars", "trades"):
-            if all(_guess(ours, plain) is not None for ours in NEEDED[kind]):
-                return kind
-    elif len(present) in (5, 6):
+def _kind(given: dict[str, Any], plain: dict[str, str], present: list[str], headless: bool, where: str) -> str:
+    """Return the kind that the columns look like, one that has all the columns that are named if there is one."""
+    possible = [
+        kind
+        for kind in ("quotes", "bidask_bars", "bars", "trades")
+        if all(ours in given or (not headless and _guess(ours, plain) is not None) for ours in NEEDED[kind])
+    ]
+    if possible:
+        return next((kind for kind in possible if set(given) <= {*NEEDED[kind], *WANTED[kind]}), possible[0])
+    if headless and len(present) in (5, 6):
         return "bars"
     expected = f"quotes, trades, bars or bidask_bars for {where} with columns {', '.join(present)}"
     raise TapeError("tape.kind", None, expected)

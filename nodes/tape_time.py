@@ -161,17 +161,32 @@ _SHAPES = (
 )
 
 
+_DAY_MONTH = r"(\d{1,2})[/.-](\d{1,2})[/.-](?:\d{4}|\d\d)(?!\d).*"
+
+
+def _day_first(text: "pd.Series[Any]", field: str, row: Ints) -> bool:
+    """Return whether dates such as 13/01/2024 begin with the day, by the whole column; else refuse it."""
+    parts = text.str.extract(f"^{_DAY_MONTH}$").astype("float64").to_numpy()
+    beyond = parts > 12
+    if beyond[:, 0].any() != beyond[:, 1].any():
+        return bool(beyond[:, 0].any())
+    later = np.flatnonzero(beyond.any(axis=1) if beyond.any() else np.isfinite(parts[:, 0]))[0]
+    expected = "ISO 8601 times, or tape.ts_format (%d/%m/%Y… or %m/%d/%Y…): day and month cannot be told apart"
+    raise TapeError(f"{field}, row {row[later]}", text.iloc[later], expected)
+
+
 def _text(values: "pd.Series[Any]", form: str | None, tz: str, field: str, row: Ints) -> Ints:
     """Parse text in the format of the first cell; a cell that differs from it is an error with its row."""
     text = values.str.strip()
     first = next((cell for cell in text if isinstance(cell, str) and cell), "")
     form = form or next((form for shape, form in _SHAPES if re.fullmatch(shape, first)), None)
+    day_first = form is None and re.fullmatch(_DAY_MONTH, first) is not None and _day_first(text, field, row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas warns where it has to guess; a wrong guess is found below
         try:
-            stamps = pd.to_datetime(text, format=form, errors="coerce")
+            stamps = pd.to_datetime(text, format=form, dayfirst=day_first, errors="coerce")
         except ValueError:  # changing UTC offsets
-            stamps = pd.to_datetime(text, format=form, errors="coerce", utc=True)
+            stamps = pd.to_datetime(text, format=form, dayfirst=day_first, errors="coerce", utc=True)
     wrong = np.flatnonzero((stamps.isna() & text.notna() & (text != "")).to_numpy())
     if len(wrong):
         where = f"{field}, row {row[wrong[0]]}"

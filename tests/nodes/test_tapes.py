@@ -18,7 +18,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from alphatrade.nodes import tape_catalog, tape_files
+from alphatrade.nodes import feed, tape_catalog, tape_files
 from alphatrade.nodes.instruments import guess_name, identity
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tape_rules import RULES, find_spikes
@@ -385,6 +385,67 @@ def test_instruments_from_names() -> None:
     assert identity("SPY.ARCA")[:2] == ("SPY", "ARCA")
     assert identity("XAUUSD")[4] == "metal"
     assert identity("PEPE/USDT")[4] == "crypto"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A/EUR", ("A/EUR", "SIM", "A", "EUR", "crypto")),
+        ("AAPL/USD", ("AAPL/USD", "SIM", "AAPL", "USD", "crypto")),
+        ("AAPL", ("AAPL", "SIM", "AAPL", "USD", "equity")),
+        ("BRK.B", ("BRK.B", "SIM", "BRK.B", "USD", "equity")),
+        ("brk.b.nyse", ("BRK.B", "NYSE", "BRK.B", "USD", "equity")),
+        ("BRK-B", ("BRK-B", "SIM", "BRK-B", "USD", "equity")),
+        ("EUR/USD.X", None),
+        ("A/B/C", None),
+    ],
+)
+def test_what_a_name_settles_in(text: str, expected: tuple[str, ...] | None) -> None:
+    if expected is None:
+        with pytest.raises(TapeError, match=r"tape\.instrument"):
+            identity(text)
+    else:
+        assert identity(text) == expected
+
+
+def test_a_share_class_runs_under_its_name(tmp_path: Path) -> None:
+    tape = load(saved(bars(), tmp_path), tmp_path, instrument="BRK.B")
+    assert tape.instrument.id == "BRK.B.SIM"
+    assert str(feed.instrument(tape.instrument).id.symbol) == "BRK.B"
+
+
+@pytest.mark.parametrize("sep", ["/", "-"])
+@pytest.mark.parametrize(("form", "first"), [("%d{0}%m{0}%Y %H:%M:%S", True), ("%m{0}%d{0}%Y %H:%M", False)])
+def test_a_column_tells_whether_days_come_first(sep: str, form: str, first: bool, tmp_path: Path) -> None:
+    stamps = pd.date_range("2024-03-05 09:00", periods=9 * 24, freq="h")
+    frame = pd.DataFrame({"ts": stamps.strftime(form.format(sep)), "price": 100.0, "size": 1.0})
+    frame["price"] += np.arange(len(frame)) / 100
+    tape = load(saved(frame, tmp_path, "told.csv"), tmp_path)
+    assert tape.columns["ts"].tolist() == stamps.as_unit("ns").astype("int64").tolist(), first
+
+
+@pytest.mark.parametrize(
+    ("cells", "row"),
+    [
+        (["01/03/2024 09:00:00", "02/03/2024 09:00:00"], "row 1"),  # either
+        (["1.3.2024 09:00", "2.3.2024 09:00"], "row 1"),
+        (["01/13/2024 09:00:00", "13/02/2024 09:00:00"], "row 1"),  # both
+    ],
+)
+def test_dates_that_do_not_tell_are_refused(cells: list[str], row: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"ts": cells, "price": [1.0, 2.0], "size": [1.0, 1.0]})
+    with pytest.raises(TapeError, match=r"tape\.ts_format") as caught:
+        load(saved(frame, tmp_path, "dates.csv"), tmp_path)
+    for word in (cells[0], "ISO 8601", row):
+        assert word in str(caught.value)
+
+
+def test_named_columns_tell_the_kind(tmp_path: Path) -> None:
+    names = {"open": "first", "high": "top", "low": "bottom", "close": "final"}
+    tape = load(saved(bars().rename(columns=names), tmp_path, "named.csv"), tmp_path, columns=names)
+    assert tape.kind == "bars"
+    both = bars().rename(columns=names).assign(bid=1.0, ask=2.0)
+    assert load(saved(both, tmp_path, "both.csv"), tmp_path, columns=names).kind == "bars"
 
 
 # --- identity and cache ---
