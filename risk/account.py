@@ -1,7 +1,7 @@
 """One account as the law sees it: exposure, equity, peak, and the loss of the day and from the peak."""
 
-from alphatrade.risk.exposure import Exposure, Order
-from alphatrade.risk.limits import ALLOWED, Code, Limits, Verdict, deny, soft, text
+from alphatrade.risk.exposure import BUY, Exposure, Holding, Order
+from alphatrade.risk.limits import ALLOWED, NO_LIMIT, Code, Limits, Verdict, deny, soft, text
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_nano
 
@@ -129,6 +129,14 @@ class Account:
         peak2 = self.peak2
         return (peak2 - self.equity2) / peak2 if peak2 and peak2 > 0 else 0.0
 
+    def figures(self, value2: int) -> tuple[int, int, int, int, float]:
+        """Return equity, cash, exposure and peak, atto, and the drawdown, with positions worth `value2`."""
+        cash = (self.capital or 0) + self.exposure.cash
+        equity2, peak2 = 2 * cash + value2, self.peak2
+        if peak2 is None:
+            return equity2 // 2, cash, value2 // 2, equity2 // 2, 0.0
+        return equity2 // 2, cash, value2 // 2, peak2 // 2, (peak2 - equity2) / peak2 if peak2 > 0 else 0.0
+
     def day_loss(self) -> int:
         """Loss since the first mark of the UTC day, atto; negative after a profit."""
         return (self.day_start2 - self.equity2) // 2
@@ -155,6 +163,25 @@ class Account:
         self.loss_near = near
         return ALLOWED
 
+    def far(self, held: Holding, side: int, grow: int) -> bool:
+        """Return whether all exposures stay far from their limits with `grow` (nano) more on one side."""
+        soft, exposure, more2 = self.limits.soft, self.exposure, grow * held.mid2
+        hi2, low2, high2, deep2 = held.hi2, -held.lo2, exposure.hi2, -exposure.lo2
+        if side == BUY:
+            hi2 += more2
+            high2 += more2
+        else:
+            low2 += more2
+            deep2 += more2
+        worst2 = hi2 if hi2 > low2 else low2
+        return (
+            worst2 < soft.instrument2
+            and high2 < soft.net2
+            and deep2 < soft.net2
+            and exposure.gross2 + worst2 - held.gross2 < soft.gross2
+            and (soft.inventory_n == NO_LIMIT or worst2 < soft.inventory_n * held.mid2)
+        )
+
     def quiet_band(self, instrument: str) -> tuple[int, int, int] | None:
         """
         Return the doubled mids (nano) between which, and the time (UTC ns) before which, a price changes nothing.
@@ -164,11 +191,12 @@ class Account:
         """
         exposure = self.exposure
         held = exposure.holdings[instrument]
-        others = any(h.position for h in exposure.holdings.values() if h is not held)
-        if self.capital is None or self.peak2 is None or exposure.unmarked or held.dirty or others:
+        if self.capital is None or self.peak2 is None or exposure.unmarked or held.dirty:
             return None
         if not held.position:
-            return 0, 2**127, self._day_end
+            return None if exposure.open else (0, 2**127, self._day_end)
+        if exposure.open > 1:
+            return None
         equity2 = self.equity2
         down = equity2 - self.calm2 - 1
         if down < 0:

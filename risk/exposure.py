@@ -126,6 +126,7 @@ class Exposure:
     hi2: int = 0
     lo2: int = 0
     unmarked: int = 0  # holdings with a position and no price yet
+    open: int = 0  # holdings with a position
 
     def holding(self, instrument: str) -> Holding:
         """Return the holding of `instrument`, a new one if it has not been seen."""
@@ -141,11 +142,13 @@ class Exposure:
             self.unmarked -= 1
         held.bid = bid
         held.ask = ask
-        held.mid2 = bid + ask
         held.mark_ts = ts
         held.dirty = False
-        if held.position or held.buys or held.sells:
-            self._revalue(held)  # covers and exits count only against a position
+        mid2 = bid + ask
+        if mid2 != held.mid2:
+            held.mid2 = mid2
+            if held.position or held.buys or held.sells:
+                self._revalue(held)  # covers and exits count only against a position
 
     def add(self, order: Order) -> None:
         """Count an approved order as working."""
@@ -219,8 +222,10 @@ class Exposure:
         held.shift(owner, side * qty)
         held.dirty = True
         self.cash -= side * qty * price + fee
+        opened = bool(held.position) - bool(before)
+        self.open += opened
         if held.mark_ts < 0:
-            self.unmarked += bool(held.position) - bool(before)
+            self.unmarked += opened
         if order is not None:
             order.filled += qty
             if order.working:
@@ -237,8 +242,10 @@ class Exposure:
         held.shift(owner, position)
         held.basis += position * price
         held.dirty = True
+        opened = bool(held.position) - bool(before)
+        self.open += opened
         if held.mark_ts < 0:
-            self.unmarked += bool(held.position) - bool(before)
+            self.unmarked += opened
         if not paid:
             self.cash -= position * price
         self._revalue(held)
@@ -250,21 +257,35 @@ class Exposure:
 
     @staticmethod
     def _outstanding(order: Order) -> int:
+        if not order.pending:
+            return order.leaves
         return max(max((order.qty, *order.pending)) - order.filled, 0)
 
     def _reserve(self, held: Holding, order: Order, leaves: int) -> None:
         more = leaves - order.reserved
+        order.reserved = leaves
         if order.reduce_only and not order.turned:
             if order.side == BUY:
                 held.covers += more
             else:
                 held.exits += more
-        elif order.side == BUY:
+            self._revalue(held)
+            return
+        # A plain order moves one end of what the position can become, whatever else there is.
+        more2 = more * held.mid2
+        if order.side == BUY:
             held.buys += more
+            held.hi2 += more2
+            self.hi2 += more2
         else:
             held.sells += more
-        order.reserved = leaves
-        self._revalue(held)
+            held.lo2 -= more2
+            self.lo2 -= more2
+        gross2, low2 = held.hi2, -held.lo2
+        if low2 > gross2:
+            gross2 = low2
+        self.gross2 += gross2 - held.gross2
+        held.gross2 = gross2
 
     @staticmethod
     def _rebase(held: Holding, side: int, qty: int, price: int) -> int:
@@ -282,10 +303,11 @@ class Exposure:
         return -side * closed * price - cost
 
     def _revalue(self, held: Holding) -> None:
-        mid2 = held.mid2
-        value2 = hi2 = lo2 = held.position * mid2
-        if held.buys or held.sells or held.covers or held.exits:
+        mid2, position = held.mid2, held.position
+        value2 = hi2 = lo2 = position * mid2
+        if held.buys or held.covers:
             hi2 = (held.top() + held.buys) * mid2
+        if held.sells or held.exits:
             lo2 = (held.bottom() - held.sells) * mid2
         gross2 = max(hi2, -lo2)  # the larger of the two in size: hi2 is never below lo2
         self.value2 += value2 - held.value2

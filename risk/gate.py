@@ -31,12 +31,11 @@ from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.gate_market import FIRST, Market
-from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, Verdict, deny, share
 from alphatrade.risk.record import RunRecord
-from alphatrade.risk.units import ATTO, from_atto
+from alphatrade.risk.units import ATTO, RAW_PER_NANO, from_atto
 
 __all__ = ["ADVICE_TOPIC", "STATE_TOPIC", "Advice", "RiskGate", "RiskGateConfig"]
 
@@ -143,6 +142,7 @@ class RiskGate(Controller):
 
     def save(self, run_dir: str | None = None) -> None:
         """Write the records into `run_dir`, or where the configuration says; nothing if neither is given."""
+        self.market.catch_up()
         target = run_dir or self.settings.run_dir
         if target is None:
             return
@@ -267,10 +267,10 @@ class RiskGate(Controller):
 
     def record_equity(self, ts: int) -> None:
         """Add a row to the equity curve, once the capital is known."""
-        law, book = self.law, self.law.exposure
-        if law.capital is not None:
-            cash = law.capital + book.cash
-            self.record.equity_at(ts, law.equity, cash, book.value2 // 2, law.peak, law.drawdown)
+        if self.record.quiet is not None:
+            self.record.quiet.close()
+        if self.law.capital is not None:
+            self.record.equity_at(ts, *self.law.figures(self.law.exposure.value2))
 
     def in_account_currency(self, fee: Money, instrument: str, price: int) -> int:
         """Return a fee in atto of the account currency; base currency is valued at `price` (nano)."""

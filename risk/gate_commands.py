@@ -9,9 +9,8 @@ from nautilus_trader.model.orders import Order as NautilusOrder
 
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_orders import HARMLESS, UNSENT, cancel_of, denied, intent, modify_rejected
-from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.limits import Code, Verdict, deny
-from alphatrade.risk.units import from_nano
+from alphatrade.risk.units import RAW_PER_NANO, from_nano
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate

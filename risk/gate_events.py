@@ -16,9 +16,8 @@ from nautilus_trader.model.identifiers import ClientOrderId
 
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, cancel_of, intent
-from alphatrade.risk.gate_slot import RAW_PER_NANO
 from alphatrade.risk.limits import Code
-from alphatrade.risk.units import to_nano
+from alphatrade.risk.units import RAW_PER_NANO, to_nano
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
@@ -74,41 +73,44 @@ class Events:
 
     def on_event(self, event: Any) -> None:
         """Take one order event; whatever cannot be understood stops trading."""
-        try:
-            self._take(event)
-        except Exception as error:
-            self.gate.fail(f"taking {type(event).__name__}", error)
-
-    def _take(self, event: Any) -> None:
-        gate = self.gate
         kind = type(event)
         name = EVENT_NAMES.get(kind)
         if name is None:
             return  # initialized: written when the order is first judged or heard of again
+        try:
+            self._take(event, kind, name)
+        except Exception as error:
+            self.gate.fail(f"taking {kind.__name__}", error)
+
+    def _take(self, event: Any, kind: type, name: str) -> None:
+        gate = self.gate
+        record, law = gate.record, gate.law
+        if record.quiet is not None:
+            record.quiet.close()
         order_id = event.client_order_id.value
         order = gate.orders.get(order_id) or self._meet(event, kind)
-        if order is not None:
-            self._apply(event, order, kind, name)
-            if gate.switch.trip_cause is not None:
-                gate.reduction.on_event(order_id, kind)
-
-    def _apply(self, event: Any, order: Order, kind: type, name: str) -> None:
-        gate, ts = self.gate, event.ts_event
+        if order is None:
+            return
         reason = event.reason if kind in REASONED else None
         if kind is OrderDenied:
             reason = self._denied(event, order)
-            if reason is None:
-                return
-        handler = self.handlers.get(kind)
-        ended = handler is not None and handler(event, order)
-        gate.record.order(ts, order, name, order.qty, order.price, order.trigger, reason)
-        if (kind is OrderSubmitted or kind is OrderAccepted) and order.order_id not in gate.law.approved:
-            self._tripwire(event, order, kind)
-        if ended:
-            gate.orders.pop(order.order_id, None)
-            gate.market.settle(order.instrument)
-            if gate.factors:
-                gate.advise(order.instrument, ts)
+        if kind is not OrderDenied or reason is not None:
+            handler = self.handlers.get(kind)
+            ended = handler is not None and handler(event, order)
+            record.order(event.ts_event, order, name, order.qty, order.price, order.trigger, reason)
+            if (kind is OrderSubmitted or kind is OrderAccepted) and order_id not in law.approved:
+                self._tripwire(event, order, kind)
+            if ended:
+                self._forget(order, event.ts_event)
+        if gate.switch.trip_cause is not None:
+            gate.reduction.on_event(order_id, kind)
+
+    def _forget(self, order: Order, ts: int) -> None:
+        gate = self.gate
+        gate.orders.pop(order.order_id, None)
+        gate.market.settle(order.instrument)
+        if gate.factors:
+            gate.advise(order.instrument, ts)
 
     def _meet(self, event: Any, kind: type) -> Order | None:
         known = self.gate.cache.order(event.client_order_id)

@@ -4,23 +4,27 @@ The gate is passed over every tick, so a tick is only kept here; it is read when
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
-from nautilus_trader.model.enums import MarketStatusAction
+from nautilus_trader.model.enums import MarketStatusAction, PriceType, price_type_to_str
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.risk.gate_config import misfit
-from alphatrade.risk.gate_slot import RAW_PER_NANO, MarketSlot
+from alphatrade.risk.gate_slot import MarketSlot
 from alphatrade.risk.kill import State
 from alphatrade.risk.limits import ALLOWED, Code, Verdict, deny, floor_nano
-from alphatrade.risk.units import ATTO, from_atto
+from alphatrade.risk.quiet import QuietBars
+from alphatrade.risk.record import SOURCES
+from alphatrade.risk.units import ATTO, RAW_PER_NANO, from_atto
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
 FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0)
 MINUTE_NS = 60 * 10**9
+BAR = SOURCES.index("bar")
 
 _NO_CHANGE = (
     MarketStatusAction.NONE,
@@ -58,11 +62,8 @@ class Market:
     # -- what Nautilus publishes
 
     def listeners(self) -> dict[str, Callable[..., None]]:
-        """Return who hears which topic of the message bus; quotes and trades are heard an instrument at a time."""
-        return {
-            "data.bars.*": self.on_bar,
-            "data.status.*": self.on_status,
-        }
+        """Return who hears which topic of the message bus; prices are heard an instrument at a time."""
+        return {"data.status.*": self.on_status}
 
     def _quote_taker(self, slot: MarketSlot) -> Callable[[QuoteTick], None]:
         """Return the handler of one instrument's quotes: keep it, look at it only if it changes a figure."""
@@ -88,12 +89,35 @@ class Market:
 
         return take
 
-    def on_bar(self, bar: Bar) -> None:
-        """Keep a bar; look at it only if it changes a figure of the law."""
-        slot = self.slot(bar.bar_type.instrument_id)
-        slot.keep_bar(bar)
-        if slot.live and slot.quote is None and slot.trade is None:
+    def _bar_taker(self, slot: MarketSlot) -> Callable[[Bar], None]:
+        """Return the handler of one instrument's bars of last or mid prices: list them while nothing else changes."""
+        gate = self.gate
+
+        def take(bar: Bar) -> None:
+            slot.bar = bar
+            if not slot.live or slot.quote is not None or slot.trade is not None:
+                return
+            run = gate.record.quiet
+            if run is not None and run.slot is slot:
+                ts, price = bar.ts_init, bar.close.raw
+                if run.last < ts < slot.day_end and slot.low <= 2 * price <= slot.high:
+                    run.last = ts
+                    run.stamps.append(ts)
+                    run.prices.append(price)
+                    return
             self.live_mark(slot)
+
+        return take
+
+    def _side_taker(self, slot: MarketSlot, side: str) -> Callable[[Bar], None]:
+        """Return the handler of one instrument's bid or ask bars; one of each makes a price."""
+
+        def take(bar: Bar) -> None:
+            setattr(slot, side, bar)
+            if slot.live and slot.quote is None and slot.trade is None:
+                self.live_mark(slot)
+
+        return take
 
     def on_status(self, status: InstrumentStatus) -> None:
         """Note halts, closures and resumptions."""
@@ -127,8 +151,19 @@ class Market:
         """Follow one instrument from now on; what it showed before is in the cache."""
         bus, cache, name = self.gate.msgbus, self.gate.cache, slot.instrument_id
         slot.quote, slot.trade = cache.quote_tick(name), cache.trade_tick(name)
-        tail = f"{name.venue}.{name.symbol}"
-        takers = ((f"data.quotes.{tail}", self._quote_taker(slot)), (f"data.trades.{tail}", self._trade_taker(slot)))
+        tail, bar = f"{name.venue}.{name.symbol}", self._bar_taker(slot)
+        takers = [(f"data.quotes.{tail}", self._quote_taker(slot)), (f"data.trades.{tail}", self._trade_taker(slot))]
+        sides = {
+            PriceType.BID: ("bid_bar", self._side_taker(slot, "bid_bar")),
+            PriceType.ASK: ("ask_bar", self._side_taker(slot, "ask_bar")),
+            PriceType.LAST: ("bar", bar),
+            PriceType.MID: ("bar", bar),
+        }
+        for kind, (side, taker) in sides.items():
+            takers.append((f"data.bars.{name}-*-{price_type_to_str(kind)}-*", taker))
+            known = [cache.bar(one) for one in cache.bar_types(instrument_id=name, price_type=kind)]
+            latest = [one for one in (*known, getattr(slot, side)) if one is not None]
+            setattr(slot, side, max(latest, key=attrgetter("ts_init"), default=None))
         for topic, handler in takers:
             bus.subscribe(topic=topic, handler=handler, priority=FIRST)
         self._heard += takers
@@ -149,7 +184,7 @@ class Market:
         """Stop looking at every price of `instrument` if nothing depends on it any more."""
         gate = self.gate
         slot = self.by_name.get(instrument)
-        if slot is not None and gate.switch.trip_cause is None and gate.law.exposure.holding(instrument).idle:
+        if slot is not None and gate.switch.trip_cause is None and gate.law.exposure.holdings[instrument].idle:
             slot.live = False
 
     def wake_all(self) -> None:
@@ -182,12 +217,22 @@ class Market:
         band = self.gate.law.quiet_band(slot.instrument)
         if band is not None:
             low, high, end = band
-            slot.low, slot.high = low * RAW_PER_NANO, high * RAW_PER_NANO
-            slot.until = min(end, (ts // MINUTE_NS + 1) * MINUTE_NS)
+            slot.low, slot.high = max(low, 2) * RAW_PER_NANO, high * RAW_PER_NANO  # never a price of nothing
+            slot.until, slot.day_end = min(end, (ts // MINUTE_NS + 1) * MINUTE_NS), end
+            if slot.used[3] == BAR and slot.used[4]:
+                self.gate.record.quiet = QuietBars(self.gate, slot, ts)
+
+    def catch_up(self) -> None:
+        """Show the law the bars that were only listed; before anybody asks it something."""
+        run = self.gate.record.quiet
+        if run is not None:
+            run.close()
 
     def mark(self, slot: MarketSlot) -> Verdict:
         """Let the law use the latest price of `slot`, and record that it did."""
         gate, name = self.gate, slot.instrument
+        if gate.record.quiet is not None:
+            gate.record.quiet.close()
         tick = slot.quote
         dirty = gate.law.exposure.holdings[name].dirty
         if tick is not None and tick is slot.used_tick and not dirty:

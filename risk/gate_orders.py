@@ -33,7 +33,7 @@ from nautilus_trader.model.orders import Order as NautilusOrder
 from nautilus_trader.model.position import Position
 
 from alphatrade.risk.exposure import BUY, SELL, Order
-from alphatrade.risk.gate_slot import RAW_PER_NANO
+from alphatrade.risk.units import RAW_PER_NANO
 
 # Commands that can only shrink risk, or ask. Exact types: a subclass could carry anything.
 HARMLESS = frozenset((CancelOrder, CancelAllOrders, BatchCancelOrders, QueryOrder, QueryAccount))

@@ -1,10 +1,9 @@
 """Latest market data of one instrument, and the reference price that it makes (shim)."""
 
 from nautilus_trader.model.data import Bar, QuoteTick, TradeTick
-from nautilus_trader.model.enums import PriceType
 from nautilus_trader.model.identifiers import InstrumentId
 
-RAW_PER_NANO = 10**7  # Price.raw and Quantity.raw count 1e-16
+from alphatrade.risk.units import RAW_PER_NANO
 
 # A price the law may use: bid, ask (nano), UTC ns, index into `record.SOURCES`, assumed half spread or not.
 Reference = tuple[int, int, int, int, bool]
@@ -21,8 +20,8 @@ class MarketSlot:
     """
 
     __slots__ = (
-        "ask_bar", "bar", "bid_bar", "half_n", "high", "instrument", "instrument_id", "live", "low", "quote", "ready",
-        "trade", "until", "used", "used_tick",
+        "ask_bar", "bar", "bid_bar", "day_end", "half_n", "high", "instrument", "instrument_id", "live", "low", "quote",
+        "ready", "trade", "until", "used", "used_tick",
     )  # fmt: skip
 
     def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
@@ -38,18 +37,9 @@ class MarketSlot:
         self.ready = False  # the instrument was found fit to be judged
         # Until then, a price whose doubled raw mid lies between low and high can change no figure of the law.
         self.until = self.low = self.high = 0
+        self.day_end = 0  # the same, but for a row of the equity curve every minute
         self.used: Reference | None = None  # what the law saw last
         self.used_tick: QuoteTick | None = None
-
-    def keep_bar(self, bar: Bar) -> None:
-        """Keep a closed bar; bid and ask bars apart."""
-        kind = bar.bar_type.spec.price_type
-        if kind == PriceType.BID:
-            self.bid_bar = bar
-        elif kind == PriceType.ASK:
-            self.ask_bar = bar
-        else:
-            self.bar = bar
 
     def reference(self) -> Reference | None:
         """Return the reference price by the stated order of sources; None without any data."""
@@ -70,5 +60,9 @@ class MarketSlot:
         return None
 
     def _around(self, price: int, ts: int, source: int) -> Reference:
-        half = abs(price) * self.half_n // 10**9
+        half = self.half(price)
         return price - half, price + half, ts, source, True
+
+    def half(self, price: int) -> int:
+        """Return half the assumed spread around a price (nano)."""
+        return abs(price) * self.half_n // 10**9

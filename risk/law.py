@@ -243,14 +243,17 @@ class Law(Account):
             lowest = start(held, batch)[1] - sells
             if lowest < 0:
                 return self._beyond_long(lowest)
-        own_far = qty < limits.soft.order_qty_n and qty * price2 < limits.soft.order_notional2
+        soft, notional2 = limits.soft, qty * price2
+        own_far = qty < soft.order_qty_n and notional2 < soft.order_notional2
+        if own_far and batch is ALONE and count < soft.open_orders and self.far(held, order.side, grow):
+            return ALLOWED
         measures = self._measures(held, order.side, grow, batch, count)
         if own_far and not measures:
             return ALLOWED
         return self._exceeded(
             [
                 (Code.ORDER_QTY, qty, limits.order_qty_n, "quantity of the order, units", "n"),
-                (Code.ORDER_NOTIONAL, qty * price2, limits.order_notional2, "notional of the order", "m"),
+                (Code.ORDER_NOTIONAL, notional2, limits.order_notional2, "notional of the order", "m"),
                 *measures,
             ]
         )

@@ -8,12 +8,14 @@ import os
 from array import array
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphatrade.risk.exposure import BUY, Order
+from alphatrade.risk.quiet import QuietBars
 from alphatrade.risk.units import decimal_array, from_nano
 
 _GROUP = 65_536
@@ -54,6 +56,7 @@ class RunRecord:
         self._which = array("i")
         self._origin = array("b")
         self._minute = -1
+        self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
 
     @property
     def marks(self) -> int:
@@ -73,10 +76,11 @@ class RunRecord:
         assumed : bool
             Bid and ask were made from one price and an assumed half spread.
         """
+        if self.quiet is not None:
+            self.quiet.close()
         code = self._codes.get(instrument)
         if code is None:
-            code = self._codes[instrument] = len(self._names)
-            self._names.append(instrument)
+            code = self._code(instrument)
         self.seq += 1
         self._seqs.append(self.seq)
         self._stamps.append(ts)
@@ -84,6 +88,23 @@ class RunRecord:
         self._asks.append(ask)
         self._which.append(code)
         self._origin.append(source + 4 if assumed else source)
+
+    def bars(self, instrument: str, stamps: list[int], bids: list[int], asks: list[int]) -> None:
+        """Add the marks of bars in a row, with an assumed spread; see `mark`."""
+        count, code = len(stamps), self._code(instrument)
+        self._seqs.extend(range(self.seq + 1, self.seq + count + 1))
+        self.seq += count
+        self._stamps.extend(stamps)
+        self._bids.extend(bids)
+        self._asks.extend(asks)
+        self._which.extend(repeat(code, count))
+        self._origin.extend(repeat(SOURCES.index("bar") + 4, count))
+
+    def _code(self, instrument: str) -> int:
+        code = self._codes.setdefault(instrument, len(self._names))
+        if code == len(self._names):
+            self._names.append(instrument)
+        return code
 
     def order(
         self,
@@ -96,6 +117,8 @@ class RunRecord:
         reason: str | None = None,
     ) -> None:
         """Add one order event; `qty`, `price` and `trigger` (nano) as they stand after it."""
+        if self.quiet is not None:
+            self.quiet.close()
         self.seq += 1
         self.orders.append(
             (
@@ -110,6 +133,8 @@ class RunRecord:
         liquidity: str, position: int, realized: int,
     ) -> None:  # fmt: skip
         """Add one fill: quantity, price, fee and position in nano, realised profit in atto."""
+        if self.quiet is not None:
+            self.quiet.close()
         self.seq += 1
         self.fills.append(
             (
@@ -124,6 +149,8 @@ class RunRecord:
         bound: str, detail: str,
     ) -> None:  # fmt: skip
         """Add a risk event; its kind is denied, near_miss, breach, state, tripwire, advice or kill."""
+        if self.quiet is not None:
+            self.quiet.close()
         self.seq += 1
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.risk_events.append((self.seq, ts, kind, instrument, order_id, limit, value, bound, detail))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 NANO = 10**9
 ATTO = 10**18
+RAW_PER_NANO = 10**7  # Nautilus's Price.raw and Quantity.raw count 1e-16
 
 _DECIMAL = pa.decimal128(38, 9)
 

@@ -37,6 +37,7 @@ from alphatrade.risk.gate import ADVICE_TOPIC, STATE_TOPIC
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.kill import release, status
 from alphatrade.risk.limits import ALLOWED
+from alphatrade.risk.quiet import QuietBars
 from tests.risk.rig import (
     BTCUSDT,
     CAPITAL,
@@ -286,6 +287,79 @@ def test_a_mark_precedes_every_order_that_was_judged_with_it() -> None:
 def test_idle_quotes_are_not_marked() -> None:
     _, _, gate = run({5: market(0.1), 9: market(0.1, OrderSide.SELL)})
     assert gate.record.marks <= 7  # from the first order to one after the last fill, not sixty
+
+
+class Barred(Scripted):
+    """Runs its script at bars, of one and of five minutes."""
+
+    def on_start(self) -> None:
+        for minutes in (1, 5):
+            self.subscribe_bars(BarType.from_str(f"BTCUSDT.BINANCE-{minutes}-MINUTE-LAST-EXTERNAL"))
+
+    def on_bar(self, bar: Bar) -> None:
+        self.on_quote_tick(bar)
+
+
+def walk(seed: int, n: int) -> list[Bar]:
+    """Bars of a random walk over a midnight, every fifth close also as a bar of five minutes."""
+    draw, price, data = random.Random(seed), 50_000.0, []
+    begin = START // (86_400 * SECOND) * 86_400 * SECOND + 86_400 * SECOND - n // 2 * 60 * SECOND
+    for i in range(n):
+        price += draw.gauss(0, 60)
+        ts, level, size = begin + i * 60 * SECOND, BTCUSDT.make_price(price), BTCUSDT.make_qty(1)
+        for minutes in (1, 5) if i % 5 == 4 else (1,):
+            kind = BarType.from_str(f"BTCUSDT.BINANCE-{minutes}-MINUTE-LAST-EXTERNAL")
+            data.append(Bar(kind, level, level, level, level, size, ts, ts))
+    return data
+
+
+def barred(seed: int) -> Any:
+    """Trade over random bars with limits that some of them break; return the gate."""
+    draw = random.Random(seed)
+    script: dict[int, Act] = {}
+    for n in sorted(draw.sample(range(3, 280), 12)):
+        side = draw.choice((OrderSide.BUY, OrderSide.SELL))
+        script[n] = draw.choice((market(draw.choice((0.5, 1.0)), side), limit(0.1, 49_000), market(0.7, side)))
+    template = {
+        "price_collar": 0.5,
+        "daily_loss_max": 0.004,
+        "drawdown_max": draw.choice((0.002, 0.01)),
+        "repeat_max": 99,
+    }
+    strategy = Barred(script)
+    built = engine(walk(seed, 300), [strategy], {"template": template, "half_spread_bps": {"BTCUSDT.BINANCE": 1.0}})
+    built.run()
+    return gate_of(built)
+
+
+def test_bars_that_change_nothing_are_rows_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, killed = 0, 0
+    plain = QuietBars.close
+
+    def counted(run: QuietBars) -> None:
+        nonlocal listed
+        listed += len(run.stamps)
+        plain(run)
+
+    monkeypatch.setattr(QuietBars, "close", counted)
+    for seed in range(12):
+        quick = barred(seed)
+        with monkeypatch.context() as patch:
+            patch.setattr("alphatrade.risk.gate_market.BAR", -1)  # no bar is quiet
+            slow = barred(seed)
+        assert {k: v.to_pylist() for k, v in quick.record.tables().items()} == {
+            k: v.to_pylist() for k, v in slow.record.tables().items()
+        }
+        assert quick.law.equity == slow.law.equity
+        killed += quick.switch.state == "HALTED"
+    assert listed > 1000
+    assert 0 < killed < 12
+
+
+def test_the_law_sees_listed_bars_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = barred(3).record.tables()["equity"].to_pylist()
+    monkeypatch.setattr("alphatrade.risk.account.Account.quiet_band", lambda *_: (0, 2**127, 2**62))
+    assert barred(3).record.tables()["equity"].to_pylist() != wide, "the mutant: losses and peaks inside go unseen"
 
 
 # -- the kill drill

@@ -667,6 +667,7 @@ def test_sums_never_drift(moves: list[tuple[str, str, int, int, int, bool]]) -> 
     assert book.hi2 == sum((h.top() + h.buys) * h.mid2 for h in each)
     assert book.lo2 == sum((h.bottom() - h.sells) * h.mid2 for h in each)
     assert book.unmarked == sum(bool(h.position) and h.mark_ts < 0 for h in each)
+    assert book.open == sum(bool(h.position) for h in each)
 
 
 def agree(held: Holding, orders: list[Order]) -> None:
