@@ -61,8 +61,17 @@ VIEWS = tuple(_VIEWS)
 _COUNTS = ("decisions", "orders", "fills", "denied")
 _MONEY = ("pnl", "return", "max_drawdown", "fees")
 _FIGURES = (
-    *("run_id", "policy_hash", "tape_hash", "code_hash", "seed", "events", *_COUNTS, "near_misses"),
-    *("regime_transitions", *_MONEY, "diary_coverage", "wall_s", "events_per_s"),
+    *("run_id", "policy_hash", "tape_hash", "code_hash", "seed", "events", *_COUNTS),
+    *(
+        "law_orders",
+        "denied_modifications",
+        "near_misses",
+        "regime_transitions",
+        *_MONEY,
+        "diary_coverage",
+        "wall_s",
+        "events_per_s",
+    ),
 )
 
 
@@ -86,9 +95,7 @@ def check_run_dir(run_dir: Path) -> Path:
     if not run_dir.is_dir():
         raise RunDirError("run folder", str(run_dir), "an existing folder, for instance artifacts/latest")
     if not any((run_dir / name).exists() for name in ("run.yaml", "policy.json", "summary.json", "diary")):
-        raise RunDirError(
-            "run folder", str(run_dir), "a folder that `alphatrade sim` wrote, with run.yaml in it"
-        )
+        raise RunDirError("run folder", str(run_dir), "a folder that `alphatrade sim` wrote, with run.yaml in it")
     return run_dir
 
 
@@ -128,7 +135,7 @@ def open_views(run_dir: Path) -> duckdb.DuckDBPyConnection:
 
 def query(run_dir: Path, sql: str) -> pd.DataFrame:
     """
-    Return the answer to a query over the views of a run.
+    Return the answer to a query over the views of a run; it can read this run's files and change none.
 
     Raises
     ------
@@ -139,6 +146,12 @@ def query(run_dir: Path, sql: str) -> pd.DataFrame:
     """
     with open_views(run_dir) as base:
         try:
+            # EXPLAIN ANALYZE runs what it explains, a COPY too, and may write where reading is allowed.
+            if any(statement.type != duckdb.StatementType.SELECT for statement in base.extract_statements(sql)):
+                raise InputError("sql", sql, "a query: SELECT, WITH, DESCRIBE, SHOW or SUMMARIZE")
+            base.execute("SET allowed_directories = $1", [[str(run_dir)]])
+            base.execute("SET enable_external_access = false")
+            base.execute("SET lock_configuration = true")
             answer = base.sql(sql)
             if answer is None:
                 raise InputError("sql", sql, "a query that returns rows")
@@ -242,9 +255,7 @@ def compare_runs(a: Path, b: Path) -> Comparison:
         for folder in (a, b)
     ]
     keys = [k for k in sorted(set(trees[0]) | set(trees[1])) if trees[0].get(k) != trees[1].get(k)]
-    rows = [
-        {"key": key, "a": trees[0].get(key, "(absent)"), "b": trees[1].get(key, "(absent)")} for key in keys
-    ]
+    rows = [{"key": key, "a": trees[0].get(key, "(absent)"), "b": trees[1].get(key, "(absent)")} for key in keys]
     return Comparison(figures, pd.DataFrame(rows, columns=["key", "a", "b"]))
 
 
@@ -262,9 +273,7 @@ def show(frame: pd.DataFrame, title: str = "", out: TextIO | None = None) -> Non
     """
     out = sys.stdout if out is None else out
     if not out.isatty():
-        text = (
-            frame.to_string(index=False) if len(frame) else f"(no rows; columns: {', '.join(frame.columns)})"
-        )
+        text = frame.to_string(index=False) if len(frame) else f"(no rows; columns: {', '.join(frame.columns)})"
         print(f"{title}\n{text}" if title else text, file=out)
         return
     from rich.console import Console
@@ -286,7 +295,9 @@ def _tapes(source: dict[str, Any]) -> str:
 
 
 def _flat(tree: Any, path: str) -> dict[str, Any]:
-    """Return the leaves of nested mappings under dotted paths."""
+    """Return the leaves of nested mappings, and of lists of them, under dotted paths."""
+    if isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
+        tree = dict(enumerate(tree))
     if not isinstance(tree, dict):
         return {path: tree}
     return {key: value for name, item in tree.items() for key, value in _flat(item, f"{path}.{name}").items()}

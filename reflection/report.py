@@ -153,9 +153,7 @@ def _price(data: ReportData, at: int, instrument: str) -> Section:
     if not fills:
         blocks.append(Block("note", "No fills in this instrument."))
     elif fills > plots.MANY_FILLS:
-        blocks.append(
-            Block("note", "Each short tick is one fill: sells point up from their price, buys down.")
-        )
+        blocks.append(Block("note", "Each short tick is one fill: sells point up from their price, buys down."))
     return Section(f"price-{at}", f"Price, regimes and fills: {instrument}", lead, blocks)
 
 
@@ -203,7 +201,7 @@ def _belief(data: ReportData) -> Section:
 
 
 def _law(data: ReportData) -> Section:
-    lead = "By limit. A near-miss is an order or a mark that used most of a limit and was still lawful."
+    lead = "By limit, denied orders and denied modifications. A near-miss used most of a limit and was still lawful."
     blocks = _empty("Nothing was denied and no limit came near.")
     if len(data.denied):
         blocks = [_figure(plots.denials(data))]
@@ -220,10 +218,23 @@ def _costs(data: ReportData) -> Section:
     blocks.append(Block("heading", "The same run with dearer costs and slower orders"))
     if data.texts.stress:
         blocks.append(Block("table", tables.stress(data.texts.stress, data.currency)))
-        blocks.append(Block("note", "Each cell is a full replay: PnL, return and number of fills."))
+        blocks.append(
+            Block("note", " ".join(["Each cell is a full replay: PnL, return and number of fills.", *_unlike(data)]))
+        )
     else:
         blocks += _empty("Not run: the folder has no stress.json, which output.stress=true makes.")
     return Section("costs", "Costs and turnover", "", blocks)
+
+
+def _unlike(data: ReportData) -> list[str]:
+    """Return in what else than costs the cells of the stress table differ."""
+    venue, facts = data.texts.run.get("venue") or {}, (data.texts.run.get("instruments") or {}).values()
+    if not venue.get("liquidity_consumption") or not facts or any(fact.get("kind") != "quotes" for fact in facts):
+        return []
+    return [
+        "Beyond the quoted costs the book is simulated, so shown size is not used up there as it is at 1"
+        f"{tables.TIMES}, where quotes have sizes: fills differ for that reason too."
+    ]
 
 
 def _latency(data: ReportData) -> Section:

@@ -33,7 +33,9 @@ CELLS = """
 DENIED = """
     SELECT code, sum(denied)::BIGINT AS denied, sum(near)::BIGINT AS near FROM (
         SELECT coalesce(split_part(reason, ':', 1), '(no reason)') AS code, 1 AS denied, 0 AS near
-        FROM orders WHERE event = 'denied'
+        FROM orders
+        WHERE event = 'denied' OR event = 'modify_rejected' AND (order_id, reason) IN (
+            SELECT (order_id, detail) FROM risk_events WHERE kind = 'denied')
         UNION ALL
         SELECT coalesce("limit", '(no limit)'), 0, 1 FROM risk_events WHERE kind = 'near_miss')
     GROUP BY code ORDER BY sum(denied + near), code

@@ -70,16 +70,19 @@ def cards(data: ReportData) -> list[Card]:
     turnover = float(data.topologies["turnover"].sum()) / data.capital
     capital = f"on {number(data.capital, 0)} {unit}"
     hold = percent(data.hold_return, 2, True)
+    begin = int(data.hold["t"].iloc[0] * 1e6) if len(data.hold) else None
+    beside = f"{number(s.get('denied_modifications'), 0)} modifications; {number(s.get('near_misses'), 0)} near-misses"
+    sent = f"{number(s.get('fills'), 0)} fills; {number(s.get('law_orders'), 0)} sent by the law"
     interval = f"95 % interval {number(ratio.low)} to {number(ratio.high)}"
     diary = f"from {number(s.get('events'), 0)} events; {percent(s.get('diary_coverage'), 1)} in the diary"
     rows = [
         ("PnL after costs", f"{number(s.get('pnl'), 2, True)} {unit}", capital),
-        ("Return", percent(s.get("return"), 2, True), f"buy and hold {hold}, no costs"),
+        ("Return", percent(s.get("return"), 2, True), f"buy and hold {hold}, no costs, from {moment(begin)}"),
         ("Largest drawdown", percent(s.get("max_drawdown")), "from peak equity"),
         ("Sharpe ratio", number(ratio.value), ratio.basis if ratio.value is None else interval),
         ("Decisions", number(s.get("decisions"), 0), diary),
-        ("Orders", number(s.get("orders"), 0), f"{number(s.get('fills'), 0)} fills"),
-        ("Denied by the law", number(s.get("denied"), 0), f"{number(s.get('near_misses'), 0)} near-misses"),
+        ("Orders", number(s.get("orders"), 0), sent),
+        ("Denied by the law", number(s.get("denied"), 0), beside),
         ("Fees", f"{number(s.get('fees'))} {unit}", f"turnover {number(turnover, 1)}{TIMES} capital"),
     ]  # fmt: skip
     tone = "good" if pnl > 0 else "bad" if pnl < 0 else ""
@@ -211,9 +214,7 @@ def audit(data: ReportData) -> Table:
         found = {"tape": found}
     names = list(found)
     checks = list(dict.fromkeys(check for name in names for check in found[name]))
-    rows = [
-        [check.replace("_", " "), *(_count(found[name].get(check)) for name in names)] for check in checks
-    ]
+    rows = [[check.replace("_", " "), *(_count(found[name].get(check)) for name in names)] for check in checks]
     return Table(["check", *names], rows)
 
 
@@ -235,9 +236,7 @@ def assumptions(data: ReportData) -> list[str]:
     """Return what in this report is mock or assumed, one sentence each."""
     words = []
     if environment(data) == "sim":
-        words.append(
-            "The venue is simulated: orders met a matching model on a replayed tape; no exchange, no money."
-        )
+        words.append("The venue is simulated: orders met a matching model on a replayed tape; no exchange, no money.")
     else:
         words.append(f"This run was made in the environment {environment(data)!r}.")
     if synthetic(data):
@@ -250,10 +249,11 @@ def assumptions(data: ReportData) -> list[str]:
     if data.assumed:
         part = f"{number(data.assumed, 0)} of {number(data.marks, 0)} reference prices"
         words.append(f"{part} have an assumed half spread, because the tape carries no quotes there.")
-    words.append("Buy and hold invests all capital at the first price, in equal parts, and pays nothing.")
     words.append(
-        "Latencies are wall-clock figures of the machine that made this run; all else is event time."
+        "Buy and hold invests all capital in equal parts and pays nothing, each part at the price of the first "
+        "decision in its instrument, after the warm-up, or of its first mark if nothing was decided."
     )
+    words.append("Latencies are wall-clock figures of the machine that made this run; all else is event time.")
     return words
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_run import make_run
@@ -62,6 +63,48 @@ def test_a_killed_run_is_read_from_its_segments(run: Path, killed: Path) -> None
             open_views(killed)
     finally:
         segment.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{out}'",
+        "SELECT 1; COPY (SELECT 1) TO '{out}'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'",
+        "ATTACH '{out}' AS other",
+        "SET enable_external_access = true",
+        "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM '{secret}'",
+    ],
+)
+def test_a_query_only_reads_and_only_its_run(run: Path, sql: str, tmp_path: Path) -> None:
+    """Nothing is written, inside the run's folder or outside, and no other file is read."""
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    for out in (tmp_path / "out", run / "out"):
+        with pytest.raises(InputError) as caught:
+            query(run, sql.format(out=out, secret=tmp_path / "secret.csv"))
+        assert "\n" not in str(caught.value)
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("sql", ["SHOW TABLES", "DESCRIBE fills", "SUMMARIZE fills", "WITH f AS (FROM fills) FROM f"])
+def test_questions_are_answered_from_wherever_they_are_asked(
+    run: Path, sql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a relative path and behind a link."""
+    (tmp_path / "latest").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    assert len(query(Path("latest"), sql)) == len(query(run, sql)) > 0
+
+
+def test_tapes_are_compared_key_by_key(tmp_path: Path) -> None:
+    sides = [make_run(tmp_path / name, 60) for name in ("a", "b")]
+    for side, hours in zip(sides, (4, 5), strict=True):
+        record = yaml.safe_load((side / "run.yaml").read_text())
+        tape = {"name": "world", "spec": {"source": "world", "hours": hours}}
+        (side / "run.yaml").write_text(yaml.safe_dump(record | {"tapes": [tape]}))
+    _, config = compare_runs(*sides)
+    assert config.to_numpy().tolist() == [["run.tapes.0.spec.hours", 4, 5]]
 
 
 @pytest.mark.parametrize("sql", ["SELEC 1", "SELECT * FROM nope", "", "SELECT 'x", "SELECT nope FROM fills"])

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.report import write_report
 from alphatrade.reflection.report_data import load
 from alphatrade.reflection.report_stats import DAY_NS, sharpe
-from alphatrade.reflection.report_tables import TIMES, number, percent
+from alphatrade.reflection.report_tables import TIMES, moment, number, percent
 from alphatrade.risk.errors import RunDirError
 
 HOUR = 3_600_000_000_000
@@ -208,9 +209,7 @@ def test_sharpe_is_right_on_a_known_series() -> None:
     assert found.low < found.value < found.high
     assert found == sharpe(ts, 100 * np.cumprod(1 + returns), 100.0)
     width = found.high - found.low
-    assert width == pytest.approx(2 * 1.96 * np.sqrt(24 * 365 / len(returns)), rel=0.35), (
-        "close to the iid width"
-    )
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(24 * 365 / len(returns)), rel=0.35), "close to the iid width"
 
 
 def test_sharpe_says_when_it_cannot_be_known() -> None:
@@ -224,6 +223,43 @@ def test_sharpe_says_when_it_cannot_be_known() -> None:
     weekdays = np.concatenate([day * DAY_NS + np.arange(8) * HOUR for day in days])
     walk = 100 + np.random.default_rng(2).normal(0, 1, len(weekdays))
     assert f"8 a day {TIMES} 252 days" in sharpe(weekdays, walk, 100.0).basis
+
+
+def test_denied_modifications_are_counted_with_their_reason(run: Path) -> None:
+    """Those that the law denied, not those that the venue rejected."""
+    before = load(run).denied.set_index("code")["denied"]
+    events, orders = pq.read_table(run / "risk_events.parquet"), pq.read_table(run / "orders.parquet")
+    denied = next(row for row in events.to_pylist() if row["kind"] == "denied")
+    by_law = orders.to_pylist()[0] | {"event": "modify_rejected", "order_id": denied["order_id"]}
+    by_law["reason"] = denied["detail"] = "ORDER_RATE: n=9 > limit=8"
+    by_venue = by_law | {"reason": "UNKNOWN_ORDER: gone"}
+    more = pa.Table.from_pylist([by_law, by_venue], orders.schema)
+    write_parquet(pa.concat_tables([orders, more]), run / "orders.parquet")
+    write_parquet(
+        pa.concat_tables([events, pa.Table.from_pylist([denied], events.schema)]), run / "risk_events.parquet"
+    )
+    after = load(run).denied.set_index("code")["denied"]
+    assert after["ORDER_RATE"] == before.get("ORDER_RATE", 0) + 1
+    assert "UNKNOWN_ORDER" not in after
+    change(run, "summary.json", denied_modifications=7, law_orders=3)
+    text = page(run)
+    assert "7 modifications" in text
+    assert "3 sent by the law" in text
+
+
+def test_it_says_what_else_differs_under_stress_and_when_buy_and_hold_begins(run: Path) -> None:
+    """Dearer cells of sized quotes have no liquidity consumption; buy and hold starts with the first decision."""
+    assert "fills differ for that reason too" not in page(run)
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    record |= {"instruments": {"EUR/USD.SIM": {"base": "EUR", "kind": "quotes"}}}
+    record["venue"] = {**(record.get("venue") or {}), "liquidity_consumption": True}
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+    text, data = page(run), load(run)
+    assert "fills differ for that reason too" in text
+    first = pq.read_table(run / "diary" / "decisions.parquet")["ts"][0].as_py()
+    assert data.hold["t"].iloc[0] == first / 1e6
+    assert f"no costs, from {moment(first)}" in text
+    assert "the price of the first decision" in text
 
 
 def test_part_of_a_day_is_not_taken_for_a_day() -> None:
@@ -249,9 +285,7 @@ def test_a_run_of_shares_has_the_days_of_the_exchange(run: Path) -> None:
     assert "every event-time minute that has an event" in page(run)
 
 
-@pytest.mark.skipif(
-    os.environ.get("ALPHATRADE_LONG") != "1", reason="drawing in a browser: ALPHATRADE_LONG=1"
-)
+@pytest.mark.skipif(os.environ.get("ALPHATRADE_LONG") != "1", reason="drawing in a browser: ALPHATRADE_LONG=1")
 def test_every_figure_is_drawn_in_chromium(run: Path, tmp_path: Path) -> None:
     """Headless, without network: each Plotly figure has its drawing."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
