@@ -131,11 +131,14 @@ class Account:
 
     def figures(self, value2: int) -> tuple[int, int, int, int, float]:
         """Return equity, cash, exposure and peak, atto, and the drawdown, with positions worth `value2`."""
-        cash = (self.capital or 0) + self.exposure.cash
-        equity2, peak2 = 2 * cash + value2, self.peak2
-        if peak2 is None:
-            return equity2 // 2, cash, value2 // 2, equity2 // 2, 0.0
+        cash, peak2 = self.funds()
+        equity2 = 2 * cash + value2
         return equity2 // 2, cash, value2 // 2, peak2 // 2, (peak2 - equity2) / peak2 if peak2 > 0 else 0.0
+
+    def funds(self) -> tuple[int, int]:
+        """Return the cash, atto, and the highest equity at any mark (0.5e-18)."""
+        cash = (self.capital or 0) + self.exposure.cash
+        return cash, 2 * cash + self.exposure.value2 if self.peak2 is None else self.peak2
 
     def day_loss(self) -> int:
         """Loss since the first mark of the UTC day, atto; negative after a profit."""

@@ -5,7 +5,7 @@ A one-minute bar while a position is open is a row of the marks and one of the e
 
 from typing import TYPE_CHECKING
 
-from alphatrade.risk.units import RAW_PER_NANO
+from alphatrade.risk.units import NANO, RAW_PER_NANO
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
@@ -44,13 +44,12 @@ class QuietBars:
         if not stamps:
             return
         prices = [raw // RAW_PER_NANO for raw in self.prices]
-        halves = [slot.half(price) for price in prices]
+        half_n, book = slot.half_n, law.exposure
+        halves = [price * half_n // NANO for price in prices]
         bids = [price - half for price, half in zip(prices, halves, strict=True)]
         asks = [price + half for price, half in zip(prices, halves, strict=True)]
         record.bars(name, stamps, bids, asks)
-        position = law.exposure.holding(name).position  # the only one: else no band is quiet
-        for ts, price in zip(stamps, prices, strict=True):
-            if record.minute_of(ts):
-                record.equity_at(ts, *law.figures(2 * price * position))
-        law.exposure.mark(name, bids[-1], asks[-1], stamps[-1])
+        # Capital, peak and the position, the only one, are what they were at the first bar: else none is quiet.
+        record.equity_of_bars(stamps, prices, book.holdings[name].position, *law.funds())
+        book.mark(name, bids[-1], asks[-1], stamps[-1])
         slot.used = (bids[-1], asks[-1], stamps[-1], 2, True)

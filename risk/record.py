@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import repeat
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -170,6 +171,29 @@ class RunRecord:
         if not self.equity or self.equity[-1] != row:
             self.equity.append(row)
 
+    def equity_of_bars(self, stamps: list[int], prices: list[int], position: int, cash: int, peak2: int) -> None:
+        """
+        Add the rows of bars in a row, one a minute, with one position (nano) throughout.
+
+        Parameters
+        ----------
+        prices : list of int
+            Mids, nano.
+        cash, peak2 : int
+            Atto, and 0.5e-18.
+        """
+        unit, cash_n, peak_n = 2 * _ATTO_PER_NANO, cash // _ATTO_PER_NANO, peak2 // (2 * _ATTO_PER_NANO)
+        minute, rows = self._minute, self.equity
+        for ts, price in zip(stamps, prices, strict=True):
+            if ts // _MINUTE_NS <= minute:
+                continue
+            minute = ts // _MINUTE_NS
+            value2 = 2 * price * position
+            equity2 = 2 * cash + value2
+            drawdown = (peak2 - equity2) / peak2 if peak2 > 0 else 0.0
+            rows.append((ts, equity2 // unit, cash_n, value2 // unit, peak_n, drawdown))
+        self._minute = minute
+
     def tables(self) -> dict[str, pa.Table]:
         """Return all rows as Arrow tables, by file name without suffix."""
         return {
@@ -191,17 +215,19 @@ class RunRecord:
         """
         folder = Path(run_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        names = []
         for name, table in self.tables().items():
+            names.append(name)
+            pq.write_table(table, folder / f".{name}.parquet.tmp", compression="zstd", row_group_size=_GROUP)
+        for name in names:  # only now: by then the disk has most of what it has to wait for
             temporary = folder / f".{name}.parquet.tmp"
-            with temporary.open("wb") as file:
-                pq.write_table(table, file, compression="zstd", row_group_size=_GROUP)
-                file.flush()
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(folder / f"{name}.parquet")
 
     def _marks_table(self) -> pa.Table:
         names = pa.array(self._names, pa.string())
-        origins = self._origin
+        origins = np.frombuffer(self._origin, np.int8)
         return pa.table(
             {
                 "seq": _ints(self._seqs),
@@ -209,8 +235,8 @@ class RunRecord:
                 "instrument": names.take(pa.array(self._which, pa.int32())),
                 "bid": _decimals(self._bids),
                 "ask": _decimals(self._asks),
-                "source": pa.array([SOURCES[code & 3] for code in origins], pa.string()),
-                "assumed": pa.array([code > 3 for code in origins], pa.bool_()),
+                "source": pa.array(SOURCES, pa.string()).take(pa.array(origins & 3)),
+                "assumed": pa.array(origins > 3),
             }
         )
 
