@@ -35,6 +35,8 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
         ``<direction>-<volatility>``, for instance ``up-low``.
     confidence : float
         Of the regime, in [0, 1].
+    cause : str
+        Why the regime changed at this step; empty where it did not.
     warm : bool
         Whether every feature and the regime have enough history to be used.
     received_ns : int
@@ -54,6 +56,7 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
     val: Array
     regime: str
     confidence: float
+    cause: str
     warm: bool
     received_ns: int
 

@@ -100,6 +100,7 @@ class Perceiver:
             val,
             self.regime.regime,
             self.regime.confidence,
+            self.regime.cause if changed else "",
             steps.n >= self.warmup,
             received_ns,
         )

@@ -87,6 +87,7 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "features": sorted(policy.features),
             "capital": str(run.venue.starting_balance),
             "order_notional_max": policy.risk.order_notional_max,
+            "price_collar": policy.risk.price_collar,
             "index": index,
             "stride": len(tapes),
             "long_only": run.venue.account == "cash",

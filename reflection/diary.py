@@ -56,6 +56,7 @@ class BeliefBuffer:
                 "val": val,
                 "regime": pa.array([b.regime for b in rows], pa.string()),
                 "regime_confidence": pa.array([b.confidence for b in rows], pa.float64()),
+                "cause": pa.array([b.cause for b in rows], pa.string()),
             }
         )
 
@@ -174,6 +175,7 @@ class OutcomeBuffer:
             "row": _numbers(self.first, len(rows)),
             "decision": pa.array([o.decision for o in rows], pa.int64()),
             "ts": pa.array([o.ts for o in rows], pa.int64()),
+            "fills": pa.array([o.fills for o in rows], pa.int32()),
             "side": pa.array([o.side for o in rows], pa.int8()),
             "cost_bps": pa.array([o.cost_bps for o in rows], pa.float64()),
         }

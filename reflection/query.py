@@ -27,11 +27,11 @@ _VIEWS = {
     ),
     "expost": (
         "diary/expost",
-        "decision:I ts:I side:TINYINT cost_bps:F realized:D",
+        "decision:I ts:I fills:INTEGER side:TINYINT cost_bps:F realized:D",
     ),
     "beliefs": (
         "belief_snapshots/beliefs",
-        "step:I ts:I instrument:S idx:SMALLINT[] val:FLOAT[] regime:S regime_confidence:F",
+        "step:I ts:I instrument:S idx:SMALLINT[] val:FLOAT[] regime:S regime_confidence:F cause:S",
     ),
     "orders": (
         "orders",

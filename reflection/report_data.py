@@ -180,7 +180,7 @@ def _collect(run_dir: Path, base: Base, texts: Texts) -> ReportData:
         notable=_frame(base, report_sql.NOTABLE),
         marks=marks,
         assumed=assumed,
-        cost_bps=_one(base, "SELECT avg(cost_bps) FROM expost WHERE side <> 0")[0],
+        cost_bps=_one(base, "SELECT avg(cost_bps) FROM expost WHERE fills > 0")[0],
     )
 
 

@@ -75,7 +75,7 @@ TOPOLOGIES = """
          made AS (SELECT d.exec_topo, count(*) AS decisions, avg(x.mo) AS markout,
                          stddev_samp(x.mo) / sqrt(count(x.mo)) AS error, count(x.mo) AS outcomes
                   FROM decisions d
-                  LEFT JOIN (SELECT decision, {markout} AS mo FROM expost WHERE side <> 0) x
+                  LEFT JOIN (SELECT decision, {markout} AS mo FROM expost WHERE fills > 0) x
                   ON d.decision = x.decision GROUP BY ALL),
          paid AS (SELECT exec_topo, count(*) AS fills, sum(realized)::DOUBLE AS realized,
                          sum(fee)::DOUBLE AS fees, sum(qty * price) AS turnover

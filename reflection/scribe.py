@@ -15,7 +15,15 @@ import pyarrow as pa
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.config import ActorConfig
 from nautilus_trader.model.enums import OrderSide
-from nautilus_trader.model.events import OrderEvent, OrderFilled, OrderInitialized
+from nautilus_trader.model.events import (
+    OrderCanceled,
+    OrderDenied,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderInitialized,
+    OrderRejected,
+)
 
 from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
 from alphatrade.reflection.diary import BeliefBuffer, DecisionBuffer, OutcomeBuffer
@@ -29,6 +37,7 @@ from alphatrade.risk.units import decimal_array
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 
 TAG = "decision="
+_ENDED = (OrderCanceled, OrderDenied, OrderExpired, OrderRejected)
 
 
 class ScribeConfig(ActorConfig, frozen=True):
@@ -74,7 +83,7 @@ class DiaryScribe(Actor):
         self._due = 0.0
         self._marks: dict[str, MarkOuts] = {}
         self._last: dict[str, BeliefSnapshot] = {}
-        self._decision_of: dict[str, tuple[int, int]] = {}  # order -> decision and its step
+        self._decision_of: dict[str, int] = {}
         self._realised = Realised()
         self._foreign = 0
         self._finished = False
@@ -139,10 +148,7 @@ class DiaryScribe(Actor):
     def on_decision(self, decision: Decision) -> None:
         """Take a decision."""
         belief = decision.belief
-        marks = self._marks.get(belief.instrument)
-        if marks is None:
-            marks = self._marks[belief.instrument] = MarkOuts(self.config.horizons)
-        marks.decided(decision.decision, belief.ts, belief.step, belief.mid)
+        self._followed(belief.instrument).decided(decision.decision, belief.ts, belief.step, belief.mid)
         if self._decisions.append(decision):
             self._flush()
 
@@ -150,17 +156,28 @@ class DiaryScribe(Actor):
         """Tie orders to decisions, and fills to outcomes."""
         if isinstance(event, OrderFilled):
             self._on_fill(event)
+        elif isinstance(event, _ENDED):
+            self._on_end(event)
         elif isinstance(event, OrderInitialized) and LAW_TAG not in (event.tags or ()):
             self._decision_of[event.client_order_id.value] = self._tagged(event)
 
-    def _tagged(self, event: OrderInitialized) -> tuple[int, int]:
+    def _followed(self, instrument: str) -> MarkOuts:
+        marks = self._marks.get(instrument)
+        if marks is None:
+            marks = self._marks[instrument] = MarkOuts(self.config.horizons)
+        return marks
+
+    def _tagged(self, event: OrderInitialized) -> int:
         instrument = event.instrument_id.value
         seen = self._last.get(instrument)
         step = seen.step if seen else 0
         for tag in event.tags or ():
             if tag.startswith(TAG):
-                return int(tag.removeprefix(TAG)), step
+                decision = int(tag.removeprefix(TAG))
+                self._followed(instrument).sent(decision, step)
+                return decision
         self._foreign += 1
+        self._followed(instrument).sent(-self._foreign, step)
         order_id = event.client_order_id.value
         strategy = event.strategy_id.value
         self.on_decision(
@@ -176,28 +193,34 @@ class DiaryScribe(Actor):
                 f"{strategy} sent an order of its own",
             )
         )
-        return -self._foreign, step
+        return -self._foreign
 
     def _blind(self, instrument: str, ts: int) -> BeliefSnapshot:
         nothing = np.empty(0)
         unknown = np.full(len(self.config.features), np.nan)
         nan = float("nan")
         return BeliefSnapshot(
-            instrument, 0, ts, nan, nan, nan, nan, unknown, unknown, nothing, nothing, "unseen", 0.0, False, 0
+            instrument, 0, ts, nan, nan, nan, nan, unknown, unknown, nothing, nothing, "unseen", 0.0, "", False, 0
         )
 
     def _on_fill(self, fill: OrderFilled) -> None:
-        found = self._decision_of.get(fill.client_order_id.value)
-        if found is None:
+        decision = self._decision_of.get(fill.client_order_id.value)
+        if decision is None:
             return
-        decision, step = found
         sign = 1 if fill.order_side == OrderSide.BUY else -1
         units, price = sign * fill.last_qty.as_double(), fill.last_px.as_double()
         fee = fill.commission.as_double()
         instrument = fill.instrument_id.value
         self._realised.fill(decision, instrument, units, price)
-        if instrument in self._marks:
-            self._marks[instrument].filled(decision, step, units, price, fee)
+        self._followed(instrument).filled(decision, units, price, fee)
+        order = self.cache.order(fill.client_order_id)
+        if order is None or order.is_closed:
+            self._on_end(fill)
+
+    def _on_end(self, event: OrderEvent) -> None:
+        decision = self._decision_of.get(event.client_order_id.value)
+        if decision is not None:
+            self._followed(event.instrument_id.value).ended(decision, event.ts_event)
 
     # -- what leaves --------------------------------------------------------------------------------------------
 

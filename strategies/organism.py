@@ -19,7 +19,7 @@ from alphatrade.strategies.book import Book, Resting
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 from alphatrade.strategies.planner import Cancel, Command, Grid, Market, Modify, Rest, Stop, clear, plan
 from alphatrade.strategies.router import TableRouter
-from alphatrade.strategies.sizing import Sizer
+from alphatrade.strategies.sizing import MARGIN, Sizer
 from alphatrade.strategies.topologies import Desire, Topology, View, load_topology
 
 _SIDES = {1: OrderSide.BUY, -1: OrderSide.SELL}
@@ -43,8 +43,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
         These parts of the policy.
     capital : str
         In the quote currency.
-    order_notional_max, size_ceiling : float
-        Of the risk template: largest order, fraction of capital.
+    order_notional_max, price_collar : float
+        Of the risk template: largest order, fraction of capital; distance of a price from the market, fraction.
     index, stride : int
         Place of this organism among those of the run, for decision ids.
     flat_after_ns : int
@@ -60,6 +60,7 @@ class OrganismConfig(StrategyConfig, frozen=True):
     sizing: dict[str, float]
     capital: str
     order_notional_max: float
+    price_collar: float
     index: int = 0
     stride: int = 1
     flat_after_ns: int = 0
@@ -142,9 +143,9 @@ class Organism(Strategy):
         route = self._router.route(belief.regime, belief.confidence)
         grid = self._grid(belief)
         if self._halted:
-            desire, commands = Desire(0, (), None, "the law has halted trading", 0.0), []
+            desire, commands = Desire(0, (), None, "the law has halted trading"), []
         elif route.switched:
-            desire = Desire(None, (), None, f"{route.why}: what rested is cancelled", 0.0)
+            desire = Desire(None, (), None, f"{route.why}: what rested is cancelled")
             commands = clear(self._book)
         else:
             desire = self._desire(belief, route.tactic, grid)
@@ -171,15 +172,22 @@ class Organism(Strategy):
         )
 
     def _grid(self, belief: BeliefSnapshot) -> Grid:
-        clip = self._sizer.clip(belief.mid, belief.vol, self._factor)
-        mid_n = int(belief.mid * NANO)
-        return Grid(self._tick_n, self._sizer.lot_n, clip, mid_n, int(belief.vol * mid_n))
+        sizer, mid_n = self._sizer, int(belief.mid * NANO)
+        return Grid(
+            self._tick_n,
+            sizer.lot_n,
+            sizer.clip(belief.mid, belief.vol, self._factor),
+            mid_n,
+            int(belief.vol * mid_n),
+            sizer.most(belief.mid),
+            int(self.config.price_collar * MARGIN * mid_n),
+        )
 
     def _desire(self, belief: BeliefSnapshot, tactic: str, grid: Grid) -> Desire:
         if self.config.flat_after_ns and belief.ts >= self.config.flat_after_ns:
-            return Desire(0, (), None, "flat at the end", 0.0)
+            return Desire(0, (), None, "flat at the end")
         if grid.clip_n == 0 and not self._book.position_n:
-            return Desire(None, (), None, "the capital does not reach for one lot", 0.0)
+            return Desire(None, (), None, "the capital does not reach for one lot")
         book = self._book
         view = View(
             belief.step,

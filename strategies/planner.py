@@ -57,9 +57,10 @@ Command = Cancel | Market | Rest | Stop | Modify
 
 class Grid(NamedTuple):
     """
-    The instrument's steps, the clip of this decision and where the market is, nano units.
+    The instrument's steps, the clip of this decision, where the market is and what the law permits, nano units.
 
-    `step_n` is the price change of one step's volatility.
+    `step_n` is the price change of one step's volatility, `most_n` the largest quantity of an order, `reach_n` the
+    largest distance of a price from the market.
     """
 
     tick_n: int
@@ -67,6 +68,8 @@ class Grid(NamedTuple):
     clip_n: int
     mid_n: int
     step_n: int
+    most_n: int
+    reach_n: int
 
     def price(self, value: float, side: int) -> int:
         """Return a price on the tick grid, rounded away from the market (a buy down, a sell up)."""
@@ -122,6 +125,8 @@ def _turn(target: int, book: Book, grid: Grid) -> list[Command]:
     if grid.clip_n == 0:
         return []
     quantity = target * grid.clip_n - book.position_n
+    if book.position_n and abs(quantity) > grid.most_n:  # close first; the other side is opened by the next step
+        return [Market(-book.side, abs(book.position_n), True)]
     return [Market(1 if quantity > 0 else -1, abs(quantity), False)]
 
 
@@ -133,6 +138,8 @@ def _limit(side: int, limit: Limit | None, book: Book, grid: Grid) -> list[Comma
     price = grid.price(limit.price, side)
     if quantity <= 0 or price <= 0:
         return [Cancel(have.order_id)] if have else []
+    if abs(price - grid.mid_n) > grid.reach_n:  # too far to be lawful, and to matter
+        return []
     if have is None:
         return [Rest(side, price, quantity, limit.exit)]
     return _move(have, price, quantity, grid, False)
@@ -142,7 +149,9 @@ def _stop(trigger: float | None, book: Book, grid: Grid) -> list[Command]:
     if trigger is None or not book.position_n:
         return [Cancel(book.stop.order_id)] if book.stop else []
     side, quantity = -book.side, abs(book.position_n)
-    price = grid.price(trigger, -side)  # rounded away from the market, as a stop lies on the other side
+    # A stop that the law would refuse protects nothing: rather one that is nearer.
+    near = min(max(trigger, (grid.mid_n - grid.reach_n) / NANO), (grid.mid_n + grid.reach_n) / NANO)
+    price = grid.price(near, -side)  # rounded away from the market, as a stop lies on the other side
     if book.stop is None:
         return [Stop(side, price, quantity)]
     return _move(book.stop, price, quantity, grid, True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from alphatrade.risk.units import NANO
 
-MARGIN = 0.95  # stay this far inside the order limit: the price moves between sizing and judging
+MARGIN = 0.95  # stay this far inside the limits of the template: the price moves between planning and judging
 
 
 class Sizer(NamedTuple):
@@ -48,6 +48,11 @@ class Sizer(NamedTuple):
         share = self.fraction * factor
         if vol > self.vol_target:
             share *= self.vol_target / vol
-        share = min(share, self.ceiling * MARGIN)
-        lots = math.floor(self.capital * share / price * NANO / self.lot_n)
-        return lots * self.lot_n
+        return self._lots(min(share, self.ceiling * MARGIN), price)
+
+    def most(self, price: float) -> int:
+        """Return the largest quantity of one order in nano units, a multiple of the lot, at `price`."""
+        return self._lots(self.ceiling * MARGIN, price)
+
+    def _lots(self, share: float, price: float) -> int:
+        return math.floor(self.capital * share / price * NANO / self.lot_n) * self.lot_n

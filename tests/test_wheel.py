@@ -29,7 +29,7 @@ class Mine(Topology):
     """Long on even steps, flat on odd ones, thirty at a time."""
 
     def desire(self, view):
-        return Desire(1 if view.step // 30 % 2 == 0 else 0, (), None, "as I like it", 0.0)
+        return Desire(1 if view.step // 30 % 2 == 0 else 0, (), None, "as I like it")
 '''
 
 

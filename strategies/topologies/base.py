@@ -74,15 +74,12 @@ class Desire(NamedTuple):
         Trigger price of a protective, reduce-only stop for the position.
     why : str
         A few words for the diary.
-    score : float
-        How much the topology likes this step, for the diary's candidates.
     """
 
     target: int | None
     limits: tuple[Limit, ...]
     stop: float | None
     why: str
-    score: float
 
 
 class Params(BaseModel):

@@ -33,20 +33,19 @@ class BreakoutStop(Topology):
 
     def desire(self, view: View) -> Desire:  # noqa: D102
         p, where = self.p, float(view.features[self.at])
-        score = abs(where - 0.5) - 0.5 - p.margin
         if view.position == 0:
             self._side = 0
             if where >= 1.0 + p.margin:
-                return Desire(1, (), None, f"broke above the range ({where:.2f})", score)
+                return Desire(1, (), None, f"broke above the range ({where:.2f})")
             if where <= -p.margin:
-                return Desire(-1, (), None, f"broke below the range ({where:.2f})", score)
-            return Desire(None, (), None, f"inside the range ({where:.2f})", score)
+                return Desire(-1, (), None, f"broke below the range ({where:.2f})")
+            return Desire(None, (), None, f"inside the range ({where:.2f})")
         if view.held >= p.hold_max:
-            return Desire(0, (), None, f"held {view.held} steps", score)
+            return Desire(0, (), None, f"held {view.held} steps")
         level = view.mid * (1.0 - view.position * p.stop * view.vol)
         if self._side != view.position:
             self._side, self._stop = view.position, level
         self._stop = max(self._stop, level) if view.position > 0 else min(self._stop, level)
         if (view.mid - self._stop) * view.position <= 0.0:
-            return Desire(0, (), None, "price is through the stop", score)
-        return Desire(None, (), self._stop, "trail the stop", score)
+            return Desire(0, (), None, "price is through the stop")
+        return Desire(None, (), self._stop, "trail the stop")

@@ -7,4 +7,4 @@ class Flat(Topology):
     """Close what is held and stay out."""
 
     def desire(self, view: View) -> Desire:  # noqa: D102
-        return Desire(0, (), None, "stay out", 0.0)
+        return Desire(0, (), None, "stay out")

@@ -24,15 +24,14 @@ class PassiveReversion(Topology):
 
     def desire(self, view: View) -> Desire:  # noqa: D102
         p, z = self.p, float(view.z[self.at])
-        score = abs(z) - p.enter
         if view.position:
             if view.held >= p.hold_max:
-                return Desire(0, (), None, f"held {view.held} steps", score)
+                return Desire(0, (), None, f"held {view.held} steps")
             price = view.entry * (1.0 + view.position * p.profit * view.vol)
             leave = Limit(-view.position, price, abs(view.inventory), True)
-            return Desire(None, (leave,), None, "rest the exit", score)
+            return Desire(None, (leave,), None, "rest the exit")
         if abs(z) < p.enter:
-            return Desire(None, (), None, f"{p.signal} {z:+.2f}sd is not stretched", score)
+            return Desire(None, (), None, f"{p.signal} {z:+.2f}sd is not stretched")
         side = -1 if z > 0 else 1
         price = view.mid * (1.0 - side * p.offset * view.vol)
-        return Desire(None, (Limit(side, price, 1.0),), None, f"{p.signal} stretched {z:+.2f}sd", score)
+        return Desire(None, (Limit(side, price, 1.0),), None, f"{p.signal} stretched {z:+.2f}sd")

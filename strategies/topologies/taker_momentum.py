@@ -23,11 +23,10 @@ class TakerMomentum(Topology):
 
     def desire(self, view: View) -> Desire:  # noqa: D102
         p, z = self.p, float(view.z[self.at])
-        score = abs(z) - p.enter
         if z >= p.enter:
-            return Desire(1, (), None, f"{p.signal} {z:+.2f}sd", score)
+            return Desire(1, (), None, f"{p.signal} {z:+.2f}sd")
         if z <= -p.enter:
-            return Desire(-1, (), None, f"{p.signal} {z:+.2f}sd", score)
+            return Desire(-1, (), None, f"{p.signal} {z:+.2f}sd")
         if view.position and view.held >= p.hold_min and z * view.position <= p.leave:
-            return Desire(0, (), None, f"{p.signal} faded to {z:+.2f}sd", score)
-        return Desire(None, (), None, f"{p.signal} {z:+.2f}sd", score)
+            return Desire(0, (), None, f"{p.signal} faded to {z:+.2f}sd")
+        return Desire(None, (), None, f"{p.signal} {z:+.2f}sd")

@@ -100,7 +100,7 @@ from alphatrade.strategies.topologies import Desire, Topology
 
 class Dice(Topology):
     def desire(self, view):
-        return Desire(hash(f"step {view.step // 10}") % 3 - 1, (), None, "as it falls", 0.0)
+        return Desire(hash(f"step {view.step // 10}") % 3 - 1, (), None, "as it falls")
 """
 
 

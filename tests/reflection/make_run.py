@@ -162,7 +162,7 @@ class Maker:
         future = {h: float(self.mids[min(i + h, self.decisions - 1)]) for h in (1, 5, 20)}
         known = {h: i + h < self.decisions for h in (1, 5, 20)}
         self.rows["expost"].append(
-            {"decision": i, "ts": ts, "side": side, "cost_bps": 6.0, "realized": None}
+            {"decision": i, "ts": ts, "fills": abs(side), "side": side, "cost_bps": 6.0, "realized": None}
             | {f"markout_{h}": side * (future[h] / mid - 1) * 1e4 - 6.0 * abs(side) if known[h] else None
                for h in (1, 5, 20)}
             | {f"known_{h}": ts + h * MINUTE if known[h] else None for h in (1, 5, 20)}
@@ -192,7 +192,7 @@ TYPES: dict[str, dict[str, Any]] = {
                   "regime_confidence": F, "policy_hash": S, "exec_topo": S, "risk_template": S, "f_ret_1": F,
                   "f_vol_20": F, "candidates": pa.list_(S), "scores": pa.list_(F), "action": S,
                   "order_ids": pa.list_(S), "verdict": S, "explanation": S},
-    "expost": {"decision": N, "ts": N, "side": pa.int8(), "cost_bps": F, "markout_1": F, "known_1": N,
+    "expost": {"decision": N, "ts": N, "fills": pa.int32(), "side": pa.int8(), "cost_bps": F, "markout_1": F, "known_1": N,
                "markout_5": F, "known_5": N, "markout_20": F, "known_20": N, "realized": DEC},
     "beliefs": {"step": N, "ts": N, "instrument": S, "idx": pa.list_(pa.int16()),
                 "val": pa.list_(pa.float32()),

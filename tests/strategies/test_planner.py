@@ -10,11 +10,19 @@ from alphatrade.strategies.planner import Cancel, Grid, Market, Modify, Rest, St
 from alphatrade.strategies.sizing import Sizer
 from alphatrade.strategies.topologies import Desire, Limit
 
-GRID = Grid(tick_n=NANO // 100, lot_n=NANO // 1000, clip_n=2 * NANO, mid_n=100 * NANO, step_n=NANO // 10)
+GRID = Grid(
+    tick_n=NANO // 100,
+    lot_n=NANO // 1000,
+    clip_n=2 * NANO,
+    mid_n=100 * NANO,
+    step_n=NANO // 10,
+    most_n=4 * NANO,
+    reach_n=6 * NANO,
+)
 
 
 def want(target: int | None = None, limits: tuple[Limit, ...] = (), stop: float | None = None) -> Desire:
-    return Desire(target, limits, stop, "", 0.0)
+    return Desire(target, limits, stop, "")
 
 
 def holding(units: float) -> Book:
@@ -28,6 +36,20 @@ def test_a_target_is_reached_by_one_market_order() -> None:
     assert plan(want(-1), holding(2), GRID) == [Market(-1, 4 * NANO, False)]
     assert plan(want(0), holding(-3), GRID) == [Market(1, 3 * NANO, True)]
     assert plan(want(1), holding(1), GRID) == [], "the side is held already: sizes are not chased"
+
+
+def test_a_turn_that_is_too_large_for_one_order_closes_first() -> None:
+    assert plan(want(-1), holding(3), GRID) == [Market(-1, 3 * NANO, True)]
+    assert plan(want(-1), Book(), GRID) == [Market(-1, 2 * NANO, False)]
+
+
+def test_no_price_is_asked_for_that_the_law_would_refuse() -> None:
+    book = holding(2)
+    assert plan(want(None, (), 90.0), book, GRID) == [Stop(-1, 94 * NANO, 2 * NANO)], "a nearer stop, not none"
+    assert plan(want(None, (Limit(1, 93.0, 1.0),)), Book(), GRID) == []
+    book = Book()
+    book.limits[1] = Resting("a", 95 * NANO, 2 * NANO, True)
+    assert plan(want(None, (Limit(1, 80.0, 1.0),)), book, GRID) == [], "what rests already stays"
 
 
 def test_what_rests_is_cancelled_before_a_turn() -> None:

@@ -75,7 +75,7 @@ def test_two_topologies_ask_for_different_things() -> None:
 
 class Contrarian(Topology):
     def desire(self, view: View) -> Desire:
-        return Desire(-1, (), None, "always short", 1.0)
+        return Desire(-1, (), None, "always short")
 
 
 def test_a_topology_from_elsewhere_is_loaded_by_import_path() -> None:
