@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from alphatrade.actors.cadence import SECOND_NS
+
 HEARTBEAT_TOPIC = "alphatrade.heartbeat"
 CLOCK = "event time (simulated)"
-_SECOND_NS = 1_000_000_000
 _LOOK = 60  # beats after which listeners are looked for again
 
 
@@ -62,7 +63,7 @@ class Pulse:
 
     def beat(self, ts: int) -> None:
         """Open the second of `ts`."""
-        self.next = ts - ts % _SECOND_NS + _SECOND_NS
+        self.next = ts - ts % SECOND_NS + SECOND_NS
         if self.beats % _LOOK == 0:
             self._heard = self._listening()
         self.beats += 1

@@ -6,6 +6,7 @@ from typing import Any
 from nautilus_trader.backtest.config import BacktestDataConfig, BacktestEngineConfig, BacktestRunConfig
 from nautilus_trader.config import ImportableActorConfig, ImportableControllerConfig, ImportableStrategyConfig
 
+from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed
 from alphatrade.nodes.engine import engine_config
 from alphatrade.nodes.settings import RunSpec
@@ -15,7 +16,6 @@ from alphatrade.strategies.policy import CadenceSpec, Policy
 
 FLATTEN_S = 300  # seconds before the end of its tape from which an instrument's position is only closed, at the latest
 FLATTEN_STEPS = 5  # decision steps kept for it: cancel, close, try again if denied; what the last one sends may be late
-SECOND_NS = 1_000_000_000
 _DATA = {"quotes": "QuoteTick", "trades": "TradeTick", "bars": "Bar"}
 
 

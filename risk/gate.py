@@ -61,8 +61,6 @@ class RiskGate(Controller):
     law : Law
     record : RunRecord
     switch : KillSwitch
-    approved_ns : tuple of two lists
-        Order ids and `perf_counter_ns` at their approval; for latency only, never digested.
     """
 
     def __init__(self, trader: Trader, config: RiskGateConfig) -> None:
@@ -83,7 +81,6 @@ class RiskGate(Controller):
         self.record = RunRecord()
         self.currency = self.settings.currency
         self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order
-        self.approved_ns: tuple[list[str], list[int]] = ([], [])
         self.factors: dict[str, float] = {}  # sizing factors below 1, by instrument
         self._foreign_fees: set[str] = set()
         for part in (self.market, self.commands, self.reduction):

@@ -1,6 +1,5 @@
 """The gate's judgement of commands: what reaches the execution engine, and how the rest is refused."""
 
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from nautilus_trader.execution.messages import ModifyOrder, SubmitOrder, SubmitOrderList
@@ -92,11 +91,7 @@ class Commands:
             gate.record.order(now, order, "initialized", order.qty, order.price, order.trigger)
             gate.orders[order.order_id] = order
         gate.law.commit(intents, now)
-        stamp = perf_counter_ns()
-        ids, stamps = gate.approved_ns
         for order in intents:
-            ids.append(order.order_id)
-            stamps.append(stamp)
             gate.market.wake(order.instrument)
         if verdict.near or gate.factors:
             self._near(verdict, intents[0], now)
