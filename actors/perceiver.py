@@ -81,7 +81,8 @@ class Perceiver:
         steps = self.steps
         steps.close(ts)
         raw = [feature.value(steps) for feature in self._features]
-        z = np.array(self._standardiser.update(raw))
+        x = np.array(raw)
+        z = self._standardiser.update(x)
         before = self.regime.regime
         changed = self.regime.update(steps)
         idx, val = self._encoder.encode(z)
@@ -94,7 +95,7 @@ class Perceiver:
             ask,
             0.5 * (bid + ask),
             self.regime.vol,
-            np.array(raw),
+            x,
             z,
             idx,
             val,

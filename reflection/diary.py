@@ -1,18 +1,46 @@
-"""The decision diary: columnar buffers that take one row in microseconds and become Arrow tables elsewhere.
+"""The decision diary: buffers that take one row in microseconds and become Arrow tables elsewhere.
 
 A buffer is filled on the trading path, handed whole to a :class:`~alphatrade.reflection.segments.SegmentWriter`
-and turned into a table on the writer's thread.
+and turned into a table on the writer's thread. It takes what a row needs out of the messages while they are at hand:
+thousands of messages kept alive would push the trading path out of the processor's caches, and so would reading them
+again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from alphatrade.actors.messages import BeliefSnapshot
+from alphatrade.actors.messages import Array, BeliefSnapshot
 from alphatrade.reflection.expost import Outcome
 from alphatrade.strategies.messages import Decision
+
+_INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
+
+
+class _Codes:
+    """Sparse codes of one row after the other, as the two list columns they become: units and values."""
+
+    __slots__ = ("_idx", "_lengths", "_val")
+
+    def __init__(self) -> None:
+        self._lengths: list[int] = []
+        self._idx, self._val = bytearray(), bytearray()
+
+    def append(self, idx: Array, val: Array) -> None:
+        """Take the code of one row: int16 and float64, shape (a,)."""
+        self._lengths.append(len(idx))
+        self._idx += idx.tobytes()
+        self._val += val.tobytes()
+
+    def columns(self) -> tuple[pa.Array, pa.Array]:
+        """Return the units (int16) and the values (float32)."""
+        ends = _ends(self._lengths)
+        idx = pa.array(np.frombuffer(self._idx, np.int16))
+        val = pa.array(np.frombuffer(self._val, np.float64).astype(np.float32))
+        return pa.ListArray.from_arrays(ends, idx), pa.ListArray.from_arrays(ends, val)
 
 
 class BeliefBuffer:
@@ -30,49 +58,38 @@ class BeliefBuffer:
     def __init__(self, capacity: int, first: int) -> None:
         self._capacity = capacity
         self._first = first
-        self._beliefs: list[BeliefSnapshot] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._codes = _Codes()
 
     @property
     def rows(self) -> int:
         """Rows taken so far."""
-        return len(self._beliefs)
+        return len(self._rows)
 
     def append(self, belief: BeliefSnapshot) -> bool:
         """Take one belief; return whether the buffer is full now."""
-        self._beliefs.append(belief)
-        return len(self._beliefs) == self._capacity
+        b, rows = belief, self._rows
+        rows.append((b.step, b.ts, b.instrument, b.regime, b.confidence, b.cause))
+        self._codes.append(b.idx, b.val)
+        return len(rows) == self._capacity
 
     def table(self) -> pa.Table:
         """Return the rows as a table (``belief_snapshots``)."""
-        rows = self._beliefs
-        idx, val = _codes(rows)
+        step, ts, instrument, regime, confidence, cause = zip(*self._rows, strict=True)
+        idx, val = self._codes.columns()
         return pa.table(
             {
-                "row": _numbers(self._first, len(rows)),
-                "step": pa.array([b.step for b in rows], pa.int64()),
-                "ts": pa.array([b.ts for b in rows], pa.int64()),
-                "instrument": pa.array([b.instrument for b in rows], pa.string()),
+                "row": _numbers(self._first, self.rows),
+                "step": pa.array(step, _INT),
+                "ts": pa.array(ts, _INT),
+                "instrument": pa.array(instrument, _TEXT),
                 "idx": idx,
                 "val": val,
-                "regime": pa.array([b.regime for b in rows], pa.string()),
-                "regime_confidence": pa.array([b.confidence for b in rows], pa.float64()),
-                "cause": pa.array([b.cause for b in rows], pa.string()),
+                "regime": pa.array(regime, _TEXT),
+                "regime_confidence": pa.array(confidence, _FLOAT),
+                "cause": pa.array(cause, _TEXT),
             }
         )
-
-
-def _numbers(first: int, rows: int) -> pa.Array:
-    """Return the row numbers from `first` on."""
-    return pa.array(np.arange(first, first + rows, dtype=np.int64))
-
-
-def _codes(beliefs: Sequence[BeliefSnapshot]) -> tuple[pa.Array, pa.Array]:
-    """Return the sparse codes as two list columns: units (int16) and values (float32)."""
-    ends = np.zeros(len(beliefs) + 1, np.int32)
-    np.cumsum([len(b.idx) for b in beliefs], out=ends[1:])
-    idx = np.concatenate([b.idx for b in beliefs]).astype(np.int16, copy=False)
-    val = np.concatenate([b.val for b in beliefs]).astype(np.float32)
-    return pa.ListArray.from_arrays(ends, pa.array(idx)), pa.ListArray.from_arrays(ends, pa.array(val))
 
 
 class DecisionBuffer:
@@ -96,48 +113,61 @@ class DecisionBuffer:
         self._first = first
         self._names = tuple(features)
         self._policy_hash, self._risk_template = policy_hash, risk_template
-        self._decisions: list[Decision] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._codes = _Codes()
+        self._features = bytearray()
 
     @property
     def rows(self) -> int:
         """Rows taken so far."""
-        return len(self._decisions)
+        return len(self._rows)
 
     def append(self, decision: Decision) -> bool:
         """Take one decision; return whether the buffer is full now."""
-        self._decisions.append(decision)
-        return len(self._decisions) == self._capacity
+        d, b, rows = decision, decision.belief, self._rows
+        rows.append(
+            (
+                d.decision, b.ts, b.instrument, b.step, b.mid, b.regime, b.confidence, d.tactic,
+                d.candidates, d.scores, d.action, d.order_ids, d.verdict, d.explanation,
+            )
+        )  # fmt: skip
+        self._codes.append(b.idx, b.val)
+        self._features += b.features.tobytes()
+        return len(rows) == self._capacity
 
     def table(self) -> pa.Table:
         """Return the rows as a table (``diary/decisions``)."""
-        rows, n = self._decisions, self.rows
-        beliefs = [d.belief for d in rows]
-        idx, val = _codes(beliefs)
+        (
+            decision, ts, instrument, step, mid, regime, confidence, tactic,
+            candidates, scores, action, order_ids, verdict, explanation,
+        ) = zip(*self._rows, strict=True)  # fmt: skip
+        n = self.rows
+        idx, val = self._codes.columns()
         columns: dict[str, Any] = {
             "row": _numbers(self._first, n),
-            "decision": pa.array([d.decision for d in rows], pa.int64()),
-            "ts": pa.array([b.ts for b in beliefs], pa.int64()),
-            "instrument": pa.array([b.instrument for b in beliefs], pa.string()),
-            "step": pa.array([b.step for b in beliefs], pa.int64()),
-            "mid": pa.array([b.mid for b in beliefs], pa.float64()),
+            "decision": pa.array(decision, _INT),
+            "ts": pa.array(ts, _INT),
+            "instrument": pa.array(instrument, _TEXT),
+            "step": pa.array(step, _INT),
+            "mid": pa.array(mid, _FLOAT),
             "belief_idx": idx,
             "belief_val": val,
-            "regime": pa.array([b.regime for b in beliefs], pa.string()),
-            "regime_confidence": pa.array([b.confidence for b in beliefs], pa.float64()),
+            "regime": pa.array(regime, _TEXT),
+            "regime_confidence": pa.array(confidence, _FLOAT),
             "policy_hash": pa.repeat(self._policy_hash, n),
-            "exec_topo": pa.array([d.tactic for d in rows], pa.string()),
+            "exec_topo": pa.array(tactic, _TEXT),
             "risk_template": pa.repeat(self._risk_template, n),
         }
-        features = np.concatenate([b.features for b in beliefs]).reshape(n, len(self._names))
+        features = np.frombuffer(self._features, np.float64).reshape(n, len(self._names))
         for at, name in enumerate(self._names):
             columns[f"f_{name}"] = pa.array(features[:, at], from_pandas=True)
         columns |= {
-            "candidates": pa.array([d.candidates for d in rows], pa.list_(pa.string())),
-            "scores": pa.array([d.scores for d in rows], pa.list_(pa.float64())),
-            "action": pa.array([d.action for d in rows], pa.string()),
-            "order_ids": pa.array([d.order_ids for d in rows], pa.list_(pa.string())),
-            "verdict": pa.array([d.verdict for d in rows], pa.string()),
-            "explanation": pa.array([d.explanation for d in rows], pa.string()),
+            "candidates": _lists(candidates, _TEXT),
+            "scores": _lists(scores, _FLOAT),
+            "action": pa.array(action, _TEXT),
+            "order_ids": _lists(order_ids, _TEXT),
+            "verdict": pa.array(verdict, _TEXT),
+            "explanation": pa.array(explanation, _TEXT),
         }
         return pa.table(columns)
 
@@ -170,16 +200,37 @@ class OutcomeBuffer:
 
     def table(self) -> pa.Table:
         """Return the rows as a table (``diary/expost``, without the realised PnL that is known at the end)."""
-        rows = self._outcomes
+        decision, ts, fills, side, cost, markouts, known = zip(*self._outcomes, strict=True)
         columns: dict[str, Any] = {
-            "row": _numbers(self.first, len(rows)),
-            "decision": pa.array([o.decision for o in rows], pa.int64()),
-            "ts": pa.array([o.ts for o in rows], pa.int64()),
-            "fills": pa.array([o.fills for o in rows], pa.int32()),
-            "side": pa.array([o.side for o in rows], pa.int8()),
-            "cost_bps": pa.array([o.cost_bps for o in rows], pa.float64()),
+            "row": _numbers(self.first, self.rows),
+            "decision": pa.array(decision, _INT),
+            "ts": pa.array(ts, _INT),
+            "fills": pa.array(fills, pa.int32()),
+            "side": pa.array(side, pa.int8()),
+            "cost_bps": pa.array(cost, _FLOAT),
         }
-        for at, horizon in enumerate(self._horizons):
-            columns[f"markout_{horizon}"] = pa.array([o.markouts[at] for o in rows], pa.float64())
-            columns[f"known_{horizon}"] = pa.array([o.known[at] for o in rows], pa.int64())
+        for horizon, worth, when in zip(
+            self._horizons, zip(*markouts, strict=True), zip(*known, strict=True), strict=True
+        ):
+            columns[f"markout_{horizon}"] = pa.array(worth, _FLOAT)
+            columns[f"known_{horizon}"] = pa.array(when, _INT)
         return pa.table(columns)
+
+
+def _numbers(first: int, rows: int) -> pa.Array:
+    """Return the row numbers from `first` on."""
+    return pa.array(np.arange(first, first + rows, dtype=np.int64))
+
+
+def _ends(lengths: Sequence[int]) -> pa.Array:
+    """Return where each list begins and the last one ends, for lists of these lengths end to end."""
+    ends = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    return pa.array(ends)
+
+
+def _lists(rows: Iterable[Sequence[object]], kind: pa.DataType) -> pa.Array:
+    """Return a list column; Arrow takes much longer over nested Python lists."""
+    rows = list(rows)
+    flat = pa.array(list(chain.from_iterable(rows)), kind)
+    return pa.ListArray.from_arrays(_ends([len(row) for row in rows]), flat)

@@ -138,7 +138,11 @@ class MarkOuts:
             tally.worth[at] += units * mid - paid
             tally.seen[at] += 1
             tally.known[at] = ts
-        outcomes = [self._unfilled(decision, at, then, -1) for decision, at in self._idle.pop(then, ())]
+        outcomes = []
+        if (idle := self._idle.pop(then, None)) is not None:
+            for decision, at in idle:  # most decisions are these, and all their horizons are reached
+                known: list[int | None] = [stamps.get(then + horizon, -1) for horizon in self._horizons]
+                outcomes.append(Outcome(decision, at, 0, 0, 0.0, [0.0] * len(known), known))
         for tally in self._due.pop(step, ()):
             if tally.working or tally.decision not in self._busy:
                 continue

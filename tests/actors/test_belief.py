@@ -2,15 +2,19 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llvmlite import binding as llvm
+from numba import njit
 
-from alphatrade.actors.belief import CLIP, Encoder, Standardiser, sign_matrix
+from alphatrade.actors.belief import CLIP, Encoder, Standardiser, _encode, _standardise, sign_matrix
 
 D, N, K = 6, 128, 16
+ENCODER = Encoder(D, N, K, 3)  # compiled here, not within the deadline of an example
 
 
 def test_the_matrix_is_signs_and_follows_its_seed() -> None:
@@ -27,7 +31,7 @@ lattice = st.integers(-(4 << 32), 4 << 32).map(lambda k: k / 2**32)
 
 @given(st.lists(lattice, min_size=D, max_size=D))
 def test_the_code_is_the_k_strongest_positive_units_in_exact_arithmetic(z: list[float]) -> None:
-    idx, val = Encoder(D, N, K, 3).encode(np.array(z))
+    idx, val = ENCODER.encode(np.array(z))
     signs = sign_matrix(D, N, 3)
     drive = [sum(Fraction(weight) * int(sign) for weight, sign in zip(z, column, strict=True)) for column in signs.T]
     want = sorted((i for i in range(N) if drive[i] > 0), key=lambda i: (-drive[i], i))[:K]
@@ -40,14 +44,28 @@ def test_what_the_standardiser_returns_adds_up_alike_in_every_order() -> None:
     rng = np.random.default_rng(0)
     s = Standardiser(64, 50)
     for row in rng.standard_t(2, (300, 64)):
-        z = s.update(row.tolist())
+        z = s.update(row).tolist()
         forwards, backwards = sum(z), sum(reversed(z))
         assert forwards == backwards == math.fsum(z)
 
 
+def test_no_operation_is_fused() -> None:
+    """A fused multiply-add rounds once instead of twice: other bytes than on a CPU without it."""
+    Standardiser(D, 50)
+
+    def fused(kernel: Any) -> bool:
+        return any("fmadd" in text or "fmsub" in text for text in kernel.inspect_asm().values())
+
+    assert not fused(_standardise)
+    assert not fused(_encode)
+    loose = njit(fastmath=True)(_standardise.py_func)
+    loose(np.zeros(D), np.zeros(D), np.ones(D), 0.0, np.empty(D))
+    if "+fma," in llvm.get_host_cpu_features().flatten():
+        assert fused(loose), "the check must be able to fail"
+
+
 def test_losers_stay_zero_whatever_they_were() -> None:
-    encoder = Encoder(D, N, K, 3)
-    idx, _ = encoder.encode(np.zeros(D))
+    idx, _ = ENCODER.encode(np.zeros(D))
     assert len(idx) == 0
 
 
@@ -55,11 +73,11 @@ def test_standardising_uses_only_the_past() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(5.0, 3.0, (2000, 2))
     s = Standardiser(2, 200)
-    z = np.array([s.update(row.tolist()) for row in rows])
+    z = np.array([s.update(row) for row in rows])
     assert np.abs(z[1000:].mean(axis=0)).max() < 0.2
     assert np.abs(z[1000:].std(axis=0) - 1.0).max() < 0.2
     again = Standardiser(2, 200)
     changed = rows.copy()
     changed[1500:] = 99.0
-    assert np.array_equal(z[:1500], np.array([again.update(row.tolist()) for row in changed])[:1500])
+    assert np.array_equal(z[:1500], np.array([again.update(row) for row in changed])[:1500])
     assert np.abs(z).max() <= CLIP
