@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from numba import njit
 
+OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
+
 
 def compiled[F: Callable[..., Any]](kernel: F) -> F:
     """
@@ -21,7 +23,7 @@ def compiled[F: Callable[..., Any]](kernel: F) -> F:
         Loops over numbers and NumPy arrays; no Python objects.
     """
     try:
-        done = njit(cache=True, fastmath=False, error_model="numpy")(kernel)
+        done = njit(cache=True, **OPTIONS)(kernel)
     except RuntimeError:  # no folder to cache in: a second of compiling in every process
-        done = njit(fastmath=False, error_model="numpy")(kernel)
+        done = njit(**OPTIONS)(kernel)
     return cast("F", done)
