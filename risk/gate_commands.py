@@ -92,7 +92,7 @@ class Commands:
             gate.orders[order.order_id] = order
         gate.law.commit(intents, now)
         for order in intents:
-            gate.market.wake(order.instrument)
+            gate.market.follow(order.instrument)
         if verdict.near or gate.factors:
             self._near(verdict, intents[0], now)
         return True

@@ -147,7 +147,6 @@ class Events:
             event.ts_event, order, event.trade_id.value, qty, price, event.commission.raw // RAW_PER_NANO,
             event.commission.currency.code, _LIQUIDITY.get(int(event.liquidity_side), ""), position, realized,
         )  # fmt: skip
-        gate.record_equity(event.ts_event)
         gate.market.wake(order.instrument)
         self._cancel_strays(event)
         return not order.leaves and self._ended(event, order)

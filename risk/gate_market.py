@@ -173,10 +173,14 @@ class Market:
         slot = self.by_name.get(instrument)
         return InstrumentId.from_str(instrument) if slot is None else slot.instrument_id
 
-    def wake(self, instrument: str) -> None:
-        """Look at every price of `instrument` from now on, until nothing depends on it."""
+    def follow(self, instrument: str) -> None:
+        """Look at prices of `instrument` from now on, outside its quiet band, until nothing depends on it."""
         slot = self.by_name.get(instrument) or self.slot(self.named(instrument))
         slot.live = True
+
+    def wake(self, instrument: str) -> None:
+        """Follow `instrument` after a change of its position: with that, all bands are void."""
+        self.follow(instrument)
         for other in self.slots.values():
             other.until = 0
 
@@ -247,7 +251,7 @@ class Market:
         bid, ask, ts, source, assumed = reference
         gate.record.mark(ts, name, bid, ask, source, assumed)
         verdict = gate.law.on_mark(name, bid, ask, ts)
-        if gate.record.minute_of(ts):
+        if gate.record.minute_of(ts) or dirty:  # a fill shows at the first price after it, not at one from before
             gate.record_equity(ts)
         if gate.law.loss_near is not self.loss_near:
             self._losses_changed(ts)
