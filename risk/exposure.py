@@ -8,12 +8,13 @@ anything.
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 BUY = 1
 SELL = -1
 
 
-@dataclass(slots=True)
-class Order:
+class Order(msgspec.Struct, gc=False):
     """
     One order as the law sees it.
 
