@@ -78,6 +78,8 @@ class Organism(Strategy):
             name: load_topology(name, str(spec["kind"]), dict(spec["params"]), config.features)
             for name, spec in sorted(config.topologies.items())
         }
+        self._reach = config.price_collar * MARGIN
+        self._flat_after_ns, self._long_only = config.flat_after_ns, config.long_only
         self._book = Book()
         self._factor = 1.0
         self._halted = False
@@ -180,11 +182,11 @@ class Organism(Strategy):
             mid_n,
             int(belief.vol * mid_n),
             sizer.most(belief.mid),
-            int(self.config.price_collar * MARGIN * mid_n),
+            int(self._reach * mid_n),
         )
 
     def _desire(self, belief: BeliefSnapshot, tactic: str, grid: Grid) -> Desire:
-        if self.config.flat_after_ns and belief.ts >= self.config.flat_after_ns:
+        if self._flat_after_ns and belief.ts >= self._flat_after_ns:
             return Desire(0, (), None, "flat at the end")
         if grid.clip_n == 0 and not self._book.position_n:
             return Desire(None, (), None, "the capital does not reach for one lot")
@@ -203,7 +205,7 @@ class Organism(Strategy):
             belief.step - book.since if book.position_n else 0,
         )
         desire = self._tactics[tactic].desire(view)
-        return self._without_shorts(desire, view.inventory) if self.config.long_only else desire
+        return self._without_shorts(desire, view.inventory) if self._long_only else desire
 
     @staticmethod
     def _without_shorts(desire: Desire, inventory: float) -> Desire:
