@@ -94,7 +94,7 @@ class Commands:
         for order in intents:
             gate.market.follow(order.instrument)
         if verdict.near or gate.factors:
-            self._near(verdict, intents[0], now)
+            self._near(verdict, intents, now)
         return True
 
     def _judge(self, intents: list[Order], now: int) -> Verdict:
@@ -132,7 +132,7 @@ class Commands:
         terms = (order.qty if qty is None else qty, price or order.price, trigger or order.trigger)
         gate.record.order(now, order, "modify_approved", *terms)
         if verdict.near or gate.factors:
-            self._near(verdict, order, now)
+            self._near(verdict, [order], now)
         return True
 
     def _unknown(self, command: Any) -> bool:
@@ -222,10 +222,12 @@ class Commands:
         limit = str(verdict.code)
         self.gate.record.event(now, "denied", instrument, order_id, limit, verdict.value, verdict.bound, verdict.reason)
 
-    def _near(self, verdict: Verdict, order: Order, now: int) -> None:
+    def _near(self, verdict: Verdict, orders: list[Order], now: int) -> None:
         gate = self.gate
         for use in verdict.near:
+            order = gate.orders[use.order_id] if use.order_id else orders[0]
             gate.record.event(
                 now, "near_miss", order.instrument, order.order_id, str(use.code), use.value, use.bound, ""
             )
-        gate.advise(order.instrument, now)
+        for instrument in dict.fromkeys(order.instrument for order in orders):
+            gate.advise(instrument, now)

@@ -7,12 +7,14 @@ limit may be reached, not exceeded. Cost per order does not depend on how many o
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from alphatrade.risk.account import Account
 from alphatrade.risk.batch import ALONE, Batch, start, working
 from alphatrade.risk.exposure import BUY, Holding, Order
-from alphatrade.risk.limits import ALLOWED, Code, Use, Verdict, deny, text
+from alphatrade.risk.limits import ALLOWED, Code, Use, Verdict, deny, soft_count, text
 from alphatrade.risk.pace import Pace
+from alphatrade.risk.reference import check_market
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_nano
 
@@ -39,6 +41,7 @@ class Law(Account):
         self.long_only = long_only
         self.pace = Pace(template, self.limits)
         self.approved: set[str] = set()  # every order id ever approved; membership only, never iterated
+        self._near: list[Use] = []  # momentary near-misses of the command that is being judged
 
     def pressure(self, instrument: str) -> Code | None:
         """Return the first lasting limit that is used beyond the near-miss share, if any."""
@@ -46,8 +49,8 @@ class Law(Account):
             return self.loss_near
         held = self.exposure.holding(instrument)
         count = len(self.exposure.working)
-        for code, value, bound, _, _ in self._measures(held, 0, 0, ALONE, count):
-            if bound is not None and value * NANO >= self.limits.near_n * bound:
+        for code, value, bound, _, unit in self._measures(held, 0, 0, ALONE, count):
+            if bound is not None and self._is_near(value, bound, unit):
                 return code
         return None
 
@@ -78,7 +81,7 @@ class Law(Account):
             verdict = self._check_order(order, now, batch)
             if verdict.code is not None:
                 return verdict
-            near.extend(verdict.near)
+            near.extend(replace(use, order_id=order.order_id) for use in verdict.near)
             batch.count += 1
         return Verdict(near=tuple(near)) if near else ALLOWED
 
@@ -97,11 +100,14 @@ class Law(Account):
         """Judge a change of quantity, price or trigger (nano; None: stays) of a working order."""
         if order is None or not order.working:
             return deny(Code.UNKNOWN_ORDER, "only a working order that the law approved can be modified")
+        near = self._near
         held = self.exposure.holding(order.instrument)
-        qty = order.qty if qty is None else qty
-        verdict = self._check_market(order, held, now, price, trigger) or self.pace.check_rate(now, 0)
-        if verdict is not None:
-            return verdict
+        verdict = check_market(self, held, now, price, trigger, near) or self.pace.check_rate(now, 0, near)
+        if verdict is None:
+            verdict = self._check_change(order, held, order.qty if qty is None else qty, price, trigger)
+        return self._with_near(verdict) if near else verdict
+
+    def _check_change(self, order: Order, held: Holding, qty: int, price: int | None, trigger: int | None) -> Verdict:
         leaves = max(qty - order.filled, 0)
         grow = leaves - order.reserved
         if order.reduce_only:
@@ -133,10 +139,11 @@ class Law(Account):
         if order.order_id in self.approved or order.order_id in batch.seen:
             return deny(Code.DUPLICATE, f"order id {order.order_id} was used before", order_id=order.order_id)
         held = self.exposure.holdings.get(order.instrument) or self.exposure.holding(order.instrument)
+        near = self._near
         verdict = (
-            self._check_market(order, held, now, order.price, order.trigger)
-            or self.pace.check_rate(now, batch.count)
-            or self.pace.check_repetition(order, now, batch)
+            check_market(self, held, now, order.price, order.trigger, near)
+            or self.pace.check_rate(now, batch.count, near)
+            or self.pace.check_repetition(order, now, batch, near)
         )
         if verdict is None and order.reduce_only:
             unfit = self._check_reduce_only(order, order.qty, held, batch)
@@ -148,31 +155,7 @@ class Law(Account):
         if batch is not ALONE:
             batch.seen.add(order.order_id)
             batch.entries[order.order_id] = order
-        return verdict
-
-    def _check_market(
-        self, order: Order, held: Holding, now: int, price: int | None, trigger: int | None
-    ) -> Verdict | None:
-        if self.capital is None or self.capital <= 0:
-            return deny(Code.NO_ACCOUNT, "no positive account balance in the settlement currency is known")
-        if held.halted:
-            return deny(Code.INSTRUMENT_HALTED, f"{order.instrument} is halted or closed")
-        if held.mark_ts < 0 or held.mid2 <= 0 or self.exposure.unmarked:
-            return deny(Code.NO_REFERENCE, "no reference price to judge the order by")
-        if now - held.mark_ts > held.stale_ns:
-            age, bound = (str(from_nano(v)) for v in (now - held.mark_ts, held.stale_ns))
-            return deny(Code.STALE_REFERENCE, "age of the reference price, seconds", age, bound)
-        collar = self.limits.collar_n * held.mid2
-        if price is not None and abs(2 * price - held.mid2) * NANO > collar:
-            return self._beyond_collar("price", price, held)
-        if trigger is not None and abs(2 * trigger - held.mid2) * NANO > collar:
-            return self._beyond_collar("trigger", trigger, held)
-        return None
-
-    def _beyond_collar(self, what: str, level: int, held: Holding) -> Verdict:
-        value = str(from_nano(abs(2 * level - held.mid2) * NANO // held.mid2))
-        words = f"distance of {what} {from_nano(level)} from the reference {from_nano(held.mid2) / 2}, fraction"
-        return deny(Code.PRICE_COLLAR, words, value, str(from_nano(self.limits.collar_n)))
+        return self._with_near(verdict) if near else verdict
 
     def _check_reduce_only(self, order: Order, qty: int, held: Holding, batch: Batch | None) -> Verdict | None:
         entry = batch.entries.get(order.parent_id or "") if batch is not None else None
@@ -262,6 +245,16 @@ class Law(Account):
     def _beyond_long(lowest: int) -> Verdict:
         return deny(Code.LONG_ONLY, "lowest position that could follow, units", str(from_nano(lowest)), "0")
 
+    def _is_near(self, value: int, bound: int, unit: str) -> bool:
+        near_n = self.limits.near_n
+        return value >= soft_count(bound, near_n) if unit == "c" else value * NANO >= near_n * bound
+
+    def _with_near(self, verdict: Verdict) -> Verdict:
+        """Add the momentary near-misses of an allowed command, and forget them."""
+        near = (*self._near, *verdict.near)
+        self._near.clear()
+        return Verdict(near=near) if verdict.code is None else verdict
+
     def _exceeded(self, measures: list[_Measure]) -> Verdict:
         """Return a denial for the first limit that is exceeded, else what is near its limit."""
         near: list[Use] = []
@@ -270,7 +263,7 @@ class Law(Account):
                 continue
             if value > bound:
                 return deny(code, words, text(value, unit), text(bound, unit))
-            if value * NANO >= self.limits.near_n * bound:
+            if self._is_near(value, bound, unit):
                 near.append(Use(code, text(value, unit), text(bound, unit)))
         return Verdict(near=tuple(near)) if near else ALLOWED
 

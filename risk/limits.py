@@ -48,6 +48,7 @@ class Use:
     code: Code
     value: str
     bound: str
+    order_id: str = ""  # in a list: whose it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,24 @@ def soft(bound: int, near_n: int) -> int:
     return -(-near_n * bound // NANO)
 
 
+def soft_count(bound: int, near_n: int) -> int:
+    """
+    Return the smallest count that is a near-miss of `bound`, at least two.
+
+    One order is no accumulation: under a limit of one, each would be a near-miss and none a warning. Under limits of
+    two to four the limit itself is what comes near.
+    """
+    return max(soft(bound, near_n), 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Soft:
     """Where near-misses begin; anything below all of these is allowed without a closer look."""
 
+    collar_n: int
+    per_second: int
+    per_minute: int
+    repeat: int
     order_qty_n: int
     inventory_n: int
     order_notional2: int
@@ -175,9 +190,13 @@ class Limits:
             repeat_ns=floor_nano(template.repeat_window_s),
             duplicate_ns=floor_nano(template.duplicate_window_s),
             soft=Soft(
+                collar_n=soft(floor_nano(template.price_collar), near_n),
+                per_second=soft_count(template.orders_per_second, near_n),
+                per_minute=soft_count(template.orders_per_minute, near_n),
+                repeat=soft_count(template.repeat_max, near_n),
                 order_qty_n=NO_LIMIT if qty_n is None else soft(qty_n, near_n),
                 inventory_n=NO_LIMIT if inventory_n is None else soft(inventory_n, near_n),
-                open_orders=soft(template.open_orders_max, near_n),
+                open_orders=soft_count(template.open_orders_max, near_n),
                 **{name: soft(bound, near_n) for name, bound in money.items()},
             ),
         )

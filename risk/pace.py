@@ -4,7 +4,7 @@ from collections import deque
 
 from alphatrade.risk.batch import ALONE, Batch, Key
 from alphatrade.risk.exposure import Order
-from alphatrade.risk.limits import Code, Limits, Verdict, deny
+from alphatrade.risk.limits import Code, Limits, Use, Verdict, deny
 from alphatrade.risk.template import RiskTemplate
 
 SECOND_NS = 1_000_000_000
@@ -19,35 +19,38 @@ class Pace:
     mistakes.
     """
 
-    __slots__ = ("_identical", "_minute", "_repeats", "_second", "limits", "template")
+    __slots__ = ("_identical", "_minute", "_repeats", "_second", "limits", "soft", "template")
 
     def __init__(self, template: RiskTemplate, limits: Limits) -> None:
         self.template = template
         self.limits = limits
+        self.soft = limits.soft
         self._second: deque[int] = deque()
         self._minute: deque[int] = deque()
         self._repeats: dict[Key, deque[int]] = {}
         self._identical: dict[object, Order] = {}  # the youngest working order by what makes orders identical
 
-    def check_rate(self, now: int, more: int) -> Verdict | None:
-        """Return a denial if one submission after `more` others at `now` (UTC ns) would be too many."""
-        more += 1
-        template = self.template
-        # Stale stamps are dropped only when a window looks full.
-        second, limit = self._second, template.orders_per_second
-        if len(second) + more > limit:
-            _prune(second, now - SECOND_NS)
-            if len(second) + more > limit:
-                return deny(Code.ORDER_RATE, "submissions in one second", str(len(second) + more), str(limit))
-        minute, limit = self._minute, template.orders_per_minute
-        if len(minute) + more > limit:
-            _prune(minute, now - 60 * SECOND_NS)
-            if len(minute) + more > limit:
-                return deny(Code.ORDER_RATE, "submissions in sixty seconds", str(len(minute) + more), str(limit))
-        return None
+    def check_rate(self, now: int, more: int, near: list[Use]) -> Verdict | None:
+        """
+        Return a denial if one submission after `more` others at `now` (UTC ns) would be too many.
 
-    def check_repetition(self, order: Order, now: int, batch: Batch) -> Verdict | None:
-        """Return a denial if `order` was sent too often, or an identical one is working."""
+        `near` takes the near-misses.
+        """
+        more += 1
+        soft, denial = self.soft, None
+        # Stale stamps are dropped only when a window looks nearly full.
+        if len(self._second) + more >= soft.per_second:
+            _prune(self._second, now - SECOND_NS)
+            known = (len(self._second) + more, soft.per_second, self.template.orders_per_second)
+            denial = _check_count(Code.ORDER_RATE, *known, "submissions in one second", near)
+        if denial is None and len(self._minute) + more >= soft.per_minute:
+            _prune(self._minute, now - 60 * SECOND_NS)
+            known = (len(self._minute) + more, soft.per_minute, self.template.orders_per_minute)
+            denial = _check_count(Code.ORDER_RATE, *known, "submissions in sixty seconds", near)
+        return denial
+
+    def check_repetition(self, order: Order, now: int, batch: Batch, near: list[Use]) -> Verdict | None:
+        """Return a denial if `order` was sent too often, or an identical one is working; `near` takes near-misses."""
         key = (order.instrument, order.side, order.qty)
         stamps = self._repeats.get(key)
         times = batch.repeats.get(key, 0) + 1
@@ -56,9 +59,11 @@ class Pace:
         if stamps is not None:
             _prune(stamps, now - self.limits.repeat_ns)
             times += len(stamps)
-        if times > self.template.repeat_max:
-            bound = str(self.template.repeat_max)
-            return deny(Code.REPEATED, "equal side and quantity within the repeat window", str(times), bound)
+        if times >= self.soft.repeat:
+            known = (times, self.soft.repeat, self.template.repeat_max)
+            denial = _check_count(Code.REPEATED, *known, "equal side and quantity within the repeat window", near)
+            if denial is not None:
+                return denial
         window = self.limits.duplicate_ns
         if not window:
             return None
@@ -106,6 +111,14 @@ def identity_of(order: Order) -> tuple[object, ...]:
     """Return what makes two orders identical."""
     kind = (order.instrument, order.strategy, order.side, order.kind, order.reduce_only)
     return (*kind, order.qty, order.price, order.trigger)
+
+
+def _check_count(code: Code, count: int, soft: int, limit: int, words: str, near: list[Use]) -> Verdict | None:
+    if count > limit:
+        return deny(code, words, str(count), str(limit))
+    if count >= soft:
+        near.append(Use(code, str(count), str(limit)))
+    return None
 
 
 def _prune(stamps: deque[int], horizon: int) -> None:

@@ -40,6 +40,12 @@ class RiskTemplate(BaseModel):
     repeat_window_s: Seconds = Field(60.0, description="seconds; RTS 6 article 15 repeated-execution throttle")
     duplicate_window_s: Seconds = Field(1.0, description="seconds in which an identical working order is a duplicate")
     open_orders_max: Count = Field(20, description="working orders, in flight included")
-    near_miss: Share = Field(0.8, description="share of a limit from which a near-miss is logged")
-    near_miss_action: Literal["notify", "size_down"] = Field("size_down", description="what a near-miss does")
-    size_down_factor: Share = Field(0.5, description="sizing factor while a near-miss lasts")
+    near_miss: Share = Field(
+        0.8, description="share of a limit from which a near-miss is logged; a count of one is never a near-miss"
+    )
+    near_miss_action: Literal["notify", "size_down"] = Field(
+        "size_down",
+        description="what a lasting near-miss does beyond its row (exposures, working orders, losses); one of collar, "
+        "staleness, rate or repetition is of the moment: it is logged and no more, as smaller orders would not help",
+    )
+    size_down_factor: Share = Field(0.5, description="sizing factor while a lasting near-miss lasts")
