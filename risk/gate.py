@@ -209,7 +209,7 @@ class RiskGate(Controller):
             self._native(TradingState.HALTED)
 
     def breach(self, verdict: Verdict, now: int) -> None:
-        """Record a loss limit that was exceeded, and trip."""
+        """Record that a limit was exceeded whose breach stops trading, and trip."""
         code = str(verdict.code)
         if self.switch.state is State.ACTIVE:
             self.record.event(now, "breach", None, None, code, verdict.value, verdict.bound, verdict.reason)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
 APPROVAL_NS = 5 * 10**9  # an approved command that waited longer in a live node's queue does not leave
-_LOSSES = (Code.DAILY_LOSS, Code.DRAWDOWN)
 
 
 class Commands:
@@ -84,7 +83,7 @@ class Commands:
         verdict = self._judge(intents, now)
         if not verdict.allowed:
             self._refuse_orders(orders, verdict, now)
-            if verdict.code in _LOSSES:
+            if verdict.code in gate.law.stops:
                 gate.breach(verdict, now)
             return False
         for order in intents:  # the row just before `submitted` is the moment of this judgement
@@ -125,7 +124,7 @@ class Commands:
             verdict = gate.law.check_modify(order, qty, price, trigger, now)
         if not verdict.allowed or order is None:
             self._refuse_modify(command, verdict, now)
-            if verdict.code in _LOSSES:
+            if verdict.code in gate.law.stops:
                 gate.breach(verdict, now)
             return False
         gate.law.commit_modify(order, qty, now)

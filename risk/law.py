@@ -41,6 +41,8 @@ class Law(Account):
         self.long_only = long_only
         self.pace = Pace(template, self.limits)
         self.approved: set[str] = set()  # every order id ever approved; membership only, never iterated
+        stops = (Code.REPEATED,) if template.repeat_action == "halt" else ()
+        self.stops = frozenset({Code.DAILY_LOSS, Code.DRAWDOWN, *stops})  # denials after which trading has to stop
         self._near: list[Use] = []  # momentary near-misses of the command that is being judged
 
     def pressure(self, instrument: str) -> Code | None:

@@ -38,6 +38,12 @@ class RiskTemplate(BaseModel):
     orders_per_minute: Count = Field(120, description="submissions and modifications in any sixty seconds")
     repeat_max: Count = Field(10, description="equal side and quantity submitted within the repeat window")
     repeat_window_s: Seconds = Field(60.0, description="seconds; RTS 6 article 15 repeated-execution throttle")
+    repeat_action: Literal["deny", "halt"] = Field(
+        "deny",
+        description="what one too many does: denied until the window has passed, or trips the kill switch, until an "
+        "operator releases it",
+        json_schema_extra={"since": 1},
+    )
     duplicate_window_s: Seconds = Field(1.0, description="seconds in which an identical working order is a duplicate")
     open_orders_max: Count = Field(20, description="working orders, in flight included")
     near_miss: Share = Field(
