@@ -24,6 +24,7 @@ from nautilus_trader.config import (
     ImportableControllerConfig,
     ImportableStrategyConfig,
     PortfolioConfig,
+    RiskEngineConfig,
 )
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.events import AccountState, OrderEvent, PositionClosed, PositionEvent
@@ -232,8 +233,9 @@ def engine_config(
     controller: ImportableControllerConfig | None,
     actors: Sequence[ImportableActorConfig],
     strategies: Sequence[ImportableStrategyConfig],
+    risk: RiskEngineConfig | None = None,
 ) -> BacktestEngineConfig:
-    """Return the configuration of a BacktestEngine, alone or inside a BacktestNode."""
+    """Return the configuration of a BacktestEngine, alone or inside a BacktestNode; `risk` none: as in Nautilus."""
     housekeeper = ImportableActorConfig(
         actor_path=f"{__name__}:Housekeeper",
         config_path=f"{__name__}:HousekeeperConfig",
@@ -243,6 +245,7 @@ def engine_config(
         trader_id=TRADER_ID,
         logging=LoggingConfig(bypass_logging=True),
         portfolio=PortfolioConfig(min_account_state_logging_interval_ms=_NEVER_MS),
+        risk_engine=risk or RiskEngineConfig(),
         controller=controller,
         actors=[housekeeper, *actors],
         strategies=list(strategies),

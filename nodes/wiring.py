@@ -4,7 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from nautilus_trader.backtest.config import BacktestDataConfig, BacktestEngineConfig, BacktestRunConfig
-from nautilus_trader.config import ImportableActorConfig, ImportableControllerConfig, ImportableStrategyConfig
+from nautilus_trader.config import (
+    ImportableActorConfig,
+    ImportableControllerConfig,
+    ImportableStrategyConfig,
+    RiskEngineConfig,
+)
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed
@@ -12,6 +17,7 @@ from alphatrade.nodes.engine import engine_config
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.venue import venue_config, venue_kwargs
+from alphatrade.risk.template import RiskTemplate
 from alphatrade.strategies.policy import CadenceSpec, Policy
 
 FLATTEN_S = 300  # seconds before the end of its tape from which an instrument's position is only closed, at the latest
@@ -36,6 +42,18 @@ def gate(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) 
             "stale_after_s": {tape.instrument.id: tape.stale_after_s for tape in tapes},
         },
     )
+
+
+def second_layer(template: RiskTemplate) -> RiskEngineConfig:
+    """
+    Return Nautilus's own limits on the rate of orders and of modifications, from the same template as the law's.
+
+    Each is twice what the law lets through of both, because Nautilus also counts what the law denies afterwards. The
+    law's own closing orders do not pass Nautilus's risk engine. The limit of an order's notional follows when the
+    capital is known, see :meth:`alphatrade.risk.gate.RiskGate.set_native_limit`.
+    """
+    rate = f"{2 * template.orders_per_second}/00:00:01"
+    return RiskEngineConfig(max_order_submit_rate=rate, max_order_modify_rate=rate)
 
 
 def perception(policy: Policy, tape: Tape) -> ImportableActorConfig:
@@ -116,6 +134,7 @@ def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | 
         gate(policy, tapes, run, run_dir),
         [*diary, *(perception(policy, tape) for tape in tapes)],
         [organism(policy, tapes, index, run) for index in range(len(tapes))],
+        second_layer(policy.risk),
     )
 
 
