@@ -51,7 +51,8 @@ class RiskTemplate(BaseModel):
     )
     near_miss_action: Literal["notify", "size_down"] = Field(
         "size_down",
-        description="what a lasting near-miss does beyond its row (exposures, working orders, losses); one of collar, "
-        "staleness, rate or repetition is of the moment: it is logged and no more, as smaller orders would not help",
+        description="what a lasting near-miss does beyond its row (exposures, working orders, losses); one of an "
+        "order's own size, collar, staleness, rate or repetition is of the moment: logged only, as smaller orders "
+        "afterwards would not help",
     )
     size_down_factor: Share = Field(0.5, description="sizing factor while a lasting near-miss lasts")
