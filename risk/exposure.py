@@ -172,10 +172,10 @@ class Exposure:
         elif order.working:
             self._reserve(self.holding(order.instrument), order, self._outstanding(order))
 
-    def refuse(self, order: Order) -> None:
-        """Give back what was reserved for the oldest modification: the venue has refused it."""
-        if order.pending:
-            self._answered(order, 0)
+    def refuse(self, order: Order, qty: int | None = None) -> None:
+        """Give back what was reserved for a modification that was refused: the oldest, or one to `qty` (nano)."""
+        if order.pending and qty in (None, *order.pending):
+            self._answered(order, 0 if qty is None else order.pending.index(qty))
 
     def turn(self, order: Order) -> None:
         """Count a reduce-only order as one that opens, now that its position has turned, until it is gone."""

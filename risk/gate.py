@@ -101,7 +101,7 @@ class RiskGate(Controller):
         self._risk = self._trader._risk_engine
         self.forward = self._exec.execute  # synchronous in a backtest, a queue in a live node
         msgbus.deregister(endpoint="ExecEngine.execute", handler=self._exec.execute)
-        live = isinstance(self._exec, LiveExecutionEngine)
+        self.live = live = isinstance(self._exec, LiveExecutionEngine)
         self._loop: asyncio.AbstractEventLoop | None = self._exec._loop if live else None
         handler = self.commands.receive if live else self.commands.execute
         msgbus.register(endpoint="ExecEngine.execute", handler=handler)

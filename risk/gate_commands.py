@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import ModifyOrder, SubmitOrder, SubmitOrderList
 from nautilus_trader.model.enums import ContingencyType, OrderStatus
 from nautilus_trader.model.orders import Order as NautilusOrder
@@ -34,6 +35,7 @@ class Commands:
     def clear(self) -> None:
         """Forget what is under way."""
         self.denying: set[str] = set()  # denials sent and not yet seen as events; membership only
+        self.changes: dict[UUID4, tuple[int, int]] = {}  # modifications in a live queue: approved when, to what (nano)
 
     def receive(self, command: Any) -> None:
         """Take a command from the bus, on whatever thread."""
@@ -128,6 +130,8 @@ class Commands:
                 gate.breach(verdict, now)
             return False
         gate.law.commit_modify(order, qty, now)
+        if gate.live:
+            self.changes[command.id] = (now, order.qty if qty is None else qty)
         terms = (order.qty if qty is None else qty, price or order.price, trigger or order.trigger)
         gate.record.order(now, order, "modify_approved", *terms)
         if verdict.near or gate.factors:
@@ -142,23 +146,46 @@ class Commands:
     def _late_denial(self, command: Any, kind: type) -> Verdict | None:
         """Return a denial of an approved command if the kill switch has tripped or the approval is too old."""
         gate = self.gate
-        denial = gate.state_denial()
         if kind is ModifyOrder:
-            return denial
+            return self._late_change(command)
+        denial = gate.state_denial()
         now = gate.clock.timestamp_ns()
         for order in [command.order] if kind is SubmitOrder else command.order_list.orders:
             known = gate.orders.get(order.client_order_id.value)
             if known is None or known.order_id not in gate.law.approved:
-                gate.trip("TRIPWIRE", f"order {order.client_order_id.value} was queued without approval", "law")
-                return gate.state_denial()
+                return self._unapproved(order.client_order_id.value)
             if known.by_law:
                 continue
+            denial = denial or self._expired(known.ts, now)
             if denial is not None:
                 return denial
-            if now - known.ts > APPROVAL_NS:
-                age, bound = str(from_nano(now - known.ts)), str(from_nano(APPROVAL_NS))
-                return deny(Code.STALE_REFERENCE, "age of the approval, seconds", age, bound)
         return None
+
+    def _late_change(self, command: ModifyOrder) -> Verdict | None:
+        """Return a denial of a modification likewise, after giving back what was reserved for it."""
+        gate = self.gate
+        order_id = command.client_order_id.value
+        approved = self.changes.pop(command.id, None)
+        if approved is None:
+            return self._unapproved(order_id)
+        then, qty = approved
+        denial = gate.state_denial() or self._expired(then, gate.clock.timestamp_ns())
+        order = gate.orders.get(order_id)
+        if denial is not None and order is not None:
+            gate.law.exposure.refuse(order, qty)
+            gate.law.on_modify_asked(order)  # the refusal that follows answers this, not another modification
+        return denial
+
+    def _unapproved(self, order_id: str) -> Verdict | None:
+        self.gate.trip("TRIPWIRE", f"order {order_id} was queued without approval", "law")
+        return self.gate.state_denial()
+
+    @staticmethod
+    def _expired(then: int, now: int) -> Verdict | None:
+        if now - then <= APPROVAL_NS:
+            return None
+        age, bound = str(from_nano(now - then)), str(from_nano(APPROVAL_NS))
+        return deny(Code.STALE_REFERENCE, "age of the approval, seconds", age, bound)
 
     # -- refusal
 

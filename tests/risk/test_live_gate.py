@@ -219,6 +219,120 @@ def test_an_approval_that_waited_too_long_does_not_leave(
     end(node, loop)
 
 
+class Changes(Strategy):
+    """Rests one small order and asks to make it larger when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quotes = 0
+        self.order: Any = None
+        self.refused: list[str] = []
+
+    def on_start(self) -> None:
+        self.subscribe_quote_ticks(BTCUSDT.id)
+
+    def on_quote_tick(self, tick: Any) -> None:
+        self.quotes += 1
+        if self.quotes == 5:
+            self.order = self.order_factory.limit(
+                BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.01), BTCUSDT.make_price(49_000)
+            )
+            self.submit_order(self.order)
+
+    def grow(self, quantity: float) -> None:
+        self.modify_order(self.order, quantity=BTCUSDT.make_qty(quantity))
+
+    def on_order_modify_rejected(self, event: Any) -> None:
+        self.refused.append(event.reason)
+
+
+def changed(loop: asyncio.AbstractEventLoop, act: Any) -> tuple[Any, Changes]:
+    """Return the gate and the strategy after `act` on a resting order."""
+    strategy = Changes()
+    node = make(strategy)
+
+    async def go() -> None:
+        task = asyncio.ensure_future(node.run_async())
+        await until(lambda: strategy.order is not None and strategy.order.is_open)
+        await act(node, strategy)
+        await node.stop_async()
+        task.cancel()
+
+    loop.run_until_complete(go())
+    end(node, loop)
+    return node.kernel._controller, strategy
+
+
+def late(monkeypatch: pytest.MonkeyPatch) -> Any:
+    async def act(node: TradingNode, strategy: Changes) -> None:
+        strategy.grow(0.02)
+        await until(lambda: strategy.order.quantity == BTCUSDT.make_qty(0.02))
+        monkeypatch.setattr(gate_commands, "APPROVAL_NS", -1)
+        strategy.grow(0.03)
+        await until(lambda: strategy.refused or strategy.order.quantity == BTCUSDT.make_qty(0.03))
+        await asyncio.sleep(0.05)
+
+    return act
+
+
+def test_an_approved_modification_that_waited_too_long_does_not_leave(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, strategy = changed(loop, late(monkeypatch))
+    assert [reason.split(":")[0] for reason in strategy.refused] == ["STALE_REFERENCE"]
+    assert strategy.order.quantity == BTCUSDT.make_qty(0.02)
+    order = gate.law.exposure.working[strategy.order.client_order_id.value]
+    assert (order.pending, order.asking, order.reserved) == ((), 0, 2 * 10**7)
+    assert not gate.commands.changes
+
+
+def test_without_a_look_at_its_age_it_does(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Commands, "_expired", staticmethod(lambda then, now: None))
+    _, strategy = changed(loop, late(monkeypatch))
+    assert strategy.order.quantity == BTCUSDT.make_qty(0.03), "the mutant"
+
+
+def test_a_late_refusal_gives_back_its_own_reservation(loop: asyncio.AbstractEventLoop) -> None:
+    """Of two approved modifications, the second is refused in the queue while the first is at the venue."""
+
+    async def act(node: TradingNode, strategy: Changes) -> None:
+        gate, commands = node.kernel._controller, node.kernel._controller.commands
+        strategy.grow(0.02)
+        strategy.grow(0.05)
+        await until(lambda: len(commands.changes) == 2)
+        order = gate.orders[strategy.order.client_order_id.value]
+        assert order.pending == (2 * 10**7, 5 * 10**7)
+        second = list(commands.changes)[1]
+        commands.changes[second] = (0, 5 * 10**7)  # approved long ago
+        await until(lambda: strategy.refused)
+        await until(lambda: not order.pending)
+        assert order.reserved == 2 * 10**7
+
+    _, strategy = changed(loop, act)
+    assert strategy.order.quantity == BTCUSDT.make_qty(0.02)
+
+
+def test_a_modification_put_into_the_engine_directly_does_not_leave(loop: asyncio.AbstractEventLoop) -> None:
+    from nautilus_trader.core.uuid import UUID4
+    from nautilus_trader.execution.messages import ModifyOrder
+
+    async def act(node: TradingNode, strategy: Changes) -> None:
+        order = strategy.order
+        node.kernel.exec_engine.execute(
+            ModifyOrder(
+                trader_id=strategy.trader_id, strategy_id=strategy.id, instrument_id=BTCUSDT.id,
+                client_order_id=order.client_order_id, venue_order_id=order.venue_order_id,
+                quantity=BTCUSDT.make_qty(9), price=None, trigger_price=None, command_id=UUID4(),
+                ts_init=strategy.clock.timestamp_ns(),
+            )
+        )  # fmt: skip
+        await until(lambda: node.kernel._controller.switch.state == "HALTED")
+
+    gate, strategy = changed(loop, act)
+    assert gate.switch.trip_cause.code == "TRIPWIRE"
+    assert strategy.order.quantity == BTCUSDT.make_qty(0.01)
+
+
 def test_without_the_guard_they_do(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Commands, "guard", lambda self, command: self.gate.run_command(command))
     flood = Flood()
