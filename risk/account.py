@@ -44,6 +44,21 @@ class Account:
             self.peak2 = self.equity2
         self._calm()
 
+    def resume(self, peak2: int | None, day: int = -1, day_start2: int = 0) -> None:
+        """
+        Count losses from where an earlier session did.
+
+        Parameters
+        ----------
+        peak2, day_start2 : int
+            Highest equity and equity at the first mark of the UTC `day`, 0.5e-18; without a peak, count from now on.
+        """
+        if peak2 is None and not self.exposure.unmarked:
+            peak2 = self.equity2
+        self.peak2, self.day, self.day_start2 = peak2, day, day_start2
+        self._day_end = (day + 1) * DAY_NS
+        self._calm()
+
     def on_status(self, instrument: str, halted: bool) -> None:
         """Note that `instrument` is halted or closed, or trades again."""
         self.exposure.holding(instrument).halted = halted

@@ -8,6 +8,7 @@
     │   ├── TapeError         a market data file or catalog
     │   └── RunDirError       an artifacts folder that is missing, foreign, full or unwritable
     ├── LatchedError          the kill switch is latched: starting is refused until an operator releases it
+    ├── InUseError            another node trades on this environment and account already
     └── LawError              an invariant of the law itself is broken: everything halts
 """
 
@@ -55,6 +56,10 @@ class RunDirError(InputError):
 
 class LatchedError(AlphaTradeError):
     """The kill switch of this environment and account is latched."""
+
+
+class InUseError(AlphaTradeError):
+    """Another node trades on this environment and account already."""
 
 
 class LawError(AlphaTradeError):

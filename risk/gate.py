@@ -30,6 +30,7 @@ from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_kill import Reduction
+from alphatrade.risk.gate_losses import Memory
 from alphatrade.risk.gate_market import FIRST, Market
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.law import Law
@@ -53,6 +54,8 @@ class RiskGate(Controller):
     ------
     LatchedError
         On building or starting while the kill switch is latched.
+    InUseError
+        On building while another node uses the same latch.
     ConfigError
         If the template is not valid.
 
@@ -68,8 +71,9 @@ class RiskGate(Controller):
         self.settings = config
         self.template = read_template(config.template)
         folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
+        self.memory = Memory(self, folder)
         self.switch = KillSwitch(folder)
-        self.switch.require_active()
+        self.memory.begin()
         self.market = Market(self, config.half_spread_bps or {}, config.stale_after_s or {})
         self.commands = Commands(self)
         self.events = Events(self)
@@ -125,10 +129,17 @@ class RiskGate(Controller):
             self.clock.set_timer_ns(_POLL, interval, 0, 0, self._poll)
 
     def on_stop(self) -> None:
-        """Write the records; strategies stop after this, so `on_dispose` writes once more."""
+        """Write losses and records; strategies stop after this, so `on_dispose` writes once more."""
+        self.market.catch_up()
+        self.memory.keep(last=True)
         self.save()
 
-    on_dispose = on_stop
+    def on_dispose(self) -> None:
+        """Write what came after the stop; another node may start from here on."""
+        try:
+            self.on_stop()
+        finally:
+            self.memory.end()
 
     def on_reset(self) -> None:
         """Start over; a latch on disk stays, a latch in memory was the run's own."""

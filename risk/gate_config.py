@@ -28,9 +28,9 @@ class RiskGateConfig(ActorConfig, frozen=True):
     template : dict
         Fields of `RiskTemplate`.
     env, account : str
-        Name the latch of the kill switch.
+        Name the folder of the state; `env` is one of `alphatrade.risk.kill.ENVIRONMENTS`.
     state_dir : str, optional
-        Where latches are kept; None keeps the latch in memory.
+        Where latch and losses outlive the node; None keeps them in memory.
     run_dir : str, optional
         Where records are written when the node stops.
     capital : str, optional

@@ -52,7 +52,7 @@ class Events:
         gate, cache = self.gate, self.gate.cache
         orders = cache.orders_open() + cache.orders_inflight()
         positions = cache.positions_open()
-        if not orders and not positions:
+        if not orders and not positions and gate.memory.file is None:
             return
         gate.law = gate.new_law()  # what reconciliation has told already is in the positions too
         gate.market.clear()
@@ -60,7 +60,8 @@ class Events:
             account = cache.account(position.account_id)
             quantity = position.quantity.raw // RAW_PER_NANO * (1 if position.is_long else -1)
             name = position.instrument_id.value
-            paid = account is not None and account.is_cash_account
+            # A balance of cash lacks what the position cost, a configured capital does not.
+            paid = gate.settings.capital is None and account is not None and account.is_cash_account
             gate.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid, position.id.value)
             gate.market.wake(name)
         for order in orders:
@@ -70,6 +71,7 @@ class Events:
             gate.law.commit((known,), gate.clock.timestamp_ns())
             known.by_law = False
             gate.market.wake(known.instrument)
+        gate.memory.resume()
 
     def on_event(self, event: Any) -> None:
         """Take one order event; whatever cannot be understood stops trading."""
@@ -79,6 +81,8 @@ class Events:
             return  # initialized: written when the order is first judged or heard of again
         try:
             self._take(event, kind, name)
+            if kind is OrderFilled and self.gate.memory.file is not None:
+                self.gate.memory.keep()
         except Exception as error:
             self.gate.fail(f"taking {kind.__name__}", error)
 

@@ -251,6 +251,8 @@ class Market:
         bid, ask, ts, source, assumed = reference
         gate.record.mark(ts, name, bid, ask, source, assumed)
         verdict = gate.law.on_mark(name, bid, ask, ts)
+        if gate.memory.file is not None:
+            gate.memory.keep()
         if gate.record.minute_of(ts) or dirty:  # a fill shows at the first price after it, not at one from before
             gate.record_equity(ts)
         if gate.law.loss_near is not self.loss_near:
@@ -268,7 +270,7 @@ class Market:
             if other.live and other is not slot:
                 self.mark(other)
         verdict = self.mark(slot)
-        return None if verdict.code is None else verdict
+        return self.gate.state_denial() if verdict.code is None else verdict  # a mark may have tripped the switch
 
     def prepare(self, instrument_id: InstrumentId) -> Verdict | None:
         """Return a denial if orders in an instrument cannot be judged at all."""
@@ -281,7 +283,7 @@ class Market:
             return deny(Code.UNKNOWN_INSTRUMENT, f"no definition of {slot.instrument}")
         quote = instrument.quote_currency
         currency = gate.currency or quote.code
-        unfit = misfit(instrument, currency)
+        unfit = misfit(instrument, currency) or gate.memory.foreign(currency)
         if unfit is not None:
             return unfit
         if gate.law.capital is None:
@@ -290,6 +292,7 @@ class Market:
             if balance is None or balance.raw <= 0:
                 return deny(Code.NO_ACCOUNT, f"no positive balance in {currency} for {slot.instrument}")
             gate.law.set_capital(balance.raw * (ATTO // 10**16))
+            gate.memory.resume()
         gate.currency = currency
         slot.ready = True
         gate.set_native_limit(instrument_id)

@@ -9,6 +9,10 @@ Files of one latch, in ``<state_dir>/<env>/<account>/``:
     Left by ``alphatrade kill`` for a running node to take; a start with one pending is refused too.
 ``releases.jsonl``
     Every release, who and why; only ever appended to.
+``losses.json``
+    From where losses are counted, see :mod:`alphatrade.risk.losses`; unreadable means HALTED.
+``node.lock``
+    Held by the node that runs; the files above can be read, and requests left, beside it.
 
 Without a folder the switch lives in memory, which is what a replay uses.
 """
@@ -20,12 +24,16 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from alphatrade.risk.disk import LOCK, probe, sync_dir, write_whole, writing
 from alphatrade.risk.errors import InputError, LatchedError
+from alphatrade.risk.losses import LOSSES, Losses, read_losses
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LATCH = "latch.json"
 REQUEST = "kill.request"
 RELEASES = "releases.jsonl"
+ENVIRONMENTS = ("sim", "paper", "live-shadow", "live")
+_REBASING = ("DAILY_LOSS", "DRAWDOWN")  # who releases one of these has decided to go on from the equity there is
 
 
 class State(StrEnum):
@@ -69,6 +77,7 @@ class KillStatus:
     trip: Trip | None
     request_pending: bool
     releases: int
+    losses: Losses | None
 
 
 def latch_dir(state_dir: str | Path, env: str, account: str) -> Path:
@@ -78,11 +87,12 @@ def latch_dir(state_dir: str | Path, env: str, account: str) -> Path:
     Raises
     ------
     InputError
-        If `env` or `account` could not be the name of a folder.
+        If there is no such environment, or `account` could not be the name of a folder.
     """
-    for field, name in (("env", env), ("account", account)):
-        if not _NAME.fullmatch(name):
-            raise InputError(field, name, "letters, digits, dot, dash and underscore, at most 64")
+    if env not in ENVIRONMENTS:
+        raise InputError("env", env, f"one of {', '.join(ENVIRONMENTS)}")
+    if not _NAME.fullmatch(account):
+        raise InputError("account", account, "letters, digits, dot, dash and underscore, at most 64")
     return Path(state_dir).expanduser() / env / account
 
 
@@ -106,7 +116,7 @@ class KillSwitch:
         self.trip_cause: Trip | None = None
         self.write_error = ""
         if folder is not None:
-            self.trip_cause = _read_latch(folder)
+            self.trip_cause = _read_latch(folder) or _unreadable_losses(folder)
 
     @property
     def state(self) -> State:
@@ -120,14 +130,15 @@ class KillSwitch:
         Raises
         ------
         LatchedError
-            If the latch is not ACTIVE or cannot be read, or a kill request is waiting.
+            If the latch is not ACTIVE, it or the losses cannot be read, or a kill request is waiting.
         InputError
             If the folder cannot be written: a switch that could not latch is not worth starting with.
         """
         folder = self.folder
         if folder is not None:
-            _probe(folder)
-            self.trip_cause = self.trip_cause or _read_latch(folder) or read_request(folder)
+            probe(folder)
+            standing = _read_latch(folder) or _unreadable_losses(folder)
+            self.trip_cause = self.trip_cause or standing or read_request(folder)
         cause = self.trip_cause
         if cause is not None:
             where = f" in {folder}" if folder is not None else ""
@@ -172,13 +183,13 @@ class KillSwitch:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder / LATCH, json.dumps(asdict(self.trip_cause), sort_keys=True))
+            write_whole(self.folder / LATCH, json.dumps(asdict(self.trip_cause), sort_keys=True))
             self.write_error = ""
         except OSError as error:
             self.write_error = str(error)
 
 
-def request_kill(state_dir: str | Path, env: str, account: str, who: str, why: str, ts: int) -> None:
+def request_kill(state_dir: str | Path, env: str, account: str, who: str, why: str, ts: int) -> bool:
     """
     Ask a running node to stop trading; with none running, the next start is refused.
 
@@ -186,17 +197,28 @@ def request_kill(state_dir: str | Path, env: str, account: str, who: str, why: s
     ----------
     ts : int
         UTC ns.
+
+    Returns
+    -------
+    bool
+        Whether a node has ever used this account here; if not, its name may be a slip.
     """
     _named(who, why)
     folder = latch_dir(state_dir, env, account)
-    folder.mkdir(parents=True, exist_ok=True)
     request = Trip(State.REDUCING, "OPERATOR", why, who, ts)
-    _write(folder / REQUEST, json.dumps(asdict(request), sort_keys=True))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / REQUEST, json.dumps(asdict(request), sort_keys=True))
+    return (folder / LOCK).exists()
 
 
 def release(state_dir: str | Path, env: str, account: str, who: str, why: str, ts: int) -> Trip:
     """
     Unlatch, after recording who did it and why.
+
+    The release of a loss limit is also the decision to go on from the equity there is: the record says ``rebase``, and
+    the next start counts losses from there; else it would trip again at once. A file of losses that cannot be read is
+    removed.
 
     Returns
     -------
@@ -210,28 +232,50 @@ def release(state_dir: str | Path, env: str, account: str, who: str, why: str, t
     """
     _named(who, why)
     folder = latch_dir(state_dir, env, account)
-    cause = _read_latch(folder) or read_request(folder)
+    unreadable = _unreadable_losses(folder)
+    cause = _read_latch(folder) or unreadable or read_request(folder)
     if cause is None:
         raise InputError("release", f"{env}/{account}", "a latched kill switch; this one is ACTIVE")
-    line = json.dumps({"ts": ts, "who": who, "why": why, "released": asdict(cause)}, sort_keys=True) + "\n"
-    with (folder / RELEASES).open("a", encoding="utf-8") as log:
-        log.write(line)
-        log.flush()
-        os.fsync(log.fileno())
-    for name in (REQUEST, LATCH):
-        (folder / name).unlink(missing_ok=True)
-    _sync_dir(folder)
+    entry = {"ts": ts, "who": who, "why": why, "released": asdict(cause), "rebase": rebases(cause)}
+    with writing(folder):
+        with (folder / RELEASES).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry, sort_keys=True) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
+        for name in (REQUEST, LATCH, *((LOSSES,) if cause is unreadable else ())):
+            (folder / name).unlink(missing_ok=True)
+        sync_dir(folder)
     return cause
+
+
+def rebases(cause: Trip) -> bool:
+    """Return whether losses are counted from the next start on after `cause` was released."""
+    return cause.code in _REBASING
+
+
+def last_rebase(folder: Path) -> int:
+    """Return when the latest release that rebases was recorded, UTC ns; 0: never. A damaged line rebases nothing."""
+    log, latest = folder / RELEASES, 0
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else ():
+        try:
+            entry = json.loads(line)
+            if entry.get("rebase") is True:
+                latest = int(entry["ts"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return latest
 
 
 def status(state_dir: str | Path, env: str, account: str) -> KillStatus:
     """Return what the folder of one latch says."""
     folder = latch_dir(state_dir, env, account)
-    cause = _read_latch(folder)
+    unreadable = _unreadable_losses(folder)
+    cause = _read_latch(folder) or unreadable
     log = folder / RELEASES
     releases = len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
     state = State.ACTIVE if cause is None else cause.state
-    return KillStatus(env, account, state, cause, (folder / REQUEST).exists(), releases)
+    losses = read_losses(folder) if unreadable is None else None
+    return KillStatus(env, account, state, cause, (folder / REQUEST).exists(), releases, losses)
 
 
 def read_request(folder: Path) -> Trip | None:
@@ -258,31 +302,12 @@ def _read(path: Path, otherwise: State) -> Trip | None:
         return Trip(otherwise, "STATE_UNREADABLE", f"{path}: {error}", "law", 0)
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_dir(path.parent)
-
-
-def _sync_dir(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _unreadable_losses(folder: Path) -> Trip | None:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _probe(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / ".probe", "")
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise InputError("state_dir", str(folder), f"a folder that can be written ({error})") from error
+        read_losses(folder)
+    except (OSError, ValueError) as error:
+        return Trip(State.HALTED, "STATE_UNREADABLE", f"{folder / LOSSES}: {error}", "law", 0)
+    return None
 
 
 def _named(who: str, why: str) -> None:

@@ -28,9 +28,11 @@ from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.risk import gate_commands
-from alphatrade.risk.errors import LatchedError
+from alphatrade.risk.disk import FolderLock
+from alphatrade.risk.errors import InUseError, LatchedError
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.kill import release, request_kill, status
+from alphatrade.risk.losses import read_losses
 from tests.risk.rig import BTCUSDT, audited, controller, quote
 
 TEMPLATE = {
@@ -370,7 +372,45 @@ def test_a_kill_request_stops_a_running_node(loop: asyncio.AbstractEventLoop, tm
     with pytest.raises(LatchedError, match="odd fills, by Bob"):
         make(Flood(), **place)
     release(tmp_path, "paper", "ACC", "Ann", "looked into it", time.time_ns())
-    end(make(Flood(), **place), other)
+    second = make(Flood(), **place)
+    with pytest.raises(InUseError):
+        make(Flood(), **place)
+    end(second, other)
+    FolderLock(tmp_path / "paper" / "ACC").release()  # never started, and free again all the same
+
+
+def test_losses_go_on_in_the_next_node(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    def session(on: asyncio.AbstractEventLoop, fills: int) -> Any:
+        flood = Flood()
+        node = make(flood, env="paper", account="ACC", state_dir=str(tmp_path), capital="1000000")
+        gate = node.kernel._controller
+
+        async def go() -> None:
+            task = asyncio.ensure_future(node.run_async())
+            await until(lambda: flood.quotes > 5)
+            flood.flooding = fills > 0
+            await until(lambda: len(gate.record.fills) >= fills)
+            flood.flooding = False
+            await asyncio.sleep(0.2)
+            await node.stop_async()
+            task.cancel()
+
+        on.run_until_complete(go())
+        kept = read_losses(tmp_path / "paper" / "ACC")
+        end(node, on)
+        return gate, kept
+
+    first, kept = session(loop, 20)
+    assert kept is not None
+    assert kept.cash == first.law.exposure.cash
+    assert kept.positions["BTCUSDT.BINANCE"][0] == first.law.exposure.holding("BTCUSDT.BINANCE").position
+    other = asyncio.new_event_loop()
+    asyncio.set_event_loop(other)
+    second, _ = session(other, 0)
+    # The sandbox has forgotten the position: it counts as closed at the price seen last.
+    assert first.law.equity - 10**19 < second.law.equity <= first.law.equity < 10**24
+    assert second.law.peak == first.law.peak
+    other.close()
 
 
 def test_an_order_put_into_the_engine_directly_does_not_leave(loop: asyncio.AbstractEventLoop) -> None:

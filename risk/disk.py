@@ -1,0 +1,91 @@
+"""Small files that must be whole or absent, and a folder that one process at a time may use."""
+
+import fcntl
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alphatrade.risk.errors import InputError, InUseError
+
+LOCK = "node.lock"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """
+    Write into a folder of the state.
+
+    Raises
+    ------
+    InputError
+        In place of an `OSError`: the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError("state_dir", str(folder), f"a folder that can be written ({error})") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to a temporary name, sync it and rename it: after a crash the file is the old or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_dir(path.parent)
+
+
+def sync_dir(folder: Path) -> None:
+    """Make renames and removals in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def probe(folder: Path) -> None:
+    """Refuse a folder that cannot be written, see `writing`."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / ".probe", "")
+        (folder / ".probe").unlink()
+
+
+class FolderLock:
+    """
+    The use of a folder by one process, from now to `release` or to the end of the process, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is missing; the lock is a file in it, which stays.
+
+    Raises
+    ------
+    InUseError
+        If somebody else holds it.
+    InputError
+        If the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            self.release = weakref.finalize(self, os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(handle, 0)
+                os.write(handle, str(os.getpid()).encode())  # for the message below, nothing else reads it
+            except BlockingIOError as error:
+                owner = os.read(handle, 20).decode(errors="replace")
+                self.release()
+                raise InUseError(f"{folder} is in use: a node of process {owner} trades on this account") from error
+            except OSError:
+                self.release()
+                raise
