@@ -29,7 +29,9 @@ What it holds against the law:
   duplicate and collar, and may reduce their strategy's position where the net one is smaller. They are
   known by an id beginning with ``LAW-`` and only when they are reduce-only market orders within that
   position: an id alone buys nothing.
-- Peak equity and the day's start are taken at marks. A window of time excludes its far end: an order
+- Peak equity and the day's start are taken at marks of this run: what earlier sessions of a live account have
+  lost, and the gate counts with, is in their own files. Only where equity begins, if not at the capital, is told
+  by ``opening`` in ``run.yaml``. A window of time excludes its far end: an order
   exactly one second old no longer counts for the second.
 
 Not in these files, so not judged: a venue's trading halt, quote-quantity orders, an operator's kill, and

@@ -62,7 +62,7 @@ class Book:
         self.files, self.limits = files, files.limits
         self.lots = {name: Lot(name) for name in files.names}
         self.by_index = list(self.lots.values())
-        self.cash = self.peak = self.limits.capital
+        self.cash = self.peak = self.limits.opening
         self.value = self.gross = self.high = self.low = 0  # sums over lots of pos, worst, hi, lo times mid
         self.own: Counter[tuple[str, str]] = Counter()  # (strategy, instrument) -> position, nanos
         self.exposed = 0  # lots with a position or a working order

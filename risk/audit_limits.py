@@ -25,6 +25,7 @@ class Limits:
     """Bounds as exact integers: money in half-attos, quantities in nanos, times in nanoseconds."""
 
     capital: int
+    opening: int  # equity at the start: another than the capital if earlier sessions have won or lost
     currency: str
     long_only: bool
     order_qty: int | None
@@ -63,6 +64,7 @@ def read_limits(run_dir: Path) -> Limits:
         where = ".".join(["risk", *map(str, first["loc"])])
         raise RunDirError(f"policy.json:{where}", first.get("input"), first["msg"]) from None
     capital = _number(run, "capital", "run.yaml:capital")
+    opening = _number(run, "opening", "run.yaml:opening") if "opening" in run else capital
     currency, long_only = run.get("currency"), run.get("long_only")
     if not isinstance(currency, str):
         raise RunDirError("run.yaml:currency", currency, "the currency of the account")
@@ -75,6 +77,7 @@ def read_limits(run_dir: Path) -> Limits:
 
     return Limits(
         capital=int(capital * HALF_ATTO),
+        opening=int(opening * HALF_ATTO),
         currency=currency,
         long_only=long_only,
         order_qty=_units(template.order_qty_max),

@@ -126,15 +126,15 @@ def gate_of(built: BacktestEngine) -> Any:
     return built.kernel._controller
 
 
-def audited(gate: Any, run_dir: Path, template: dict[str, Any], long_only: bool) -> None:
-    """Write the record as a run and have the auditor agree with the gate."""
+def audited(gate: Any, run_dir: Path, template: dict[str, Any], long_only: bool, **more: str) -> None:
+    """Write the record as a run, with `more` in its ``run.yaml``, and have the auditor agree with the gate."""
     gate.save(str(run_dir))
     (run_dir / "policy.json").write_text(json.dumps({"risk": {"name": "fuzz", **template}}))
     facts = {
         i.id.value: {"quote": "USDT", "base": "X", "stale_after_s": 1000.0, "tick": "0.01", "lot": "0.001"}
         for i in INSTRUMENTS
     }
-    run = {"capital": str(CAPITAL), "currency": "USDT", "long_only": long_only, "instruments": facts}
+    run = {"capital": str(CAPITAL), "currency": "USDT", "long_only": long_only, "instruments": facts, **more}
     (run_dir / "run.yaml").write_text(yaml.safe_dump(run))
     report = audit(run_dir)
     assert not report.violations, report
