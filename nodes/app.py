@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,28 +142,38 @@ def kill(env: Env = "paper", account: Account = "SIM", who: Who = "operator", wh
     """Trip the kill switch: a running node cancels all, flattens and halts; the next start is refused."""
     from alphatrade.risk.kill import request_kill
 
-    request_kill(state_root(), env, account, who, why or "operator command", time.time_ns())
+    known = request_kill(state_root(), env, account, who, why or "operator command", time.time_ns())
     print(f"kill requested for {env}/{account}; see: alphatrade status --env {env} --account {account}")
+    if not known:
+        print(f"  no node has used {env}/{account} here yet: look at the name; a start under it is refused from now on")
 
 
 @app.command()
 def release(who: Who, why: Why, env: Env = "paper", account: Account = "SIM") -> None:
-    """Release a latched kill switch; who and why are recorded."""
+    """Release a latched kill switch; who and why are recorded. Releasing a loss limit starts its count anew."""
+    from alphatrade.risk.kill import rebases
     from alphatrade.risk.kill import release as let_go
 
-    let_go(state_root(), env, account, who, why, time.time_ns())
+    cause = let_go(state_root(), env, account, who, why, time.time_ns())
     print(f"released {env}/{account}")
+    if rebases(cause):
+        print(f"  it was {cause.code}: from the next start on, losses are counted from the equity found then")
 
 
 @app.command()
 def status(env: Env = "paper", account: Account = "SIM") -> None:
-    """Show the kill switch of an environment and account."""
+    """Show the kill switch of an environment and account, and from where losses are counted."""
     from alphatrade.risk.kill import status as read
+    from alphatrade.risk.units import from_atto
 
     now = read(state_root(), env, account)
     print(f"{env}/{account}: {now.state}" + (", kill requested" if now.request_pending else ""))
     if now.trip is not None:
         print(f"  tripped by {now.trip.who}: {now.trip.code}, {now.trip.reason}")
+    if now.losses is not None:
+        peak, start = (f"{from_atto(half) / 2:.2f}" for half in (now.losses.peak2, now.losses.day_start2))
+        day = date(1970, 1, 1) + timedelta(now.losses.day)
+        print(f"  losses count from a peak of {peak} and, on {day} UTC, from {start} {now.losses.currency}")
     print(f"  releases recorded: {now.releases}")
 
 

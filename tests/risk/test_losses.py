@@ -13,6 +13,7 @@ import pytest
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.enums import OrderSide
 
+from alphatrade.nodes.app import main
 from alphatrade.risk import losses
 from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.errors import ConfigError, InUseError, LatchedError
@@ -503,3 +504,55 @@ def test_a_record_that_cannot_be_written_frees_the_folder_all_the_same(
     with pytest.raises(OSError, match="No space"):
         gate.on_dispose()
     FolderLock(folder).release()
+
+
+# -- the front door
+
+
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["alphatrade", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    seen = capsys.readouterr()
+    return int(str(left.value.code)), seen.out, seen.err
+
+
+@pytest.mark.parametrize("verb", [("kill",), ("release", "--who", "me", "--why", "x"), ("status",)])
+def test_an_environment_that_does_not_exist_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ALPHATRADE_STATE", str(tmp_path))
+    code, out, err = door(monkeypatch, capsys, *verb, "--env", "papr")
+    assert (code, out) == (2, "")
+    assert err == "alphatrade: env: got 'papr', expected one of sim, paper, live-shadow, live\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_operator_sees_it_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ALPHATRADE_STATE", str(tmp_path))
+    place = ("--env", "sim", "--account", "SIM")
+    code, out, _ = door(monkeypatch, capsys, "kill", *place)
+    assert (code, out.count("no node has used sim/SIM here yet")) == (0, 1)
+    with pytest.raises(LatchedError):
+        session(tmp_path)
+    assert "rebase" not in door(monkeypatch, capsys, "release", *place, "--who", "me", "--why", "x")[1]
+    session(tmp_path).dispose()
+    out = door(monkeypatch, capsys, "status", *place)[1]
+    assert "losses count from a peak of 1000000.00 and, on 2023-11-14 UTC, from 1000000.00 USDT" in out
+    session(tmp_path, start=START + 60 * SECOND).dispose()
+    out = door(monkeypatch, capsys, "release", *place, "--who", "me", "--why", "x")[1]
+    assert "it was DAILY_LOSS: from the next start on, losses are counted from the equity found then" in out
+    code, out, _ = door(monkeypatch, capsys, "kill", *place)
+    assert (code, "no node has used" in out) == (0, False)
+
+
+def test_a_state_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ALPHATRADE_STATE", str(tmp_path / "file"))
+    code, _, err = door(monkeypatch, capsys, "kill", "--env", "paper")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "state_dir" in err
