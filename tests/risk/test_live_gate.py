@@ -294,23 +294,31 @@ def test_without_a_look_at_its_age_it_does(loop: asyncio.AbstractEventLoop, monk
     assert strategy.order.quantity == BTCUSDT.make_qty(0.03), "the mutant"
 
 
-def test_a_late_refusal_gives_back_its_own_reservation(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_late_refusal_gives_back_its_own_reservation(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two approved modifications, the second is refused in the queue while the first is at the venue."""
+    seen: list[tuple[int, ...]] = []
 
     async def act(node: TradingNode, strategy: Changes) -> None:
-        gate, commands = node.kernel._controller, node.kernel._controller.commands
+        order = node.kernel._controller.orders[strategy.order.client_order_id.value]
+        real = Commands._expired
+
+        def expired(then: int, now: int) -> Any:
+            seen.append(order.pending)
+            if len(seen) == 1:
+                return real(then, now)
+            order.asking += 1  # a third has been announced and waits for its judgement
+            return real(0, now)
+
+        monkeypatch.setattr(Commands, "_expired", staticmethod(expired))
         strategy.grow(0.02)
         strategy.grow(0.05)
-        await until(lambda: len(commands.changes) == 2)
-        order = gate.orders[strategy.order.client_order_id.value]
-        assert order.pending == (2 * 10**7, 5 * 10**7)
-        second = list(commands.changes)[1]
-        commands.changes[second] = (0, 5 * 10**7)  # approved long ago
-        await until(lambda: strategy.refused)
-        await until(lambda: not order.pending)
-        assert order.reserved == 2 * 10**7
+        await until(lambda: strategy.refused and not order.pending)
+        assert (order.reserved, order.asking) == (2 * 10**7, 1)
 
     _, strategy = changed(loop, act)
+    assert seen == [(2 * 10**7, 5 * 10**7)] * 2
     assert strategy.order.quantity == BTCUSDT.make_qty(0.02)
 
 

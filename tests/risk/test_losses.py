@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.enums import AccountType, OrderSide
 
 from alphatrade.nodes.app import main
 from alphatrade.risk import losses
@@ -305,6 +305,41 @@ def test_a_kill_9_is_no_way_around_either(tmp_path: Path) -> None:
     assert kept is not None
     assert kept.positions["BTCUSDT.BINANCE"][0] == NANO
     assert cause(session(tmp_path, start=START + 60 * SECOND)) == "DAILY_LOSS"  # the dead process holds no lock
+
+
+def test_a_fill_is_on_disk_before_a_strategy_hears_of_it(tmp_path: Path, folder: Path) -> None:
+    heard = []
+
+    def listen(strategy: Scripted) -> None:
+        strategy.on_fill = lambda event: heard.append((read_losses(folder), event.last_qty))
+
+    session(tmp_path, script={1: listen, **BUY_ONE}).dispose()
+    assert len(heard) == 1
+    assert heard[0][0] is not None
+    assert heard[0][0].positions["BTCUSDT.BINANCE"][0] == NANO
+
+
+def test_a_stop_writes_the_peak_however_little_it_rose(tmp_path: Path, folder: Path) -> None:
+    built = session(tmp_path, fall=-500, script=BUY_ONE)
+    kept = read_losses(folder)
+    assert kept is not None
+    assert kept.peak2 == gate_of(built).law.peak2
+    assert CAPITAL * ATTO < kept.peak2 // 2 < CAPITAL * ATTO * 1001 // 1000
+    built.dispose()
+
+
+@pytest.mark.parametrize("capital", [None, str(CAPITAL)])
+def test_what_a_position_cost_is_missing_in_a_cash_balance_only(capital: str | None) -> None:
+    data = [quote(BTCUSDT, 50_000, START + i * SECOND) for i in range(9)]
+    built = engine(data, [Scripted(BUY_ONE)], {"capital": capital}, account=AccountType.CASH)
+    built.run()
+    gate = gate_of(built)
+    before = gate.law.equity
+    gate.events.adopt()
+    assert gate.law.exposure.cash == (0 if capital is None else -gate.law.exposure.holding("BTCUSDT.BINANCE").basis)
+    gate.market.look("BTCUSDT.BINANCE")
+    assert abs(gate.law.equity - before) < 100 * ATTO  # the fee, where the capital is configured
+    built.dispose()
 
 
 def test_the_record_says_where_a_session_went_on_and_the_audit_can_follow(tmp_path: Path) -> None:
