@@ -34,7 +34,7 @@ def _tests(*names: str, long: bool = False) -> tuple[str, ...]:
 CHECKS = (
     Check(("M0.C", "C1"), "the embedded tape replays by one command", _tests("tests/nodes/test_sim.py")),
     Check(("M0.1", "M0.A"), "rogue orders: command path x invariant, 10,000 orders", _tests("tests/risk/test_rogue.py", long=True)),
-    Check(("M0.1", "M0.A"), "kill switch, latch and release", _tests("tests/risk/test_kill.py", "tests/risk/test_gate.py")),
+    Check(("M0.1", "M0.A"), "kill switch, latch and release", _tests("tests/risk/test_kill.py", "tests/risk/test_losses.py", "tests/risk/test_gate.py")),
     Check(("M0.1",), "the gate under stock nodes, live queue race included", _tests("tests/risk/test_live_gate.py", "tests/nodes/test_plugins.py")),
     Check(("M0.2", "M0.4"), "flags refuse without a mechanism; the documents name every flag", _tests("tests/nodes/test_settings.py", "tests/test_docs.py")),
     Check(("M0.3",), "heartbeat and latency counters of a run", _tests("tests/nodes/test_sim.py", "-k", "latency or heartbeat")),
