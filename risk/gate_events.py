@@ -139,6 +139,7 @@ class Events:
     def _fill(self, event: OrderFilled, order: Order) -> bool:
         gate = self.gate
         law = gate.law
+        gate.market.refresh(order.instrument)
         qty, price = event.last_qty.raw // RAW_PER_NANO, event.last_px.raw // RAW_PER_NANO
         if not order.working:
             order.filled += qty
@@ -151,6 +152,7 @@ class Events:
             event.ts_event, order, event.trade_id.value, qty, price, event.commission.raw // RAW_PER_NANO,
             event.commission.currency.code, _LIQUIDITY.get(int(event.liquidity_side), ""), position, realized,
         )  # fmt: skip
+        gate.record_equity(event.ts_event)
         gate.market.wake(order.instrument)
         self._cancel_strays(event)
         return not order.leaves and self._ended(event, order)

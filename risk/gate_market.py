@@ -253,11 +253,21 @@ class Market:
         verdict = gate.law.on_mark(name, bid, ask, ts)
         if gate.memory.file is not None:
             gate.memory.keep()
-        if gate.record.minute_of(ts) or dirty:  # a fill shows at the first price after it, not at one from before
+        if gate.record.minute_of(ts):
             gate.record_equity(ts)
         if gate.law.loss_near is not self.loss_near:
             self._losses_changed(ts)
         return verdict
+
+    def refresh(self, instrument: str) -> None:
+        """Mark `instrument` for a fill, so that equity after it counts from the latest price."""
+        slot = self.by_name.get(instrument) or self.slot(self.named(instrument))
+        try:
+            verdict = self.mark(slot)
+            if verdict.code is not None:
+                self.gate.breach(verdict, self.gate.clock.timestamp_ns())
+        except Exception as error:  # the fill has to be booked all the same
+            self.gate.fail("marking a price", error)
 
     def look(self, instrument: str) -> Verdict | None:
         """Mark `instrument` for an order; a denial if it cannot be judged, or if losses stop trading."""
