@@ -187,20 +187,21 @@ class OutcomeBuffer:
     def __init__(self, horizons: Sequence[int], first: int) -> None:
         self._horizons = tuple(horizons)
         self.first = first
-        self._outcomes: list[Outcome] = []
+        self._rows: list[tuple[Any, ...]] = []
 
     @property
     def rows(self) -> int:
         """Rows taken so far."""
-        return len(self._outcomes)
+        return len(self._rows)
 
     def append(self, outcome: Outcome) -> None:
         """Take one outcome."""
-        self._outcomes.append(outcome)
+        o = outcome
+        self._rows.append((o.decision, o.ts, o.fills, o.side, o.cost_bps, o.markouts, o.known))
 
     def table(self) -> pa.Table:
         """Return the rows as a table (``diary/expost``, without the realised PnL that is known at the end)."""
-        decision, ts, fills, side, cost, markouts, known = zip(*self._outcomes, strict=True)
+        decision, ts, fills, side, cost, markouts, known = zip(*self._rows, strict=True)
         columns: dict[str, Any] = {
             "row": _numbers(self.first, self.rows),
             "decision": pa.array(decision, _INT),

@@ -10,12 +10,13 @@ order that is hit long after its decision counts like any other.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 BPS = 1e4
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """
     Outcome of one decision.
 

@@ -211,7 +211,7 @@ class Organism(Strategy):
     def _without_shorts(desire: Desire, inventory: float) -> Desire:
         target = 0 if desire.target == -1 else desire.target
         limits = tuple(limit for limit in desire.limits if limit.side > 0 or limit.clips <= inventory)
-        return desire._replace(target=target, limits=limits)
+        return Desire(target, limits, desire.stop, desire.why)
 
     # -- orders -------------------------------------------------------------------------------------------------
 

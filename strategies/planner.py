@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from alphatrade.risk.units import NANO
 from alphatrade.strategies.book import Book, Resting
 from alphatrade.strategies.topologies.base import Desire, Limit
@@ -55,7 +57,7 @@ class Modify(NamedTuple):
 Command = Cancel | Market | Rest | Stop | Modify
 
 
-class Grid(NamedTuple):
+class Grid(msgspec.Struct, frozen=True, gc=False):
     """
     The instrument's steps, the clip of this decision, where the market is and what the law permits, nano units.
 

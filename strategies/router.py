@@ -1,10 +1,11 @@
 """Router v0: the policy's table from regime to tactic, with friction against switching too soon."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 
-class Route(NamedTuple):
+class Route(msgspec.Struct, frozen=True, gc=False):
     """
     The router's answer for one step.
 

@@ -5,7 +5,7 @@ that the Organism computes from volatility and the risk template); the Organism 
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -51,7 +51,7 @@ class View(msgspec.Struct, gc=False):
     held: int
 
 
-class Limit(NamedTuple):
+class Limit(msgspec.Struct, frozen=True, gc=False):
     """A resting limit order: side (+1 buy, -1 sell), price, size in clips; `exit` only ever reduces."""
 
     side: int
@@ -60,7 +60,7 @@ class Limit(NamedTuple):
     exit: bool = False
 
 
-class Desire(NamedTuple):
+class Desire(msgspec.Struct, frozen=True, gc=False):
     """
     The state a topology asks for.
 

@@ -1,5 +1,6 @@
 """From desires to commands: the planner, the book and the sizes, without an engine."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,7 +96,7 @@ def test_a_stop_protects_the_whole_position_and_goes_with_it() -> None:
 
 
 def test_no_clip_no_order() -> None:
-    none = GRID._replace(clip_n=0)
+    none = msgspec.structs.replace(GRID, clip_n=0)
     assert plan(want(1, (Limit(1, 99.0, 1.0),)), Book(), none) == []
 
 
