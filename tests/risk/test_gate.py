@@ -35,6 +35,7 @@ from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from alphatrade.risk.errors import ConfigError, LatchedError
 from alphatrade.risk.gate import ADVICE_TOPIC, STATE_TOPIC
 from alphatrade.risk.gate_commands import Commands
+from alphatrade.risk.gate_market import Market
 from alphatrade.risk.kill import release, status
 from alphatrade.risk.limits import ALLOWED
 from alphatrade.risk.quiet import QuietBars
@@ -726,3 +727,27 @@ def test_every_judgement_has_a_row_of_its_own() -> None:
         if event == "updated" and not order.startswith("LAW"):
             assert (order, "modify_approved") in rows[:number]
     assert any(order.startswith("LAW-") for order, _ in rows)
+
+
+def test_equity_after_a_late_fill_counts_from_the_price_of_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rest(s: Scripted) -> None:
+        s.submit_order(s.order_factory.limit(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(1), BTCUSDT.make_price(49_990)))
+
+    mids = [50_000.0] * 4 + [50_000.0 - i / 10 for i in range(200)]  # it fills long after the law last had to look
+    data = [quote(BTCUSDT, mid, START + i * SECOND // 10) for i, mid in enumerate(mids)]
+
+    def row_of_the_fill(folder: Path) -> tuple[Decimal, Decimal]:
+        _, strategy, gate = run({3: rest}, data)
+        gate.save(str(folder))
+        (fill,) = strategy.fills
+        rows = pq.read_table(folder / "equity.parquet").to_pylist()
+        row = next(row for row in rows if row["ts"] == fill.ts_event)
+        return row["exposure"], Decimal(str(mids[round((fill.ts_event - START) * 10 / SECOND)]))
+
+    worth, mid = row_of_the_fill(tmp_path / "a")
+    assert abs(worth - mid) <= Decimal("0.11"), "the price of the fill's own quote or of the one before it"
+    monkeypatch.setattr(Market, "refresh", lambda *_: None)
+    worth, mid = row_of_the_fill(tmp_path / "b")
+    assert abs(worth - mid) > 5, "the mutant: the price that the law looked at last"
