@@ -1,7 +1,7 @@
 """Overrides as a user types them: keys written in full, and one clear line about the one that is wrong."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 from hydra import compose, initialize_config_module
@@ -38,12 +38,30 @@ def known_paths(overrides: Sequence[str] = ()) -> list[str]:
         Those among them that choose from a group are followed, as long as they can be.
     """
     with _configuration() as loader:
-        groups = loader.list_groups("")
-        chosen = [item for item in overrides if (key := item.partition("=")[0]) in groups or "/" in key]
+        return _paths(_follow(overrides, loader)[0])
+
+
+def _follow(overrides: Sequence[str], loader: ConfigLoader) -> tuple[DictConfig, list[str]]:
+    """Compose with the choices from groups among the overrides, and return those that cannot be followed as well."""
+    groups = loader.list_groups("")
+    chosen = [item for item in overrides if (key := item.partition("=")[0]) in groups or "/" in key]
+    with suppress(*HYDRA_ERRORS):
+        return compose(CONFIG_NAME, overrides=chosen), []
+    # The whole command line will say so again, and then it is explained: the good choices are kept until then.
+    config = compose(CONFIG_NAME)
+    good: list[str] = []
+    bad: list[str] = []
+    for item in chosen:
         try:
-            config = compose(CONFIG_NAME, overrides=chosen)
-        except HYDRA_ERRORS:  # the whole command line will say so again, and then it is explained
-            config = compose(CONFIG_NAME)
+            config = compose(CONFIG_NAME, overrides=[*good, item])
+        except HYDRA_ERRORS:
+            bad.append(item)
+        else:
+            good.append(item)
+    return config, bad
+
+
+def _paths(config: DictConfig) -> list[str]:
     found: list[str] = []
 
     def walk(node: DictConfig, prefix: str) -> None:
@@ -97,11 +115,14 @@ def explain(error: Exception, overrides: Sequence[str], sweep: bool = False) -> 
     sweep : bool, default False
         Several values are welcome.
     """
-    known = known_paths(overrides)
     with _configuration() as loader:
+        config, refused = _follow(overrides, loader)
+        known = _paths(config)
         for item in overrides:
-            found = _syntax(item, sweep) or _choice(item, loader) or _key(item, known, loader)
-            if found is not None:
+            if found := _syntax(item, sweep) or (_choice(item, loader) if item in refused else None):
+                return found
+        for item in overrides:  # only now: which keys there are depends on the choices
+            if found := _key(item, known, loader):
                 return found
     chain = [error]
     while (cause := chain[-1].__cause__) is not None and isinstance(cause, Exception):
@@ -127,13 +148,15 @@ def _syntax(item: str, sweep: bool) -> ConfigError | None:
 
 
 def _choice(item: str, loader: ConfigLoader) -> ConfigError | None:
-    """Return what is wrong with a choice from a group; `item` may well be none."""
+    """Return what is wrong with a choice from a group that cannot be followed; one of a sweep may still be right."""
     key, _, value = item.partition("=")
     if key[0] in "+~" or "@" in key:
         return None
     options = loader.get_group_options(key)
     if options:
-        return None if value in options else ConfigError(key, value, f"one of {', '.join(options)}")
+        (parsed,) = OverridesParser.create(loader).parse_overrides([item])
+        values = parsed.sweep_string_iterator() if parsed.is_discrete_sweep() else [value]
+        return None if set(values) <= set(options) else ConfigError(key, value, f"one of {', '.join(options)}")
     if "/" not in key:
         return None
     groups = [name for name in loader.list_groups("") if name != "hydra"]

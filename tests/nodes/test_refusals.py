@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from alphatrade.nodes.overrides import explain
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 
@@ -114,6 +115,46 @@ def test_a_wrong_override(override: str) -> None:
 )
 def test_a_wrong_value_below_a_choice(overrides: tuple[str, ...], message: str) -> None:
     assert refusal(*overrides) == message
+
+
+FILE = ("tape=file", "tape.path=bars.csv")
+RISK = "policy/risk: got 'foo', expected one of default, pilot, tight"
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((*FILE, "policy/risk=foo"), RISK),
+        (("tape=file", "path=bars.csv", "policy/risk=foo"), RISK),
+        ((*FILE, "policy/features=foo"), "policy/features: got 'foo', expected one of "),
+        ((*FILE, "policy/riks=tight"), "policy/riks: got 'tight', expected a group, one of "),
+        ((*FILE, "policy/risk@foo=tight"), "override: got 'policy/risk@foo=tight', expected one that Hydra accepts ("),
+        ((*FILE, "+policy/risk=foo"), "override: got '+policy/risk=foo', expected one that Hydra accepts ("),
+        (("tape=moon", "tape.path=bars.csv"), "tape: got 'moon', expected one of btcusd_1m, catalog, file, world"),
+        (("policy/risk=foo", "sed=2"), RISK),
+        ((*FILE, "policy/risk=foo", "policy.belief.kk=1"), RISK),
+        ((*FILE, "policy/risk=tight", "sed=2"), "sed: got '2', expected a known key, one of "),
+        ((*FILE, "policy/risk='tight'", "sed=2"), "sed: got '2', expected a known key, one of "),
+    ],
+)
+def test_the_blame_for_a_wrong_choice_falls_on_no_other_override(
+    overrides: tuple[str, ...], message: str, backwards: bool
+) -> None:
+    assert refusal(*(reversed(overrides) if backwards else overrides)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "override", ["policy/risk=tight,pilot", "policy/risk=choice(tight,pilot)", "policy/risk=glob(*)"]
+)
+def test_a_right_choice_of_a_sweep_is_not_blamed(override: str) -> None:
+    error = explain(ValueError("nothing"), [override, "sed=2"], sweep=True)
+    assert str(error).startswith("sed: got '2', expected a known key, one of ")
+
+
+def test_a_wrong_choice_of_a_sweep_is_blamed() -> None:
+    error = explain(ValueError("nothing"), ["sed=2", "policy/risk=tight,foo"], sweep=True)
+    assert str(error) == "policy/risk: got 'tight,foo', expected one of default, pilot, tight"
 
 
 @pytest.mark.parametrize(
