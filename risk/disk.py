@@ -4,12 +4,29 @@ import fcntl
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from alphatrade.risk.errors import InputError, InUseError
 
 LOCK = "node.lock"
+_HELD: set[int] = set()  # descriptors of this process's locks
+
+
+def _let_go(handle: int) -> None:
+    _HELD.discard(handle)
+    fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough while a forked child has the descriptor, too
+    os.close(handle)
+
+
+def _forked() -> None:
+    """Close the locks in a child: it must not keep them when its parent is gone."""
+    for handle in _HELD:
+        os.close(handle)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 @contextmanager
@@ -36,12 +53,12 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_dir(path.parent)
+    sync(path.parent)
 
 
-def sync_dir(folder: Path) -> None:
-    """Make renames and removals in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make what was written to a file durable; of a folder, the renames and removals in it."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -56,7 +73,7 @@ def probe(folder: Path) -> None:
         (folder / ".probe").unlink()
 
 
-class FolderLock:
+class FolderLock(AbstractContextManager["FolderLock"]):
     """
     The use of a folder by one process, from now to `release` or to the end of the process, however it ends.
 
@@ -77,7 +94,8 @@ class FolderLock:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            self.release = weakref.finalize(self, os.close, handle)
+            self.release = weakref.finalize(self, _let_go, handle)
+            _HELD.add(handle)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.ftruncate(handle, 0)
@@ -89,3 +107,7 @@ class FolderLock:
             except OSError:
                 self.release()
                 raise
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the folder to others."""
+        self.release()

@@ -13,7 +13,6 @@ skip the native RiskEngine (emulated orders, execution algorithms, commands put 
 
 import asyncio
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from nautilus_trader.trading.trader import Trader
 
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_commands import Commands
-from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_template
+from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_capital, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.gate_losses import Memory
@@ -36,7 +35,7 @@ from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, Verdict, deny, share
 from alphatrade.risk.record import RunRecord
-from alphatrade.risk.units import ATTO, RAW_PER_NANO, from_atto
+from alphatrade.risk.units import RAW_PER_NANO, from_atto
 
 __all__ = ["ADVICE_TOPIC", "STATE_TOPIC", "Advice", "RiskGate", "RiskGateConfig"]
 
@@ -70,15 +69,17 @@ class RiskGate(Controller):
         super().__init__(trader=trader, config=config)
         self.settings = config
         self.template = read_template(config.template)
-        folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
-        self.memory = Memory(self, folder)
-        self.switch = KillSwitch(folder)
-        self.memory.begin()
+        self.capital = read_capital(config.capital)
         self.market = Market(self, config.half_spread_bps or {}, config.stale_after_s or {})
         self.commands = Commands(self)
         self.events = Events(self)
         self.reduction = Reduction(self)
         self._clear()
+        # Last, as it locks the folder: whatever else is wrong with the configuration leaves it to the next node.
+        folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
+        self.memory = Memory(self, folder)
+        self.switch = KillSwitch(folder)
+        self.memory.begin()
 
     def _clear(self) -> None:
         self.law = self.new_law()
@@ -92,9 +93,7 @@ class RiskGate(Controller):
 
     def new_law(self) -> Law:
         """Return the law of the configuration, without any facts yet."""
-        capital = self.settings.capital
-        atto = None if capital is None else int(Decimal(capital) * ATTO)
-        return Law(self.template, atto, self.settings.long_only)
+        return Law(self.template, self.capital, self.settings.long_only)
 
     # -- life
 

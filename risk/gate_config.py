@@ -1,5 +1,6 @@
 """Configuration of the gate, what it can be used for, and the message it publishes about sizes."""
 
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from nautilus_trader.common.config import ActorConfig
@@ -9,6 +10,9 @@ from pydantic import ValidationError
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.limits import Code, Verdict, deny
 from alphatrade.risk.template import RiskTemplate
+from alphatrade.risk.units import ATTO
+
+_MOST = 10**18 * ATTO
 
 
 class Advice(NamedTuple):
@@ -73,6 +77,26 @@ def read_template(fields: dict[str, Any]) -> RiskTemplate:
         first = error.errors()[0]
         path = ".".join(["risk", *(str(part) for part in first["loc"])])
         raise ConfigError(path, first.get("input"), first["msg"]) from error
+
+
+def read_capital(text: str | None) -> int | None:
+    """
+    Return a configured capital in atto; None if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a positive number.
+    """
+    if text is None:
+        return None
+    try:
+        capital = int(Decimal(text) * ATTO) if Decimal(text).is_finite() else 0
+    except InvalidOperation:
+        capital = 0
+    if not 0 < capital < _MOST:
+        raise ConfigError("capital", text, "a positive amount of money below 1e18")
+    return capital
 
 
 def misfit(instrument: Instrument, currency: str) -> Verdict | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alphatrade.risk.account import DAY_NS
 from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.kill import last_rebase
 from alphatrade.risk.limits import Code, Verdict, deny
@@ -59,7 +60,8 @@ class Memory:
     def resume(self) -> None:
         """Let the law go on where earlier sessions left off, as soon as it knows its capital."""
         gate, law = self.gate, self.gate.law
-        if self.file is None or law.capital is None or not self.file.resume(law):
+        today = gate.clock.timestamp_ns() // DAY_NS
+        if self.file is None or law.capital is None or not self.file.resume(law, today):
             return
         equity = "" if law.exposure.unmarked else f"{from_atto(law.equity):f}"
         words = f"peak equity {from_atto(law.peak):f}"

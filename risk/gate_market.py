@@ -242,7 +242,7 @@ class Market:
         if tick is not None and tick is slot.used_tick and not dirty:
             return ALLOWED
         slot.used_tick = tick
-        reference = slot.reference()
+        reference = slot.reference(gate.clock.timestamp_ns())
         if reference is None or reference[0] <= 0 or reference[1] <= 0:
             return ALLOWED
         if reference == slot.used and not dirty:
@@ -277,8 +277,8 @@ class Market:
             if unfit is not None:
                 return unfit
         for other in self.slots.values():  # what else is open counts at its latest price
-            if other.live and other is not slot:
-                self.mark(other)
+            if other.live and other is not slot and (verdict := self.mark(other)).code is not None:
+                return verdict
         verdict = self.mark(slot)
         return self.gate.state_denial() if verdict.code is None else verdict  # a mark may have tripped the switch
 

@@ -41,8 +41,16 @@ class MarketSlot:
         self.used: Reference | None = None  # what the law saw last
         self.used_tick: QuoteTick | None = None
 
-    def reference(self) -> Reference | None:
-        """Return the reference price by the stated order of sources; None without any data."""
+    def reference(self, now: int) -> Reference | None:
+        """
+        Return the reference price by the stated order of sources; None without any data.
+
+        A stamp from after `now` (UTC ns) would never be stale and would end the day for good: it counts as `now`.
+        """
+        found = self._latest()
+        return found if found is None or found[2] <= now else (*found[:2], now, *found[3:])
+
+    def _latest(self) -> Reference | None:
         tick = self.quote
         if tick is not None:
             bid, ask = tick.bid_price.raw // RAW_PER_NANO, tick.ask_price.raw // RAW_PER_NANO

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from alphatrade.risk.disk import LOCK, probe, sync_dir, write_whole, writing
+from alphatrade.risk.disk import LOCK, FolderLock, probe, sync, write_whole, writing
 from alphatrade.risk.errors import InputError, LatchedError
 from alphatrade.risk.losses import LOSSES, Losses, read_losses
 
@@ -229,6 +229,8 @@ def release(state_dir: str | Path, env: str, account: str, who: str, why: str, t
     ------
     InputError
         If nothing is latched, or who or why is empty.
+    InUseError
+        If a node still runs on the account: it has to be stopped first.
     """
     _named(who, why)
     folder = latch_dir(state_dir, env, account)
@@ -237,14 +239,14 @@ def release(state_dir: str | Path, env: str, account: str, who: str, why: str, t
     if cause is None:
         raise InputError("release", f"{env}/{account}", "a latched kill switch; this one is ACTIVE")
     entry = {"ts": ts, "who": who, "why": why, "released": asdict(cause), "rebase": rebases(cause)}
-    with writing(folder):
+    with FolderLock(folder), writing(folder):  # a node that has halted stays so, one that reduces would latch again
         with (folder / RELEASES).open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry, sort_keys=True) + "\n")
             log.flush()
             os.fsync(log.fileno())
         for name in (REQUEST, LATCH, *((LOSSES,) if cause is unreadable else ())):
             (folder / name).unlink(missing_ok=True)
-        sync_dir(folder)
+        sync(folder)
     return cause
 
 

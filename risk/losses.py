@@ -130,8 +130,9 @@ class LossFile:
     def __init__(self, folder: Path, fixed: bool, released: int) -> None:
         self.path = folder / LOSSES
         self.fixed = fixed
-        self.released = released
         self.kept = read_losses(folder)
+        # Only a release that is newer than the file counts losses anew: a lost line of the log must forget nothing.
+        self.released = released if self.kept is None else max(released, self.kept.released)
         self._law: Account | None = None
         self._equity2: int | None = None  # when the file was last written
         if self.kept is not None and self.kept.fixed is not fixed:
@@ -140,8 +141,12 @@ class LossFile:
                 "capital", found, f"{wanted}, as when {self.path} was begun; else use another account name"
             )
 
-    def resume(self, law: Account) -> bool:
-        """Let `law`, which knows its capital and what is open, go on; return whether there was an earlier session."""
+    def resume(self, law: Account, today: int = _LAST_DAY) -> bool:
+        """
+        Let `law`, which knows its capital and what is open, go on; return whether there was an earlier session.
+
+        A stored day later than `today`, which a price with a wrong stamp may have brought about, begins anew.
+        """
         self._law, self._equity2 = law, None
         past = self.kept
         if past is None or law.capital is None:
@@ -150,17 +155,20 @@ class LossFile:
         if self.fixed:
             law.exposure.cash = past.cash_with(law.exposure)
             shift2 = 2 * (law.capital - past.capital)  # what was lost stays lost, from the new capital
-        if past.released == self.released:
-            law.resume(past.peak2 + shift2, past.day, past.day_start2 + shift2)
-        else:
+        if self.released > past.released:
             law.resume(None)
+        elif past.day > today:
+            law.resume(past.peak2 + shift2)
+        else:
+            law.resume(past.peak2 + shift2, past.day, past.day_start2 + shift2)
         return True
 
     def keep(self, law: Account, currency: str | None, last: bool = False) -> None:
         """
         Write the file if enough has changed, see the module; `last`: if anything has.
 
-        Nothing is written before `resume`, before the first mark, and while a position has no price.
+        Nothing is written before `resume`, before the first mark, while a position has no price, and over what is kept
+        in another currency.
 
         Raises
         ------
@@ -170,6 +178,8 @@ class LossFile:
         if law is not self._law or currency is None or law.capital is None or law.peak2 is None:
             return
         if law.day < 0 or law.exposure.unmarked or not (last or self._due(law, law.capital, law.peak2)):
+            return
+        if self.kept is not None and self.kept.currency != currency:
             return
         exposure = law.exposure
         positions = {

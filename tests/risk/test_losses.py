@@ -483,8 +483,11 @@ def test_without_the_rebase_it_would_trip_at_once(tripped: Path, monkeypatch: py
 def test_a_release_beside_a_node_that_still_writes(tmp_path: Path) -> None:
     session(tmp_path).dispose()
     halted = session(tmp_path, start=START + 60 * SECOND)
+    with pytest.raises(InUseError, match="trades on this account"):  # it would stay halted, or latch again
+        release(tmp_path, "sim", "SIM", "Ann", "the strategy is repaired", 5)
+    assert status(tmp_path, "sim", "SIM").trip is not None
+    halted.dispose()  # writes its losses once more
     release(tmp_path, "sim", "SIM", "Ann", "the strategy is repaired", 5)
-    halted.dispose()  # writes its losses once more, without knowing of the release
     assert cause(session(tmp_path, fall=10, start=START + 120 * SECOND)) is None
 
 
@@ -515,9 +518,9 @@ def test_a_second_node_on_one_account_is_refused(tmp_path: Path, monkeypatch: py
     assert not request_kill(tmp_path, "sim", "NEW", "Bob", "x", 1)
     assert request_kill(tmp_path, "sim", "SIM", "Bob", "x", 1)
     assert status(tmp_path, "sim", "SIM").request_pending
-    release(tmp_path, "sim", "SIM", "Bob", "x", 2)
     with monkeypatch.context() as patch:
         patch.setattr("alphatrade.risk.disk.fcntl.flock", lambda *_: None)
+        release(tmp_path, "sim", "SIM", "Bob", "x", 2)
         session(tmp_path, start=START + 60 * SECOND).dispose()
     first.dispose()
 
@@ -591,3 +594,85 @@ def test_a_state_folder_that_cannot_be_written_is_one_line(
     code, _, err = door(monkeypatch, capsys, "kill", "--env", "paper")
     assert (code, err.count("\n")) == (2, 1)
     assert "state_dir" in err
+
+
+# -- what else could make a loss forgotten, or the folder unusable
+
+
+def test_a_lost_line_of_releases_forgets_no_loss(tripped: Path, folder: Path) -> None:
+    release(tripped, "sim", "SIM", "Ann", "the strategy is repaired", 5)
+    session(tripped, fall=1_000, start=START + 120 * SECOND).dispose()
+    before = read_losses(folder)
+    (folder / RELEASES).unlink()
+    session(tripped, fall=10, start=START + 180 * SECOND).dispose()
+    after = read_losses(folder)
+    assert before is not None
+    assert after is not None
+    assert (after.released, after.peak2) == (5, before.peak2)
+
+
+def test_a_stored_day_of_the_future_begins_anew(folder: Path) -> None:
+    made = law()
+    file = LossFile(folder, fixed=True, released=0)
+    file.resume(made)
+    made.on_mark("A", 99 * NANO, 101 * NANO, MIDNIGHT + 70_000 * DAY)
+    file.keep(made, "X", last=True)
+    for today, day in ((MIDNIGHT // DAY, -1), (MIDNIGHT // DAY + 70_000, MIDNIGHT // DAY + 70_000)):
+        again = law()
+        LossFile(folder, fixed=True, released=0).resume(again, today)
+        assert (again.day, again.peak2) == (day, made.peak2)
+
+
+def test_a_price_from_the_future_counts_as_of_now() -> None:
+    data = [quote(BTCUSDT, 50_000, START + i * SECOND) for i in range(60)]
+    late = data[20]
+    data[20] = type(late)(late.instrument_id, late.bid_price, late.ask_price, late.bid_size, late.ask_size, START + DAY, late.ts_init)
+    built = engine(data, [Scripted({**BUY_ONE, 40: close})], {"template": TEMPLATE})
+    built.run()
+    made = gate_of(built).law
+    assert made.day == START // DAY
+    assert made.exposure.holdings[str(BTCUSDT.id)].mark_ts <= START + 60 * SECOND
+    built.dispose()
+
+
+def test_losses_of_another_currency_are_not_written_over(folder: Path) -> None:
+    made = law()
+    file = LossFile(folder, fixed=True, released=0)
+    file.resume(made)
+    made.on_mark("A", 99 * NANO, 101 * NANO, MIDNIGHT)
+    file.keep(made, "EUR", last=True)
+    before = (folder / LOSSES).read_bytes()
+    made.on_mark("A", 99 * NANO, 101 * NANO, MIDNIGHT + DAY)
+    file.keep(made, "USDT", last=True)
+    assert (folder / LOSSES).read_bytes() == before
+    file.keep(made, "EUR", last=True)
+    assert (folder / LOSSES).read_bytes() != before
+
+
+@pytest.mark.parametrize("capital", ["abc", "nan", "inf", "1e400", "0", "-5", ""])
+def test_a_capital_that_is_none_is_refused_and_locks_nothing(tmp_path: Path, capital: str) -> None:
+    with pytest.raises(ConfigError, match=r"^capital: got .*, expected a positive amount of money"):
+        session(tmp_path, capital=capital)
+    session(tmp_path).dispose()
+
+
+def test_a_child_of_a_node_does_not_hold_its_folder(folder: Path) -> None:
+    program = f"""
+import os, time
+from pathlib import Path
+from alphatrade.risk.disk import FolderLock
+lock = FolderLock(Path({str(folder)!r}))
+if os.fork() == 0:
+    print("forked", flush=True)
+    time.sleep(60)
+time.sleep(60)
+"""
+    done = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert done.stdout is not None
+        assert done.stdout.readline() == b"forked\n"
+        done.kill()
+        done.wait()
+        FolderLock(folder).release()
+    finally:
+        os.killpg(done.pid, 9)
