@@ -2,15 +2,35 @@
 
 No ``fastmath``: LLVM then neither reorders sums nor fuses a product into one, and the result is what IEEE 754 says on
 every CPU. No threads. Machine code is cached beside the module, or in the user's cache folder where that cannot be
-written; a stale or foreign entry is compiled anew.
+written. A cache that cannot be read or written costs a second of compiling, and stops nothing.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from numba import njit
+from numba.core.caching import FunctionCache
 
 OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of one function; a damaged or full one is as good as none."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return machine code for the types `sig`; None: it has to be compiled."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever a damaged pickle raises
+            with suppress(Exception):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code for the next process, if that is possible."""
+        with suppress(Exception):
+            super().save_overload(sig, data)
 
 
 def compiled[F: Callable[..., Any]](kernel: F) -> F:
@@ -22,8 +42,7 @@ def compiled[F: Callable[..., Any]](kernel: F) -> F:
     kernel : callable
         Loops over numbers and NumPy arrays; no Python objects.
     """
-    try:
-        done = njit(cache=True, **OPTIONS)(kernel)
-    except RuntimeError:  # no folder to cache in: a second of compiling in every process
-        done = njit(**OPTIONS)(kernel)
+    done = njit(**OPTIONS)(kernel)
+    with suppress(RuntimeError):  # no folder to cache in
+        done._cache = _Cache(kernel)
     return cast("F", done)

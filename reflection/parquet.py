@@ -5,13 +5,14 @@ chunks the rows came in, plain strings instead of dictionaries, no metadata. A f
 name, fsynced, renamed and its folder fsynced, so a reader never meets a half-written one.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from alphatrade.risk.disk import sync
 
 ROW_GROUP = 65_536
 
@@ -51,9 +52,9 @@ def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> No
         with pq.ParquetWriter(temporary, plain, use_dictionary=words, **_FORMAT) as writer:
             for group in _groups(map(plain_table, tables)):
                 writer.write_table(group, row_group_size=ROW_GROUP)
-        _sync(temporary)
+        sync(temporary)
         temporary.rename(out)
-        _sync(out.parent)
+        sync(out.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -96,11 +97,3 @@ def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
                 held, rows = [], 0
     if held:
         yield pa.concat_tables(held).combine_chunks()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,7 +1,11 @@
 """The sparse code: what it keeps, in which order, and that its bytes depend on nothing but its input."""
 
 import math
+import os
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from numba import njit
 from alphatrade.actors.belief import CLIP, Encoder, Standardiser, _standardise, sign_matrix
 from alphatrade.actors.compiled import OPTIONS
 
+ROOT = Path(__file__).parents[2]
 D, N, K = 6, 128, 16
 ENCODER = Encoder(D, N, K, 3)  # compiled here, not within the deadline of an example
 
@@ -80,3 +85,21 @@ def test_standardising_uses_only_the_past() -> None:
     changed[1500:] = 99.0
     assert np.array_equal(z[:1500], np.array([again.update(row) for row in changed])[:1500])
     assert np.abs(z).max() <= CLIP
+
+
+def test_a_damaged_cache_of_machine_code_stops_nothing(tmp_path: Path) -> None:
+    program = "from alphatrade.actors.belief import Encoder; import numpy as np; print(Encoder(2, 8, 2, 1).encode(np.ones(2)))"
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run() -> str:
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = run()
+    cached = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+    assert {path.suffix for path in cached} == {".nbi", ".nbc"}
+    for suffix in (".nbi", ".nbc"):
+        for path in tmp_path.rglob(f"*{suffix}"):
+            path.write_bytes(path.read_bytes()[:20])
+        assert run() == first
