@@ -84,10 +84,12 @@ def sim(context: typer.Context) -> None:
     """Replay a tape under the law. Arguments are Hydra overrides: seed=2 policy/risk=tight tape=world."""
     from alphatrade.nodes.hydra_app import run_app
     from alphatrade.nodes.settings import Settings
-    from alphatrade.nodes.show import show_result
-    from alphatrade.nodes.sim import simulate
 
     def task(settings: Settings) -> None:
+        # Not before: what is wrong with the settings is said without waiting for Nautilus to load.
+        from alphatrade.nodes.show import show_result
+        from alphatrade.nodes.sim import simulate
+
         show_result(simulate(settings))
 
     run_app("sim", context.args, task)
