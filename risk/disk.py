@@ -14,7 +14,9 @@ _HELD: set[int] = set()  # descriptors of this process's locks
 
 
 def _let_go(handle: int) -> None:
-    _HELD.discard(handle)
+    if handle not in _HELD:
+        return  # in a forked child, where the number may be another file's by now
+    _HELD.remove(handle)
     fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough while a forked child has the descriptor, too
     os.close(handle)
 

@@ -656,6 +656,28 @@ def test_a_capital_that_is_none_is_refused_and_locks_nothing(tmp_path: Path, cap
     session(tmp_path).dispose()
 
 
+def test_a_child_that_ends_leaves_the_lock_and_other_files_alone(folder: Path) -> None:
+    program = f"""
+import os, sys
+from pathlib import Path
+from alphatrade.risk.disk import FolderLock
+from alphatrade.risk.errors import InUseError
+lock = FolderLock(Path({str(folder)!r}))
+if os.fork() == 0:
+    taken = os.open("/dev/null", os.O_RDONLY)  # by now of the same number as the lock had
+    lock.release()
+    os.fstat(taken)
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+try:
+    FolderLock(Path({str(folder)!r}))
+except InUseError:
+    print("held")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\nheld\n", "")
+
+
 def test_a_child_of_a_node_does_not_hold_its_folder(folder: Path) -> None:
     program = f"""
 import os, time
