@@ -13,8 +13,7 @@ from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
 from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.gate_slot import RAW_PER_NANO
-from alphatrade.risk.units import NANO, to_nano
+from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
 from alphatrade.strategies.book import Book, Resting
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 from alphatrade.strategies.planner import Cancel, Command, Grid, Market, Modify, Rest, Stop, clear, plan
