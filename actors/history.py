@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from alphatrade.actors.messages import StepFacts
+
 SIZE = 1024  # steps kept; a power of two, so that an index wraps with a mask
 MASK = SIZE - 1
 MAX_WINDOW = SIZE - 1
@@ -29,6 +31,8 @@ class StepHistory:
         Mean relative spread over the step, fraction.
     imbalance : list of float
         Last (bid size - ask size) / (bid size + ask size).
+    depth : list of float
+        Last bid size + ask size.
     volume, flow : list of float
         Traded quantity, total and signed by aggressor.
     ts : list of int
@@ -47,6 +51,7 @@ class StepHistory:
         "_sq",
         "_volume",
         "at",
+        "depth",
         "flow",
         "high",
         "imbalance",
@@ -65,7 +70,7 @@ class StepHistory:
         self.ts = [0] * SIZE
         self.mid, self.high, self.low = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
         self.var, self.spread, self.imbalance = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
-        self.volume, self.flow = [0.0] * SIZE, [0.0] * SIZE
+        self.depth, self.volume, self.flow = [0.0] * SIZE, [0.0] * SIZE, [0.0] * SIZE
         self._last = math.nan
         self._bid_size = self._ask_size = 0.0
         self._clear()
@@ -126,10 +131,19 @@ class StepHistory:
         self.var[i] = self._sq
         self.spread[i] = self._spread / self._quotes if self._quotes else 0.0
         self.imbalance[i] = (self._bid_size - self._ask_size) / depth if depth > 0.0 else 0.0
+        self.depth[i] = depth
         self.volume[i] = self._volume
         self.flow[i] = self._flow
         self.n += 1
         self._clear()
+
+    def facts(self) -> StepFacts:
+        """Return what happened in the last closed step."""
+        i = self.at
+        return StepFacts(
+            self.high[i], self.low[i], self.var[i], self.spread[i], self.imbalance[i], self.depth[i],
+            self.volume[i], self.flow[i],
+        )  # fmt: skip
 
     def back(self, steps: int) -> int:
         """Return the ring index of the step `steps` before the last closed one."""

@@ -11,6 +11,36 @@ BELIEF_TOPIC = "alphatrade.belief"
 REGIME_TOPIC = "alphatrade.regime"
 
 
+class StepFacts(msgspec.Struct, frozen=True, gc=False):
+    """
+    What happened within one decision step; 0 where the tape does not say.
+
+    Attributes
+    ----------
+    high, low : float
+        Highest and lowest reference price.
+    var : float
+        Sum over the step's events of squared returns, fraction squared.
+    spread : float
+        Mean relative spread, fraction.
+    imbalance : float
+        Last (bid size - ask size) / (bid size + ask size).
+    depth : float
+        Last bid size + ask size, units.
+    volume, flow : float
+        Traded quantity, total and signed by aggressor, units.
+    """
+
+    high: float
+    low: float
+    var: float
+    spread: float
+    imbalance: float
+    depth: float
+    volume: float
+    flow: float
+
+
 class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
     """
     All that perception knows at one decision step.
@@ -39,6 +69,8 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
         Why the regime changed at this step; empty where it did not.
     warm : bool
         Whether every feature and the regime have enough history to be used.
+    facts : StepFacts or None
+        What happened within the step; None where nothing was perceived.
     received_ns : int
         Monotonic clock at which the event reached perception; for latency only, never digested.
     """
@@ -59,6 +91,7 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
     cause: str
     warm: bool
     received_ns: int
+    facts: StepFacts | None = None
 
 
 class RegimeSignal(msgspec.Struct, frozen=True):

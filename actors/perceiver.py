@@ -104,6 +104,7 @@ class Perceiver:
             self.regime.cause if changed else "",
             steps.n >= self.warmup,
             received_ns,
+            steps.facts(),
         )
         if not changed:
             return snapshot, None
