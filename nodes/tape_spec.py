@@ -147,6 +147,9 @@ class WorldTape(_Common):
         min_length=1,
     )
     regime_s: Positive = Field(3600.0, description="mean length of a drawn regime, seconds")
+    payoff: Literal["none", "drawn"] = Field(
+        "none", description="drawn: the regime says which topology pays, by a map drawn from the seed"
+    )
     spread_ticks: Annotated[int, Field(ge=1, le=1000)] = Field(2, description="spread in calm markets, ticks")
     alpha: Annotated[float, Field(ge=0, le=0.9)] = Field(
         0.2, description="planted: correlation of the book imbalance with the next move of the mid; 0: none"

@@ -6,6 +6,7 @@ doubles, and constants that need another power are rounded to twelve decimals.
 """
 
 import re
+from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -23,11 +24,12 @@ HEAT_HALF_LIFE_S = 60.0
 
 
 class Regime(NamedTuple):
-    """Drift (bp per second), volatility (bp per root second) and pull to the anchor (per second)."""
+    """Drift (bp per second), volatility (bp per root second), pull to the anchor (per second), first jump (fraction)."""
 
     drift: float
     vol: float
     pull: float
+    jump: float = 0.0
 
 
 REGIME: dict[str, Regime] = {
@@ -35,7 +37,7 @@ REGIME: dict[str, Regime] = {
     "down": Regime(-0.04, 1.0, 0.0),
     "revert": Regime(0.0, 1.0, 1 / 60),
     "calm": Regime(0.0, 0.35, 0.0),
-    "shock": Regime(0.0, 5.0, 0.0),
+    "shock": Regime(0.0, 5.0, 0.0, SHOCK_JUMP),
 }
 
 
@@ -89,29 +91,32 @@ def planted_alpha(spec: WorldTape, steps: int) -> Floats:
     return table[level]
 
 
-def run(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, rng: np.random.Generator) -> State:
-    """Run the hidden state. The move of a step is led by the imbalance of the step before it."""
-    steps, dt = len(regime), spec.step_s
+def run(
+    spec: WorldTape, regimes: Sequence[Regime], place: NDArray[np.integer], alpha: Floats, rng: np.random.Generator
+) -> State:
+    """
+    Run the hidden state through `regimes`, of which `place` says which is in force at each step.
+
+    The move of a step is led by the imbalance of the step before it.
+    """
+    steps, dt = len(place), spec.step_s
     noise, news = normal(rng, steps).tolist(), normal(rng, steps).tolist()
     jumps = rng.integers(0, 2, steps).tolist()
     stay = round(0.5 ** (dt / IMBALANCE_HALF_LIFE_S), 12)
     fresh = sqrt(1.0 - stay * stay)
     fade = round(0.5 ** (dt / HEAT_HALF_LIFE_S), 12)
     calm = REGIME["calm"].vol * BP * sqrt(dt)
-    scale = [
-        (r.drift * BP * dt, r.vol * BP * sqrt(dt), min(1.0, r.pull * dt)) for r in (REGIME[name] for name in REGIMES)
-    ]
-    shock = REGIMES.index("shock")
+    scale = [(r.drift * BP * dt, r.vol * BP * sqrt(dt), min(1.0, r.pull * dt), r.jump) for r in regimes]
     mid = anchor = spec.price
     imbalance, variance, before = news[0], calm * calm, -1
     mids, imbalances, heats = [0.0] * steps, [0.0] * steps, [0.0] * steps
-    for i, (now, lead) in enumerate(zip(regime.tolist(), alpha.tolist(), strict=True)):
-        drift, vol, pull = scale[now]
+    for i, (now, lead) in enumerate(zip(place.tolist(), alpha.tolist(), strict=True)):
+        drift, vol, pull, jump = scale[now]
         move = drift + vol * (lead * imbalance + sqrt(1.0 - lead * lead) * noise[i])
         if now != before:
             anchor, before = mid, now
-            if now == shock:
-                move += SHOCK_JUMP * (2 * jumps[i] - 1)
+            if jump:
+                move += jump * (2 * jumps[i] - 1)
         move += pull * (anchor - mid) / mid
         mid *= 1.0 + max(-0.5, min(1.0, move))
         imbalance = stay * imbalance + fresh * news[i]

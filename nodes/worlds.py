@@ -9,11 +9,12 @@ The bytes of a world depend on its parameters alone, not on the machine.
 """
 
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from alphatrade.nodes import world_payoff
 from alphatrade.nodes.instruments import decimals, identity
 from alphatrade.nodes.tape import InstrumentSpec, Ints, Status, Tape
 from alphatrade.nodes.tape_rules import RULES
@@ -47,9 +48,7 @@ def make_world(spec: WorldTape) -> Tape:
     if not 100 <= steps <= _MOST_ROWS:
         raise TapeError("tape.hours", spec.hours, f"100 to {_MOST_ROWS} quotes at tape.step_s={spec.step_s}")
     rng = np.random.Generator(np.random.PCG64(spec.seed))
-    regime = schedule(spec, steps, rng)
-    alpha = planted_alpha(spec, steps)
-    path = run(spec, regime, alpha, rng)
+    truth, path = _hidden(spec, steps, rng)
     ts = _stamps(spec, steps, rng)
     columns = _quotes(spec, path, ts, rng)
     planted = _Planted(spec, ts, rng)
@@ -58,8 +57,7 @@ def make_world(spec: WorldTape) -> Tape:
         tick = _tick_n(spec)
         columns[side] = np.maximum(np.rint(columns[side] * (1.0 + shift) / tick).astype(np.int64), 1) * tick
     columns["ask"] = np.maximum(columns["ask"], columns["bid"] + _tick_n(spec))
-    truth = _truth(spec, regime, alpha, path, ts)
-    truth["event"] = planted.event
+    truth = pd.DataFrame({"ts": ts, **truth, "mid": np.rint(path.mid * 1e9).astype(np.int64), "event": planted.event})
     kept = ~planted.silent
     halts = len(planted.halt_ts) // 2
     stale = spec.stale_after_s or STALE_AFTER_S
@@ -165,19 +163,29 @@ class _Planted:
         return shift
 
 
-def _truth(spec: WorldTape, regime: NDArray[np.int8], alpha: Floats, path: State, ts: Ints) -> pd.DataFrame:
-    names = np.array(REGIMES, dtype=object)
-    return pd.DataFrame(
-        {
-            "ts": ts,
-            "regime": names[regime],
-            "drift": np.array([REGIME[name].drift for name in REGIMES])[regime],
-            "vol": np.array([REGIME[name].vol for name in REGIMES])[regime],
-            "imbalance": path.imbalance,
-            "alpha": alpha,
-            "mid": np.rint(path.mid * 1e9).astype(np.int64),
-        }
-    )
+def _hidden(spec: WorldTape, steps: int, rng: np.random.Generator) -> tuple[dict[str, Any], State]:
+    """Return columns of the truth, and the state that they drive."""
+    alpha = planted_alpha(spec, steps)
+    if spec.payoff == "none":
+        regimes, place = [REGIME[name] for name in REGIMES], schedule(spec, steps, rng)
+        named = {"regime": np.array(REGIMES, dtype=object)[place]}
+        path = run(spec, regimes, place, alpha, rng)
+    else:
+        if spec.schedule is not None:
+            raise TapeError("tape.schedule", list(spec.schedule), "none beside tape.payoff=drawn")
+        hidden = world_payoff.draw(spec, steps, rng)
+        regimes, place, lean = world_payoff.dynamics(hidden)
+        named = world_payoff.names(hidden)
+        path = run(spec, regimes, place, alpha, rng)
+        path = path._replace(imbalance=path.imbalance + lean)
+    found = {
+        **named,
+        "drift": np.array([regime.drift for regime in regimes])[place],
+        "vol": np.array([regime.vol for regime in regimes])[place],
+        "imbalance": path.imbalance,
+        "alpha": alpha,
+    }
+    return found, path
 
 
 def _counts(spec: WorldTape, ts: Ints, stale_after_s: float) -> dict[str, int]:
