@@ -113,12 +113,12 @@ class Encoder:
     def __init__(self, d: int, n: int, k: int, seed: int) -> None:
         self._signs = sign_matrix(d, n, seed)
         self._scale = sqrt(3.0 / d)
-        self._drive = np.empty(n)
+        self._drive, self._still = np.empty(n), np.zeros(n)
         self._idx = np.empty(k, np.int16)
         self._val = np.empty(k)
         self.encode(np.zeros(d))  # compiled now, not at the first decision
 
-    def encode(self, z: Array) -> tuple[Array, Array]:
+    def encode(self, z: Array, push: Array | None = None) -> tuple[Array, Array]:
         """
         Return the active units and their values.
 
@@ -126,6 +126,8 @@ class Encoder:
         ----------
         z : ndarray of float64, shape (d,)
             As the :class:`Standardiser` returns it.
+        push : ndarray of float64, shape (n,), optional
+            Added to ``E z``: what fast weights make of the belief before.
 
         Returns
         -------
@@ -135,13 +137,14 @@ class Encoder:
             All positive. Ties at the cut go to the lowest index.
         """
         idx, val = self._idx, self._val
-        active = _encode(z, self._signs, self._scale, self._drive, idx, val)
+        active = _encode(z, self._signs, self._scale, self._still if push is None else push, self._drive, idx, val)
         return idx[:active].copy(), val[:active].copy()
 
 
 @compiled
-def _encode(z: Array, signs: Matrix, scale: float, drive: Array, idx: Array, val: Array) -> int:
-    drive[:] = 0.0
+def _encode(z: Array, signs: Matrix, scale: float, push: Array, drive: Array, idx: Array, val: Array) -> int:
+    for unit in range(drive.size):
+        drive[unit] = push[unit] / scale
     for at in range(z.size):
         score = z[at]
         for unit in range(drive.size):

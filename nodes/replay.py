@@ -48,6 +48,8 @@ class ReplayOutput:
         Steps that perception needs before its first decision.
     equity : Decimal
         At the end, account currency.
+    turnover : Decimal
+        Sum of quantity times price over all fills, quote currency.
     run_s : float
         Seconds of the engine's run and of closing the diary.
     killed : str or None
@@ -64,6 +66,7 @@ class ReplayOutput:
     transitions: int
     fills: int
     equity: Decimal
+    turnover: Decimal
     run_s: float
     killed: str | None
     latency: dict[str, dict[str, int]]
@@ -151,6 +154,7 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
         transitions=sum(eye.transitions for eye in eyes),
         fills=len(gate.record.fills),
         equity=from_atto(gate.law.equity),
+        turnover=from_atto(sum(qty * price for _, _, _, _, _, _, _, qty, price, *_ in gate.record.fills)),
         run_s=run_s,
         killed=None if cause is None else cause.reason,
         latency=_latency(eyes, organisms),

@@ -95,7 +95,7 @@ def scribe(policy: Policy, run: RunSpec, run_dir: Path) -> ImportableActorConfig
 
 def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
     """Return the Organism of one instrument."""
-    plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing"})
+    plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing", "belief", "flags", "learning"})
     return ImportableStrategyConfig(
         strategy_path="alphatrade.strategies.organism:Organism",
         config_path="alphatrade.strategies.organism:OrganismConfig",
@@ -103,6 +103,7 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "order_id_tag": f"{index:03d}",
             "instrument_id": tapes[index].instrument.id,
             "features": sorted(policy.features),
+            "horizon": policy.expost.primary,
             "capital": str(run.venue.starting_balance),
             "order_notional_max": policy.risk.order_notional_max,
             "price_collar": policy.risk.price_collar,

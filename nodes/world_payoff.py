@@ -14,12 +14,12 @@ from alphatrade.nodes.tape_spec import WorldTape
 from alphatrade.nodes.world_state import Floats, Regime
 
 LOOKS = ("quiet-ask", "quiet-bid", "busy-ask", "busy-bid")
-LOOK_VOL = (0.8, 0.8, 2.4, 2.4)  # bp per root second
+LOOK_VOL = (1.0, 1.0, 1.8, 1.8)  # bp per root second
 LOOK_LEAN = (-1.5, 1.5, -1.5, 1.5)  # of the standardised imbalance
 NATURES = ("persist", "revert", "wander")
 PAYS = {"persist": "taker_momentum", "revert": "passive_reversion", "wander": "flat"}
-DRIFT = 0.045  # of a persisting price, bp per second and unit of volatility
-PULL = 1 / 40  # of a reverting one to its anchor, per second
+DRIFT = 0.07  # of a persisting price, bp per second and unit of volatility
+PULL = 1 / 30  # of a reverting one to its anchor, per second
 
 
 class Hidden(NamedTuple):
@@ -53,8 +53,11 @@ def dynamics(hidden: Hidden) -> tuple[list[Regime], NDArray[np.int16], Floats]:
     kinds: list[Regime] = []
     for vol in LOOK_VOL:
         kinds += [
-            Regime(DRIFT * vol, vol, 0.0), Regime(-DRIFT * vol, vol, 0.0), Regime(0.0, vol, PULL), Regime(0.0, vol, 0.0),
-        ]  # fmt: skip
+            Regime(DRIFT * vol, vol, 0.0),
+            Regime(-DRIFT * vol, vol, 0.0),
+            Regime(0.0, vol, PULL),
+            Regime(0.0, vol, 0.0),
+        ]
     within = np.where(hidden.nature == 0, np.where(hidden.side > 0, 0, 1), hidden.nature + 1)
     return kinds, (hidden.look * 4 + within).astype(np.int16), np.array(LOOK_LEAN)[hidden.look]
 

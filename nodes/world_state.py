@@ -8,7 +8,7 @@ doubles, and constants that need another power are rounded to twelve decimals.
 import re
 from collections.abc import Sequence
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ HEAT_HALF_LIFE_S = 60.0
 
 
 class Regime(NamedTuple):
-    """Drift (bp per second), volatility (bp per root second), pull to the anchor (per second), first jump (fraction)."""
+    """Drift (bp per second), volatility (bp per root second), pull to the anchor (per second), jump at the start."""
 
     drift: float
     vol: float
@@ -92,7 +92,7 @@ def planted_alpha(spec: WorldTape, steps: int) -> Floats:
 
 
 def run(
-    spec: WorldTape, regimes: Sequence[Regime], place: NDArray[np.integer], alpha: Floats, rng: np.random.Generator
+    spec: WorldTape, regimes: Sequence[Regime], place: NDArray[np.integer[Any]], alpha: Floats, rng: np.random.Generator
 ) -> State:
     """
     Run the hidden state through `regimes`, of which `place` says which is in force at each step.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from alphatrade.nodes import world_payoff
 from alphatrade.nodes.instruments import decimals, identity
@@ -167,7 +168,8 @@ def _hidden(spec: WorldTape, steps: int, rng: np.random.Generator) -> tuple[dict
     """Return columns of the truth, and the state that they drive."""
     alpha = planted_alpha(spec, steps)
     if spec.payoff == "none":
-        regimes, place = [REGIME[name] for name in REGIMES], schedule(spec, steps, rng)
+        regimes = [REGIME[name] for name in REGIMES]
+        place: NDArray[np.integer[Any]] = schedule(spec, steps, rng)
         named = {"regime": np.array(REGIMES, dtype=object)[place]}
         path = run(spec, regimes, place, alpha, rng)
     else:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from alphatrade.risk.units import NANO
+
 
 class Resting(NamedTuple):
     """A working limit or stop order: price and quantity in nano units, `ready` once the venue has answered."""
@@ -22,6 +24,8 @@ class Book:
         Signed position, nano units.
     entry : float
         Average entry price; 0 while flat.
+    cash : float
+        What fills have brought in less fees, quote currency.
     since : int
         Step at which the position last became non-zero or changed its sign.
     market : str
@@ -35,6 +39,7 @@ class Book:
     def __init__(self) -> None:
         self.position_n = 0
         self.entry = 0.0
+        self.cash = 0.0
         self.since = 0
         self.market = ""
         self.limits: dict[int, Resting] = {}
@@ -45,8 +50,13 @@ class Book:
         """Sign of the position."""
         return (self.position_n > 0) - (self.position_n < 0)
 
-    def fill(self, signed_n: int, price: float, step: int) -> None:
-        """Take a fill of `signed_n` nano units (+ bought) at `price` during `step`."""
+    def worth(self, mid: float) -> float:
+        """Return cash and position at a price, quote currency."""
+        return self.cash + self.position_n / NANO * mid
+
+    def fill(self, signed_n: int, price: float, step: int, fee: float = 0.0) -> None:
+        """Take a fill of `signed_n` nano units (+ bought) at `price` during `step`; `fee` in quote currency."""
+        self.cash -= signed_n / NANO * price + fee
         before, after = self.position_n, self.position_n + signed_n
         if before * after <= 0:  # opened, closed or flipped
             self.entry = price if after else 0.0

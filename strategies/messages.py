@@ -7,6 +7,26 @@ from alphatrade.actors.messages import BeliefSnapshot
 DECISION_TOPIC = "alphatrade.decision"
 
 
+class Synapses(msgspec.Struct, frozen=True, gc=False):
+    """
+    State of the fast weights at a decision.
+
+    Attributes
+    ----------
+    norm : float
+        Frobenius norm.
+    rank : float
+        Participation ratio of the factors.
+    post, pre : int
+        Units of the strongest synapse in the factor that weighed most at this step; -1: none did.
+    """
+
+    norm: float
+    rank: float
+    post: int
+    pre: int
+
+
 class Decision(msgspec.Struct, gc=False):
     """
     One decision.
@@ -16,7 +36,7 @@ class Decision(msgspec.Struct, gc=False):
     decision : int
         Id, unique in the run: step * number of organisms + index of this one.
     belief : BeliefSnapshot
-        What was believed.
+        What was believed; with fast weights, as they shaped it.
     tactic : str
         Execution topology in charge, by its name in the policy.
     candidates : tuple of str
@@ -31,6 +51,8 @@ class Decision(msgspec.Struct, gc=False):
         Of the law, as far as it is known when the decision ends: ``none``, ``allow``, ``deny:<CODE>``.
     explanation : str
         One line in words.
+    synapses : Synapses or None
+        State of the fast weights, where they are on.
     """
 
     decision: int
@@ -42,3 +64,4 @@ class Decision(msgspec.Struct, gc=False):
     order_ids: list[str]
     verdict: str
     explanation: str
+    synapses: Synapses | None = None

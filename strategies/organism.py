@@ -14,10 +14,11 @@ from nautilus_trader.trading.strategy import Strategy
 from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
+from alphatrade.strategies.adaptation import adaptation
 from alphatrade.strategies.book import Book, Resting
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 from alphatrade.strategies.planner import Cancel, Command, Grid, Market, Modify, Rest, Stop, clear, plan
-from alphatrade.strategies.router import TableRouter
+from alphatrade.strategies.shadow import Costs, without_shorts
 from alphatrade.strategies.sizing import MARGIN, Sizer
 from alphatrade.strategies.topologies import Desire, Topology, View, load_topology
 
@@ -38,8 +39,10 @@ class OrganismConfig(StrategyConfig, frozen=True):
         Feature names in vector order.
     topologies : dict
         Tactic name to ``{"kind", "params"}``.
-    router, sizing : dict
+    router, sizing, belief, flags, learning : dict
         These parts of the policy.
+    horizon : int
+        Decision steps after which an outcome is learnt from.
     capital : str
         In the quote currency.
     order_notional_max, price_collar : float
@@ -57,6 +60,10 @@ class OrganismConfig(StrategyConfig, frozen=True):
     topologies: dict[str, dict[str, Any]]
     router: dict[str, Any]
     sizing: dict[str, float]
+    belief: dict[str, int]
+    flags: dict[str, bool]
+    learning: dict[str, Any]
+    horizon: int
     capital: str
     order_notional_max: float
     price_collar: float
@@ -71,8 +78,6 @@ class Organism(Strategy):
 
     def __init__(self, config: OrganismConfig) -> None:
         super().__init__(config)
-        router = config.router
-        self._router = TableRouter(router["table"], int(router["min_hold"]), float(router["min_confidence"]))
         self._tactics: dict[str, Topology] = {
             name: load_topology(name, str(spec["kind"]), dict(spec["params"]), config.features)
             for name, spec in sorted(config.topologies.items())
@@ -105,6 +110,11 @@ class Organism(Strategy):
         self._tick_n = instrument.price_increment.raw // RAW_PER_NANO
         lot = instrument.lot_size or instrument.size_increment
         sizing = self.config.sizing
+        c = self.config
+        costs = Costs(float(instrument.taker_fee), float(instrument.maker_fee), 0.5 * float(instrument.price_increment))
+        self.adaptation = adaptation(
+            c.router, c.flags, c.learning, c.belief, c.topologies, c.features, c.horizon, costs, c.long_only
+        )
         self._sizer = Sizer(
             capital=to_nano(self.config.capital) / NANO,
             fraction=sizing["fraction"],
@@ -141,8 +151,10 @@ class Organism(Strategy):
         self.decisions += 1
         self._decision = belief.step * self.config.stride + self.config.index
         self._order_ids, self._verdict = [], "none"
-        route = self._router.route(belief.regime, belief.confidence)
         grid = self._grid(belief)
+        belief, route = self.adaptation.decide(
+            belief, self._book.worth(belief.mid), grid.clip_n / NANO * belief.mid
+        )
         if self._halted:
             desire, commands = Desire(0, (), None, "the law has halted trading"), []
         elif route.switched:
@@ -163,12 +175,13 @@ class Organism(Strategy):
                 self._decision,
                 belief,
                 route.tactic,
-                self._router.candidates,
+                self.adaptation.router.candidates,
                 route.scores,
                 action,
                 self._order_ids,
                 self._verdict,
                 f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}",
+                self.adaptation.synapses,
             ),
         )
 
@@ -204,13 +217,7 @@ class Organism(Strategy):
             belief.step - book.since if book.position_n else 0,
         )
         desire = self._tactics[tactic].desire(view)
-        return self._without_shorts(desire, view.inventory) if self._long_only else desire
-
-    @staticmethod
-    def _without_shorts(desire: Desire, inventory: float) -> Desire:
-        target = 0 if desire.target == -1 else desire.target
-        limits = tuple(limit for limit in desire.limits if limit.side > 0 or limit.clips <= inventory)
-        return Desire(target, limits, desire.stop, desire.why)
+        return without_shorts(desire, view.inventory) if self._long_only else desire
 
     # -- orders -------------------------------------------------------------------------------------------------
 
@@ -302,7 +309,7 @@ class Organism(Strategy):
     def _on_fill(self, event: OrderFilled, order_id: str) -> None:
         quantity_n = event.last_qty.raw // RAW_PER_NANO
         signed_n = quantity_n if event.order_side == OrderSide.BUY else -quantity_n
-        self._book.fill(signed_n, event.last_px.as_double(), self._step)
+        self._book.fill(signed_n, event.last_px.as_double(), self._step, event.commission.as_double())
         self._book.filled(order_id, quantity_n)
         order = self.cache.order(event.client_order_id)
         if order is None or order.is_closed:

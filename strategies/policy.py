@@ -21,6 +21,9 @@ Steps = Annotated[int, Field(ge=1, le=1023)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
+SINCE_1: dict[str, Any] = {"since": 1}  # added while the schema was at version 1
+
+
 class Spec(BaseModel):
     """Base of every part of the policy: frozen, and nothing unknown gets in."""
 
@@ -80,10 +83,16 @@ class CadenceSpec(Spec):
 
 
 class RouterSpec(Spec):
-    """Router v0: a table from regime to tactic, with friction against switching."""
+    """
+    A table from regime to tactic, with friction against switching.
 
-    kind: Literal["table"] = "table"
+    Kinds ``ewma`` and ``linucb`` learn to depart from it, as the flag linear_attention makes a ``table`` do; `allowed`
+    says to whom in a regime, and allows all where it says nothing.
+    """
+
+    kind: Literal["table", "ewma", "linucb"] = "table"
     table: dict[str, str]
+    allowed: Annotated[dict[str, tuple[str, ...]], Field(json_schema_extra=SINCE_1)] = {}
     min_hold: Annotated[int, Field(ge=0, le=100_000)] = 5
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
 
@@ -93,6 +102,13 @@ class RouterSpec(Spec):
         if set(table) != set(REGIMES):
             raise ValueError(f"a tactic for each of {', '.join(REGIMES)}")
         return table
+
+    @field_validator("allowed")
+    @classmethod
+    def _regimes(cls, allowed: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not set(allowed) <= set(REGIMES):
+            raise ValueError(f"tactics for some of {', '.join(REGIMES)}")
+        return allowed
 
 
 class TacticSpec(Spec):
@@ -122,18 +138,51 @@ class ExpostSpec(Spec):
         return self
 
 
+class AttentionSpec(Spec):
+    """Linear attention (:mod:`alphatrade.strategies.attention`); half-lives count decision steps."""
+
+    halflife: Annotated[int, Field(ge=10, le=10_000_000)] = 20_000
+    prior: Annotated[float, Field(ge=0, le=1e6)] = 10.0
+    caution: Annotated[float, Field(ge=0, le=10)] = 1.0
+
+
+class FastWeightsSpec(Spec):
+    """Fast weights (:mod:`alphatrade.strategies.fast_weights`); a belief has norm 1 there."""
+
+    rank: Annotated[int, Field(ge=1, le=512)] = 64
+    halflife: Annotated[int, Field(ge=1, le=10_000)] = 16
+    eta: Annotated[float, Field(gt=0, le=10)] = 0.05
+    clip: Annotated[float, Field(gt=0, le=10)] = 3.0
+    bound: Annotated[float, Field(gt=0, le=100)] = 1.0
+
+
+class EwmaSpec(Spec):
+    """Rival of attention: one moving average per tactic; the half-life counts decision steps."""
+
+    halflife: Annotated[int, Field(ge=1, le=10_000_000)] = 200
+
+
+class LinUCBSpec(Spec):
+    """Rival of attention: linear models with an upper confidence bound."""
+
+    ridge: Annotated[float, Field(gt=0, le=1e6)] = 10.0
+    width: Annotated[float, Field(ge=0, le=100)] = 1.0
+
+
+class LearningSpec(Spec):
+    """What the learning mechanisms are set to; none of it matters while they are off."""
+
+    attention: AttentionSpec = AttentionSpec()
+    fast_weights: FastWeightsSpec = FastWeightsSpec()
+    ewma: EwmaSpec = EwmaSpec()
+    linucb: LinUCBSpec = LinUCBSpec()
+
+
 class Flags(Spec):
-    """Mechanisms of the policy that can be switched; off unless a mechanism exists."""
+    """Mechanisms of the policy that can be switched; off by default."""
 
     fast_weights: bool = False
     linear_attention: bool = False
-
-    @model_validator(mode="after")
-    def _exist(self) -> Self:
-        for name in ("fast_weights", "linear_attention"):
-            if getattr(self, name):
-                raise ConfigError(f"policy.flags.{name}", True, f"false: this version has no {name} mechanism")
-        return self
 
 
 class Policy(Spec):
@@ -150,6 +199,18 @@ class Policy(Spec):
     risk: RiskTemplate
     expost: ExpostSpec
     flags: Flags
+    learning: Annotated[LearningSpec, Field(json_schema_extra=SINCE_1)] = LearningSpec()
+
+    @model_validator(mode="after")
+    def _switched(self) -> Self:
+        kind, flags = self.router.kind, self.flags
+        if flags.linear_attention and kind != "table":
+            raise ConfigError("policy.flags.linear_attention", True, f"false beside policy.router.kind={kind}")
+        if flags.fast_weights and not (flags.linear_attention or kind == "linucb"):
+            learns = "policy.flags.linear_attention=true or policy.router.kind=linucb"
+            expected = f"false without a router that learns from beliefs: {learns}"
+            raise ConfigError("policy.flags.fast_weights", True, expected)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -157,6 +218,11 @@ class Policy(Spec):
             if tactic not in self.topologies:
                 known = f"one of the tactics {', '.join(sorted(self.topologies))}"
                 raise ConfigError(f"policy.router.table.{regime}", tactic, known)
+            allowed = self.router.allowed.get(regime, (tactic,))
+            unknown = [name for name in allowed if name not in self.topologies]
+            if unknown or tactic not in allowed:
+                known = f"tactics of the policy, the table's {tactic} among them"
+                raise ConfigError(f"policy.router.allowed.{regime}", list(allowed), known)
         for name, tactic_spec in self.topologies.items():
             load_topology(name, tactic_spec.kind, tactic_spec.params, tuple(sorted(self.features)))
         return self

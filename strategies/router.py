@@ -1,8 +1,13 @@
-"""Router v0: the policy's table from regime to tactic, with friction against switching too soon."""
+"""Routers: who trades this step. Router v0 is the policy's table from regime to tactic; learning routers start from it.
+
+All of them share the friction: a tactic stays in charge for a number of steps before it can be replaced.
+"""
 
 from collections.abc import Mapping
 
 import msgspec
+
+from alphatrade.actors.messages import BeliefSnapshot
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -14,7 +19,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     tactic : str
         In charge from now on.
     scores : tuple of float
-        One per candidate, in the candidates' order: the regime's confidence for the table's choice, else 0.
+        One per candidate, in the candidates' order. Of the table: the regime's confidence for its choice, else 0. Of a
+        learning router: the outcome that it expects, basis points of a clip.
     switched : bool
         Whether the tactic changed at this step.
     why : str
@@ -49,16 +55,21 @@ class TableRouter:
         self._tactic = ""
         self._held = 0
 
-    def route(self, regime: str, confidence: float) -> Route:
-        """Return who is in charge in `regime`, given its confidence."""
-        wanted = self._table[regime]
+    def route(self, belief: BeliefSnapshot) -> Route:
+        """Return who is in charge in the regime of `belief`, given its confidence."""
+        wanted, confidence = self._table[belief.regime], belief.confidence
         scores = tuple([confidence if name == wanted else 0.0 for name in self.candidates])
+        return self._settle(wanted, confidence, scores, "table")
+
+    def _settle(self, wanted: str, confidence: float, scores: tuple[float, ...], why: str) -> Route:
+        """Apply the friction to what is wanted."""
         self._held += 1
         if wanted == self._tactic:
-            return Route(wanted, scores, False, "table")
+            return Route(wanted, scores, False, why)
         if self._tactic and self._held < self._min_hold:
             return Route(self._tactic, scores, False, f"held {self._held} of {self._min_hold} steps")
         if self._tactic and confidence < self._min_confidence:
             return Route(self._tactic, scores, False, f"confidence {confidence:.2f} too low to switch")
         before, self._tactic, self._held = self._tactic, wanted, 0
-        return Route(wanted, scores, bool(before), f"switch from {before}" if before else "first route")
+        also = "" if why == "table" else f", {why}"
+        return Route(wanted, scores, bool(before), f"switch from {before}{also}" if before else "first route")

@@ -116,7 +116,8 @@ class Shadow:
         for limit in desire.limits:  # one that crosses the market does not rest
             if limit.price >= belief.ask if limit.side > 0 else limit.price <= belief.bid:
                 price = belief.ask if limit.side > 0 else belief.bid
-                self._trade(-clips if limit.exit else limit.side * limit.clips, price, belief.mid, self._costs.taker, belief.step)
+                crossing = -clips if limit.exit else limit.side * limit.clips
+                self._trade(crossing, price, belief.mid, self._costs.taker, belief.step)
                 self._limits = ()
 
 

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
+from alphatrade.actors.messages import BeliefSnapshot
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.router import TableRouter
 from alphatrade.strategies.topologies import BUILT_IN, Desire, Topology, View, load_topology
 
 FEATURES = ("range_60", "ret_20", "ret_5")
+
+
+def at(regime: str, confidence: float) -> BeliefSnapshot:
+    none = np.empty(0)
+    return BeliefSnapshot("X", 0, 0, 1.0, 1.0, 1.0, 0.0, none, none, none, none, regime, confidence, "", True, 0)
 
 
 def view(signal: float = 0.0, position: int = 0, held: int = 0, inventory: float = 0.0, mid: float = 100.0) -> View:
@@ -88,15 +94,15 @@ def test_the_router_switches_with_friction_and_says_why() -> None:
     table = {"a": "x", "b": "y", "c": "z"}
     router = TableRouter(table, min_hold=3, min_confidence=0.2)
     assert router.candidates == ("x", "y", "z")
-    first = router.route("a", 0.0)
+    first = router.route(at("a", 0.0))
     assert (first.tactic, first.switched) == ("x", False)
-    assert router.route("b", 0.9).tactic == "x", "held too short"
-    assert router.route("b", 0.9).tactic == "x"
-    low = router.route("b", 0.1)
+    assert router.route(at("b", 0.9)).tactic == "x", "held too short"
+    assert router.route(at("b", 0.9)).tactic == "x"
+    low = router.route(at("b", 0.1))
     assert (low.tactic, low.switched) == ("x", False)
     assert "confidence" in low.why
-    switch = router.route("b", 0.9)
+    switch = router.route(at("b", 0.9))
     assert (switch.tactic, switch.switched, switch.scores) == ("y", True, (0.0, 0.9, 0.0))
     eager = TableRouter(table, min_hold=0, min_confidence=0.0)
-    eager.route("a", 1.0)
-    assert eager.route("b", 0.0).switched, "the mutant without friction switches at once"
+    eager.route(at("a", 1.0))
+    assert eager.route(at("b", 0.0)).switched, "the mutant without friction switches at once"

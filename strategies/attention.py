@@ -1,0 +1,160 @@
+"""Linear attention over beliefs: an associative memory of what each tactic earned when things looked like this.
+
+Keys and queries are sparse beliefs, values the outcomes of the tactics (Katharopoulos et al. 2020, arXiv:2006.16236,
+eq. 9 to 12; positive sparse keys as in BDH, arXiv:2509.26507)::
+
+    S <- lambda S + v phi(k)^T,   Z <- lambda Z + phi(k),   read-out  S phi(q) / Z phi(q)
+
+with ``phi(b) = b / |b|``, which is positive because a belief is, and as sparse. The memory also keeps the products
+``v v^T``, so that an advantage over the table's choice comes with its own uncertainty: with mass ``m = Z phi(q)``,
+outcomes that overlap over h steps and the variance s**2 of the difference, the advantage a of a tactic counts as
+``a m / (m + m0) - caution * s sqrt(h / m)``. While memory is thin, that is negative, and the table decides.
+"""
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from alphatrade.actors.belief import Matrix
+from alphatrade.actors.compiled import compiled
+from alphatrade.actors.messages import Array
+
+_LARGEST = 1e100  # of the scale that stands for the decay, before it is multiplied out
+
+
+class Attention:
+    """
+    Memory of outcomes, and the tactic that it speaks for.
+
+    Parameters
+    ----------
+    n : int
+        Belief units.
+    tactics : int
+        Candidates.
+    horizon : int
+        Steps over which outcomes overlap.
+    halflife : int
+        Experiences after which one counts half.
+    prior : float
+        Mass at which an advantage counts half.
+    caution : float
+        Standard errors by which an advantage must be above zero.
+
+    Attributes
+    ----------
+    memory : ndarray of float64, shape (n, 1 + tactics + tactics**2)
+        Per unit the mass, the sums of outcomes and of their products, times `scale`.
+    scale : ndarray of float64, shape (1,)
+    """
+
+    name = "attention"
+
+    def __init__(self, n: int, tactics: int, horizon: int, halflife: int, prior: float, caution: float) -> None:
+        self.memory = np.zeros((n, 1 + tactics + tactics * tactics))
+        self.scale = np.ones(1)
+        self._growth = 1.0 / round(0.5 ** (1.0 / halflife), 12)
+        self._rule = np.array([float(horizon), prior, caution])
+        self._read, self._found = np.zeros(self.memory.shape[1]), np.zeros(3)
+        nothing, value = np.empty(0, np.int16), np.empty(0)  # compiled now, not at the first decision
+        _write(self.memory, self.scale, 1.0, nothing, value, np.zeros(tactics))
+        self.advise(nothing, value, 0, np.ones(tactics, np.bool_))
+
+    def absorb(self, idx: Array, val: Array, values: Array) -> None:
+        """
+        Learn one experience.
+
+        Parameters
+        ----------
+        idx, val : ndarray, shape (a,)
+            The key: units (int16) and values (> 0) of the belief.
+        values : ndarray of float64, shape (tactics,)
+            Outcomes, bps.
+        """
+        _write(self.memory, self.scale, self._growth, idx, val, values)
+
+    def advise(self, idx: Array, val: Array, base: int, allowed: Array) -> tuple[int, list[float], float, float]:
+        """
+        Return who should be in charge.
+
+        Parameters
+        ----------
+        idx, val : ndarray, shape (a,)
+            The query: the belief of now.
+        base : int
+            The table's choice.
+        allowed : ndarray of bool, shape (tactics,)
+            Who may be in charge.
+
+        Returns
+        -------
+        best : int
+            `base`, unless another allowed one has an advantage beyond its uncertainty.
+        expected : list of float
+            Outcome of each tactic, bps; zeros while nothing is remembered.
+        advantage, error : float
+            Of `best` over `base`, bps; 0 where they are the same.
+        """
+        read, found = self._read, self._found
+        best = _advise(self.memory, self.scale, idx, val, base, allowed, self._rule, read, found)
+        return best, read[1 : 1 + allowed.size].tolist(), float(found[0]), float(found[1])
+
+    def arrays(self) -> dict[str, Any]:
+        """Return what was learnt, by name; the arrays themselves."""
+        return {"memory": self.memory, "scale": self.scale}
+
+
+@compiled
+def _write(memory: Matrix, scale: Array, growth: float, idx: Array, val: Array, values: Array) -> None:
+    # Older experiences fade because newer ones are written larger; now and then the scale is multiplied out.
+    scale[0] *= growth
+    if scale[0] > _LARGEST:
+        memory /= scale[0]
+        scale[0] = 1.0
+    length = 0.0
+    for at in range(val.size):
+        length += val[at] * val[at]
+    t = values.size
+    for at in range(idx.size):
+        weight = val[at] / sqrt(length) * scale[0]
+        row = memory[idx[at]]
+        row[0] += weight
+        for i in range(t):
+            row[1 + i] += weight * values[i]
+            for j in range(t):
+                row[1 + t + i * t + j] += weight * values[i] * values[j]
+
+
+@compiled
+def _advise(
+    memory: Matrix, scale: Array, idx: Array, val: Array, base: int, allowed: Array,
+    rule: Array, read: Array, found: Array,
+) -> int:  # fmt: skip
+    length = 0.0
+    for at in range(val.size):
+        length += val[at] * val[at]
+    read[:] = 0.0
+    for at in range(idx.size):
+        weight = val[at] / sqrt(length) / scale[0]
+        for k in range(read.size):
+            read[k] += weight * memory[idx[at], k]
+    mass, t = read[0], allowed.size
+    found[:] = 0.0
+    if mass <= 0.0:
+        return base
+    for k in range(1, read.size):
+        read[k] /= mass
+    horizon, prior, caution = rule
+    best, surest = base, 0.0
+    for i in range(t):
+        if i == base or not allowed[i]:
+            continue
+        gain = read[1 + i] - read[1 + base]
+        square = read[1 + t + i * t + i] + read[1 + t + base * t + base] - 2.0 * read[1 + t + i * t + base]
+        error = sqrt(max(square - gain * gain, 0.0) * horizon / mass)
+        sure = gain * mass / (mass + prior) - caution * error
+        if sure > surest:
+            best, surest = i, sure
+            found[0], found[1] = gain, error
+    return best
