@@ -15,11 +15,11 @@ from alphatrade.nodes.world_state import Floats, Regime
 
 LOOKS = ("quiet-ask", "quiet-bid", "busy-ask", "busy-bid")
 LOOK_VOL = (1.0, 1.0, 1.8, 1.8)  # bp per root second
-LOOK_LEAN = (-1.5, 1.5, -1.5, 1.5)  # of the standardised imbalance
+LOOK_LEAN = (-2.5, 2.5, -2.5, 2.5)  # of the standardised imbalance
 NATURES = ("persist", "revert", "wander")
 PAYS = {"persist": "taker_momentum", "revert": "passive_reversion", "wander": "flat"}
 DRIFT = 0.07  # of a persisting price, bp per second and unit of volatility
-PULL = 1 / 30  # of a reverting one to its anchor, per second
+PULL = 1 / 20  # of a reverting one to its anchor, per second
 
 
 class Hidden(NamedTuple):
