@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from alphatrade.nodes import feed, wiring
@@ -35,6 +36,13 @@ class Replay:
     run: RunSpec
 
 
+class Learned(NamedTuple):
+    """What an organism has learnt: its state, and its synapses as a table."""
+
+    state: bytes
+    synapses: pa.Table | None
+
+
 @dataclass(frozen=True, slots=True)
 class ReplayOutput:
     """
@@ -56,6 +64,8 @@ class ReplayOutput:
         Why the law stopped trading, if it did.
     latency, heartbeat : dict
         Content of ``latency.json`` and ``heartbeat.json``.
+    learned : dict of str to Learned
+        By instrument, where something learns.
     """
 
     events: int
@@ -71,6 +81,7 @@ class ReplayOutput:
     killed: str | None
     latency: dict[str, dict[str, int]]
     heartbeat: dict[str, Any]
+    learned: dict[str, Learned]
 
 
 def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayOutput:
@@ -159,6 +170,11 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
         killed=None if cause is None else cause.reason,
         latency=_latency(eyes, organisms),
         heartbeat=heartbeat,
+        learned={
+            organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
+            for organism in organisms
+            if (state := organism.learned())
+        },
     )
 
 

@@ -24,7 +24,7 @@ from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.tape_spec import TapeSpec
 from alphatrade.nodes.venue_spec import VenueSpec
 from alphatrade.risk.errors import ConfigError
-from alphatrade.strategies.policy import Policy, canonical
+from alphatrade.strategies.policy import SINCE_1, Policy, canonical
 
 
 def _named(value: Any) -> Any:
@@ -84,6 +84,7 @@ class RunSpec(_Model):
     exploration: bool = False
     governed_feedback: bool = False
     flat_at_end: bool = True
+    learned: Annotated[Folder | None, Field(json_schema_extra=SINCE_1)] = None
     output: OutputSpec
     paths: PathSpec
 
@@ -102,9 +103,9 @@ class RunSpec(_Model):
     def identity(self) -> dict[str, Any]:
         """Return what shapes the results, as plain values: no paths, no output settings, no unused tape."""
         plain = canonical(self)
-        for name in ("paths", "output", "tape", "tapes"):
-            plain.pop(name)
-        # What a tape holds is in its tape_hash, wherever the file lies.
+        for name in ("paths", "output", "tape", "tapes", "learned"):
+            plain.pop(name, None)
+        # What a tape or a learned state holds is in its hash, wherever the file lies.
         return plain
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from alphatrade.nodes import wiring
 from alphatrade.nodes.artifacts import RunFolder
-from alphatrade.nodes.identity import Identity, identify, plugin_digests
-from alphatrade.nodes.replay import Replay, replay
+from alphatrade.nodes.identity import Identity, file_digest, identify, plugin_digests
+from alphatrade.nodes.replay import Replay, ReplayOutput, replay
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.settings import RunSpec, Settings, cache_dir, plain_yaml
 from alphatrade.nodes.stress import stress
@@ -55,6 +56,7 @@ def simulate(settings: Settings) -> RunResult:
         folder.write_json("latency.json", output.latency)
         folder.write_json("heartbeat.json", output.heartbeat)
         _write_truth(folder.path, tapes)
+        _write_learned(folder.path, tapes, output)
         if run.output.stress:
             folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run), output))
         summary = summarise(folder, settings, tapes, identity, output)
@@ -102,7 +104,19 @@ def _identity(settings: Settings, tapes: list[Tape]) -> Identity:
         "instruments": [instrument_facts(tape, settings.run) for tape in tapes],
         "plugins": plugin_digests(kinds),
     }
+    if settings.run.learned is not None:
+        spec["learned"] = _learned_digests(settings.run.learned, tapes)
     return identify(settings.policy.policy_hash, [tape.tape_hash for tape in tapes], spec)
+
+
+def _learned_digests(folder: Path, tapes: list[Tape]) -> dict[str, str]:
+    found = {}
+    for tape in tapes:
+        file = wiring.learned_file(folder, tape)
+        if not file.is_file():
+            raise ConfigError("learned", str(folder), f"a folder with {file.name}, as a run that learns writes it")
+        found[file.name] = file_digest(file)
+    return found
 
 
 def instrument_facts(tape: Tape, run: RunSpec) -> dict[str, Any]:
@@ -147,6 +161,17 @@ def _write_inputs(folder: RunFolder, settings: Settings, tapes: list[Tape], iden
 
 def _tape_record(tape: Tape, spec: Any) -> dict[str, Any]:
     return {"name": tape.name, "tape_hash": tape.tape_hash, "rows": len(tape), "spec": spec.model_dump(mode="json")}
+
+
+def _write_learned(path: Path, tapes: list[Tape], output: ReplayOutput) -> None:
+    for tape in tapes:
+        found = output.learned.get(tape.instrument.id)
+        if found is not None:
+            file = wiring.learned_file(path / "learned", tape)
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(found.state)
+            if found.synapses is not None:
+                write_parquet(found.synapses, path / f"sigma-{file.stem}.parquet")
 
 
 def _write_truth(path: Path, tapes: list[Tape]) -> None:

@@ -110,10 +110,17 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "index": index,
             "stride": len(tapes),
             "long_only": run.venue.account == "cash",
+            "policy_hash": policy.policy_hash,
+            "learned": str(learned_file(run.learned, tapes[index])) if run.learned else "",
             "flat_after_ns": flat_after(tapes[index], policy.cadence) if run.flat_at_end else 0,
             **plain,
         },
     )
+
+
+def learned_file(folder: Path, tape: Tape) -> Path:
+    """Return where an organism's learnt state is kept for the instrument of a tape."""
+    return folder / f"{tape.instrument.id.replace('/', '-')}.bin"
 
 
 def flat_after(tape: Tape, cadence: CadenceSpec) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from alphatrade.actors.belief import Encoder
 from alphatrade.actors.messages import BeliefSnapshot
@@ -39,6 +40,8 @@ class Adaptation:
     ----------
     faults : dict of str to str
         Why a mechanism is off, by its flag.
+    without : str
+        The same in words, to append to an explanation.
     synapses : Synapses or None
         State of the fast weights at the last decision.
     """
@@ -53,13 +56,56 @@ class Adaptation:
         self.router = router
         self.hindsight, self.weights, self._encoder = hindsight, weights, encoder
         self.faults: dict[str, str] = {}
+        self.without = ""
         self.synapses: Synapses | None = None
         self._waiting: list[Experience] = []
         self._before: BeliefSnapshot | None = None
+        self._frozen = False
 
     def take(self, experience: Experience) -> None:
         """Take an experience; it is used from the moment on at which it is known."""
         self._waiting.append(experience)
+
+    def synapse_table(self) -> pa.Table | None:
+        """Return the synapses as rows ``pre, post, weight``; None without fast weights."""
+        if self.weights is None:
+            return None
+        dense = self.weights.dense()
+        post, pre = dense.nonzero()
+        columns = {"pre": pre.astype("int16"), "post": post.astype("int16"), "weight": dense[post, pre]}
+        return pa.table(columns).replace_schema_metadata({"n": str(len(dense))})
+
+    def arrays(self) -> dict[str, Any]:
+        """Return all that was learnt, by mechanism and name; the arrays themselves, empty where nothing learns."""
+        found: dict[str, Any] = {}
+        if isinstance(self.router, LearningRouter):
+            learner = self.router.learner
+            found |= {f"{learner.name}.{name}": array for name, array in learner.arrays().items()}
+        if self.weights is not None:
+            found |= {f"fast_weights.{name}": array for name, array in self.weights.arrays().items()}
+        return found
+
+    def restored(self) -> None:
+        """Take up what follows from the arrays, after they have been filled in."""
+        if self.weights is not None:
+            self.weights.restored()
+
+    def refuse(self, reason: str) -> None:
+        """Go on without what learns, because of what it was told to start from."""
+        if isinstance(self.router, LearningRouter):
+            self.router.off = reason
+            self._fault(self.router.learner.name, reason)
+        if self.weights is not None:
+            self.weights = self.synapses = None
+            self._fault("fast_weights", reason)
+
+    def _fault(self, mechanism: str, reason: str) -> None:
+        self.faults[mechanism] = reason
+        self.without += f"; {mechanism} off: {reason}"
+
+    def freeze(self) -> None:
+        """Learn no more: what comes is not trading but closing."""
+        self._frozen = True
 
     def decide(self, belief: BeliefSnapshot, own: float, notional: float) -> tuple[BeliefSnapshot, Route]:
         """
@@ -72,7 +118,7 @@ class Adaptation:
         own, notional : float
             Worth of the real book, and value of one clip, quote currency.
         """
-        if self.hindsight is None:
+        if self.hindsight is None or self._frozen:
             return belief, self.router.route(belief)
         experience = self.hindsight.look(belief, own)
         if experience is not None:
@@ -94,14 +140,14 @@ class Adaptation:
         router, weights, e = self.router, self.weights, experience
         if isinstance(router, LearningRouter):
             router.absorb(e)
-            if router.off and not self.faults:
-                self.faults[router.learner.name] = router.off
+            if router.off and router.learner.name not in self.faults:
+                self._fault(router.learner.name, router.off)
         if weights is not None:
             try:
                 weights.learn(e.values[e.chosen], e.idx, e.val, e.before_idx, e.before_val)
             except ValueError as error:
-                self.faults["fast_weights"] = str(error)
                 self.weights = self.synapses = None
+                self._fault("fast_weights", str(error))
 
     def _pushed(self, belief: BeliefSnapshot, weights: FastWeights) -> BeliefSnapshot:
         before = self._before

@@ -49,7 +49,7 @@ class Attention:
     scale : ndarray of float64, shape (1,)
     """
 
-    name = "attention"
+    name = "linear_attention"
 
     def __init__(self, n: int, tactics: int, horizon: int, halflife: int, prior: float, caution: float) -> None:
         self.memory = np.zeros((n, 1 + tactics + tactics * tactics))

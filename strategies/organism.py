@@ -1,30 +1,23 @@
 """The Organism: one Nautilus Strategy that turns beliefs into decisions and decisions into orders."""
 
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
 from nautilus_trader.config import StrategyConfig
-from nautilus_trader.model.enums import OrderSide, TimeInForce
-from nautilus_trader.model.events import OrderDenied, OrderEvent, OrderFilled
-from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
-from nautilus_trader.model.objects import Price, Quantity
-from nautilus_trader.model.orders import Order
-from nautilus_trader.trading.strategy import Strategy
+from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
 from alphatrade.strategies.adaptation import adaptation
-from alphatrade.strategies.book import Book, Resting
+from alphatrade.strategies.dispatcher import Dispatcher
+from alphatrade.strategies.learned import pack, unpack
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
-from alphatrade.strategies.planner import Cancel, Command, Grid, Market, Modify, Rest, Stop, clear, plan
+from alphatrade.strategies.planner import Grid, clear, plan
 from alphatrade.strategies.shadow import Costs, without_shorts
 from alphatrade.strategies.sizing import MARGIN, Sizer
 from alphatrade.strategies.topologies import Desire, Topology, View, load_topology
-
-_SIDES = {1: OrderSide.BUY, -1: OrderSide.SELL}
-_CLOSED = frozenset({"OrderCanceled", "OrderExpired", "OrderRejected", "OrderDenied"})
-_ANSWERS = frozenset({"OrderAccepted", "OrderUpdated", "OrderModifyRejected", "OrderCancelRejected"})
 
 
 class OrganismConfig(StrategyConfig, frozen=True):
@@ -53,6 +46,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
         Event time from which it only closes; 0 for never.
     long_only : bool
         Do not ask for what a cash account cannot have: a short position.
+    policy_hash, learned : str
+        Whose learnt state this organism keeps, and the file of the one it starts from; empty for none.
     """
 
     instrument_id: str
@@ -71,9 +66,11 @@ class OrganismConfig(StrategyConfig, frozen=True):
     stride: int = 1
     flat_after_ns: int = 0
     long_only: bool = False
+    policy_hash: str = ""
+    learned: str = ""
 
 
-class Organism(Strategy):
+class Organism(Dispatcher):
     """Regime-routed: the router picks one execution topology per step, which asks for a state of the account."""
 
     def __init__(self, config: OrganismConfig) -> None:
@@ -84,18 +81,11 @@ class Organism(Strategy):
         }
         self._reach = config.price_collar * MARGIN
         self._flat_after_ns, self._long_only = config.flat_after_ns, config.long_only
-        self._book = Book()
         self._factor = 1.0
         self._halted = False
-        self._step = 0
-        self._order_ids: list[str] = []
-        self._verdict = "none"
         self.decisions = 0
-        self.signal_order_ns: list[int] = []
-        self.order_ack_ns: list[int] = []
         self.ingest_signal_ns: list[int] = []
         self.sending_ns: dict[int, int] = {}  # by step, where anything was sent
-        self._sent_ns: dict[str, int] = {}
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -115,6 +105,8 @@ class Organism(Strategy):
         self.adaptation = adaptation(
             c.router, c.flags, c.learning, c.belief, c.topologies, c.features, c.horizon, costs, c.long_only
         )
+        if c.learned:
+            self._take_up(Path(c.learned).read_bytes())
         self._sizer = Sizer(
             capital=to_nano(self.config.capital) / NANO,
             fraction=sizing["fraction"],
@@ -125,6 +117,26 @@ class Organism(Strategy):
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
+
+    def learned(self) -> bytes:
+        """Return what was learnt, to be saved; empty where nothing learns."""
+        return pack(self.adaptation, self.config.policy_hash, self.config.instrument_id)
+
+    def on_save(self) -> dict[str, bytes]:
+        """Return what Nautilus is to keep of this strategy's state."""
+        return {"learned": state} if (state := self.learned()) else {}
+
+    def on_load(self, state: dict[str, bytes]) -> None:
+        """Take up what Nautilus has kept."""
+        if "learned" in state:
+            self._take_up(state["learned"])
+
+    def _take_up(self, state: bytes) -> None:
+        """Start from what was learnt; where it cannot be used, go on without what learns."""
+        try:
+            unpack(state, self.adaptation, self.config.policy_hash, self.config.instrument_id)
+        except ConfigError as error:
+            self.adaptation.refuse(str(error))
 
     def on_stop(self) -> None:
         """Leave nothing resting behind."""
@@ -180,7 +192,7 @@ class Organism(Strategy):
                 action,
                 self._order_ids,
                 self._verdict,
-                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}",
+                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}{self.adaptation.without}",
                 self.adaptation.synapses,
             ),
         )
@@ -199,6 +211,7 @@ class Organism(Strategy):
 
     def _desire(self, belief: BeliefSnapshot, tactic: str, grid: Grid) -> Desire:
         if self._flat_after_ns and belief.ts >= self._flat_after_ns:
+            self.adaptation.freeze()
             return Desire(0, (), None, "flat at the end")
         if grid.clip_n == 0 and not self._book.position_n:
             return Desire(None, (), None, "the capital does not reach for one lot")
@@ -218,99 +231,3 @@ class Organism(Strategy):
         )
         desire = self._tactics[tactic].desire(view)
         return without_shorts(desire, view.inventory) if self._long_only else desire
-
-    # -- orders -------------------------------------------------------------------------------------------------
-
-    def _send(self, command: Command, started: int) -> None:
-        if isinstance(command, Cancel):
-            order = self.cache.order(ClientOrderId(command.order_id))
-            if order is not None and not order.is_closed and not order.is_pending_cancel:
-                self.cancel_order(order)
-            return
-        if isinstance(command, Modify):
-            self._modify(command)
-            return
-        order = self._make(command)
-        order_id = order.client_order_id.value
-        self._order_ids.append(order_id)
-        self._verdict = "allow" if self._verdict == "none" else self._verdict
-        if isinstance(command, Market):
-            self._book.market = order_id
-        elif isinstance(command, Stop):
-            self._book.stop = Resting(order_id, command.trigger_n, command.qty_n)
-        else:
-            self._book.limits[command.side] = Resting(order_id, command.price_n, command.qty_n)
-        now = perf_counter_ns()
-        self.signal_order_ns.append(now - started)
-        self._sent_ns[order_id] = now
-        self.submit_order(order)
-
-    def _make(self, command: Market | Rest | Stop) -> Order:
-        tags = [f"decision={self._decision}"]
-        side, quantity = _SIDES[command.side], self._quantity(command.qty_n)
-        if isinstance(command, Market):
-            return self.order_factory.market(self._instrument_id, side, quantity, reduce_only=command.reduce, tags=tags)
-        if isinstance(command, Stop):
-            return self.order_factory.stop_market(
-                self._instrument_id, side, quantity, self._price(command.trigger_n), reduce_only=True, tags=tags
-            )
-        return self.order_factory.limit(
-            self._instrument_id,
-            side,
-            quantity,
-            self._price(command.price_n),
-            time_in_force=TimeInForce.GTC,
-            reduce_only=command.reduce,
-            tags=tags,
-        )
-
-    def _modify(self, command: Modify) -> None:
-        order = self.cache.order(ClientOrderId(command.order_id))
-        if order is None or not order.is_open or order.is_pending_update or order.is_pending_cancel:
-            return
-        price = self._price(command.price_n)
-        filled_n = order.filled_qty.raw // RAW_PER_NANO
-        self._book.changed(command.order_id, command.price_n, command.qty_n)
-        self._order_ids.append(command.order_id)
-        self._verdict = "allow" if self._verdict == "none" else self._verdict
-        self.modify_order(
-            order,
-            quantity=self._quantity(command.qty_n + filled_n),
-            price=None if command.stop else price,
-            trigger_price=price if command.stop else None,
-        )
-
-    def _price(self, nano: int) -> Price:
-        return Price.from_raw(nano * RAW_PER_NANO, self._price_precision)
-
-    def _quantity(self, nano: int) -> Quantity:
-        return Quantity.from_raw(nano * RAW_PER_NANO, self._size_precision)
-
-    # -- what comes back ----------------------------------------------------------------------------------------
-
-    def on_order_event(self, event: OrderEvent) -> None:
-        """Keep the book; note the law's verdict where it concerns the open decision."""
-        order_id = event.client_order_id.value
-        kind = type(event).__name__
-        if isinstance(event, OrderFilled):
-            self._on_fill(event, order_id)
-        elif kind in _CLOSED:
-            self._book.gone(order_id)
-        elif kind in _ANSWERS:
-            self._book.answered(order_id)
-        refused = isinstance(event, OrderDenied) or kind == "OrderModifyRejected"
-        if refused and order_id in self._order_ids:
-            self._verdict = f"deny:{event.reason.partition(':')[0]}"
-        if kind in _CLOSED or kind in _ANSWERS or kind == "OrderFilled":
-            sent = self._sent_ns.pop(order_id, None)
-            if sent is not None:
-                self.order_ack_ns.append(perf_counter_ns() - sent)
-
-    def _on_fill(self, event: OrderFilled, order_id: str) -> None:
-        quantity_n = event.last_qty.raw // RAW_PER_NANO
-        signed_n = quantity_n if event.order_side == OrderSide.BUY else -quantity_n
-        self._book.fill(signed_n, event.last_px.as_double(), self._step, event.commission.as_double())
-        self._book.filled(order_id, quantity_n)
-        order = self.cache.order(event.client_order_id)
-        if order is None or order.is_closed:
-            self._book.gone(order_id)
