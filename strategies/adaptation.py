@@ -6,6 +6,7 @@ the reason; the others, and the table, go on.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -35,6 +36,8 @@ class Adaptation:
     hindsight : Hindsight, optional
     weights : FastWeights, optional
         With an `encoder` of the policy's belief.
+    cap : float
+        Largest outcome that is learnt, bps.
 
     Attributes
     ----------
@@ -52,9 +55,11 @@ class Adaptation:
         hindsight: Hindsight | None = None,
         weights: FastWeights | None = None,
         encoder: Encoder | None = None,
+        cap: float = 500.0,
     ) -> None:
         self.router = router
         self.hindsight, self.weights, self._encoder = hindsight, weights, encoder
+        self._cap = cap
         self.faults: dict[str, str] = {}
         self.without = ""
         self.synapses: Synapses | None = None
@@ -137,7 +142,10 @@ class Adaptation:
         return belief, route
 
     def _absorb(self, experience: Experience) -> None:
-        router, weights, e = self.router, self.weights, experience
+        router, weights, cap = self.router, self.weights, self._cap
+        e = experience
+        if all(map(isfinite, e.values)) and (max(e.values) > cap or min(e.values) < -cap):
+            e = msgspec.structs.replace(e, values=tuple([max(-cap, min(cap, value)) for value in e.values]))
         if isinstance(router, LearningRouter):
             router.absorb(e)
             if router.off and router.learner.name not in self.faults:
@@ -203,11 +211,12 @@ def adaptation(
         load_topology(name, str(topologies[name]["kind"]), dict(topologies[name]["params"]), features) for name in names
     ]
     hindsight = Hindsight([Shadow(tactic, costs, long_only) for tactic in tactics], horizon)
-    above = LearningRouter(*table, names, router["allowed"], learner)
+    above, cap = LearningRouter(*table, names, router["allowed"], learner), float(learning["outcome_cap_bps"])
     if not flags["fast_weights"]:
-        return Adaptation(above, hindsight)
+        return Adaptation(above, hindsight, cap=cap)
     f = learning["fast_weights"]
     weights = FastWeights(
         n, int(belief["k"]), int(f["rank"]), int(f["halflife"]), float(f["eta"]), float(f["clip"]), float(f["bound"])
     )
-    return Adaptation(above, hindsight, weights, Encoder(len(features), n, int(belief["k"]), int(belief["seed"])))
+    encoder = Encoder(len(features), n, int(belief["k"]), int(belief["seed"]))
+    return Adaptation(above, hindsight, weights, encoder, cap)

@@ -22,8 +22,10 @@ from alphatrade.actors.messages import Array
 
 Cube = np.ndarray[tuple[int, int, int], np.dtype[Any]]
 
+OUTCOME_LARGEST = 1e6  # bps; beyond it squares would overflow before anything else is wrong
 REWARD_RATE = 1 / 500  # of the moving mean and variance that standardise rewards
 REWARD_WARM = 50  # rewards before the first one counts
+REWARD_LARGEST = 20.0  # standard deviations by which one reward may move their mean and variance
 
 
 class FastWeights:
@@ -100,10 +102,14 @@ class FastWeights:
         """
         if not isfinite(outcome):
             raise ValueError(f"outcome: got {outcome}, expected a finite number")
+        outcome = max(-OUTCOME_LARGEST, min(OUTCOME_LARGEST, outcome))
         mean, variance, seen = self.reward.tolist()
         rate = max(REWARD_RATE, 1.0 / (seen + 1.0))
         score = (outcome - mean) / sqrt(variance) if variance > 0.0 and seen >= REWARD_WARM else 0.0
         delta = outcome - mean
+        if seen >= REWARD_WARM:  # one outcome of any size moves the scale by no more than a factor
+            most = REWARD_LARGEST * sqrt(variance)
+            delta = max(-most, min(most, delta))
         self.reward[:] = mean + rate * delta, variance + rate * (delta * delta - variance), seen + 1.0
         self._update(max(-self._clip, min(self._clip, score)), post_idx, post_val, pre_idx, pre_val)
 

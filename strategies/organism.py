@@ -192,7 +192,8 @@ class Organism(Dispatcher):
                 action,
                 self._order_ids,
                 self._verdict,
-                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}{self.adaptation.without}",
+                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}"
+                f"{self.adaptation.without}",
                 self.adaptation.synapses,
             ),
         )

@@ -170,8 +170,13 @@ class LinUCBSpec(Spec):
 
 
 class LearningSpec(Spec):
-    """What the learning mechanisms are set to; none of it matters while they are off."""
+    """
+    What the learning mechanisms are set to; none of it matters while they are off.
 
+    An outcome beyond `outcome_cap_bps` of a clip counts as that much: a bad print, or nothing to learn a rule from.
+    """
+
+    outcome_cap_bps: Positive = 500.0
     attention: AttentionSpec = AttentionSpec()
     fast_weights: FastWeightsSpec = FastWeightsSpec()
     ewma: EwmaSpec = EwmaSpec()
