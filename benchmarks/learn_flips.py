@@ -1,0 +1,108 @@
+"""Regime flips: planted at known moments, routed in how many decision steps; label-only flips must do nothing.
+
+All delays come from SQL over the diary of the run and the truth beside it; ``FLIPS`` is the query.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from alphatrade.nodes import run
+from alphatrade.nodes.result import RunResult
+from benchmarks.figures import Figure, figure
+
+COMMAND = "make learn-bench"
+FLIPPED = 60
+POLICY = (
+    # One step of high volatility is a regime here, and direction is none: the planted flips are of volatility.
+    "policy.regime={window: 60, trend_enter: 1000, trend_exit: 999, vol_short: 1, vol_long: 240, vol_enter: 1.0, vol_exit: 0.7, dwell: 1}",
+    "policy.router.min_hold=0", "policy.router.min_confidence=0", "policy.router.table.flat-low=reversion",
+    "policy.router.table.flat-high=momentum", "policy/features=depth", "policy.cadence.kind=events", "policy.cadence.n=20",
+)  # fmt: skip
+CALM = ("tape=world", "tape.hours=12", "tape.step_s=0.5", "tape.halts=0", "tape.gaps=0", "tape.bad_prints=0")
+OUTPUT = ("output.stress=false", "output.report=false")
+
+FLIPS = """
+    WITH planted AS (
+        SELECT ts, regime FROM (SELECT ts, regime, lag(regime) OVER (ORDER BY ts) AS before FROM truth)
+        WHERE regime <> before),
+    flips AS (
+        SELECT p.ts, if(p.regime = 'shock', 'momentum', 'reversion') AS wanted,
+               (SELECT min(step) FROM decisions WHERE ts >= p.ts) AS first
+        FROM planted p WHERE p.ts >= (SELECT min(ts) FROM decisions))
+    SELECT f.first, (SELECT min(d.step) FROM decisions d WHERE d.step >= f.first AND d.exec_topo = f.wanted) - f.first AS delay
+    FROM flips f WHERE f.first IS NOT NULL ORDER BY f.ts
+"""
+SWITCHES = """
+    WITH routed AS (SELECT step, exec_topo, lag(exec_topo) OVER (ORDER BY step) AS before FROM decisions),
+    signals AS (SELECT step FROM beliefs WHERE cause <> '' AND step > (SELECT min(step) FROM decisions))
+    SELECT (SELECT min(r.step) FROM routed r WHERE r.step >= s.step AND r.exec_topo <> r.before) - s.step AS delay
+    FROM signals s ORDER BY s.step
+"""
+STREAMS = """
+    SELECT d.exec_topo, o.type, count(*) AS n FROM orders o JOIN decisions d ON o.decision = d.decision
+    WHERE o.event = 'initialized' GROUP BY ALL ORDER BY ALL
+"""
+
+
+def rows(seeds: tuple[int, ...] = (1001, 1002)) -> list[Figure]:
+    """Return the figures; two worlds with so many flips each."""
+    delays: list[float] = []
+    signals: list[float] = []
+    placebo = 0
+    distance = 1.0
+    wall: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            schedule = "[" + ",".join(["calm", "shock"] * (FLIPPED // 2)) + "]"
+            real = _run(folder, seed, f"tape.schedule={schedule}")
+            delays += _values(real.path, FLIPS, "delay")
+            signals += _values(real.path, SWITCHES, "delay")
+            distance = min(distance, _distance(real.path))
+            wall += real.summary["latency_of_switches_ns"] if "latency_of_switches_ns" in real.summary else []
+            still = _run(folder, seed, "tape.schedule=[calm]")
+            labels = _run(folder, seed, "tape.schedule=[calm]", f"tape.placebo_flips={FLIPPED}")
+            placebo += int((still.decisions["exec_topo"] != labels.decisions["exec_topo"]).sum())
+            placebo += int(still.summary["digests"]["fills"] != labels.summary["digests"]["fills"])
+
+    def row(name: str, what: str, value: float, unit: str, target: str, n: int) -> Figure:
+        found = figure(f"learn.flips.{name}", what, value, unit, target, command=COMMAND)
+        return Figure(found.id, found.what, found.figure, unit, target, found.holds, n, None, COMMAND)
+
+    n = len(delays)
+    return [
+        row("planted", "planted flips of volatility after warm-up", n, "flips", ">= 50", n),
+        row("median", "from flip to routed, median", float(np.median(delays)), "steps", "<= 3", n),
+        row("p95", "from flip to routed, 95th percentile", float(np.percentile(delays, 95)), "steps", "<= 10", n),
+        row("signal", "from regime signal to switch, longest", float(np.max(signals)), "steps", "<= 1", len(signals)),
+        row("placebo", "decisions that label-only flips changed", placebo, "decisions", "== 0", FLIPPED * len(seeds)),
+        row("stream", "order types of the two topologies, total variation", distance, "", ">= 0.5", len(seeds)),
+    ]  # fmt: skip
+
+
+def _run(folder: str, seed: int, *more: str) -> RunResult:
+    return run([*CALM, *POLICY, *OUTPUT, f"tape.seed={seed}", f"paths.artifacts={folder}", *more])
+
+
+def _values(path: Path, sql: str, column: str) -> list[float]:
+    with duckdb.connect() as base:
+        for name, file in (
+            ("decisions", "diary/decisions.parquet"), ("beliefs", "belief_snapshots/beliefs.parquet"),
+            ("truth", "truth.parquet"), ("orders", "orders.parquet"),
+        ):  # fmt: skip
+            base.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path / file}')")
+        frame: Any = base.execute(sql).df()
+    return [float("inf") if value != value else float(value) for value in frame[column]]
+
+
+def _distance(path: Path) -> float:
+    """Return the total variation distance of the order types that the two topologies sent."""
+    with duckdb.connect() as base:
+        for name, file in (("decisions", "diary/decisions.parquet"), ("orders", "orders.parquet")):
+            base.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path / file}')")
+        counts = base.execute(STREAMS).df().pivot(index="type", columns="exec_topo", values="n").fillna(0.0)
+    shares = counts[["momentum", "reversion"]] / counts[["momentum", "reversion"]].sum()
+    return float(0.5 * (shares["momentum"] - shares["reversion"]).abs().sum())
