@@ -1,6 +1,6 @@
-"""Perception without an engine: what would be believed at every step of a tape, to measure what listens to it.
+"""Perception without an engine: what would be believed at every step of a tape, to measure detectors and learners.
 
-The same steps as :mod:`alphatrade.actors.perception` closes in a replay, many times faster: a test holds both together.
+The same steps as :mod:`alphatrade.actors.perception` closes in a replay, many times faster; a test holds the two to it.
 """
 
 from bisect import bisect_left

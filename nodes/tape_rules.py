@@ -34,6 +34,7 @@ RULES: dict[str, str] = {
     "gap": "silences longer than tape.stale_after_s: kept; orders in them find a stale reference",
     "halts": "trading halts that the source declares",
     "bad_prints": "prints far from the market that a world planted on purpose: kept, they are the test",
+    "planted_crossed": "crossed quotes that a world planted on purpose: kept, they are the test",
     "rows_used": "rows that the engine will see",
 }
 SIZE_NAMES = frozenset(name for names in SIZES.values() for name in names)

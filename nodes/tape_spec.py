@@ -16,6 +16,7 @@ Fee = Annotated[Decimal, Field(ge=Decimal("-0.01"), le=Decimal("0.1"))]
 Name = str | list[str] | int
 Stamp = str | int
 Place = Annotated[str, Field(min_length=1)]
+Few = Annotated[int, Field(ge=0, le=10_000)]
 Label = Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=80)]  # becomes part of a file name
 
 
@@ -157,12 +158,23 @@ class WorldTape(_Common):
     alpha_half_life_s: Positive | None = Field(
         None, description="the planted alpha decays with this half-life; none: never"
     )
+    alpha_ends_s: Positive | None = Field(None, description="second of the world at which it ends; none: never")
     halts: Annotated[int, Field(ge=0, le=1000)] = Field(1, description="trading halts")
     gaps: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="silent stretches")
     bad_prints: Annotated[int, Field(ge=0, le=100_000)] = Field(3, description="single quotes far from the market")
     bad_print_size: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.03, description="how far at most, fraction; at least half"
     )
+    bad_print_factor: Annotated[float, Field(gt=1, le=1000)] | None = Field(
+        None, description="bad prints are off by this factor, up or down; none: by bad_print_size"
+    )
+    auctions: Few = Field(0, description="opening auctions: 22 to 67 silent minutes, an uncross, a wide and thin start")
+    sweeps: Few = Field(0, description="bursts that walk the book one way within seconds")
+    surges: Few = Field(0, description="the book leans strongly to one side for one to three minutes")
+    vol_shocks: Few = Field(0, description="volatility five to ten times as high, decaying within minutes")
+    vacuums: Few = Field(0, description="spread several times as wide, a fraction of the depth, volatility as before")
+    crossed: Few = Field(0, description="stretches of a few quotes with the bid above the ask")
+    placebo_flips: Few = Field(0, description="stretches of a false regime in the truth, and nothing else")
 
 
 TapeSpec = Annotated[BtcusdTape | FileTape | CatalogTape | WorldTape, Field(discriminator="source")]

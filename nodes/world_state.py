@@ -83,7 +83,10 @@ def schedule(spec: WorldTape, steps: int, rng: np.random.Generator) -> NDArray[n
 
 
 def planted_alpha(spec: WorldTape, steps: int) -> Floats:
-    """Return the planted correlation at every step, in 64 levels per half-life where it decays."""
+    """Return the planted correlation at every step, in 64 levels per half-life where it decays; 0 after its end."""
+    if spec.alpha_ends_s is not None:
+        lasting = planted_alpha(spec.model_copy(update={"alpha_ends_s": None}), steps)
+        return np.where(np.arange(steps) * spec.step_s < spec.alpha_ends_s, lasting, 0.0)
     if spec.alpha_half_life_s is None:
         return np.full(steps, spec.alpha)
     level = np.floor(np.arange(steps) * spec.step_s * 64 / spec.alpha_half_life_s).astype(np.int64)

@@ -2,14 +2,14 @@
 
 A world passes through regimes (trends, mean reversion, calm, shocks; :mod:`alphatrade.nodes.world_state`).
 Its spread widens and its depth thins with realised volatility; the imbalance of its book leads the next moves
-by a planted, known amount. Halts, silences and bad prints are planted as well, and all of it is written down
-in the truth.
+by a planted, known amount. Halts, silences, bad prints, auctions, sweeps and more are planted as well
+(:mod:`alphatrade.nodes.world_events`), and all of it is written down in the truth.
 
 The bytes of a world depend on its parameters alone, not on the machine.
 """
 
 from decimal import Decimal
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,13 +21,12 @@ from alphatrade.nodes.tape import InstrumentSpec, Ints, Status, Tape
 from alphatrade.nodes.tape_rules import RULES
 from alphatrade.nodes.tape_spec import REGIMES, WorldTape
 from alphatrade.nodes.tape_time import parse_moment
+from alphatrade.nodes.world_events import SIDES, Planted, placebo_flips
 from alphatrade.nodes.world_state import REGIME, Floats, State, planted_alpha, run, schedule
 from alphatrade.risk.errors import TapeError
 
-HALT_S, GAP_S = 300.0, 900.0  # mean lengths; the drawn ones are between half and one and a half of it
 DEPTH_LOTS = 50_000  # at each side in calm markets
 STALE_AFTER_S = 60.0
-_QUIET_ROWS = 60  # after a halt, a gap or a bad print before the next planted event
 _MOST_ROWS = 5_000_000
 
 
@@ -35,10 +34,11 @@ def make_world(spec: WorldTape) -> Tape:
     """
     Return the tape of a world, with its truth.
 
-    Truth has a row per quote: ``ts``, ``regime``, ``drift`` (bp per second), ``vol`` (bp per root second),
-    ``imbalance`` (standardised, what the planted alpha acts through), ``alpha`` (its correlation with the
-    next move), ``mid`` (nano, before ticks and bad prints) and ``event`` (empty, reopen, gap or bad_print: a
-    silence ended here, or a bad print).
+    Truth has a row per quote: ``ts``, ``regime`` (a false label where ``placebo``), ``placebo``, ``drift`` (bp per
+    second), ``vol`` (bp per root second), ``imbalance`` (standardised, what the planted alpha acts through), ``alpha``
+    (its correlation with the next move), ``mid`` (nano, before ticks and bad prints) and ``event``: empty, the word of
+    the planted event in each of its rows (see `alphatrade.nodes.world_events.KINDS`), or reopen and gap where a
+    silence ended.
 
     Raises
     ------
@@ -49,16 +49,14 @@ def make_world(spec: WorldTape) -> Tape:
     if not 100 <= steps <= _MOST_ROWS:
         raise TapeError("tape.hours", spec.hours, f"100 to {_MOST_ROWS} quotes at tape.step_s={spec.step_s}")
     rng = np.random.Generator(np.random.PCG64(spec.seed))
-    truth, path = _hidden(spec, steps, rng)
+    hidden = _hidden(spec, steps, rng)
     ts = _stamps(spec, steps, rng)
-    columns = _quotes(spec, path, ts, rng)
-    planted = _Planted(spec, ts, rng)
-    shift = planted.bad_prints(spec, rng)
-    for side in ("bid", "ask"):
-        tick = _tick_n(spec)
-        columns[side] = np.maximum(np.rint(columns[side] * (1.0 + shift) / tick).astype(np.int64), 1) * tick
-    columns["ask"] = np.maximum(columns["ask"], columns["bid"] + _tick_n(spec))
-    truth = pd.DataFrame({"ts": ts, **truth, "mid": np.rint(path.mid * 1e9).astype(np.int64), "event": planted.event})
+    wobble = {side: 0.75 + rng.integers(0, 1024, steps) / 2048.0 for side in SIDES}
+    planted = Planted(spec, ts, rng)
+    planted.add(hidden.vol)
+    path = planted.effects.act(hidden.path, spec.step_s)
+    columns = {"ts": ts, **_quotes(spec, path, planted), **_sizes(spec, path, planted, wobble)}
+    truth = _truth(spec, hidden, path, ts, planted)
     kept = ~planted.silent
     halts = len(planted.halt_ts) // 2
     stale = spec.stale_after_s or STALE_AFTER_S
@@ -68,7 +66,7 @@ def make_world(spec: WorldTape) -> Tape:
         instrument=_instrument(spec),
         columns={name: array[kept] for name, array in columns.items()},
         status=Status(np.array(planted.halt_ts, np.int64), np.array([0, 1] * halts, np.int8)),
-        audit=_counts(spec, columns["ts"][kept], stale),
+        audit=_counts(spec, columns["ts"][kept], stale) | {"planted_crossed": int((planted.crossing > 0).sum())},
         half_spread_bps=0.0,
         stale_after_s=stale,
         truth=truth[kept].reset_index(drop=True),
@@ -97,97 +95,80 @@ def _stamps(spec: WorldTape, steps: int, rng: np.random.Generator) -> Ints:
     return begin + (np.arange(steps, dtype=np.int64) * length + late) * 1000
 
 
-def _quotes(spec: WorldTape, path: State, ts: Ints, rng: np.random.Generator) -> dict[str, Ints]:
-    """Return quotes around the mid: spread up and depth down with heat, depth leaning with the imbalance."""
-    tick, lot = _tick_n(spec), int(_lot(spec).scaleb(9))
+def _quotes(spec: WorldTape, path: State, planted: Planted) -> dict[str, Ints]:
+    """Return bid and ask around the mid: the spread rises with heat; bad prints and crossed quotes are in."""
+    tick = _tick_n(spec)
     heat = np.maximum(path.heat, 1.0)
     spread = spec.spread_ticks + np.minimum(np.floor((heat - 1.0) * spec.spread_ticks * 0.25), 20.0 * spec.spread_ticks)
+    spread = np.rint(spread * planted.effects.spread)
     middle = path.mid * 1e9 / tick  # in ticks
-    bid = np.maximum(np.rint(middle - 0.5 * spread), 1.0)
-    lean = np.clip(0.3 * path.imbalance, -0.9, 0.9)
+    low = np.maximum(np.rint(middle - 0.5 * spread), 1.0)
+    bid, ask = (
+        np.maximum(np.rint(whole.astype(np.int64) * tick * (1.0 + planted.shift) / tick).astype(np.int64), 1)
+        for whole in (low, low + spread)
+    )
+    ask = np.maximum(ask, bid + 1)
+    bid = np.where(planted.crossing > 0, ask + planted.crossing, bid)
+    return {"bid": bid * tick, "ask": ask * tick}
+
+
+def _sizes(spec: WorldTape, path: State, planted: Planted, wobble: dict[str, Floats]) -> dict[str, Ints]:
+    """Return the sizes at bid and ask: fewer with heat, leaning with the imbalance."""
+    lot, effects = int(_lot(spec).scaleb(9)), planted.effects
+    heat = np.minimum(np.maximum(path.heat, 1.0), 20.0)
+    lean = np.clip(0.3 * (path.imbalance + effects.lean), -0.9, 0.9)
     sizes = {}
-    for side, sign in (("bid_size", 1.0), ("ask_size", -1.0)):
-        wobble = 0.75 + rng.integers(0, 1024, len(ts)) / 2048.0
-        lots = DEPTH_LOTS * (1.0 + sign * lean) * wobble / np.minimum(heat, 20.0)
-        sizes[side] = np.maximum(np.rint(lots), 1.0).astype(np.int64) * lot
-    return {
-        "ts": ts,
-        "bid": bid.astype(np.int64) * tick,
-        "ask": (bid + spread).astype(np.int64) * tick,
-        **sizes,
-    }
+    for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
+        lots = DEPTH_LOTS * (1.0 + sign * lean) * wobble[side] / heat * effects.depth[side]
+        sizes[f"{side}_size"] = np.maximum(np.rint(lots), 1.0).astype(np.int64) * lot
+    return sizes
 
 
-class _Planted:
-    """Halts, gaps and bad prints: where they are, and which steps they silence."""
+class _Hidden(NamedTuple):
+    """What moves a world: labels in words and their place at every step, drift, volatility, alpha, and the state."""
 
-    def __init__(self, spec: WorldTape, ts: Ints, rng: np.random.Generator) -> None:
-        steps = len(ts)
-        self.silent = np.zeros(steps, dtype=np.bool_)
-        self.event = np.full(steps, "", dtype=object)
-        self.halt_ts: list[int] = []
-        self._taken = np.zeros(steps, dtype=np.bool_)
-        self._taken[: steps // 20], self._taken[-_QUIET_ROWS:] = True, True
-        halts = sorted(self._place(spec, HALT_S, "halts", rng) for _ in range(spec.halts))
-        gaps = sorted(self._place(spec, GAP_S, "gaps", rng) for _ in range(spec.gaps))
-        for word, places in (("reopen", halts), ("gap", gaps)):
-            for first, last in places:
-                self.silent[first:last] = True
-                self.event[last] = word
-        for first, last in halts:
-            self.halt_ts += [int(ts[first]), int(ts[last]) - 1]
-
-    def _place(self, spec: WorldTape, mean_s: float, what: str, rng: np.random.Generator) -> tuple[int, int]:
-        """Return a free stretch of steps, after a number of tries that no sensible world needs."""
-        steps = len(self.silent)
-        for _ in range(200):
-            length = max(2, round(mean_s * (0.5 + int(rng.integers(0, 1024)) / 1024.0) / spec.step_s))
-            first = int(rng.integers(0, steps))
-            last = first + length
-            if last + _QUIET_ROWS < steps and not self._taken[first : last + _QUIET_ROWS].any():
-                self._taken[first : last + _QUIET_ROWS] = True
-                return first, last
-        raise TapeError(f"tape.{what}", getattr(spec, what), f"fewer in a world of {steps} quotes")
-
-    def bad_prints(self, spec: WorldTape, rng: np.random.Generator) -> Floats:
-        """Return the relative displacement of every quote: zero but for the bad prints."""
-        shift = np.zeros(len(self.silent))
-        for _ in range(spec.bad_prints):
-            free = np.flatnonzero(~self._taken)
-            if len(free) == 0:
-                raise TapeError("tape.bad_prints", spec.bad_prints, f"fewer in a world of {len(shift)} quotes")
-            place = int(free[int(rng.integers(0, len(free)))])
-            self._taken[max(0, place - 1) : place + 2] = True
-            size = spec.bad_print_size * (0.5 + int(rng.integers(0, 512)) / 1024.0)
-            shift[place] = size * (2 * int(rng.integers(0, 2)) - 1)
-            self.event[place] = "bad_print"
-        return shift
+    words: tuple[str, ...]
+    label: NDArray[np.int8]
+    drift: Floats
+    vol: Floats
+    alpha: Floats
+    path: State
+    more: dict[str, NDArray[np.object_]]
 
 
-def _hidden(spec: WorldTape, steps: int, rng: np.random.Generator) -> tuple[dict[str, Any], State]:
-    """Return columns of the truth, and the state that they drive."""
-    alpha = planted_alpha(spec, steps)
-    if spec.payoff == "none":
-        regimes = [REGIME[name] for name in REGIMES]
-        place: NDArray[np.integer[Any]] = schedule(spec, steps, rng)
-        named = {"regime": np.array(REGIMES, dtype=object)[place]}
-        path = run(spec, regimes, place, alpha, rng)
-    else:
+def _hidden(spec: WorldTape, steps: int, rng: np.random.Generator) -> _Hidden:
+    if spec.payoff == "drawn":
         if spec.schedule is not None:
             raise TapeError("tape.schedule", list(spec.schedule), "none beside tape.payoff=drawn")
-        hidden = world_payoff.draw(spec, steps, rng)
-        regimes, place, lean = world_payoff.dynamics(hidden)
-        named = world_payoff.names(hidden)
-        path = run(spec, regimes, place, alpha, rng)
-        path = path._replace(imbalance=path.imbalance + lean)
-    found = {
-        **named,
-        "drift": np.array([regime.drift for regime in regimes])[place],
-        "vol": np.array([regime.vol for regime in regimes])[place],
-        "imbalance": path.imbalance,
-        "alpha": alpha,
-    }
-    return found, path
+        drawn = world_payoff.draw(spec, steps, rng)
+        regimes, place, lean = world_payoff.dynamics(drawn)
+        words, label, more = world_payoff.LOOKS, drawn.look, world_payoff.names(drawn)
+    else:
+        words, label, more = REGIMES, schedule(spec, steps, rng), {}
+        regimes, place, lean = [REGIME[name] for name in REGIMES], label.astype(np.int64), np.zeros(steps)
+    alpha = planted_alpha(spec, steps)
+    path = run(spec, regimes, place, alpha, rng)
+    path = path._replace(imbalance=path.imbalance + lean)
+    drift, vol = (np.array([getattr(regime, name) for regime in regimes])[place] for name in ("drift", "vol"))
+    return _Hidden(words, label, drift, vol, alpha, path, more)
+
+
+def _truth(spec: WorldTape, hidden: _Hidden, path: State, ts: Ints, planted: Planted) -> pd.DataFrame:
+    label, placebo = placebo_flips(spec, hidden.label, len(hidden.words))
+    return pd.DataFrame(
+        {
+            "ts": ts,
+            "regime": np.array(hidden.words, dtype=object)[label],
+            **hidden.more,
+            "placebo": placebo,
+            "drift": hidden.drift,
+            "vol": hidden.vol * planted.effects.vol,
+            "imbalance": path.imbalance,
+            "alpha": hidden.alpha,
+            "mid": np.rint(path.mid * 1e9).astype(np.int64),
+            "event": planted.event,
+        }
+    )
 
 
 def _counts(spec: WorldTape, ts: Ints, stale_after_s: float) -> dict[str, int]:
