@@ -17,6 +17,7 @@ from alphatrade.nodes.summary import summarise
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tapes import load_tape
 from alphatrade.reflection.parquet import write_parquet
+from alphatrade.reflection.probes import described
 from alphatrade.reflection.report import write_report
 from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import canonical
@@ -154,6 +155,7 @@ def _write_inputs(folder: RunFolder, settings: Settings, tapes: list[Tape], iden
         "instruments": {fact["id"]: {k: v for k, v in fact.items() if k != "id"} for fact in facts},
         "tapes": [_tape_record(tape, spec) for tape, spec in zip(tapes, run.all_tapes, strict=True)],
         **{name: value for name, value in run.identity().items() if name != "seed"},
+        "probes": described(),
         "output": run.output.model_dump(mode="json"),
     }
     folder.write_text("run.yaml", plain_yaml(record))

@@ -74,7 +74,7 @@ def perception(policy: Policy, tape: Tape) -> ImportableActorConfig:
     )
 
 
-def scribe(policy: Policy, run: RunSpec, run_dir: Path) -> ImportableActorConfig:
+def scribe(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path) -> ImportableActorConfig:
     """Return the diary."""
     return ImportableActorConfig(
         actor_path="alphatrade.reflection.scribe:DiaryScribe",
@@ -85,6 +85,7 @@ def scribe(policy: Policy, run: RunSpec, run_dir: Path) -> ImportableActorConfig
             "policy_hash": policy.policy_hash,
             "risk_template": policy.risk.name,
             "features": sorted(policy.features),
+            "provides": {tape.instrument.id: sorted(tape.provides) for tape in tapes},
             "horizons": list(policy.expost.horizons),
             "flush_rows": run.output.flush_rows,
             "flush_ms": run.output.flush_ms,
@@ -137,7 +138,7 @@ def flat_after(tape: Tape, cadence: CadenceSpec) -> int:
 
 def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> BacktestEngineConfig:
     """Return a whole sim as the configuration of one BacktestEngine; without `run_dir` nothing is written."""
-    diary = [scribe(policy, run, run_dir)] if run_dir and run.output.diary else []
+    diary = [scribe(policy, tapes, run, run_dir)] if run_dir and run.output.diary else []
     return engine_config(
         gate(policy, tapes, run, run_dir),
         [*diary, *(perception(policy, tape) for tape in tapes)],

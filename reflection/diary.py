@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from alphatrade.actors.messages import Array, BeliefSnapshot
 from alphatrade.reflection.expost import Outcome
+from alphatrade.reflection.probes import BUILT_IN
 from alphatrade.strategies.messages import Decision
 
 _INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
@@ -116,14 +117,15 @@ class DecisionBuffer:
         self._rows: list[tuple[Any, ...]] = []
         self._codes = _Codes()
         self._features = bytearray()
+        self._probes: list[tuple[float, ...]] = []
 
     @property
     def rows(self) -> int:
         """Rows taken so far."""
         return len(self._rows)
 
-    def append(self, decision: Decision) -> bool:
-        """Take one decision; return whether the buffer is full now."""
+    def append(self, decision: Decision, probes: tuple[float, ...]) -> bool:
+        """Take one decision and the probes' values at its step; return whether the buffer is full now."""
         d, b, rows = decision, decision.belief, self._rows
         rows.append(
             (
@@ -133,6 +135,7 @@ class DecisionBuffer:
         )  # fmt: skip
         self._codes.append(b.idx, b.val)
         self._features += b.features.tobytes()
+        self._probes.append(probes)
         return len(rows) == self._capacity
 
     def table(self) -> pa.Table:
@@ -161,6 +164,8 @@ class DecisionBuffer:
         features = np.frombuffer(self._features, np.float64).reshape(n, len(self._names))
         for at, name in enumerate(self._names):
             columns[f"f_{name}"] = pa.array(features[:, at], from_pandas=True)
+        for name, values in zip(BUILT_IN, zip(*self._probes, strict=True), strict=True):
+            columns[f"p_{name}"] = pa.array(values, _FLOAT, from_pandas=True)
         columns |= {
             "candidates": _lists(candidates, _TEXT),
             "scores": _lists(scores, _FLOAT),

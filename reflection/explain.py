@@ -43,10 +43,10 @@ def explain_order(run_dir: Path, order_id: str) -> str:
     """
     with open_views(run_dir) as base:
         trail = _trail(base, Path(run_dir), order_id)
-    policy = read_mapping(run_dir, "policy.json")
+    policy, probes = read_mapping(run_dir, "policy.json"), read_mapping(run_dir, "run.yaml").get("probes") or {}
     sections = [
         _order(order_id, trail),
-        _decision(trail.decision, policy),
+        _decision(trail.decision, policy, probes),
         _law(trail),
         _events(trail.events),
         _fills(trail),
@@ -98,7 +98,7 @@ def _order(order_id: str, trail: _Trail) -> list[str]:
     ]
 
 
-def _decision(row: Row | None, policy: Row) -> list[str]:
+def _decision(row: Row | None, policy: Row, probes: Row) -> list[str]:
     if row is None:
         return ["Decision", "  none: the law itself or a strategy without diary sent this order"]
     idx, val = row["belief_idx"] or [], row["belief_val"] or []
@@ -117,9 +117,15 @@ def _decision(row: Row | None, policy: Row) -> list[str]:
         f"  topology    {row['exec_topo']}",
         f"  candidates  {', '.join(f'{name} {_number(score)}' for name, score in scores) or 'none'}",
         f"  features    {', '.join(f'{name} {_number(value)}' for name, value in features) or 'none'}",
+        f"  probes      {', '.join(_probe(name, row[f'p_{name}'], probes[name]) for name in probes) or 'none'}",
         f"  action      {row['action']}; policy {str(row['policy_hash'])[:12]}",
         f"  because     {row['explanation']}",
     ]
+
+
+def _probe(name: str, value: float | None, probe: Row) -> str:
+    fired = value is not None and value >= probe["threshold"]
+    return f"{name} {_number(value)}{f' (fired at {_number(probe["threshold"])})' if fired else ''}"
 
 
 def _law(trail: _Trail) -> list[str]:

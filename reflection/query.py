@@ -17,7 +17,7 @@ from alphatrade.reflection.segments import read_segments
 from alphatrade.risk.errors import InputError, RunDirError
 
 _TYPES = {"I": "BIGINT", "S": "VARCHAR", "F": "DOUBLE", "D": "DECIMAL(38,9)", "B": "BOOLEAN"}
-# Where each view comes from, and its columns when a run has no such file (without features and mark-outs).
+# Where each view comes from, and its columns when a run has no such file (without features, probes, mark-outs).
 _VIEWS = {
     "decisions": (
         "diary/decisions",

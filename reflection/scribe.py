@@ -29,6 +29,7 @@ from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
 from alphatrade.reflection.diary import BeliefBuffer, DecisionBuffer, OutcomeBuffer
 from alphatrade.reflection.expost import MarkOuts
 from alphatrade.reflection.parquet import write_parquet
+from alphatrade.reflection.probes import UNKNOWN, Probes
 from alphatrade.reflection.realised import Realised
 from alphatrade.reflection.segments import SegmentWriter, compact, read_segments
 from alphatrade.risk.errors import RunDirError
@@ -52,6 +53,9 @@ class ScribeConfig(ActorConfig, frozen=True):
         Written into every diary row.
     features : list of str
         Names of the feature columns, in vector order; empty without perception.
+    provides : dict of str to list of str
+        What the data of each instrument hold (see :mod:`alphatrade.actors.features`); a probe that needs more says
+        nothing.
     horizons : list of int
         Mark-out horizons in decision steps.
     flush_rows, flush_ms : int
@@ -64,6 +68,7 @@ class ScribeConfig(ActorConfig, frozen=True):
     policy_hash: str = ""
     risk_template: str = ""
     features: tuple[str, ...] = ()
+    provides: dict[str, tuple[str, ...]] = {}
     horizons: tuple[int, ...] = (1, 5, 20)
     flush_rows: int = 4096
     flush_ms: int = 250
@@ -83,6 +88,8 @@ class DiaryScribe(Actor):
         self._due = 0.0
         self._marks: dict[str, MarkOuts] = {}
         self._last: dict[str, BeliefSnapshot] = {}
+        self._probes: dict[str, Probes] = {}
+        self._probed: dict[str, tuple[float, ...]] = {}
         self._decision_of: dict[str, int] = {}
         self._realised = Realised()
         self._foreign = 0
@@ -134,8 +141,14 @@ class DiaryScribe(Actor):
 
     def on_belief(self, belief: BeliefSnapshot) -> None:
         """Take a belief; its price completes older mark-outs."""
-        self._last[belief.instrument] = belief
-        marks = self._marks.get(belief.instrument)
+        instrument = belief.instrument
+        self._last[instrument] = belief
+        probes = self._probes.get(instrument)
+        if probes is None:
+            provides = frozenset(self.config.provides.get(instrument, ()))
+            probes = self._probes[instrument] = Probes(provides)
+        self._probed[instrument] = probes.step(belief)
+        marks = self._marks.get(instrument)
         if marks is not None:
             for outcome in marks.step(belief.step, belief.ts, belief.mid):
                 self._outcomes.append(outcome)
@@ -149,7 +162,7 @@ class DiaryScribe(Actor):
         """Take a decision."""
         belief = decision.belief
         self._followed(belief.instrument).decided(decision.decision, belief.ts, belief.step, belief.mid)
-        if self._decisions.append(decision):
+        if self._decisions.append(decision, self._probed.get(belief.instrument, UNKNOWN)):
             self._flush()
 
     def on_order(self, event: OrderEvent) -> None:

@@ -153,7 +153,7 @@ class Maker:
             "decision": i, "ts": ts, "instrument": INSTRUMENT, "step": i, "mid": mid, "belief_idx": units,
             "belief_val": values, "regime": regime, "regime_confidence": confidence, "policy_hash": "ab" * 32,
             "exec_topo": tactic, "risk_template": "default", "f_ret_1": float(self.rng.normal()),
-            "f_vol_20": float(self.rng.random()), "candidates": sorted(set(TABLE.values())),
+            "f_vol_20": float(self.rng.random()), "p_surge": None if i < 60 else 2.0 + (i % 7) / 2, "candidates": sorted(set(TABLE.values())),
             "scores": [confidence if name == tactic else 0.0 for name in sorted(set(TABLE.values()))],
             "action": "submit" if orders else "none", "order_ids": orders,
             "verdict": "none" if not orders else "deny:PRICE_COLLAR" if denied else "allow",
@@ -190,7 +190,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "decisions": {"decision": N, "ts": N, "instrument": S, "step": N, "mid": F,
                   "belief_idx": pa.list_(pa.int16()), "belief_val": pa.list_(pa.float32()), "regime": S,
                   "regime_confidence": F, "policy_hash": S, "exec_topo": S, "risk_template": S, "f_ret_1": F,
-                  "f_vol_20": F, "candidates": pa.list_(S), "scores": pa.list_(F), "action": S,
+                  "f_vol_20": F, "p_surge": F, "candidates": pa.list_(S), "scores": pa.list_(F), "action": S,
                   "order_ids": pa.list_(S), "verdict": S, "explanation": S},
     "expost": {"decision": N, "ts": N, "fills": pa.int32(), "side": pa.int8(), "cost_bps": F, "markout_1": F, "known_1": N,
                "markout_5": F, "known_5": N, "markout_20": F, "known_20": N, "realized": DEC},
@@ -259,6 +259,7 @@ def _texts(folder: Path, maker: Maker, seed: int) -> None:
                                      "base": "BTC",
                                      "stale_after_s": 180, "half_spread_bps": 1.0, "kind": "bars"}},
         "venue": {"fill_prob": 0.5, "slippage_prob": 0.5, "latency_ms": 50}, "tapes": [{"name": "btcusd_1m"}],
+        "probes": {"surge": {"unit": "deviations", "threshold": 4.0, "needs": ["size"]}},
     }  # fmt: skip
     (folder / "run.yaml").write_text(yaml.safe_dump(run))
     nanos = {"count": 2000, "p50_ns": 41_000, "p99_ns": 120_000, "p999_ns": 410_000, "max_ns": 1_900_000}

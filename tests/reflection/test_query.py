@@ -133,16 +133,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, run: Path) -> None:
 
 def test_an_order_is_explained(run: Path) -> None:
     """All of the order's numbers appear: decision, belief, topology, events, fills, outcome."""
-    fill = query(run, "SELECT * FROM fills WHERE realized <> 0 ORDER BY seq LIMIT 1").iloc[0]
+    fill = query(run, "SELECT * FROM fills WHERE realized <> 0 AND decision > 60 ORDER BY seq LIMIT 1").iloc[0]
     row = query(run, f"SELECT * FROM decisions WHERE decision = {fill['decision']}").iloc[0]
     text = explain_order(run, fill["order_id"])
     wanted = [
         f"Order {fill['order_id']}", f"Decision {fill['decision']}", f"{len(row['belief_idx'])} of 128 units",
         row["regime"], f"topology    {row['exec_topo']}", row["explanation"], "verdict     allow",
         "submitted", "filled", str(Decimal(str(fill["fee"]))), "realized",
-        "+5    steps", "learning uses this one",
+        "+5    steps", "learning uses this one", f"probes      surge {row['p_surge']:g}",
     ]  # fmt: skip
     assert [word for word in wanted if word not in text] == []
+    assert ("(fired at 4)" in text) == (row["p_surge"] >= 4)
 
 
 def test_a_denied_order_says_why(run: Path) -> None:
