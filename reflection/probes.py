@@ -21,7 +21,7 @@ WARMUP = 60  # steps before a value is given
 MOST_PULL = 3.0  # what is beyond so many times the usual pulls no further
 MOST = 100.0  # no ratio is larger
 SILENCE_S, SILENCE_STEPS = 600.0, 8.0  # a market was closed: at least so long, and so many times the usual step
-OPENING = 1.0  # the value with which an opening begins, at least; a feed that falls silent comes back as it was
+OPENING, OPEN = 1.0, 0.1  # values with which it begins and is over; a feed that falls silent comes back as it was
 OPENING_S = 900.0  # it lasts no longer
 BOUNCE = 1.2  # a path of more than so many squared ranges went out and came back: a print, not a market
 PARKINSON = 0.36067  # 1 / (4 ln 2): variance over squared range (Parkinson 1980)
@@ -62,7 +62,7 @@ BUILT_IN: dict[str, Probe] = {  # in the order of `_step`'s values, which is tha
     "imbalance_surge": Probe(
         "the book leans to one side: size of its mean imbalance over about three steps, less the usual imbalance",
         "mean absolute deviations",
-        4.0,
+        4.25,
         frozenset({"size"}),
     ),
     "liquidity_vacuum": Probe(
@@ -76,14 +76,14 @@ BUILT_IN: dict[str, Probe] = {  # in the order of `_step`'s values, which is tha
         "a market opens: in the quarter of an hour after at least ten silent minutes that ended wide and thin, the "
         "lesser of spread over the usual and usual depth over depth, less one; else zero",
         "times the usual, less one",
-        1.5,
+        1.75,
         _BOOK,
     ),
     "sweep_risk": Probe(
         "the book is walked one way: how far the step reached, in recent deviations, times the root of recent over "
         "present size at the side that was hit; three quarters of it are left a step later",
         "deviations",
-        12.0,
+        13.0,
         _BOOK,
     ),
     "volatility_shock": Probe(
@@ -115,10 +115,10 @@ class Probes:
         """
         Take the belief of a step; return the value of every probe in the order of `BUILT_IN`.
 
-        NaN where the tape lacks what a probe needs, and in the first 60 steps.
+        NaN where the tape lacks what a probe needs, where nothing was perceived, and in the first 60 steps.
         """
         facts = belief.facts
-        if facts is None:
+        if facts is None or not belief.mid > 0.0:
             return UNKNOWN
         values: tuple[float, ...] = _step(
             self._state, belief.ts, belief.mid, facts.high, facts.low, facts.var, facts.spread, facts.imbalance,
@@ -167,12 +167,10 @@ def _moved(state: Array, mid: float, high: float, low: float, path: float, longe
     """Return how far up and down the step reached, in recent deviations, and volatility over the usual."""
     before = state[LAST_MID] if state[STEPS] > 1.0 else mid
     state[LAST_MID] = mid
-    square = ((high - low) / mid) ** 2
-    if path > BOUNCE * square:
-        high, low = max(mid, before), min(mid, before)
-        variance = (mid / before - 1.0) ** 2
-    else:
-        variance = PARKINSON * square
+    reach, move = (high - low) / mid, mid / before - 1.0
+    variance = PARKINSON * (reach * reach)
+    if path > BOUNCE * (reach * reach):
+        high, low, variance = max(mid, before), min(mid, before), move * move
     variance /= longer  # a long step counts as one
     usual, recent = state[VOL], sqrt(state[RECENT_VAR] * longer)
     state[FAST_VAR] += FAST * (variance - state[FAST_VAR])
@@ -220,6 +218,8 @@ def _opening(state: Array, closed: bool, wide: float, thin: float) -> float:
         state[AWAITED], state[OPENED] = state[STEPS] + 2.0, 0.0  # the mean spread of this step is still of before
     if state[STEPS] <= state[AWAITED] and beyond >= OPENING:
         state[AWAITED], state[OPENED] = 0.0, state[LAST_TS]
+    elif beyond < OPEN:
+        state[OPENED] = 0.0  # what comes later is something else
     return beyond if state[LAST_TS] - state[OPENED] <= OPENING_S * 1e9 else 0.0
 
 
