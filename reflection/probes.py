@@ -24,6 +24,7 @@ SILENCE_S, SILENCE_STEPS = 600.0, 8.0  # a market was closed: at least so long, 
 OPENING, OPEN = 1.0, 0.1  # values with which it begins and is over; a feed that falls silent comes back as it was
 OPENING_S = 900.0  # it lasts no longer
 BOUNCE = 1.2  # a path of more than so many squared ranges went out and came back: a print, not a market
+JOLT = 8.0  # times the usual volatility is the most that one step is taken for
 PARKINSON = 0.36067  # 1 / (4 ln 2): variance over squared range (Parkinson 1980)
 FAR, THIN = 8.0, 40.0  # a sweep goes no further and leaves no less, as far as its value is concerned
 HELD = 0.75  # of a sweep's value is left a step later
@@ -171,10 +172,11 @@ def _moved(state: Array, mid: float, high: float, low: float, path: float, longe
     variance = PARKINSON * (reach * reach)
     if path > BOUNCE * (reach * reach):
         high, low, variance = max(mid, before), min(mid, before), move * move
-    variance /= longer  # a long step counts as one
     usual, recent = state[VOL], sqrt(state[RECENT_VAR] * longer)
-    state[FAST_VAR] += FAST * (variance - state[FAST_VAR])
+    variance /= longer  # a long step counts as one
     state[RECENT_VAR] += RECENT * (variance - state[RECENT_VAR])
+    jolt = JOLT * usual if usual > 0.0 else sqrt(variance)
+    state[FAST_VAR] += FAST * (min(variance, jolt * jolt) - state[FAST_VAR])
     _usual(state, VOL, sqrt(variance))
     if usual <= 0.0 or recent <= 0.0:
         return 0.0, 0.0, 1.0

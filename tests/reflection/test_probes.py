@@ -24,7 +24,7 @@ from alphatrade.reflection.probes import BUILT_IN, UNKNOWN, WARMUP, Probes, desc
 from benchmarks.probes import EVENT, NAMES, Watched, auc, planted, spearman, watch
 
 BOOK = frozenset({"quote", "spread", "size"})
-SEEDS = (3000, 3001, 3002)  # of none that a threshold was set on
+SEEDS = (4000, 4001, 4002, 4003)  # of none that a threshold was set on
 World = tuple[Tape, list[BeliefSnapshot]]
 POLICY = compose_settings(["policy/features=quotes"]).policy
 
