@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.probes [--seeds 40]``
 
-Worlds of a day each, seeds from 1100 on: the thresholds were set on seeds below 100. What counts was fixed before these
+Worlds of a day each, seeds from 1200 on: the thresholds were set on seeds below 100. What counts was fixed before these
 seeds were looked at:
 
 - a step belongs to an event if a quote of the event is in it; the four steps after belong to nobody;
@@ -36,7 +36,7 @@ from alphatrade.strategies.policy import Policy
 from benchmarks.figures import Figure, meets, publish
 
 COMMAND = "python -m benchmarks.probes"
-SEEDS = range(1100, 1140)
+SEEDS = range(1200, 1240)
 AFTER = 4  # steps after an event that are neither its own nor quiet
 EVENT = {  # what each probe is for, as the truth says it
     "imbalance_surge": "surge",
@@ -221,7 +221,7 @@ def _cost_us(tape: Tape, beliefs: Sequence[BeliefSnapshot]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="how well the probes see what is planted")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="held-out worlds, from seed 1100 on")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="held-out worlds, from seed 1200 on")
     publish("probes", rows(range(SEEDS.start, SEEDS.start + parser.parse_args().seeds)))
 
 

@@ -31,8 +31,8 @@ HELD = 0.75  # of a sweep's value is left a step later
 
 # Places in the state vector; `_usual` keeps its count in the place after its level.
 STEPS, LAST_TS, AWAITED, OPENED, LAST_MID, FAST_VAR, RECENT_VAR, MEAN_LEAN, STEADY_LEAN, BIDS, ASKS, SWEEP = range(12)
-GAP, VOL, SPREAD, DEPTH, STEADY_DEV = range(12, 22, 2)
-SIZE = 22
+GAP, VOL, SPREAD, DEPTH, STEADY_DEV, VOL_DEV = range(12, 24, 2)
+SIZE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ BUILT_IN: dict[str, Probe] = {  # in the order of `_step`'s values, which is tha
         _BOOK,
     ),
     "volatility_shock": Probe(
-        "volatility of about the last two steps over the usual, prints that went and came left out",
-        "times the usual",
-        4.0,
+        "volatility of about the last two steps beyond the usual one; prints that went and came are left out",
+        "mean absolute deviations",
+        8.0,
         frozenset(),
     ),
 }
@@ -231,6 +231,14 @@ def _sweep(held: float, up: float, down: float, asks_gone: float, bids_gone: flo
 
 
 @compiled
+def _shock(state: Array, vol: float) -> float:
+    """Return volatility beyond the usual in mean absolute deviations: some tapes are wilder than others every day."""
+    usual = state[VOL_DEV]
+    _usual(state, VOL_DEV, abs(vol - 1.0))
+    return (vol - 1.0) / usual if usual > 0.0 else 0.0
+
+
+@compiled
 def _step(
     state: Array, ts: int, mid: float, high: float, low: float, path: float, spread: float, imbalance: float,
     depth: float,
@@ -245,6 +253,7 @@ def _step(
     bids_gone = _gone(state, BIDS, depth * (1.0 + imbalance))
     state[SWEEP] = _sweep(state[SWEEP], up, down, asks_gone, bids_gone)
     steady, opening = _leant(state, imbalance), _opening(state, closed, wide, thin)
+    shock = _shock(state, vol)
     if state[STEPS] <= WARMUP:
         return nan, nan, nan, nan, nan
-    return _surge(steady), _vacuum(wide, thin, vol), opening, state[SWEEP], vol
+    return _surge(steady), _vacuum(wide, thin, vol), opening, state[SWEEP], shock

@@ -88,7 +88,7 @@ class DiaryScribe(Actor):
         self._due = 0.0
         self._marks: dict[str, MarkOuts] = {}
         self._last: dict[str, BeliefSnapshot] = {}
-        self._probes: dict[str, Probes] = {}
+        self._probes = {name: Probes(frozenset(words)) for name, words in config.provides.items()}
         self._probed: dict[str, tuple[float, ...]] = {}
         self._decision_of: dict[str, int] = {}
         self._realised = Realised()
@@ -145,8 +145,7 @@ class DiaryScribe(Actor):
         self._last[instrument] = belief
         probes = self._probes.get(instrument)
         if probes is None:
-            provides = frozenset(self.config.provides.get(instrument, ()))
-            probes = self._probes[instrument] = Probes(provides)
+            probes = self._probes[instrument] = Probes(frozenset())
         self._probed[instrument] = probes.step(belief)
         marks = self._marks.get(instrument)
         if marks is not None:
