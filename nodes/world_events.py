@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphatrade.nodes.tape import Ints
-from alphatrade.nodes.tape_spec import REGIMES, WorldTape
+from alphatrade.nodes.tape_spec import WorldTape
 from alphatrade.nodes.world_state import BP, HEAT_HALF_LIFE_S, REGIME, Floats, State
 from alphatrade.risk.errors import TapeError
 
