@@ -5,6 +5,7 @@ its own, so that asking for it moves nothing else: the same world with and witho
 """
 
 from collections.abc import Callable
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -42,19 +43,23 @@ class Effects:
 
     def act(self, state: State, dt: float) -> State:
         """Return the hidden state with the planted moves in its mid, and in its heat what they leave there."""
-        if not self.move.any() and (self.vol == 1.0).all():
+        touched = np.flatnonzero((self.move != 0.0) | (self.vol != 1.0))
+        if not len(touched):
             return state
-        moves = np.zeros(len(state.mid))
-        moves[1:] = (state.mid[1:] / state.mid[:-1] - 1.0) * self.vol[1:] + self.move[1:]
+        first = int(touched[0])  # what is before it stays to the last bit
+        moves = (state.mid[first:] / state.mid[first - 1 : -1] - 1.0) * self.vol[first:] + self.move[first:]
         moves = np.clip(moves, -0.5, 1.0)
-        return state._replace(mid=state.mid[0] * np.cumprod(1.0 + moves), heat=_heat(moves, dt))
+        mid, heat = state.mid.copy(), state.heat.copy()
+        mid[first:] = mid[first - 1] * np.cumprod(1.0 + moves)
+        heat[first:] = _heat(moves, dt, float(heat[first - 1]))
+        return state._replace(mid=mid, heat=heat)
 
 
-def _heat(moves: Floats, dt: float) -> Floats:
-    """Return realised over calm volatility, as :func:`alphatrade.nodes.world_state.run` has it."""
+def _heat(moves: Floats, dt: float, before: float) -> Floats:
+    """Return realised over calm volatility, as :func:`alphatrade.nodes.world_state.run` has it; `before`: its last."""
     fade = round(0.5 ** (dt / HEAT_HALF_LIFE_S), 12)
     calm = (REGIME["calm"].vol * BP) ** 2 * dt
-    variance, out = calm, []
+    variance, out = before * before * calm, []
     for square in np.minimum(moves * moves, 400.0 * calm).tolist():
         variance = fade * variance + (1.0 - fade) * square
         out.append(variance)
@@ -102,8 +107,8 @@ def _auction(effects: Effects, at: Extent, rng: np.random.Generator) -> None:
 
 
 def _sweep(effects: Effects, at: Extent, rng: np.random.Generator) -> None:
-    """Within 2 to 6 s walk 8 to 16 ticks and 10 s of noise one way; the side that was hit is gone, a third comes back."""
-    side, size = _sign(rng), _between(rng, 8.0, 16.0) * at.tick + _between(rng, 2.0, 4.0) * at.vol * 10.0**0.5
+    """Within 2 to 6 s walk 8 to 16 ticks beyond noise one way; the side that was hit is gone, a part comes back."""
+    side, size = _sign(rng), _between(rng, 8.0, 16.0) * at.tick + _between(rng, 2.0, 4.0) * at.vol * sqrt(10.0)
     burst = min(max(1, round(_between(rng, 2.0, 6.0) / at.dt)), at.steps)
     back = _between(rng, 0.2, 0.5)
     effects.move[at.first : at.first + burst] += side * size / burst
@@ -203,12 +208,13 @@ class Planted:
         self.shift, self.crossing, self.effects = np.zeros(steps), np.zeros(steps, np.int64), Effects(steps)
         self._taken = np.zeros(steps, dtype=np.bool_)
         self._taken[: steps // 20], self._taken[-QUIET_ROWS:] = True, True
-        places = {name: sorted(self._place(name, rng) for _ in range(getattr(spec, name))) for name in ("halts", "gaps")}
-        for name, found in places.items():
-            for first, last, _ in found:
+        halts = sorted(self._place("halts", rng) for _ in range(spec.halts))
+        gaps = sorted(self._place("gaps", rng) for _ in range(spec.gaps))
+        for name, places in (("halts", halts), ("gaps", gaps)):
+            for first, last, _ in places:
                 self.silent[first:last] = True
                 self.event[last] = KINDS[name].word
-        for first, last, _ in places["halts"]:
+        for first, last, _ in halts:
             self.halt_ts += [int(ts[first]), int(ts[last]) - 1]
         self._bad_prints(rng)
 
@@ -266,7 +272,7 @@ class Planted:
 
 
 def placebo_flips(spec: WorldTape, regime: NDArray[np.int8], words: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Return the label of every step and where it is false: stretches of a third of a regime that change nothing else."""
+    """Return the label of every step and where it is false: stretches of a third of a regime, and nothing else."""
     rng = np.random.Generator(np.random.PCG64([spec.seed, 2]))
     label, false = regime.copy(), np.zeros(len(regime), np.bool_)
     same = np.concatenate(([0], np.cumsum(regime[1:] != regime[:-1])))  # number of the stretch each step is in

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alphatrade.nodes.tape_spec import WorldTape
 from alphatrade.nodes.world_state import Floats, Regime
 
-LOOKS = ("quiet-ask", "quiet-bid", "busy-ask", "busy-bid")
+LOOKS: tuple[str, ...] = ("quiet-ask", "quiet-bid", "busy-ask", "busy-bid")
 LOOK_VOL = (1.0, 1.0, 1.8, 1.8)  # bp per root second
 LOOK_LEAN = (-2.5, 2.5, -2.5, 2.5)  # of the standardised imbalance
 NATURES = ("persist", "revert", "wander")

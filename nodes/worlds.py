@@ -137,6 +137,8 @@ class _Hidden(NamedTuple):
 
 
 def _hidden(spec: WorldTape, steps: int, rng: np.random.Generator) -> _Hidden:
+    words: tuple[str, ...]
+    more: dict[str, NDArray[np.object_]]
     if spec.payoff == "drawn":
         if spec.schedule is not None:
             raise TapeError("tape.schedule", list(spec.schedule), "none beside tape.payoff=drawn")
