@@ -9,6 +9,11 @@ Array = np.ndarray[tuple[int], np.dtype[Any]]
 
 BELIEF_TOPIC = "alphatrade.belief"
 REGIME_TOPIC = "alphatrade.regime"
+OUTCOME_TOPIC = "alphatrade.outcome"  # its messages are reflection's; named here, as watch-keepers listen to it
+DRIFT_TOPIC = "alphatrade.drift"
+DRIFT_STATE_TOPIC = "alphatrade.drift_state"
+MECHANISM_TOPIC = "alphatrade.mechanism"
+OBSERVE, WATCH = 50, 40  # bus priorities at a belief: outcomes are known, then watched, before anyone decides (0)
 
 
 class StepFacts(msgspec.Struct, frozen=True, gc=False):
@@ -117,3 +122,99 @@ class RegimeSignal(msgspec.Struct, frozen=True):
     after: str
     confidence: float
     cause: str
+
+
+class DriftSignal(msgspec.Struct, frozen=True):
+    """
+    What the drift sentry says when the severity of one instrument changes, or rises within a stream.
+
+    Attributes
+    ----------
+    ts : int
+        Event time, UTC ns.
+    instrument : str
+        Whose trading it is about.
+    level : str
+        ``warn``, ``alert``, ``flat``, or ``recovered``: one level of severity less.
+    stream : str
+        ``overall``, ``belief`` or ``tactic:<name>``; empty for a recovery.
+    statistic, threshold : float
+        The chart's value and what it crossed, both in baseline scales.
+    chart : str
+        ``cusum`` or ``page_hinkley``; empty for a recovery.
+    factor : float
+        What clips are multiplied by from now on: 1, 0.5 or 0; at 0 positions are only closed.
+    freeze : bool
+        Whether exploration has to rest.
+    change_point : int
+        Event time since when the stream drifts, by estimate: the last time its CUSUM was zero, UTC ns.
+    last_good, last : int
+        Decision ids (steps for ``belief``): the last one before the change point, and the one that alarmed.
+    detail : str
+        One line in words.
+    """
+
+    ts: int
+    instrument: str
+    level: str
+    stream: str
+    statistic: float
+    threshold: float
+    chart: str
+    factor: float
+    freeze: bool
+    change_point: int
+    last_good: int
+    last: int
+    detail: str
+
+
+class DriftState(msgspec.Struct, frozen=True, gc=False):
+    """
+    Statistics of one stream after one outcome, baseline scales; NaN while it learns.
+
+    Attributes
+    ----------
+    ts : int
+        Event time, UTC ns.
+    instrument, stream : str
+        As in :class:`DriftSignal`.
+    value : float
+        The outcome: bps net of costs, or for ``belief`` in units of the volatility expected over the horizon.
+    score, cusum_up, cusum_down, page_hinkley : float
+        Its standardised score, and the charts; Page-Hinkley in halves, so that all have one threshold.
+    threshold : float
+        Alarm threshold h of the family.
+    level : str
+        ``learning``, ``watching``, or the severity of the instrument.
+    """
+
+    ts: int
+    instrument: str
+    stream: str
+    value: float
+    score: float
+    cusum_up: float
+    cusum_down: float
+    page_hinkley: float
+    threshold: float
+    level: str
+
+
+class MechanismFault(msgspec.Struct, frozen=True):
+    """
+    A mechanism has switched itself off, or ignored what it cannot use; trading goes on without it.
+
+    Attributes
+    ----------
+    ts : int
+        Event time, UTC ns.
+    mechanism : str
+        Its name, such as ``drift_sentry``.
+    reason : str
+        One line: what was wrong with what.
+    """
+
+    ts: int
+    mechanism: str
+    reason: str

@@ -94,6 +94,19 @@ def scribe(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path) -> Im
     )
 
 
+def outcomes(policy: Policy) -> ImportableActorConfig:
+    """Return the actor that follows decisions until their outcomes are known, and says them."""
+    return ImportableActorConfig(
+        actor_path="alphatrade.reflection.outcomes:OutcomeFollower",
+        config_path="alphatrade.reflection.outcomes:FollowerConfig",
+        config={
+            "component_id": "OutcomeFollower",
+            "horizons": list(policy.expost.horizons),
+            "width": len(policy.features),
+        },
+    )
+
+
 def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
     """Return the Organism of one instrument."""
     plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing", "belief", "flags", "learning"})
@@ -141,7 +154,7 @@ def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | 
     diary = [scribe(policy, tapes, run, run_dir)] if run_dir and run.output.diary else []
     return engine_config(
         gate(policy, tapes, run, run_dir),
-        [*diary, *(perception(policy, tape) for tape in tapes)],
+        [outcomes(policy), *diary, *(perception(policy, tape) for tape in tapes)],
         [organism(policy, tapes, index, run) for index in range(len(tapes))],
         second_layer(policy.risk),
     )

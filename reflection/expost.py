@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from alphatrade.strategies.messages import Decision
+
 BPS = 1e4
 
 
@@ -34,6 +36,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         One per horizon, bps net of costs; None where the tape ended before.
     known : list of int or None
         Event time at which each was known.
+    about : Decision or None
+        The decision itself: instrument, tactic, what was believed; None where nobody said.
+    step : int
+        Decision step of its last fill, or of the decision where nothing filled.
     """
 
     decision: int
@@ -43,6 +49,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     cost_bps: float
     markouts: list[float | None]
     known: list[int | None]
+    about: Decision | None = None
+    step: int = 0
 
 
 class _Tally:
@@ -54,13 +62,14 @@ class _Tally:
     """
 
     __slots__ = (
-        "decision", "ended", "fees", "fills", "known", "last", "mid", "notional", "paid", "seen", "step", "ts", "units",
+        "about", "decision", "ended", "fees", "fills", "known", "last", "mid", "notional", "paid", "seen", "step", "ts", "units",
         "working", "worth",
     )  # fmt: skip
 
     def __init__(self, decision: int, step: int, horizons: int) -> None:
         self.decision, self.step = decision, step
         self.ts, self.mid = -1, 0.0
+        self.about: Decision | None = None
         self.working = self.fills = 0
         self.last = step
         self.ended = -1
@@ -85,7 +94,8 @@ class MarkOuts:
         self._longest = self._horizons[-1]
         self._now = 0
         self._stamps: dict[int, int] = {}  # event time by step, for as long as a decision without orders needs it
-        self._idle: dict[int, list[tuple[int, int]]] = {}  # decisions without orders by step: id, ts
+        # decisions without orders by step: id, ts, the message
+        self._idle: dict[int, list[tuple[int, int, Decision | None]]] = {}
         self._busy: dict[int, _Tally] = {}  # those with orders by id
         self._marks: dict[int, list[tuple[_Tally, int, float, float]]] = {}  # by step: of whom, which, units, paid
         self._due: dict[int, list[_Tally]] = {}  # by step: who may be complete
@@ -97,13 +107,13 @@ class MarkOuts:
             tally = self._busy[decision] = _Tally(decision, step, len(self._horizons))
         tally.working += 1
 
-    def decided(self, decision: int, ts: int, step: int, mid: float) -> None:
-        """Start following a decision."""
+    def decided(self, decision: int, ts: int, step: int, mid: float, about: Decision | None = None) -> None:
+        """Start following a decision; `about` is handed on with its outcome."""
         tally = self._busy.get(decision)
         if tally is None:
-            self._idle.setdefault(step, []).append((decision, ts))
+            self._idle.setdefault(step, []).append((decision, ts, about))
         else:
-            tally.ts, tally.mid = ts, mid
+            tally.ts, tally.mid, tally.about = ts, mid, about
 
     def filled(self, decision: int, units: float, price: float, fee: float) -> None:
         """Take a fill of a decision's order: signed units (+ bought), price and fee in quote currency."""
@@ -141,9 +151,9 @@ class MarkOuts:
             tally.known[at] = ts
         outcomes = []
         if (idle := self._idle.pop(then, None)) is not None:
-            for decision, at in idle:  # most decisions are these, and all their horizons are reached
+            for decision, at, about in idle:  # most decisions are these, and all their horizons are reached
                 known: list[int | None] = [stamps.get(then + horizon, -1) for horizon in self._horizons]
-                outcomes.append(Outcome(decision, at, 0, 0, 0.0, [0.0] * len(known), known))
+                outcomes.append(Outcome(decision, at, 0, 0, 0.0, [0.0] * len(known), known, about, then))
         for tally in self._due.pop(step, ()):
             if tally.working or tally.decision not in self._busy:
                 continue
@@ -157,9 +167,9 @@ class MarkOuts:
     def close(self) -> list[Outcome]:
         """Return what is still open, with None for what the tape does not reach."""
         left = [
-            (step, decision, self._unfilled(decision, ts, step, -1))
+            (step, decision, self._unfilled(decision, ts, step, -1, about))
             for step, rows in self._idle.items()
-            for decision, ts in rows
+            for decision, ts, about in rows
         ]
         for tally in list(self._busy.values()):
             if tally.working:  # the end of the tape is the end of its orders
@@ -168,19 +178,19 @@ class MarkOuts:
         self._idle.clear()
         return [outcome for _, _, outcome in sorted(left, key=lambda row: row[:2])]
 
-    def _unfilled(self, decision: int, ts: int, step: int, ended: int) -> Outcome:
+    def _unfilled(self, decision: int, ts: int, step: int, ended: int, about: Decision | None) -> Outcome:
         """Return the outcome of a decision without fills; it was not known before its last order `ended`."""
         known: list[int | None] = []
         for horizon in self._horizons:
             reached = step + horizon <= self._now
             # A stamp is forgotten after the longest horizon; an order that worked for longer ended later than it.
             known.append(max(self._stamps.get(step + horizon, -1), ended) if reached else None)
-        return Outcome(decision, ts, 0, 0, 0.0, [None if k is None else 0.0 for k in known], known)
+        return Outcome(decision, ts, 0, 0, 0.0, [None if k is None else 0.0 for k in known], known, about, step)
 
     def _complete(self, tally: _Tally) -> Outcome:
         del self._busy[tally.decision]
         if not tally.fills:
-            return self._unfilled(tally.decision, tally.ts, tally.step, tally.ended)
+            return self._unfilled(tally.decision, tally.ts, tally.step, tally.ended, tally.about)
         side = (tally.units > 0) - (tally.units < 0)
         cost = (tally.fees + tally.paid - tally.units * tally.mid) / tally.notional * BPS
         markouts: list[float | None] = []
@@ -189,4 +199,6 @@ class MarkOuts:
             reached = seen == tally.fills
             markouts.append(worth / tally.notional * BPS if reached else None)
             known.append(max(ts, tally.ended) if reached else None)
-        return Outcome(tally.decision, tally.ts, tally.fills, side, cost, markouts, known)
+        return Outcome(
+            tally.decision, tally.ts, tally.fills, side, cost, markouts, known, tally.about, tally.last
+        )

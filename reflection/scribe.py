@@ -1,7 +1,6 @@
-"""The diary as a Nautilus Actor: listens to perception, decisions and orders, writes durable segments.
+"""The diary as a Nautilus Actor: listens to perception, decisions and outcomes, writes durable segments.
 
-It also serves an unmodified third-party strategy: an order that no Organism decided becomes a diary row of its
-own, with a negative id and the strategy's name in place of the topology.
+In a node without an :class:`~alphatrade.reflection.outcomes.OutcomeFollower` it follows the orders by itself.
 """
 
 import os
@@ -10,35 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
 import pyarrow as pa
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.config import ActorConfig
-from nautilus_trader.model.enums import OrderSide
-from nautilus_trader.model.events import (
-    OrderCanceled,
-    OrderDenied,
-    OrderEvent,
-    OrderExpired,
-    OrderFilled,
-    OrderInitialized,
-    OrderRejected,
-)
 
-from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
+from alphatrade.actors.messages import BELIEF_TOPIC, OUTCOME_TOPIC, BeliefSnapshot
 from alphatrade.reflection.diary import BeliefBuffer, DecisionBuffer, OutcomeBuffer
-from alphatrade.reflection.expost import MarkOuts
+from alphatrade.reflection.expost import Outcome
+from alphatrade.reflection.following import Follower
+from alphatrade.reflection.outcomes import FINISH, Following
 from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.probes import UNKNOWN, Probes
 from alphatrade.reflection.realised import Realised
 from alphatrade.reflection.segments import SegmentWriter, compact, read_segments
 from alphatrade.risk.errors import RunDirError
-from alphatrade.risk.gate_orders import LAW_TAG
 from alphatrade.risk.units import decimal_array
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
-
-TAG = "decision="
-_ENDED = (OrderCanceled, OrderDenied, OrderExpired, OrderRejected)
 
 
 class ScribeConfig(ActorConfig, frozen=True):
@@ -86,13 +72,10 @@ class DiaryScribe(Actor):
             raise RunDirError(str(finished), "a finished diary", "a run folder of its own for every run")
         self._rows = {"decisions": 0, "beliefs": 0, "expost": 0}
         self._due = 0.0
-        self._marks: dict[str, MarkOuts] = {}
-        self._last: dict[str, BeliefSnapshot] = {}
         self._probes = {name: Probes(frozenset(words)) for name, words in config.provides.items()}
         self._probed: dict[str, tuple[float, ...]] = {}
-        self._decision_of: dict[str, int] = {}
+        self._alone: Follower | None = None  # where the node has none
         self._realised = Realised()
-        self._foreign = 0
         self._finished = False
         self._decisions = self._new_decisions()
         self._beliefs = self._new_beliefs()
@@ -135,22 +118,23 @@ class DiaryScribe(Actor):
         """Listen."""
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief)
         self.msgbus.subscribe(DECISION_TOPIC, self.on_decision)
-        self.msgbus.subscribe("events.order.*", self.on_order)
+        if FINISH in self.msgbus.endpoints():
+            self.msgbus.subscribe(OUTCOME_TOPIC, self.on_outcome)
+        else:
+            self._alone = Follower(self.config.horizons, len(self.config.features))
+            Following(
+                self._alone, self, self.on_outcome, lambda decision: self.msgbus.publish(DECISION_TOPIC, decision)
+            )
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
     def on_belief(self, belief: BeliefSnapshot) -> None:
-        """Take a belief; its price completes older mark-outs."""
+        """Take a belief, and what the probes see in its step."""
         instrument = belief.instrument
-        self._last[instrument] = belief
         probes = self._probes.get(instrument)
         if probes is None:
             probes = self._probes[instrument] = Probes(frozenset())
         self._probed[instrument] = probes.step(belief)
-        marks = self._marks.get(instrument)
-        if marks is not None:
-            for outcome in marks.step(belief.step, belief.ts, belief.mid):
-                self._outcomes.append(outcome)
         now = monotonic()
         if self._due == 0.0:
             self._due = now + self.config.flush_ms / 1000.0
@@ -159,80 +143,15 @@ class DiaryScribe(Actor):
 
     def on_decision(self, decision: Decision) -> None:
         """Take a decision."""
-        belief = decision.belief
-        self._followed(belief.instrument).decided(decision.decision, belief.ts, belief.step, belief.mid)
-        if self._decisions.append(decision, self._probed.get(belief.instrument, UNKNOWN)):
+        if self._decisions.append(decision, self._probed.get(decision.belief.instrument, UNKNOWN)):
             self._flush()
 
-    def on_order(self, event: OrderEvent) -> None:
-        """Tie orders to decisions, and fills to outcomes."""
-        if isinstance(event, OrderFilled):
-            self._on_fill(event)
-        elif isinstance(event, _ENDED):
-            self._on_end(event)
-        elif isinstance(event, OrderInitialized) and LAW_TAG not in (event.tags or ()):
-            self._decision_of[event.client_order_id.value] = self._tagged(event)
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Take an outcome."""
+        self._outcomes.append(outcome)
 
-    def _followed(self, instrument: str) -> MarkOuts:
-        marks = self._marks.get(instrument)
-        if marks is None:
-            marks = self._marks[instrument] = MarkOuts(self.config.horizons)
-        return marks
-
-    def _tagged(self, event: OrderInitialized) -> int:
-        instrument = event.instrument_id.value
-        seen = self._last.get(instrument)
-        step = seen.step if seen else 0
-        for tag in event.tags or ():
-            if tag.startswith(TAG):
-                decision = int(tag.removeprefix(TAG))
-                self._followed(instrument).sent(decision, step)
-                return decision
-        self._foreign += 1
-        self._followed(instrument).sent(-self._foreign, step)
-        order_id = event.client_order_id.value
-        strategy = event.strategy_id.value
-        self.on_decision(
-            Decision(
-                -self._foreign,
-                seen or self._blind(instrument, event.ts_init),
-                strategy,
-                (strategy,),
-                (1.0,),
-                "order",
-                [order_id],
-                "see orders",
-                f"{strategy} sent an order of its own",
-            )
-        )
-        return -self._foreign
-
-    def _blind(self, instrument: str, ts: int) -> BeliefSnapshot:
-        nothing = np.empty(0)
-        unknown = np.full(len(self.config.features), np.nan)
-        nan = float("nan")
-        return BeliefSnapshot(
-            instrument, 0, ts, nan, nan, nan, nan, unknown, unknown, nothing, nothing, "unseen", 0.0, "", False, 0
-        )
-
-    def _on_fill(self, fill: OrderFilled) -> None:
-        decision = self._decision_of.get(fill.client_order_id.value)
-        if decision is None:
-            return
-        sign = 1 if fill.order_side == OrderSide.BUY else -1
-        units, price = sign * fill.last_qty.as_double(), fill.last_px.as_double()
-        fee = fill.commission.as_double()
-        instrument = fill.instrument_id.value
-        self._realised.fill(decision, instrument, units, price)
-        self._followed(instrument).filled(decision, units, price, fee)
-        order = self.cache.order(fill.client_order_id)
-        if order is None or order.is_closed:
-            self._on_end(fill)
-
-    def _on_end(self, event: OrderEvent) -> None:
-        decision = self._decision_of.get(event.client_order_id.value)
-        if decision is not None:
-            self._followed(event.instrument_id.value).ended(decision, event.ts_event)
+    def _take_realised(self, realised: Realised) -> None:
+        self._realised = realised
 
     # -- what leaves --------------------------------------------------------------------------------------------
 
@@ -278,10 +197,13 @@ class DiaryScribe(Actor):
         """
         if self._finished:
             return
+        if self._alone is not None:
+            self._realised = self._alone.realised
+            for outcome in self._alone.close():
+                self.on_outcome(outcome)
+        elif FINISH in self.msgbus.endpoints():
+            self.msgbus.send(FINISH, self._take_realised)
         self._finished = True
-        for instrument in sorted(self._marks):
-            for outcome in self._marks[instrument].close():
-                self._outcomes.append(outcome)
         self._flush()
         # The streams do not know of each other, and most of the work is done by disk and compressor.
         with ThreadPoolExecutor(len(self._writers)) as pool:

@@ -1,0 +1,104 @@
+"""Who decided an order, and what came of it: decisions, orders and prices in, outcomes out, without Nautilus.
+
+It also serves an unmodified third-party strategy: an order that no Organism decided gets a decision of its own, with a
+negative id and the strategy's name in place of the tactic.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alphatrade.actors.messages import BeliefSnapshot
+from alphatrade.reflection.expost import MarkOuts, Outcome
+from alphatrade.reflection.realised import Realised
+from alphatrade.strategies.messages import Decision
+
+TAG = "decision="
+
+
+class Follower:
+    """
+    Follows the decisions of all instruments of a node until their outcomes are known.
+
+    Parameters
+    ----------
+    horizons : sequence of int
+        Of the mark-outs, ascending, in decision steps.
+    width : int
+        Length of a belief's feature vector, for orders that nobody perceived.
+
+    Attributes
+    ----------
+    realised : Realised
+        PnL of every decision that closed something, known so far.
+    """
+
+    def __init__(self, horizons: Sequence[int], width: int) -> None:
+        self._horizons, self._width = tuple(horizons), width
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._marks: dict[str, MarkOuts] = {}
+        self._last: dict[str, BeliefSnapshot] = {}
+        self._decision_of: dict[str, int] = {}
+        self._foreign = 0
+        self.realised = Realised()
+
+    def believed(self, belief: BeliefSnapshot) -> list[Outcome]:
+        """Take the price of a step; return the decisions whose outcome it completes."""
+        self._last[belief.instrument] = belief
+        marks = self._marks.get(belief.instrument)
+        return [] if marks is None else marks.step(belief.step, belief.ts, belief.mid)
+
+    def decided(self, decision: Decision) -> None:
+        """Start following a decision."""
+        b = decision.belief
+        self._followed(b.instrument).decided(decision.decision, b.ts, b.step, b.mid, decision)
+
+    def ordered(self, order_id: str, instrument: str, strategy: str, tags: Sequence[str], ts: int) -> Decision | None:
+        """Tie a new order to its decision; return the decision that has to be made up where it has none."""
+        seen = self._last.get(instrument)
+        step = seen.step if seen else 0
+        tagged = [int(tag.removeprefix(TAG)) for tag in tags if tag.startswith(TAG)]
+        if not tagged:
+            self._foreign += 1
+        decision = tagged[0] if tagged else -self._foreign
+        self._decision_of[order_id] = decision
+        self._followed(instrument).sent(decision, step)
+        if tagged:
+            return None
+        belief = seen or self._blind(instrument, ts)
+        why = f"{strategy} sent an order of its own"
+        return Decision(decision, belief, strategy, (strategy,), (1.0,), "order", [order_id], "see orders", why)
+
+    def filled(self, order_id: str, instrument: str, units: float, price: float, fee: float) -> None:
+        """Take a fill: signed units (+ bought), price and fee in quote currency."""
+        decision = self._decision_of.get(order_id)
+        if decision is not None:
+            self.realised.fill(decision, instrument, units, price)
+            self._followed(instrument).filled(decision, units, price, fee)
+
+    def ended(self, order_id: str, instrument: str, ts: int) -> None:
+        """Note that an order is closed and can fill no more."""
+        decision = self._decision_of.get(order_id)
+        if decision is not None:
+            self._followed(instrument).ended(decision, ts)
+
+    def close(self) -> list[Outcome]:
+        """Return what is still open, by instrument, with None for what the tape does not reach."""
+        return [outcome for instrument in sorted(self._marks) for outcome in self._marks[instrument].close()]
+
+    def _followed(self, instrument: str) -> MarkOuts:
+        marks = self._marks.get(instrument)
+        if marks is None:
+            marks = self._marks[instrument] = MarkOuts(self._horizons)
+        return marks
+
+    def _blind(self, instrument: str, ts: int) -> BeliefSnapshot:
+        nothing = np.empty(0)
+        unknown = np.full(self._width, np.nan)
+        nan = float("nan")
+        return BeliefSnapshot(
+            instrument, 0, ts, nan, nan, nan, nan, unknown, unknown, nothing, nothing, "unseen", 0.0, "", False, 0
+        )
