@@ -29,12 +29,15 @@ class Heartbeat(msgspec.Struct, frozen=True):
         Beats so far, this one included.
     messages : int
         What the bus has published so far.
+    faults : tuple of str
+        Mechanisms that are off or have refused something, each with its last reason.
     """
 
     ts: int
     clock: str
     number: int
     messages: int
+    faults: tuple[str, ...] = ()
 
 
 class Pulse:

@@ -115,7 +115,7 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)
-        output = _collect(engine, started, {"clock": CLOCK, "beats": watch.pulse.beats})
+        output = _collect(engine, started, {"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)})
         if run_dir and run.output.report:
             write_tearsheet(engine, run_dir / "tearsheet.html")
         return output

@@ -29,6 +29,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 
+from alphatrade.actors.messages import MECHANISM_TOPIC, MechanismFault
 from alphatrade.nodes.heartbeat import CLOCK, HEARTBEAT_TOPIC, Heartbeat, Pulse
 from alphatrade.risk.units import to_nano
 
@@ -193,6 +194,7 @@ class VenueWatch(SimulationModule):
         super().__init__(config)
         self.opens: dict[str, int] = {}
         self.pulse = Pulse(self._listening, self._publish)
+        self._faults: dict[str, str] = {}
         self._arrival_ns = config.arrival_ns
         self._next = 0
 
@@ -203,12 +205,21 @@ class VenueWatch(SimulationModule):
             exchange.fill_model.attach(self)
         if self._arrival_ns:
             self.msgbus.subscribe("events.order.*", self._on_order_event)
+        self.msgbus.subscribe(MECHANISM_TOPIC, self._on_fault)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Mechanisms that are off or have refused something, each with its last reason."""
+        return tuple(f"{name}: {reason}" for name, reason in self._faults.items())
+
+    def _on_fault(self, fault: MechanismFault) -> None:
+        self._faults[fault.mechanism] = fault.reason
 
     def _listening(self) -> bool:
         return any(is_matching_py(HEARTBEAT_TOPIC, listener.topic) for listener in self.msgbus.subscriptions())
 
     def _publish(self, ts: int, number: int) -> None:
-        self.msgbus.publish(HEARTBEAT_TOPIC, Heartbeat(ts, CLOCK, number, self.msgbus.pub_count))
+        self.msgbus.publish(HEARTBEAT_TOPIC, Heartbeat(ts, CLOCK, number, self.msgbus.pub_count, self.faults))
 
     def _on_order_event(self, event: OrderEvent) -> None:
         kind = type(event)
@@ -242,6 +253,7 @@ class VenueWatch(SimulationModule):
     def reset(self) -> None:
         """Forget everything."""
         self.opens.clear()
+        self._faults.clear()
         self.pulse = Pulse(self._listening, self._publish)
         self._next = 0
 

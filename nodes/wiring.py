@@ -107,6 +107,20 @@ def outcomes(policy: Policy) -> ImportableActorConfig:
     )
 
 
+def sentry(policy: Policy) -> ImportableActorConfig:
+    """Return the drift sentry."""
+    return ImportableActorConfig(
+        actor_path="alphatrade.actors.sentry:DriftSentry",
+        config_path="alphatrade.actors.sentry:SentryConfig",
+        config={
+            "component_id": "DriftSentry",
+            "drift": policy.drift.model_dump(mode="json"),
+            "horizons": list(policy.expost.horizons),
+            "primary": policy.expost.primary,
+        },
+    )
+
+
 def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
     """Return the Organism of one instrument."""
     plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing", "belief", "flags", "learning"})
@@ -152,9 +166,10 @@ def flat_after(tape: Tape, cadence: CadenceSpec) -> int:
 def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> BacktestEngineConfig:
     """Return a whole sim as the configuration of one BacktestEngine; without `run_dir` nothing is written."""
     diary = [scribe(policy, tapes, run, run_dir)] if run_dir and run.output.diary else []
+    watch = [outcomes(policy), *([sentry(policy)] if policy.drift.enabled else [])]
     return engine_config(
         gate(policy, tapes, run, run_dir),
-        [outcomes(policy), *diary, *(perception(policy, tape) for tape in tapes)],
+        [*watch, *diary, *(perception(policy, tape) for tape in tapes)],
         [organism(policy, tapes, index, run) for index in range(len(tapes))],
         second_layer(policy.risk),
     )

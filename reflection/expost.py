@@ -62,8 +62,8 @@ class _Tally:
     """
 
     __slots__ = (
-        "about", "decision", "ended", "fees", "fills", "known", "last", "mid", "notional", "paid", "seen", "step", "ts", "units",
-        "working", "worth",
+        "about", "decision", "ended", "fees", "fills", "known", "last", "mid", "notional", "paid", "seen", "step", "ts",
+        "units", "working", "worth",
     )  # fmt: skip
 
     def __init__(self, decision: int, step: int, horizons: int) -> None:

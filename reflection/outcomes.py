@@ -94,7 +94,7 @@ class FollowerConfig(ActorConfig, frozen=True):
 
 
 class OutcomeFollower(Actor):
-    """Publishes each completed outcome; those still open when :data:`FINISH` is asked for or the node is disposed of."""
+    """Publishes each completed outcome, and at the end, when :data:`FINISH` is asked for, those still open."""
 
     def __init__(self, config: FollowerConfig) -> None:
         super().__init__(config)

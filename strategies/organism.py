@@ -7,7 +7,7 @@ from typing import Any
 from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.identifiers import InstrumentId
 
-from alphatrade.actors.messages import BELIEF_TOPIC, BeliefSnapshot
+from alphatrade.actors.messages import BELIEF_TOPIC, DRIFT_TOPIC, BeliefSnapshot, DriftSignal
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
 from alphatrade.strategies.adaptation import adaptation
@@ -81,7 +81,8 @@ class Organism(Dispatcher):
         }
         self._reach = config.price_collar * MARGIN
         self._flat_after_ns, self._long_only = config.flat_after_ns, config.long_only
-        self._factor = 1.0
+        self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
+        self._drifts = ""  # why, for the diary
         self._halted = False
         self.decisions = 0
         self.ingest_signal_ns: list[int] = []
@@ -117,6 +118,7 @@ class Organism(Dispatcher):
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
+        self.msgbus.subscribe(DRIFT_TOPIC, self.on_drift)
 
     def learned(self) -> bytes:
         """Return what was learnt, to be saved; empty where nothing learns."""
@@ -146,6 +148,12 @@ class Organism(Dispatcher):
         """Size down, or back up, as the law advises after a near-miss."""
         if advice.instrument == self.config.instrument_id:
             self._factor = advice.factor
+
+    def on_drift(self, signal: DriftSignal) -> None:
+        """Size by the drift sentry's factor, from the next decision on; at 0 only close."""
+        if signal.instrument == self.config.instrument_id:
+            self._drift = signal.factor
+            self._drifts = f"; drift x{signal.factor:g} ({signal.detail})" if signal.factor < 1.0 else ""
 
     def on_risk_state(self, state: object) -> None:
         """Stop acting when the kill switch leaves ACTIVE."""
@@ -193,7 +201,7 @@ class Organism(Dispatcher):
                 self._order_ids,
                 self._verdict,
                 f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}"
-                f"{self.adaptation.without}",
+                f"{self._drifts}{self.adaptation.without}",
                 self.adaptation.synapses,
             ),
         )
@@ -203,7 +211,7 @@ class Organism(Dispatcher):
         return Grid(
             self._tick_n,
             sizer.lot_n,
-            sizer.clip(belief.mid, belief.vol, self._factor),
+            sizer.clip(belief.mid, belief.vol, self._factor * self._drift),
             mid_n,
             int(belief.vol * mid_n),
             sizer.most(belief.mid),
@@ -214,6 +222,8 @@ class Organism(Dispatcher):
         if self._flat_after_ns and belief.ts >= self._flat_after_ns:
             self.adaptation.freeze()
             return Desire(0, (), None, "flat at the end")
+        if self._drift == 0.0:
+            return Desire(0, (), None, "drift: only close")
         if grid.clip_n == 0 and not self._book.position_n:
             return Desire(None, (), None, "the capital does not reach for one lot")
         book = self._book

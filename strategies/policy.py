@@ -183,6 +183,23 @@ class LearningSpec(Spec):
     linucb: LinUCBSpec = LinUCBSpec()
 
 
+class DriftSpec(Spec):
+    """Drift sentry (:mod:`alphatrade.actors.drift`); all lengths in outcomes."""
+
+    enabled: bool = True
+    run_length: Annotated[float, Field(ge=50, le=5_000)] = 500.0
+    k: Annotated[float, Field(gt=0, le=3)] = 0.5
+    baseline: Annotated[int, Field(ge=100, le=2_000)] = 600
+    least: Annotated[int, Field(ge=20, le=2_000)] = 50
+    quiet: Annotated[int, Field(ge=1, le=100_000)] = 50
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.least > self.baseline:
+            raise ConfigError("policy.drift.least", self.least, f"at most policy.drift.baseline={self.baseline}")
+        return self
+
+
 class Flags(Spec):
     """Mechanisms of the policy that can be switched; off by default."""
 
@@ -205,6 +222,7 @@ class Policy(Spec):
     expost: ExpostSpec
     flags: Flags
     learning: Annotated[LearningSpec, Field(json_schema_extra=SINCE_1)] = LearningSpec()
+    drift: Annotated[DriftSpec, Field(json_schema_extra=SINCE_1)] = DriftSpec()
 
     @model_validator(mode="after")
     def _switched(self) -> Self:
