@@ -13,7 +13,9 @@ OUTCOME_TOPIC = "alphatrade.outcome"  # its messages are reflection's; named her
 DRIFT_TOPIC = "alphatrade.drift"
 DRIFT_STATE_TOPIC = "alphatrade.drift_state"
 MECHANISM_TOPIC = "alphatrade.mechanism"
-OBSERVE, WATCH = 50, 40  # bus priorities at a belief: outcomes are known, then watched, before anyone decides (0)
+# Bus priorities: at a belief outcomes are known, then watched, before anyone decides (0); a signal is acted on before
+# it is written down (0).
+OBSERVE, WATCH, ACT = 50, 40, 10
 
 
 class StepFacts(msgspec.Struct, frozen=True, gc=False):

@@ -66,6 +66,8 @@ class ReplayOutput:
         Content of ``latency.json`` and ``heartbeat.json``.
     learned : dict of str to Learned
         By instrument, where something learns.
+    drift : dict or None
+        Content of ``drift.json``; None where nobody watched.
     """
 
     events: int
@@ -82,6 +84,7 @@ class ReplayOutput:
     latency: dict[str, dict[str, int]]
     heartbeat: dict[str, Any]
     learned: dict[str, Learned]
+    drift: dict[str, Any] | None
 
 
 def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayOutput:
@@ -150,9 +153,11 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
     actors = engine.trader.actors()
     eyes = [actor for actor in actors if type(actor).__name__ == "Perception"]
     scribes = [actor for actor in actors if type(actor).__name__ == "DiaryScribe"]
+    writers = [*scribes, *(actor for actor in actors if type(actor).__name__ == "DriftClerk")]
+    sentries = [actor for actor in actors if type(actor).__name__ == "DriftSentry"]
     organisms, gate = engine.trader.strategies(), engine.kernel._controller
-    for scribe in scribes:
-        scribe.finish()
+    for writer in writers:
+        writer.finish()
     gate.save()
     run_s = time.perf_counter() - started
     cause = gate.switch.trip_cause
@@ -175,6 +180,7 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
             for organism in organisms
             if (state := organism.learned())
         },
+        drift=sentries[0].summary() if sentries else None,
     )
 
 

@@ -56,6 +56,8 @@ def simulate(settings: Settings) -> RunResult:
             )
         folder.write_json("latency.json", output.latency)
         folder.write_json("heartbeat.json", output.heartbeat)
+        if output.drift is not None:
+            folder.write_json("drift.json", output.drift)
         _write_truth(folder.path, tapes)
         _write_learned(folder.path, tapes, output)
         if run.output.stress:

@@ -121,6 +121,20 @@ def sentry(policy: Policy) -> ImportableActorConfig:
     )
 
 
+def clerk(policy: Policy, run_dir: Path) -> ImportableActorConfig:
+    """Return the sentry's clerk, who writes down what it says."""
+    return ImportableActorConfig(
+        actor_path="alphatrade.reflection.clerk:DriftClerk",
+        config_path="alphatrade.reflection.clerk:ClerkConfig",
+        config={
+            "component_id": "DriftClerk",
+            "run_dir": str(run_dir),
+            "policy_hash": policy.policy_hash,
+            "features": sorted(policy.features),
+        },
+    )
+
+
 def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
     """Return the Organism of one instrument."""
     plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing", "belief", "flags", "learning"})
@@ -167,6 +181,8 @@ def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | 
     """Return a whole sim as the configuration of one BacktestEngine; without `run_dir` nothing is written."""
     diary = [scribe(policy, tapes, run, run_dir)] if run_dir and run.output.diary else []
     watch = [outcomes(policy), *([sentry(policy)] if policy.drift.enabled else [])]
+    if policy.drift.enabled and diary:
+        watch.append(clerk(policy, run_dir))
     return engine_config(
         gate(policy, tapes, run, run_dir),
         [*watch, *diary, *(perception(policy, tape) for tape in tapes)],

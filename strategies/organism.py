@@ -7,7 +7,7 @@ from typing import Any
 from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.identifiers import InstrumentId
 
-from alphatrade.actors.messages import BELIEF_TOPIC, DRIFT_TOPIC, BeliefSnapshot, DriftSignal
+from alphatrade.actors.messages import ACT, BELIEF_TOPIC, DRIFT_TOPIC, BeliefSnapshot, DriftSignal
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
 from alphatrade.strategies.adaptation import adaptation
@@ -118,7 +118,7 @@ class Organism(Dispatcher):
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
-        self.msgbus.subscribe(DRIFT_TOPIC, self.on_drift)
+        self.msgbus.subscribe(DRIFT_TOPIC, self.on_drift, ACT)
 
     def learned(self) -> bytes:
         """Return what was learnt, to be saved; empty where nothing learns."""
