@@ -182,14 +182,16 @@ class DriftFamily:
         alarmed = seen.cusum > seen.threshold or stream.ph.drift_detected
         if not alarmed and severity.level >= 1:
             return []
-        severity.level = (3 if severity.level >= 2 else 2) if alarmed else 1
+        for i, other in high.items():
+            if other.down > other.threshold:
+                self._restart(i)
+        if severity.level == 3:
+            return []  # nothing is left to do: it stays flat for longer
+        severity.level = (3 if severity.level == 2 else 2) if alarmed else 1
         by_cusum = seen.cusum >= seen.page_hinkley
         since, line = stream.zero if by_cusum else stream.high, seen.threshold if alarmed else WARN * seen.threshold
         chart = "cusum" if by_cusum else "page_hinkley"
         detail = f"{stream.name}: {chart} {seen.down:.2f} > {line:.2f} after an outcome of {seen.value:.2f}"
-        for i, other in high.items():
-            if other.down > other.threshold:
-                self._restart(i)
         level = LEVELS[severity.level]
         return [Alarm(level, stream.name, seen.down, line, chart, since[0], since[1], now[1], detail)]
 

@@ -13,9 +13,9 @@ OUTCOME_TOPIC = "alphatrade.outcome"  # its messages are reflection's; named her
 DRIFT_TOPIC = "alphatrade.drift"
 DRIFT_STATE_TOPIC = "alphatrade.drift_state"
 MECHANISM_TOPIC = "alphatrade.mechanism"
-# Bus priorities: at a belief outcomes are known, then watched, before anyone decides (0); a signal is acted on before
+# Bus priorities: a belief is watched, then completes outcomes, before anyone decides (0); a signal is acted on before
 # it is written down (0).
-OBSERVE, WATCH, ACT = 50, 40, 10
+WATCH, COMPLETE, ACT = 60, 50, 10
 
 
 class StepFacts(msgspec.Struct, frozen=True, gc=False):

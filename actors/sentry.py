@@ -84,9 +84,9 @@ class DriftSentry(Actor):
         self.faults: list[MechanismFault] = []
 
     def on_start(self) -> None:
-        """Listen: outcomes of a belief come first, then the belief, then the decision."""
-        self.msgbus.subscribe(OUTCOME_TOPIC, self.on_outcome, WATCH)
+        """Listen: the belief comes first, then the outcomes that it completes, then the decision."""
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief, WATCH)
+        self.msgbus.subscribe(OUTCOME_TOPIC, self.on_outcome)
 
     def on_reset(self) -> None:
         """Learn anew."""
@@ -102,7 +102,7 @@ class DriftSentry(Actor):
         if value is None:
             return
         about, place = outcome.about, (outcome.step, outcome.side)
-        instrument, ts = about.belief.instrument, max(outcome.known[self._at], self._now)
+        instrument, ts = about.belief.instrument, self._now
         try:
             found = self.family.traded(instrument, about.tactic, value, place, ts, outcome.decision)
         except ValueError as error:

@@ -19,7 +19,7 @@ from nautilus_trader.model.events import (
     OrderRejected,
 )
 
-from alphatrade.actors.messages import BELIEF_TOPIC, OBSERVE, OUTCOME_TOPIC, BeliefSnapshot
+from alphatrade.actors.messages import BELIEF_TOPIC, COMPLETE, OUTCOME_TOPIC, BeliefSnapshot
 from alphatrade.reflection.expost import Outcome
 from alphatrade.reflection.following import Follower
 from alphatrade.risk.gate_orders import LAW_TAG
@@ -49,7 +49,7 @@ class Following:
     ) -> None:
         self.follower, self._cache = follower, actor.cache
         self._complete, self._foreign = complete, foreign
-        actor.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief, OBSERVE)
+        actor.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief, COMPLETE)
         actor.msgbus.subscribe(DECISION_TOPIC, follower.decided)
         actor.msgbus.subscribe("events.order.*", self.on_order)
 

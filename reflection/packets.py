@@ -56,7 +56,7 @@ def packet(
         Feature names in vector order.
     policy_hash : str
     """
-    own = [row for row in rows if row.instrument == signal.instrument and row.ts <= signal.ts]
+    own = [row for row in rows if row.instrument == signal.instrument and row.ts < signal.ts]
     before = [row for row in own if row.ts <= signal.change_point]
     after = [row for row in own if row.ts > signal.change_point]
     return {
@@ -127,7 +127,7 @@ def reproduce(signal: DriftSignal) -> str:
     return (
         "alphatrade diary RUN_DIR \"select d.*, e.* exclude (decision, ts) from decisions d "
         "join expost e using (decision) "
-        f"where d.instrument = '{signal.instrument}' and d.ts > {signal.change_point} and d.ts <= {signal.ts}\""
+        f"where d.instrument = '{signal.instrument}' and d.ts > {signal.change_point} and d.ts < {signal.ts}\""
     )
 
 
@@ -147,7 +147,7 @@ def page(packet: dict[str, Any]) -> str:
             f"- **Action:** {packet['action']['words']} (factor {packet['action']['factor']:g})",
             f"- **Evidence:** {evidence['rows']} decisions, {span}; sha256 `{evidence['sha256']}`",
             f"- **Policy:** `{packet['policy_hash']}`",
-            f"- **What to do:** [{packet['runbook']}](../../../../{packet['runbook']})",
+            f"- **What to do:** {packet['runbook']}",
             "",
             "What moved with it (Cohen's d; a co-movement, not a cause):",
             "",
