@@ -21,7 +21,7 @@ from alphatrade.nodes.tape_spec import WorldTape
 from alphatrade.nodes.worlds import make_world
 from alphatrade.reflection import probes
 from alphatrade.reflection.probes import BUILT_IN, UNKNOWN, WARMUP, Probes, described
-from benchmarks.probes import EVENT, NAMES, Watched, auc, planted, spearman, watch
+from benchmarks.probes import EVENT, NAMES, Watched, auc, caught, planted, spearman, watch
 
 BOOK = frozenset({"quote", "spread", "size"})
 SEEDS = (4000, 4001, 4002, 4003)  # of none that a threshold was set on
@@ -61,8 +61,8 @@ def test_a_probe_ranks_its_events_above_quiet_steps(watched: list[Watched], name
     assert len(quiet) > 10_000
     # The target of one is measured on forty worlds by benchmarks/probes.py; false events come in clusters.
     assert 1000 * (quiet >= BUILT_IN[name].threshold).mean() <= 2.0
-    events = np.concatenate([world.column(name)[world.event(name)] for world in watched])
-    assert (events >= BUILT_IN[name].threshold).mean() > 0.3, "the threshold can be reached"
+    found = [late for world in watched for late in caught(world, name)]
+    assert np.mean([late is not None for late in found]) > 0.4, "the threshold can be reached"
 
 
 def test_no_two_probes_say_the_same(watched: list[Watched]) -> None:
@@ -108,7 +108,11 @@ def test_a_print_that_went_and_came_is_no_shock(monkeypatch: pytest.MonkeyPatch)
 
     def fired() -> float:
         world = watch(tape, beliefs)
-        return float((world.column("volatility_shock")[world.word == "bad_print"] >= BUILT_IN["volatility_shock"].threshold).mean())
+        return float(
+            (
+                world.column("volatility_shock")[world.word == "bad_print"] >= BUILT_IN["volatility_shock"].threshold
+            ).mean()
+        )
 
     assert fired() < 0.2, "only where the print ends the step"
     monkeypatch.setattr(probes, "BOUNCE", 1e9)
@@ -119,7 +123,9 @@ def test_a_print_that_went_and_came_is_no_shock(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", ["liquidity_vacuum", "opening_auction"])
 def test_a_feed_that_falls_silent_is_no_opening(name: str) -> None:
-    tape, beliefs = seen(WorldTape(seed=2011, hours=24, gaps=12, halts=6, bad_prints=0, schedule=("up", "calm", "revert")))
+    tape, beliefs = seen(
+        WorldTape(seed=2011, hours=24, gaps=12, halts=6, bad_prints=0, schedule=("up", "calm", "revert"))
+    )
     world = watch(tape, beliefs)
     assert (world.word == "gap").sum() == 12
     assert (world.column(name) >= BUILT_IN[name].threshold).sum() == 0
@@ -164,7 +170,18 @@ def test_a_threshold_means_the_same_at_other_prices_and_sizes(worlds: list[World
 
 def test_compiled_and_plain_agree_to_the_last_bit(worlds: list[World], monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = watch(*worlds[0]).values
-    for kernel in ("_step", "_usual", "_silence", "_moved", "_gone", "_leant", "_vacuum", "_opening", "_sweep", "_shock"):
+    for kernel in (
+        "_step",
+        "_usual",
+        "_silence",
+        "_moved",
+        "_gone",
+        "_leant",
+        "_vacuum",
+        "_opening",
+        "_sweep",
+        "_shock",
+    ):
         monkeypatch.setattr(probes, kernel, getattr(probes, kernel).py_func)
     assert watch(*worlds[0]).values.tobytes() == compiled.tobytes()
 
