@@ -7,7 +7,14 @@ from typing import Any
 from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.identifiers import InstrumentId
 
-from alphatrade.actors.messages import ACT, BELIEF_TOPIC, DRIFT_TOPIC, BeliefSnapshot, DriftSignal
+from alphatrade.actors.messages import (
+    BELIEF_TOPIC,
+    DRIFT_TOPIC,
+    MECHANISM_TOPIC,
+    BeliefSnapshot,
+    DriftSignal,
+    MechanismFault,
+)
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
 from alphatrade.strategies.adaptation import adaptation
@@ -84,6 +91,7 @@ class Organism(Dispatcher):
         self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
         self._drifts = ""  # why, for the diary
         self._halted = False
+        self._told = 0  # faults of mechanisms that have been published
         self.decisions = 0
         self.ingest_signal_ns: list[int] = []
         self.sending_ns: dict[int, int] = {}  # by step, where anything was sent
@@ -175,6 +183,8 @@ class Organism(Dispatcher):
         belief, route = self.adaptation.decide(
             belief, self._book.worth(belief.mid), grid.clip_n / NANO * belief.mid
         )
+        if len(self.adaptation.faults) > self._told:
+            self._tell(belief.ts)
         if self._halted:
             desire, commands = Desire(0, (), None, "the law has halted trading"), []
         elif route.switched:
@@ -205,6 +215,13 @@ class Organism(Dispatcher):
                 self.adaptation.synapses,
             ),
         )
+
+    def _tell(self, ts: int) -> None:
+        """Say on the bus which mechanisms have been switched off since the last time, and why."""
+        faults = list(self.adaptation.faults.items())[self._told :]
+        self._told += len(faults)
+        for mechanism, reason in faults:
+            self.msgbus.publish(MECHANISM_TOPIC, MechanismFault(ts, mechanism, reason))
 
     def _grid(self, belief: BeliefSnapshot) -> Grid:
         sizer, mid_n = self._sizer, int(belief.mid * NANO)
