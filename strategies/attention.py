@@ -8,7 +8,8 @@ eq. 9 to 12; positive sparse keys as in BDH, arXiv:2509.26507)::
 with ``phi(b) = b / |b|``, which is positive because a belief is, and as sparse. The memory also keeps the products
 ``v v^T``, so that an advantage over the table's choice comes with its own uncertainty: with mass ``m = Z phi(q)``,
 outcomes that overlap over h steps and the variance s**2 of the difference, the advantage a of a tactic counts as
-``a m / (m + m0) - caution * s sqrt(h / m)``. While memory is thin, that is negative, and the table decides.
+``a m / (m + m0) - caution * s sqrt(h / m)``. While memory is thin, that is negative, and the table decides. Who is in
+charge against the table stays so for as long as he has an advantage at all, and nobody's counts over his.
 """
 
 from math import sqrt
@@ -74,7 +75,9 @@ class Attention:
         """
         _write(self.memory, self.scale, self._growth, idx, val, values)
 
-    def advise(self, idx: Array, val: Array, base: int, allowed: Array) -> tuple[int, list[float], float, float]:
+    def advise(
+        self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1
+    ) -> tuple[int, list[float], float, float]:
         """
         Return who should be in charge.
 
@@ -86,6 +89,8 @@ class Attention:
             The table's choice.
         allowed : ndarray of bool, shape (tactics,)
             Who may be in charge.
+        current : int
+            Who is; -1: nobody yet.
 
         Returns
         -------
@@ -97,7 +102,7 @@ class Attention:
             Of `best` over `base`, bps; 0 where they are the same.
         """
         read, found = self._read, self._found
-        best = _advise(self.memory, self.scale, idx, val, base, allowed, self._rule, read, found)
+        best = _advise(self.memory, self.scale, idx, val, (base, current), allowed, self._rule, read, found)
         return best, read[1 : 1 + allowed.size].tolist(), float(found[0]), float(found[1])
 
     def arrays(self) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def _write(memory: Matrix, scale: Array, growth: float, idx: Array, val: Array, 
 
 @compiled
 def _advise(
-    memory: Matrix, scale: Array, idx: Array, val: Array, base: int, allowed: Array,
+    memory: Matrix, scale: Array, idx: Array, val: Array, now: tuple[int, int], allowed: Array,
     rule: Array, read: Array, found: Array,
 ) -> int:  # fmt: skip
     length = 0.0
@@ -139,22 +144,31 @@ def _advise(
         weight = val[at] / sqrt(length) / scale[0]
         for k in range(read.size):
             read[k] += weight * memory[idx[at], k]
-    mass, t = read[0], allowed.size
+    base, current = now
     found[:] = 0.0
-    if mass <= 0.0:
+    if read[0] <= 0.0:
         return base
     for k in range(1, read.size):
-        read[k] /= mass
-    horizon, prior, caution = rule
-    best, surest = base, 0.0
-    for i in range(t):
-        if i == base or not allowed[i]:
-            continue
-        gain = read[1 + i] - read[1 + base]
-        square = read[1 + t + i * t + i] + read[1 + t + base * t + base] - 2.0 * read[1 + t + i * t + base]
-        error = sqrt(max(square - gain * gain, 0.0) * horizon / mass)
-        sure = gain * mass / (mass + prior) - caution * error
-        if sure > surest:
-            best, surest = i, sure
-            found[0], found[1] = gain, error
+        read[k] /= read[0]
+    stays = current >= 0 and current != base and allowed[current] and read[1 + current] > read[1 + base]
+    holder = current if stays else base
+    best, surest = holder, 0.0
+    for i in range(allowed.size):
+        if i != holder and allowed[i]:
+            gain, error = _advantage(read, allowed.size, i, holder, rule[0])
+            sure = gain * read[0] / (read[0] + rule[1]) - rule[2] * error
+            if sure > surest:
+                best, surest = i, sure
+    if best != base:
+        found[0], found[1] = _advantage(read, allowed.size, best, base, rule[0])
     return best
+
+
+@compiled
+def _advantage(read: Array, tactics: int, one: int, other: int, horizon: float) -> tuple[float, float]:
+    """Return how much more one tactic is expected to earn than another, and the standard error of that."""
+    gain = read[1 + one] - read[1 + other]
+    squares = 1 + tactics
+    square = read[squares + one * tactics + one] + read[squares + other * tactics + other]
+    square -= 2.0 * read[squares + one * tactics + other] + gain * gain
+    return gain, sqrt(max(square, 0.0) * horizon / read[0])

@@ -8,6 +8,7 @@ from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.actors.messages import (
+    ACT,
     BELIEF_TOPIC,
     DRIFT_TOPIC,
     MECHANISM_TOPIC,

@@ -41,7 +41,7 @@ class Ewma:
         self._seen += 1.0
         self.mean += max(self._rate, 1.0 / float(self._seen[0])) * (values - self.mean)
 
-    def advise(self, idx: Array, val: Array, base: int, allowed: Array) -> Advice:
+    def advise(self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1) -> Advice:
         """Return who should be in charge; see :meth:`alphatrade.strategies.attention.Attention.advise`."""
         expected = self.mean.tolist()
         best = base
@@ -96,7 +96,7 @@ class LinUCB:
         """Learn one experience; see :meth:`alphatrade.strategies.attention.Attention.absorb`."""
         _least_squares(self.inverse, self.weights, idx, val, values, self._key, self._gain)
 
-    def advise(self, idx: Array, val: Array, base: int, allowed: Array) -> Advice:
+    def advise(self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1) -> Advice:
         """Return who should be in charge; see :meth:`alphatrade.strategies.attention.Attention.advise`."""
         error = float(_predict(self.inverse, self.weights, idx, val, self._key, self._expected)) * self._width
         expected = self._expected.tolist()
