@@ -108,6 +108,18 @@ def audit(run_dir: RunDir) -> None:
 
 
 @app.command()
+def coverage(run_dir: RunDir) -> None:
+    """Show which orders the diary explains and which steps it has; exit code 1 below a target."""
+    from alphatrade.reflection.coverage import coverage as measure
+    from alphatrade.reflection.coverage import format_coverage
+
+    found = measure(run_dir)
+    print(format_coverage(found))
+    if found.alerts:
+        raise typer.Exit(EXIT_VIOLATION)
+
+
+@app.command()
 def diary(
     run_dir: RunDir,
     sql: Annotated[str, typer.Argument(help="over decisions, expost, beliefs, orders, fills, marks, …")] = "",

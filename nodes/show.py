@@ -28,7 +28,8 @@ def show_result(result: RunResult) -> None:
 def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:
     tapes = ", ".join(f"{t['name']} ({t['kind']}, {t['from']} to {t['to']})" for t in s["tapes"])  # type: ignore[attr-defined]
     yield "tape", tapes
-    yield "events, decisions", f"{s['events']:,}, {s['decisions']:,} (diary coverage {s['diary_coverage']:.1%})"
+    covered = f"diary coverage {s['diary_coverage']:.1%}, attribution {s['attribution']:.1%}"
+    yield "events, decisions", f"{s['events']:,}, {s['decisions']:,} ({covered})"
     counts = f"{s['orders']:,}, {s['fills']:,}, {s['denied']:,}"
     beside = [f"{s['near_misses']:,} near-misses"]
     beside += [f"{s['law_orders']:,} sent by the law"] if s["law_orders"] else []

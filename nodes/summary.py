@@ -12,6 +12,7 @@ from alphatrade.nodes.identity import Identity, file_digest, joint_digest
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.tape import Tape
+from alphatrade.reflection.coverage import coverage
 from alphatrade.risk.audit_judge import LAW_PREFIX
 
 NS = 1_000_000_000
@@ -41,6 +42,7 @@ def summarise(
     pnl = output.equity - capital
     digests = _digests(folder.path)
     former = folder.former()
+    covered = coverage(folder.path, output.warmup) if settings.run.output.diary else None
     return {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
@@ -52,6 +54,7 @@ def summarise(
         "currency": tapes[0].instrument.quote,
         "capital": str(capital),
         "events": output.events,
+        "warmup": output.warmup,
         "decisions": output.decisions,
         **_counts(folder.path),
         "regime_transitions": output.transitions,
@@ -61,7 +64,8 @@ def summarise(
         "max_drawdown": _max_drawdown(folder.path),
         "fees": _fees(folder.path),
         "killed": output.killed,
-        "diary_coverage": output.diary_rows / output.decisions if output.decisions else 0.0,
+        "attribution": covered.attribution if covered else 0.0,
+        "diary_coverage": covered.diary_coverage if covered else 0.0,
         "tape_audit": {tape.name: tape.audit for tape in tapes},
         "digests": digests,
         "replaced": None if former is None else _comparison(former, digests),

@@ -68,6 +68,7 @@ _FIGURES = (
         "near_misses",
         "regime_transitions",
         *_MONEY,
+        "attribution",
         "diary_coverage",
         "wall_s",
         "events_per_s",

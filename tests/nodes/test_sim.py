@@ -44,8 +44,8 @@ FILES = (
 KINDS: dict[str, type] = {
     **dict.fromkeys(("run_id", "policy_hash", "tape_hash", "code_hash", "currency", "pnl", "fees"), str),
     **dict.fromkeys(("seed", "events", "decisions", "orders", "fills", "denied", "near_misses"), int),
-    **dict.fromkeys(("law_orders", "denied_modifications"), int),
-    **dict.fromkeys(("return", "max_drawdown", "diary_coverage", "wall_s", "events_per_s"), float),
+    **dict.fromkeys(("law_orders", "denied_modifications", "warmup"), int),
+    **dict.fromkeys(("return", "max_drawdown", "diary_coverage", "attribution", "wall_s", "events_per_s"), float),
     **dict.fromkeys(("topologies_used", "tape_audit", "digests"), dict),
     "regime_transitions": int,
 }
