@@ -18,7 +18,7 @@ ATTRIBUTION_TARGET = 0.95
 DIARY_TARGET = 0.99
 NAMED = 5  # ids that an alert names
 
-# A foreign order carries no tag: its diary row names it. A tagged one that was modified later is named by other rows too.
+# A foreign order carries no tag: its diary row names it. A tagged one is named by later rows too, which modified it.
 _ORDERS = """
     WITH sent AS (SELECT order_id, min(decision) AS tag, min(seq) AS seq FROM orders GROUP BY order_id),
          named AS (SELECT order_id, arg_min(decision, ts) AS decision

@@ -2,6 +2,7 @@
 
 from alphatrade.risk.exposure import BUY, Exposure, Holding, Order
 from alphatrade.risk.limits import ALLOWED, NO_LIMIT, Code, Limits, Verdict, deny, soft, text
+from alphatrade.risk.plausible import doubt_of
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_nano
 
@@ -80,7 +81,10 @@ class Account:
             A denial with code DAILY_LOSS or DRAWDOWN when trading must stop.
         """
         exposure = self.exposure
+        held = exposure.holdings.get(instrument) or exposure.holding(instrument)
+        held.doubt = doubt_of(bid, ask, ts, held.seen_ts) if bid > ask or ts < held.seen_ts else None
         exposure.mark(instrument, bid, ask, ts)
+        held.seen_ts = max(ts, held.seen_ts)
         if self.capital is None or exposure.unmarked:
             return ALLOWED
         equity2 = 2 * (self.capital + exposure.cash) + exposure.value2
@@ -205,14 +209,17 @@ class Account:
         Return the doubled mids (nano) between which, and the time (UTC ns) before which, a price changes nothing.
 
         Inside, equity makes no new peak and comes near no loss limit, so that looking at it is a comparison of two
-        integers. None where every price counts: near a limit, with a second position, with an unseen fill.
+        integers. None where every price counts: near a limit, with a second position, with an unseen fill. A price
+        further than `jump_max` away is never inside.
         """
         exposure = self.exposure
         held = exposure.holdings[instrument]
         if self.capital is None or self.peak2 is None or exposure.unmarked or held.dirty:
             return None
+        jump, mid2 = self.limits.jump_n, held.mid2
+        low, high = max(mid2 - mid2 * jump // (NANO + jump), 2), mid2 + mid2 * jump // NANO  # beyond: to be doubted
         if not held.position:
-            return None if exposure.open else (0, 2**127, self._day_end)
+            return None if exposure.open else (low, high, self._day_end)
         if exposure.open > 1:
             return None
         equity2 = self.equity2
@@ -222,7 +229,7 @@ class Account:
         fall, rise = down // abs(held.position), (self.peak2 - equity2) // abs(held.position)
         if held.position < 0:
             fall, rise = rise, fall
-        return held.mid2 - fall, held.mid2 + rise, self._day_end
+        return max(mid2 - fall, low), min(mid2 + rise, high), self._day_end
 
     def _calm(self) -> None:
         limits = self.limits

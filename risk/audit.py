@@ -13,6 +13,8 @@ What it holds against the law:
   seconds lie between, it is judged at ``submitted``. A modification is judged at its ``modify_approved`` with
   the terms that an ``updated`` grants later, and at that ``updated`` itself when nobody approved it; what is
   granted counts as in flight from the approval on. Trailing stops may move by themselves.
+- No order may be let through on a mark that is crossed, stamped before an earlier one, or that stands alone between
+  two that agree (:mod:`alphatrade.risk.audit_marks`); the account is valued at whatever the law marked.
 - A price is held against the collar when it is new: a resting price that the market left behind is no new
   risk.
 - A reduce-only order without an opposite position is lawful as the child of an entry: working, opposite,
@@ -179,11 +181,9 @@ def _crowded(
 
 
 def _contradictions(files: RunFiles, judge: Judge) -> Iterator[Finding]:
-    """Yield what only shows over whole files: removed rows, crossed marks, unequal fills, another equity."""
+    """Yield what only shows over whole files: removed rows, unequal fills, another equity."""
     for first, last in files.gaps:
         yield Finding(first, 0, "SEQ_GAP", "seq", f"rows {first} to {last} are in none of the files")
-    if files.crossed:
-        yield Finding(0, 0, "CROSSED_MARKS", "marks", f"{files.crossed} marks have bid > ask")
     for order in judge.orders.values():
         if order.fills != order.filled_rows:
             both = (order.filled_rows, order.fills)

@@ -18,6 +18,7 @@ from alphatrade.risk.audit_limits import Limits, read_limits
 from alphatrade.risk.errors import RunDirError
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 _DEC = pa.decimal128(38, 9)
 _TYPES = {"int": pa.int64(), "dec": _DEC, "str": pa.string(), "code": pa.string(), "bool": pa.bool_()}
 _SPECS = {
@@ -79,7 +80,7 @@ class RunFiles:
     ts: Ints
     who: Ints
     mid2: Ints
-    crossed: int
+    crossed: Bools
     gaps: list[tuple[int, int]]
     equity: list[tuple[int, int]]
 
@@ -112,7 +113,7 @@ def read_run(run_dir: Path) -> RunFiles:
         ts=marks["ts"],
         who=who,
         mid2=marks["bid"] + marks["ask"],
-        crossed=int(np.count_nonzero(marks["bid"] > marks["ask"])),
+        crossed=np.asarray(marks["bid"] > marks["ask"], np.bool_),
         gaps=_gaps([tables[name]["seq"] for name in ("orders", "fills", "marks", "risk_events")]),
         equity=list(zip(equity["ts"].tolist(), equity["equity"].tolist(), strict=True)),
     )

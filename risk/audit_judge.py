@@ -8,6 +8,7 @@ import numpy as np
 
 from alphatrade.risk.audit_book import Book, Lot, Reach
 from alphatrade.risk.audit_files import FillRow, OrderRow, RunFiles
+from alphatrade.risk.audit_marks import Prices
 from alphatrade.risk.audit_orders import Finding, Kin, Order, approvals, granted_modifications, money, nano
 
 LAW_PREFIX = "LAW-"  # ids of the orders with which the law flattens; they carry the strategy of the position
@@ -33,6 +34,7 @@ class Judge:
         self.working = self.submitted = 0
         self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id; what counts for rates
         self.repeats: dict[tuple[object, ...], list[tuple[int, int, str]]] = {}
+        self._prices, self._at = Prices(files), 0
         self._kin = Kin()
         self._trades: set[tuple[str, str]] = set()
         self._approved = approvals(files.orders)
@@ -52,7 +54,7 @@ class Judge:
         at = 0
         for row, stop in zip(rows, stops, strict=True):
             self.book.play(at, stop)
-            at = stop
+            at = self._at = stop
             if isinstance(row, FillRow):
                 self._fill(row)
             else:
@@ -192,8 +194,13 @@ class Judge:
             self._judge_risk(lot, row, terms)
 
     def _judge_prices(self, order: Order, lot: Lot, row: OrderRow, prices: list[int]) -> None:
+        if self._flattens(order):
+            return
+        wrong = self._prices.wrong(row.instrument, self._at)
+        if wrong is not None:
+            self._violate(row, "SUSPECT_REFERENCE", wrong)
         share = self.limits.collar
-        for price in prices if not self._flattens(order) else []:
+        for price in prices:
             away = abs(2 * price - lot.mid2) * share.denominator
             self._bound(row, "PRICE_COLLAR", away, lot.mid2 * share.numerator)
 

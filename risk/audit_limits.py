@@ -37,6 +37,7 @@ class Limits:
     daily_loss: int
     drawdown: Fraction
     collar: Fraction
+    jump: Fraction
     per_second: int
     per_minute: int
     repeat: int
@@ -89,6 +90,7 @@ def read_limits(run_dir: Path) -> Limits:
         daily_loss=money(template.daily_loss_max),
         drawdown=_exact(template.drawdown_max),
         collar=_exact(template.price_collar),
+        jump=_exact(template.jump_max),
         per_second=template.orders_per_second,
         per_minute=template.orders_per_minute,
         repeat=template.repeat_max,

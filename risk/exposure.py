@@ -81,6 +81,8 @@ class Holding:
     ask: int = 0
     mid2: int = 0
     mark_ts: int = -1  # -1: never marked
+    seen_ts: int = -1  # the latest of all
+    doubt: tuple[str, str, str] | None = None  # why no order is let through on the price
     halted: bool = False
     dirty: bool = False  # filled since the last mark: equity has to be looked at again
     value2: int = 0

@@ -12,6 +12,7 @@ from nautilus_trader.model.enums import MarketStatusAction, PriceType, price_typ
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.risk.gate_config import misfit
+from alphatrade.risk.gate_doubt import doubted
 from alphatrade.risk.gate_slot import MarketSlot
 from alphatrade.risk.kill import State
 from alphatrade.risk.limits import ALLOWED, Code, Verdict, deny, floor_nano
@@ -26,11 +27,8 @@ FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0
 MINUTE_NS = 60 * 10**9
 BAR = SOURCES.index("bar")
 
-_NO_CHANGE = (
-    MarketStatusAction.NONE,
-    MarketStatusAction.NEW_PRICE_INDICATION,
-    MarketStatusAction.SHORT_SELL_RESTRICTION_CHANGE,
-)
+_NO_CHANGE = (MarketStatusAction.NONE, MarketStatusAction.NEW_PRICE_INDICATION,
+              MarketStatusAction.SHORT_SELL_RESTRICTION_CHANGE)  # fmt: skip
 
 
 class Market:
@@ -69,7 +67,7 @@ class Market:
         """Return the handler of one instrument's quotes: keep it, look at it only if it changes a figure."""
 
         def take(tick: QuoteTick) -> None:
-            slot.quote = tick
+            slot.before, slot.quote = slot.quote, tick
             if slot.live and not (
                 tick.ts_event < slot.until and slot.low <= tick.bid_price.raw + tick.ask_price.raw <= slot.high
             ):
@@ -81,11 +79,11 @@ class Market:
         """Return the handler of one instrument's trades, likewise."""
 
         def take(tick: TradeTick) -> None:
-            slot.trade = tick
-            if slot.live and slot.quote is None:
-                if tick.ts_event < slot.until and slot.low <= 2 * tick.price.raw <= slot.high:
-                    return
-                self.live_mark(slot)
+            before, slot.trade = slot.trade, tick
+            if slot.quote is None:
+                slot.before = before
+                if slot.live and not (tick.ts_event < slot.until and slot.low <= 2 * tick.price.raw <= slot.high):
+                    self.live_mark(slot)
 
         return take
 
@@ -94,8 +92,11 @@ class Market:
         gate = self.gate
 
         def take(bar: Bar) -> None:
-            slot.bar = bar
-            if not slot.live or slot.quote is not None or slot.trade is not None:
+            before, slot.bar = slot.bar, bar
+            if slot.quote is not None or slot.trade is not None:
+                return
+            slot.before = before
+            if not slot.live:
                 return
             run = gate.record.quiet
             if run is not None and run.slot is slot:
@@ -151,6 +152,7 @@ class Market:
         """Follow one instrument from now on; what it showed before is in the cache."""
         bus, cache, name = self.gate.msgbus, self.gate.cache, slot.instrument_id
         slot.quote, slot.trade = cache.quote_tick(name), cache.trade_tick(name)
+        slot.before = cache.trade_tick(name, 1) if slot.quote is None else cache.quote_tick(name, 1)
         tail, bar = f"{name.venue}.{name.symbol}", self._bar_taker(slot)
         takers = [(f"data.quotes.{tail}", self._quote_taker(slot)), (f"data.trades.{tail}", self._trade_taker(slot))]
         sides = {
@@ -221,7 +223,7 @@ class Market:
         band = self.gate.law.quiet_band(slot.instrument)
         if band is not None:
             low, high, end = band
-            slot.low, slot.high = max(low, 2) * RAW_PER_NANO, high * RAW_PER_NANO  # never a price of nothing
+            slot.low, slot.high = low * RAW_PER_NANO, high * RAW_PER_NANO
             slot.until, slot.day_end = min(end, (ts // MINUTE_NS + 1) * MINUTE_NS), end
             if slot.used[3] == BAR and slot.used[4]:
                 self.gate.record.quiet = QuietBars(self.gate, slot, ts)
@@ -243,9 +245,7 @@ class Market:
             return ALLOWED
         slot.used_tick = tick
         reference = slot.reference(gate.clock.timestamp_ns())
-        if reference is None or reference[0] <= 0 or reference[1] <= 0:
-            return ALLOWED
-        if reference == slot.used and not dirty:
+        if reference is None or (reference == slot.used and not dirty) or doubted(gate, slot, reference):
             return ALLOWED
         slot.used = reference
         bid, ask, ts, source, assumed = reference

@@ -20,8 +20,8 @@ class MarketSlot:
     """
 
     __slots__ = (
-        "ask_bar", "bar", "bid_bar", "day_end", "half_n", "high", "instrument", "instrument_id", "live", "low", "quote",
-        "ready", "trade", "until", "used", "used_tick",
+        "ask_bar", "bar", "before", "bid_bar", "day_end", "half_n", "high", "instrument", "instrument_id", "live",
+        "low", "quote", "ready", "suspected", "trade", "until", "used", "used_tick",
     )  # fmt: skip
 
     def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
@@ -30,6 +30,7 @@ class MarketSlot:
         self.half_n = round(half_spread_bps * 100_000)  # bps to 1e-9
         self.quote: QuoteTick | None = None
         self.trade: TradeTick | None = None
+        self.before: QuoteTick | TradeTick | Bar | None = None  # just before the latest of what makes the reference
         self.bar: Bar | None = None
         self.bid_bar: Bar | None = None
         self.ask_bar: Bar | None = None
@@ -40,6 +41,7 @@ class MarketSlot:
         self.day_end = 0  # the same, but for a row of the equity curve every minute
         self.used: Reference | None = None  # what the law saw last
         self.used_tick: QuoteTick | None = None
+        self.suspected: Reference | None = None  # the latest that was not believed
 
     def reference(self, now: int) -> Reference | None:
         """
@@ -66,6 +68,15 @@ class MarketSlot:
         if bar is not None:
             return self._around(bar.close.raw // RAW_PER_NANO, bar.ts_init, 2)
         return None
+
+    def before2(self, source: int) -> int:
+        """Return the doubled mid (nano) just before the reference of that source; 0: there is none."""
+        before, kind = self.before, (QuoteTick, TradeTick, Bar)[source]
+        if type(before) is not kind or (source == 2 and self.bar is None):  # bars of bid and of ask come one by one
+            return 0
+        if kind is QuoteTick:
+            return max((before.bid_price.raw + before.ask_price.raw) // RAW_PER_NANO, 0)
+        return max(2 * (before.price if kind is TradeTick else before.close).raw // RAW_PER_NANO, 0)
 
     def _around(self, price: int, ts: int, source: int) -> Reference:
         half = self.half(price)

@@ -16,6 +16,7 @@ class Code(StrEnum):
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
     NO_REFERENCE = "NO_REFERENCE"
     STALE_REFERENCE = "STALE_REFERENCE"
+    SUSPECT_REFERENCE = "SUSPECT_REFERENCE"
     NO_ACCOUNT = "NO_ACCOUNT"
     INSTRUMENT_HALTED = "INSTRUMENT_HALTED"
     ORDER_QTY = "ORDER_QTY"
@@ -159,6 +160,7 @@ class Limits:
     daily_loss2: int
     drawdown_n: int
     collar_n: int
+    jump_n: int
     near_n: int
     stale_ns: int
     repeat_ns: int
@@ -185,6 +187,7 @@ class Limits:
             inventory_n=inventory_n,
             drawdown_n=floor_nano(template.drawdown_max),
             collar_n=floor_nano(template.price_collar),
+            jump_n=floor_nano(template.jump_max),
             near_n=near_n,
             stale_ns=floor_nano(template.stale_after_s),
             repeat_ns=floor_nano(template.repeat_window_s),

@@ -52,4 +52,6 @@ class QuietBars:
         # Capital, peak and the position, the only one, are what they were at the first bar: else none is quiet.
         record.equity_of_bars(stamps, prices, book.holdings[name].position, *law.funds())
         book.mark(name, bids[-1], asks[-1], stamps[-1])
+        held = book.holdings[name]
+        held.seen_ts, held.doubt = stamps[-1], None  # in order, and not a jump: else they would not be quiet
         slot.used = (bids[-1], asks[-1], stamps[-1], 2, True)

@@ -28,6 +28,8 @@ def check_market(
         return deny(Code.NO_ACCOUNT, "no positive account balance in the settlement currency is known")
     if held.halted:
         return deny(Code.INSTRUMENT_HALTED, f"{held.instrument} is halted or closed")
+    if held.doubt is not None:
+        return deny(Code.SUSPECT_REFERENCE, *held.doubt)
     if held.mark_ts < 0 or mid2 <= 0 or account.exposure.unmarked:
         return deny(Code.NO_REFERENCE, "no reference price to judge the order by")
     age = now - held.mark_ts

@@ -29,6 +29,12 @@ class RiskTemplate(BaseModel):
     instrument_max: Fraction = Field(0.5, description="worst-case exposure of one instrument, fraction of capital")
     inventory_max: Units | None = Field(None, description="worst-case position in units of the instrument")
     price_collar: Share = Field(0.03, description="distance of price and trigger from the reference, fraction")
+    jump_max: Share = Field(
+        0.05,
+        description="distance between one price and the next, fraction of the smaller, beyond which the next is not "
+        "believed until another agrees with it: it marks nothing and no order is let through on it",
+        json_schema_extra={"since": 1},
+    )
     stale_after_s: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
         600.0, description="age of the reference price, seconds; the tape's own limit counts when it is lower"
     )

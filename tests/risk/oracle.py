@@ -132,6 +132,8 @@ class Oracle:
             return "INSTRUMENT_HALTED"
         if name not in self.quotes:
             return "NO_REFERENCE"
+        if self.quotes[name][0] > self.quotes[name][1]:
+            return "SUSPECT_REFERENCE"
         if now - self.quotes[name][2] > exact(self.t["stale_after_s"]) * 10**9:
             return "STALE_REFERENCE"
         for level in levels:

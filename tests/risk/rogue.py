@@ -189,7 +189,7 @@ class Rogue(Strategy):
                 self.close_position(position)
             return
         instrument = {
-            "unquoted": ADAUSDT, "foreign": ADABTC, "inverse": XBTUSD, "halted": ETHUSDT, "stale": ETHUSDT,
+            "unquoted": ADAUSDT, "foreign": ADABTC, "inverse": XBTUSD, "halted": ETHUSDT, "stale": ETHUSDT, "suspect": ETHUSDT,
         }.get(aim, self.random.choice((BTCUSDT, BTCUSDT, ETHUSDT)))  # fmt: skip
         many = aim in ("repeat", "rate") and path != "modify"  # one modification in flight at a time
         burst = self.random.randint(2, 5) if many else 1
@@ -374,7 +374,7 @@ class Rogue(Strategy):
 
     def do_close_position(self, instrument: Instrument, side: OrderSide, qty: Any, aim: str) -> None:
         positions = self.cache.positions_open()
-        if aim in ("halted", "stale"):
+        if aim in ("halted", "stale", "suspect"):
             positions = [p for p in positions if p.instrument_id == ETHUSDT.id]
         if positions:
             self.close_position(self.random.choice(positions))

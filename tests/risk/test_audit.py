@@ -536,7 +536,6 @@ TAMPERINGS: dict[str, tuple[Any, str]] = {
     "a changed position": (lambda run: edit(run, "fills", 1, position_after=Decimal(0)), "POSITION"),
     "a changed profit": (lambda run: edit(run, "fills", 1, realized=Decimal(9)), "REALIZED"),
     "a changed mark": (lambda run: edit(run, "marks", 1, bid=Decimal(99), ask=Decimal(101)), "EQUITY"),
-    "a crossed mark": (lambda run: edit(run, "marks", 1, bid=102, ask=100), "CROSSED_MARKS"),
     "a removed mark": (lambda run: drop(run, "marks", 1), "SEQ_GAP"),
     "a changed equity": (lambda run: edit(run, "equity", 1, equity=Decimal(1000)), "EQUITY"),
     "a fee in another currency": (lambda run: edit(run, "fills", 0, currency="EUR"), "FEE_CURRENCY"),
@@ -561,6 +560,61 @@ def test_a_mark_changed_under_an_order_shows_as_a_breach(tmp_path: Path) -> None
     run = Run(price_collar=0.03).mark(100).new("a", "BUY", 1, price=Decimal(103), type="LIMIT")
     edit(run, "marks", 0, bid=Decimal("99.8"))
     assert codes(run.audit(tmp_path)) == ["PRICE_COLLAR"]
+
+
+# -- prices that nobody may trade on
+
+
+def around(*mids: Any, half: str = "0.01", seconds: float = 1, **risk: Any) -> Run:
+    """An order at the second of three marks."""
+    run = Run(jump_max=0.05, **risk)
+    for at, mid in enumerate(mids):
+        run.mark(mid, half=half if at == 1 else "0.01")
+        if at == 1:
+            run.new("a", "BUY", 1)
+        run.wait(seconds)
+    return run
+
+
+def test_an_order_at_a_crossed_mark_is_a_violation_and_the_mark_itself_is_none(tmp_path: Path) -> None:
+    assert codes(around(100, 100, 100, half="-0.01").audit(tmp_path / "a")) == ["SUSPECT_REFERENCE"]
+    assert around(100, 100, 100, half="0").audit(tmp_path / "b").ok, "locked is not crossed"
+    assert Run().mark(100).mark(100, half="-1").wait(1).mark(100).new("a", "BUY", 1).audit(tmp_path / "c").ok
+
+
+def test_an_order_at_a_lone_spike_is_a_violation(tmp_path: Path) -> None:
+    for number, spike in enumerate((10_000, 1, "105.01", "95.23")):
+        report = around(100, spike, 100).audit(tmp_path / f"spike-{number}")
+        assert codes(report) == ["SUSPECT_REFERENCE"], spike
+        assert "stands alone" in report.violations[0].detail
+
+
+@pytest.mark.parametrize(
+    "lawful",
+    [
+        around(100, 105, 100),  # as far as allowed
+        around(100, 110, 110),  # a jump that stays
+        around(100, 110, 120),
+        around(100, 110, 90),  # the one after agrees with neither
+        around(100, 110, 100, seconds=700),  # too late to say
+        around(100, 110),
+        Run(jump_max=0.05).mark(110).new("a", "BUY", 1).wait(1).mark(100),
+    ],
+)
+def test_other_jumps_are_the_market(lawful: Run, tmp_path: Path) -> None:
+    assert lawful.audit(tmp_path).ok
+
+
+def test_an_order_at_a_mark_from_before_the_one_before_is_a_violation(tmp_path: Path) -> None:
+    back = Run().mark(100).wait(-1).mark(100).wait(2).new("a", "BUY", 1)
+    assert codes(back.audit(tmp_path / "back")) == ["SUSPECT_REFERENCE"]
+    caught_up = Run().mark(100).wait(-1).mark(100).wait(1).mark(100).new("a", "BUY", 1)
+    assert caught_up.audit(tmp_path / "good").ok
+
+
+def test_marks_of_another_instrument_say_nothing(tmp_path: Path) -> None:
+    run = Run(jump_max=0.05).mark(100).mark(9, "Y", half="-1").new("a", "BUY", 1).wait(1).mark(100)
+    assert run.audit(tmp_path).ok
 
 
 # -- files

@@ -269,6 +269,22 @@ def crossings(now: SimpleNamespace, row: Row, outside: set[tuple[str, str]], run
     return found
 
 
+def suspect(rows: list[Row], i: int, run: Run) -> bool:
+    """Whether the last mark before row `i` is crossed, stamped backwards or a lone spike."""
+    marks = [(at, row) for at, row in enumerate(rows) if row["file"] == "marks" and row["instrument"] == rows[i]["instrument"]]
+    past, future = [m for at, m in marks if at < i], [m for at, m in marks if at > i]
+    if not past:
+        return False
+    here = past[-1]
+    if here["bid"] > here["ask"] or here["ts"] < max(m["ts"] for m in past):
+        return True
+    if len(past) < 2 or not future or future[0]["ts"] - here["ts"] > run.risk["stale_after_s"] * SECOND:
+        return False
+    low, mid, high = (m["bid"] + m["ask"] for m in (past[-2], here, future[0]))
+    far = [abs(a - b) > Fraction("0.05") * min(a, b) for a, b in ((low, mid), (mid, high), (low, high))]
+    return far == [True, True, False]
+
+
 def crowded(stamps: list[tuple[int, int, Any]], run: Run) -> list[tuple[int, str]]:
     found = []
     for window, bound, code in (
@@ -310,6 +326,7 @@ def brute(run: Run) -> tuple[Counter[tuple[int, str]], Counter[str], SimpleNames
         terms = judged_terms(row, old, granted)
         if terms is not None:
             broken.update((row["seq"], code) for code in judged(before, now, run, row, terms, old))
+            broken.update([(row["seq"], "SUSPECT_REFERENCE")] * suspect(rows, i, run))
         found = crossings(now, row, outside, run)
         if event not in ("initialized", "submitted", "modify_approved", "updated"):
             passive.update(code for code, _ in found - outside)
@@ -348,7 +365,7 @@ def play(acts: list[tuple[Any, ...]], long_only: bool) -> Run:
     for act in acts:
         kind = act[0]
         if kind == "mark":
-            run.wait(act[3]).mark(act[2], act[1], half="0.005")
+            run.wait(act[3]).mark(act[2], act[1], half="-0.005" if act[2] == "112" else "0.005")
         elif kind == "submit":
             names.append(f"o{len(names)}")
             price = None if act[4] is None else Decimal(act[4])

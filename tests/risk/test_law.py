@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alphatrade.risk.exposure import BUY, SELL, Exposure, Holding, Order
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import ALLOWED, Code, floor_nano, share, soft
+from alphatrade.risk.plausible import alone
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO, NANO, to_nano
 
@@ -124,6 +125,54 @@ def test_stale_references() -> None:
     assert code(made, order(BUY, 1), at=NOW + 5 * SECOND + 1) is Code.STALE_REFERENCE
     made.exposure.holding("X").stale_ns = SECOND  # the tape's own limit
     assert code(made, order(BUY, 1), at=NOW + 2 * SECOND) is Code.STALE_REFERENCE
+
+
+def test_a_crossed_reference_is_no_price_to_trade_on() -> None:
+    made = law()
+    mid2 = made.exposure.holding("X").mid2
+    made.on_mark("X", mid2 // 2 + 1, mid2 // 2 - 1, NOW)
+    assert code(made, order(BUY, 1)) is Code.SUSPECT_REFERENCE
+    assert made.exposure.holding("X").mid2 == mid2, "the account is valued all the same"
+    assert code(made, order(BUY, 1, name="X", price=None)) is Code.SUSPECT_REFERENCE
+    made.on_mark("X", mid2 // 2, mid2 // 2, NOW)  # locked is not crossed
+    assert code(made, order(BUY, 1)) is None
+
+
+def test_a_reference_from_before_the_one_before_is_no_price_to_trade_on() -> None:
+    made = law()
+    half = made.exposure.holding("X").mid2 // 2
+    made.on_mark("X", half, half, NOW + 9)
+    made.on_mark("X", half, half, NOW + 8)
+    verdict = made.check([order(BUY, 1)], NOW + 10)
+    assert verdict.code is Code.SUSPECT_REFERENCE
+    assert verdict.value == "1E-9"
+    made.on_mark("X", half, half, NOW + 9)
+    assert code(made, order(BUY, 1), at=NOW + 10) is None
+
+
+def test_a_price_is_alone_only_beyond_the_jump_from_both_neighbours() -> None:
+    jump = floor_nano(0.05)
+    for near, far in ((105 * NANO, 105 * NANO + 1), (-(-100 * NANO * 20 // 21), 100 * NANO * 20 // 21)):
+        assert alone(near, 100 * NANO, 100 * NANO, jump) is None
+        assert alone(far, 100 * NANO, 100 * NANO, jump) is not None
+        assert alone(far, far, 100 * NANO, jump) is None, "the price before it agrees"
+        assert alone(far, 100 * NANO, far, jump) is None, "the last one believed agrees"
+        assert alone(far, 0, 100 * NANO, jump) is None, "nothing before it says anything"
+        assert alone(far, 100 * NANO, 0, jump) is not None
+    words, value, bound = alone(10_000 * NANO, 90 * NANO, 100 * NANO, jump)  # doubled mids or ("", "", "")
+    assert "5000" in words
+    assert (value, bound) == ("99", "0.05")
+
+
+def test_a_quiet_band_never_holds_a_jump() -> None:
+    made = law(jump_max=0.05)
+    held = made.exposure.holding("X")
+    send(made, order(BUY, 1))
+    low, high, _ = made.quiet_band("X") or (0, 0, 0)
+    for edge in (low, high):
+        assert alone(edge, held.mid2, held.mid2, made.limits.jump_n) is None
+    for edge in (low - 1, high + 1):
+        assert alone(edge, held.mid2, held.mid2, made.limits.jump_n) is not None
 
 
 def test_halted_instruments() -> None:

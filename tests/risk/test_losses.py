@@ -232,7 +232,7 @@ def test_a_balance_is_absolute(folder: Path) -> None:
 # -- the gate
 
 
-TEMPLATE = {"daily_loss_max": 0.01, "drawdown_max": 0.5, "repeat_max": 99, "duplicate_window_s": 0}
+TEMPLATE = {"jump_max": 1, "daily_loss_max": 0.01, "drawdown_max": 0.5, "repeat_max": 99, "duplicate_window_s": 0}
 BUY_ONE = {4: lambda s: s.submit_order(s.order_factory.market(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(1.0)))}
 Act = Callable[[Scripted], None]
 

@@ -42,7 +42,7 @@ PATHS = (
 )  # fmt: skip
 AIMS = (
     "near", "near", "big", "big", "huge", "far", "repeat", "rate", "reduce", "quote", "halted", "stale",
-    "unquoted", "foreign", "inverse", "smuggle",
+    "unquoted", "foreign", "inverse", "smuggle", "suspect",
 )  # fmt: skip
 WIDE: dict[str, Any] = {
     "order_notional_max": 0.2, "gross_max": 50, "net_max": 50, "instrument_max": 50, "price_collar": 0.02,
@@ -113,7 +113,7 @@ _empty("emulated", "NO_REFERENCE UNKNOWN_INSTRUMENT NO_ACCOUNT", "without quotes
 
 
 def tape(n: int, variant_seed: int) -> list[Any]:
-    """Quotes of BTC and ETH every second; ETH pauses and is halted now and then."""
+    """Quotes of BTC and ETH every second; ETH pauses, is halted and is crossed now and then."""
     rng = np.random.default_rng(variant_seed)
     btc = 50_000 + np.cumsum(rng.normal(0, 3, n))
     eth = 3_000 + np.cumsum(rng.normal(0, 0.3, n))
@@ -124,7 +124,8 @@ def tape(n: int, variant_seed: int) -> list[Any]:
             action = MarketStatusAction.HALT if i % 40 == 25 else MarketStatusAction.TRADING
             data.append(InstrumentStatus(ETHUSDT.id, action, ts, ts))
         if not 8 <= i % 40 < 22:  # longer than the staleness limit
-            data.append(quote(ETHUSDT, float(eth[i]), ts, half=0.05))
+            half = -0.05 if i % 40 >= 35 else 0.05  # crossed
+            data.append(quote(ETHUSDT, float(eth[i]), ts, half=half))
         data.append(quote(BTCUSDT, float(btc[i]), ts))
     return data
 
@@ -186,7 +187,7 @@ def sweep() -> Counter[tuple[str, str]]:
     matrix: Counter[tuple[str, str]] = Counter()
     aims = {
         "order": ("big", "far", "far", "reduce", "quote", "halted", "stale", "unquoted", "foreign",
-            "inverse"),
+            "inverse", "suspect", "suspect"),
         "second": ("rate", "rate"), "minute": ("near",) * 7, "repeated": ("repeat", "repeat", "near"),
         "duplicate": ("repeat", "repeat"), "open": ("near",) * 5, "long": ("near",) * 6,
         "all": ("smuggle", "unknown"),
@@ -216,6 +217,7 @@ TARGET = {  # where a limit is met: template, aim
     "INVENTORY": ("inventory", "big"), "ORDER_RATE": ("minute", "near"), "REPEATED": ("repeated", "repeat"),
     "DUPLICATE": ("duplicate", "repeat"), "LONG_ONLY": ("long", "near"), "OPEN_ORDERS": ("open", "near"),
     "INSTRUMENT_HALTED": ("order", "halted"), "STALE_REFERENCE": ("order", "stale"),
+    "SUSPECT_REFERENCE": ("order", "suspect"),
     "ORDER_NOTIONAL": ("order", "big"), "PRICE_COLLAR": ("order", "far"), "REDUCE_ONLY": ("order", "reduce"),
 }  # fmt: skip
 
