@@ -107,6 +107,27 @@ def audit(run_dir: RunDir) -> None:
         raise typer.Exit(EXIT_VIOLATION)
 
 
+@app.command("red-team", context_settings=_HYDRA, add_help_option=False)
+def red_team(context: typer.Context) -> None:
+    """Attack a policy in every known way; exit code 1 if an expectation fails. Arguments: as for sim, but no tape."""
+    from alphatrade.nodes.hydra_app import run_app
+    from alphatrade.nodes.settings import Settings
+
+    failed: list[str] = []
+
+    def task(settings: Settings) -> None:
+        from alphatrade.nodes.red_team import red_team as attack
+        from alphatrade.nodes.show import show_red_team
+
+        path, outcomes = attack(settings)
+        show_red_team(path, outcomes)
+        failed.extend(one.name for one in outcomes if not one.passed)
+
+    run_app("red-team", context.args, task)
+    if failed:
+        raise typer.Exit(EXIT_VIOLATION)
+
+
 @app.command()
 def coverage(run_dir: RunDir) -> None:
     """Show which orders the diary explains and which steps it has; exit code 1 below a target."""

@@ -19,7 +19,27 @@ LATEST = "latest"
 _LOCK = ".lock"
 
 
-class RunFolder:
+class Folder:
+    """A folder that is being written."""
+
+    path: Path
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write plain values as a JSON file."""
+        self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        beside = self.path / f".{name}.tmp"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(self.path / name)
+
+
+class RunFolder(Folder):
     """
     The folder of one run while it is written.
 
@@ -98,16 +118,6 @@ class RunFolder:
         if isinstance(error, OSError):
             raise unwritable(self.path, error) from error
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write plain values as a JSON file."""
-        self.write_text(name, json.dumps(value, indent=2) + "\n")
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file, whole or not at all."""
-        beside = self.path / f".{name}.tmp"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(self.path / name)
-
     def former(self) -> dict[str, Any] | None:
         """Return the summary of the run that this one replaces, if there is one."""
         try:
@@ -116,9 +126,9 @@ class RunFolder:
             return None
         return summary
 
-    def publish(self) -> Path:
+    def publish(self, latest: bool = True) -> Path:
         """
-        Put the run in its place, in one piece, and point ``latest`` at it.
+        Put the run in its place, in one piece, and point ``latest`` at it, unless it is no run of its own.
 
         Returns
         -------
@@ -131,6 +141,8 @@ class RunFolder:
         (self.final / _LOCK).unlink()  # only now: without it another process would empty the folder under our feet
         with suppress(FileNotFoundError):
             shutil.rmtree(self._aside)
+        if not latest:
+            return self.final
         root = self.final.parent.parent
         link = root / f".{LATEST}-{self.final.name}"
         with suppress(FileNotFoundError):

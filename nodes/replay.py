@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -34,6 +34,8 @@ class Replay:
     policy: Policy
     tapes: list[Tape]
     run: RunSpec
+    extras: tuple[Any, ...] = ()  # ready-made actors and strategies beside those of the policy
+    events: Callable[[Tape], list[Any]] = feed.events  # what a tape is for the engine
 
 
 class Learned(NamedTuple):
@@ -110,9 +112,10 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
     engine = build_engine(
         wiring.sim_config(what.policy, tapes, run, run_dir),
         [feed.instrument(tape.instrument) for tape in priced],
-        [feed.events(tape) for tape in priced],
+        [what.events(tape) for tape in priced],
         tapes[0].instrument.venue,
         venue,
+        what.extras,
     )
     try:
         started = time.perf_counter()
@@ -155,7 +158,8 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
     scribes = [actor for actor in actors if type(actor).__name__ == "DiaryScribe"]
     writers = [*scribes, *(actor for actor in actors if type(actor).__name__ == "DriftClerk")]
     sentries = [actor for actor in actors if type(actor).__name__ == "DriftSentry"]
-    organisms, gate = engine.trader.strategies(), engine.kernel._controller
+    organisms = [strategy for strategy in engine.trader.strategies() if type(strategy).__name__ == "Organism"]
+    gate = engine.kernel._controller
     for writer in writers:
         writer.finish()
     gate.save()

@@ -1,12 +1,19 @@
-"""What a finished run says on the terminal."""
+"""What a finished run, or red team, says on the terminal."""
 
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from alphatrade.nodes.result import RunResult
+
+if TYPE_CHECKING:
+    from alphatrade.nodes.red_team import Outcome
+
+_SHOWN = ("kill switch", "orders let through on bad data", "violations found by the auditor")
 
 
 def show_result(result: RunResult) -> None:
@@ -23,6 +30,24 @@ def show_result(result: RunResult) -> None:
     console.print(topologies)
     console.print(f"report  {result.path / 'report.html'}" if (result.path / "report.html").exists() else "")
     console.print(f"files   {result.path}")
+
+
+def show_red_team(path: Path, outcomes: "list[Outcome]") -> None:
+    """Print a line for every scenario, what did not hold, and where the report is."""
+    head = ("scenario", "kill switch", "let through on bad data", "violations", "result")
+    table = Table(*head, box=None, padding=(0, 2, 0, 0))
+    for one in outcomes:
+        told = {check.what: check.measured for check in one.checks}
+        stopped, bad, broken = (told.get(what, "-") for what in _SHOWN)
+        table.add_row(one.title, stopped, bad, broken, "passed" if one.passed else "FAILED")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for one in outcomes:
+        for check in one.checks:
+            if not check.holds:
+                console.print(f"FAILED  {one.title}: {check.what}: expected {check.expected}, got {check.measured}")
+    console.print(f"{sum(one.passed for one in outcomes)} of {len(outcomes)} scenarios passed")
+    console.print(f"report  {path / 'red-team.html'}")
 
 
 def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from alphatrade.nodes import wiring
-from alphatrade.nodes.artifacts import RunFolder
+from alphatrade.nodes.artifacts import Folder, RunFolder
 from alphatrade.nodes.identity import Identity, file_digest, identify, plugin_digests
 from alphatrade.nodes.replay import Replay, ReplayOutput, replay
 from alphatrade.nodes.result import RunResult
@@ -44,9 +44,9 @@ def simulate(settings: Settings) -> RunResult:
     run = settings.run
     _check_ack(run.output.ack_fd)
     tapes = load_tapes(run)
-    identity = _identity(settings, tapes)
+    identity = identity_of(settings, tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
-        _write_inputs(folder, settings, tapes, identity)
+        write_inputs(folder, settings, tapes, identity, [s.model_dump(mode="json") for s in run.all_tapes])
         output = replay(Replay(settings.policy, tapes, run), folder.path)
         if not output.decisions:
             raise TapeError(
@@ -99,7 +99,8 @@ def load_tapes(run: RunSpec) -> list[Tape]:
     return tapes
 
 
-def _identity(settings: Settings, tapes: list[Tape]) -> Identity:
+def identity_of(settings: Settings, tapes: list[Tape]) -> Identity:
+    """Return what a run of `settings` on `tapes` is called."""
     policy = settings.policy
     kinds = [feature.kind for feature in policy.features.values()]
     kinds += [tactic.kind for tactic in policy.topologies.values()]
@@ -142,7 +143,10 @@ def instrument_facts(tape: Tape, run: RunSpec) -> dict[str, Any]:
     }
 
 
-def _write_inputs(folder: RunFolder, settings: Settings, tapes: list[Tape], identity: Identity) -> None:
+def write_inputs(
+    folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, specs: list[dict[str, Any]]
+) -> None:
+    """Write ``policy.json`` and ``run.yaml``; `specs` tell where each tape is from."""
     run = settings.run
     folder.write_json("policy.json", canonical(settings.policy))
     facts = [instrument_facts(tape, run) for tape in tapes]
@@ -155,16 +159,15 @@ def _write_inputs(folder: RunFolder, settings: Settings, tapes: list[Tape], iden
         "long_only": run.venue.account == "cash",
         "seed": run.seed,
         "instruments": {fact["id"]: {k: v for k, v in fact.items() if k != "id"} for fact in facts},
-        "tapes": [_tape_record(tape, spec) for tape, spec in zip(tapes, run.all_tapes, strict=True)],
+        "tapes": [
+            {"name": tape.name, "tape_hash": tape.tape_hash, "rows": len(tape), "spec": spec}
+            for tape, spec in zip(tapes, specs, strict=True)
+        ],
         **{name: value for name, value in run.identity().items() if name != "seed"},
         "probes": described(),
         "output": run.output.model_dump(mode="json"),
     }
     folder.write_text("run.yaml", plain_yaml(record))
-
-
-def _tape_record(tape: Tape, spec: Any) -> dict[str, Any]:
-    return {"name": tape.name, "tape_hash": tape.tape_hash, "rows": len(tape), "spec": spec.model_dump(mode="json")}
 
 
 def _write_learned(path: Path, tapes: list[Tape], output: ReplayOutput) -> None:

@@ -59,20 +59,38 @@ def write_report(run_dir: Path) -> Path:
     return out
 
 
-def _page(data: ReportData) -> str:
+def render(figures: bool = True, eyebrow: str = "run report", **parts: Any) -> str:
+    """
+    Return a page of the template; it loads nothing from elsewhere.
+
+    Parameters
+    ----------
+    figures : bool
+        Whether there are any: the library that draws them takes megabytes.
+    eyebrow : str
+        What kind of page it is.
+    **parts
+        ``title``, ``facts``, ``tags``, ``killed``, ``cards``, ``sections`` and ``tearsheet``, for the template.
+    """
     # Markup is only what this package made itself; whatever comes from files is escaped by the template.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    return environment.get_template(TEMPLATE).render(
+        eyebrow=eyebrow, plotly=Markup(get_plotlyjs() if figures else ""), font=Markup(plots.FONT), **parts
+    )
+
+
+def _page(data: ReportData) -> str:
     summary, named = data.texts.summary, tables.tapes(data).rows
     instruments = list(data.prices) or ["no prices"]
     tags = [f"environment {tables.environment(data)}"]
     tags += ["simulated venue"] if tables.environment(data) == "sim" else []
     tags += ["synthetic tape"] if tables.synthetic(data) else []
     tags += ["assumed half spread"] if data.assumed else []
-    return environment.get_template(TEMPLATE).render(
+    return render(
         title=f"{', '.join(instruments)} on {', '.join(row[0] for row in named) or 'an unnamed tape'}",
         facts=[
             f"{tables.moment(data.span[0])} to {tables.moment(data.span[1])} UTC",
@@ -85,8 +103,6 @@ def _page(data: ReportData) -> str:
         cards=tables.cards(data),
         sections=_sections(data),
         tearsheet=(data.run_dir / "tearsheet.html").exists(),
-        plotly=Markup(get_plotlyjs()),
-        font=Markup(plots.FONT),
     )
 
 

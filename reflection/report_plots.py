@@ -231,6 +231,11 @@ def _text(value: object) -> str:
     return html.escape(str(value))
 
 
+def framed(figure: go.Figure, name: str, height: int) -> str:
+    """Return a figure of a page that is not about one run, in the common style."""
+    return _html(figure, name, height, None, legend=True)
+
+
 def _html(
     figure: go.Figure,
     name: str,

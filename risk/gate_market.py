@@ -12,20 +12,16 @@ from nautilus_trader.model.enums import MarketStatusAction, PriceType, price_typ
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.risk.gate_config import misfit
-from alphatrade.risk.gate_doubt import doubted
+from alphatrade.risk.gate_price import doubted, set_band
 from alphatrade.risk.gate_slot import MarketSlot
 from alphatrade.risk.kill import State
 from alphatrade.risk.limits import ALLOWED, Code, Verdict, deny, floor_nano
-from alphatrade.risk.quiet import QuietBars
-from alphatrade.risk.record import SOURCES
-from alphatrade.risk.units import ATTO, RAW_PER_NANO, from_atto
+from alphatrade.risk.units import ATTO, from_atto
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
 FIRST = 100  # message bus priority: before the portfolio (10) and strategies (0)
-MINUTE_NS = 60 * 10**9
-BAR = SOURCES.index("bar")
 
 _NO_CHANGE = (MarketStatusAction.NONE, MarketStatusAction.NEW_PRICE_INDICATION,
               MarketStatusAction.SHORT_SELL_RESTRICTION_CHANGE)  # fmt: skip
@@ -68,8 +64,11 @@ class Market:
 
         def take(tick: QuoteTick) -> None:
             slot.before, slot.quote = slot.quote, tick
+            ts = tick.ts_event
+            if slot.newest < ts <= tick.ts_init:
+                slot.newest = ts
             if slot.live and not (
-                tick.ts_event < slot.until and slot.low <= tick.bid_price.raw + tick.ask_price.raw <= slot.high
+                ts < slot.until and slot.low <= tick.bid_price.raw + tick.ask_price.raw <= slot.high
             ):
                 self.live_mark(slot)
 
@@ -81,8 +80,10 @@ class Market:
         def take(tick: TradeTick) -> None:
             before, slot.trade = slot.trade, tick
             if slot.quote is None:
-                slot.before = before
-                if slot.live and not (tick.ts_event < slot.until and slot.low <= 2 * tick.price.raw <= slot.high):
+                slot.before, ts = before, tick.ts_event
+                if slot.newest < ts <= tick.ts_init:
+                    slot.newest = ts
+                if slot.live and not (ts < slot.until and slot.low <= 2 * tick.price.raw <= slot.high):
                     self.live_mark(slot)
 
         return take
@@ -214,19 +215,9 @@ class Market:
             slot.live = reducing or not gate.law.exposure.holdings[slot.instrument].idle
             slot.until = 0
             if slot.live and not reducing and slot.used is not None:
-                self._set_band(slot, slot.used[2])
+                set_band(gate, slot, slot.used[2])
         except Exception as error:
             gate.fail("marking a price", error)
-
-    def _set_band(self, slot: MarketSlot, ts: int) -> None:
-        """Find the prices that need no look, up to the next row of the equity curve."""
-        band = self.gate.law.quiet_band(slot.instrument)
-        if band is not None:
-            low, high, end = band
-            slot.low, slot.high = low * RAW_PER_NANO, high * RAW_PER_NANO
-            slot.until, slot.day_end = min(end, (ts // MINUTE_NS + 1) * MINUTE_NS), end
-            if slot.used[3] == BAR and slot.used[4]:
-                self.gate.record.quiet = QuietBars(self.gate, slot, ts)
 
     def catch_up(self) -> None:
         """Show the law the bars that were only listed; before anybody asks it something."""
@@ -240,7 +231,8 @@ class Market:
         if gate.record.quiet is not None:
             gate.record.quiet.close()
         tick = slot.quote
-        dirty = gate.law.exposure.holdings[name].dirty
+        held = gate.law.exposure.holdings[name]
+        dirty = held.dirty
         if tick is not None and tick is slot.used_tick and not dirty:
             return ALLOWED
         slot.used_tick = tick
@@ -250,6 +242,7 @@ class Market:
         slot.used = reference
         bid, ask, ts, source, assumed = reference
         gate.record.mark(ts, name, bid, ask, source, assumed)
+        held.seen_ts = max(held.seen_ts, slot.newest)
         verdict = gate.law.on_mark(name, bid, ask, ts)
         if gate.memory.file is not None:
             gate.memory.keep()

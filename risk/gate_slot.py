@@ -21,7 +21,7 @@ class MarketSlot:
 
     __slots__ = (
         "ask_bar", "bar", "before", "bid_bar", "day_end", "half_n", "high", "instrument", "instrument_id", "live",
-        "low", "quote", "ready", "suspected", "trade", "until", "used", "used_tick",
+        "low", "newest", "quote", "ready", "suspected", "trade", "until", "used", "used_tick",
     )  # fmt: skip
 
     def __init__(self, instrument_id: InstrumentId, half_spread_bps: float) -> None:
@@ -38,6 +38,7 @@ class MarketSlot:
         self.ready = False  # the instrument was found fit to be judged
         # Until then, a price whose doubled raw mid lies between low and high can change no figure of the law.
         self.until = self.low = self.high = 0
+        self.newest = 0  # latest stamp of a tick that is not from the future, UTC ns
         self.day_end = 0  # the same, but for a row of the equity curve every minute
         self.used: Reference | None = None  # what the law saw last
         self.used_tick: QuoteTick | None = None
