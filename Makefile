@@ -32,6 +32,15 @@ lint: $(READY)  ## ruff, import contracts, mypy strict on the pure modules
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/mypy
 
+red-team: $(READY)  ## attack the policy in every known way, with pictures; ARGS="policy/risk=tight"
+	@$(VENV)/bin/alphatrade red-team $(ARGS)
+
+weekly: $(READY)  ## the red team, and the auditor over the runs of the last seven days
+	@$(VENV)/bin/alphatrade weekly $(ARGS)
+
+nightly: $(READY)  ## replay the last day of the tape and check everything; ARGS="tape=world"
+	@$(VENV)/bin/alphatrade nightly $(ARGS)
+
 bench: $(READY)  ## the performance figures, interleaved, into artifacts/bench/
 	@$(PY) -m benchmarks $(ARGS)
 
@@ -51,4 +60,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team weekly nightly bench accept dod lock wheel clean

@@ -23,20 +23,21 @@ class Act(NamedTuple):
     Attributes
     ----------
     what : str
-        ``market`` or ``limit`` (at the touch): send an order; ``close``: close the own position; ``same`` and
-        ``spray``: answer every answer with the next order, all alike or each of another size, until `most` were sent.
+        ``market`` or ``limit`` (at the touch): send an order; ``hold``: bring the account's position, whoever holds it,
+        to `side` times `units` by orders of `most` units; ``close``: close the own position; ``same`` and ``spray``:
+        answer every answer with the next order, all alike or each of another size, until `most` were sent.
     side : int
         +1 buys, -1 sells.
     units : float
         Quantity.
-    most : int
-        Orders of a loop.
+    most : float
+        Orders of a loop; largest order of ``hold``, units.
     """
 
     what: str
     side: int = BUY
     units: float = 0.0
-    most: int = 1
+    most: float = 1
 
 
 class Intruder(Strategy):
@@ -97,11 +98,19 @@ class Intruder(Strategy):
             for position in self.cache.positions_open(strategy_id=self.id):
                 side = OrderSide.SELL if position.is_long else OrderSide.BUY
                 self._send(self.order_factory.market(self._name, side, position.quantity, reduce_only=True))
+        elif act.what == "hold":
+            self._hold(act)
         elif act.what in ("same", "spray"):
-            self._left, self._next = act.most, lambda: self._looped(act)
+            self._left, self._next = int(act.most), lambda: self._looped(act)
             self._on()
         else:
             self._send(self._order(act, self._units(act.units)))
+
+    def _hold(self, act: Act) -> None:
+        missing = act.side * act.units - float(self.portfolio.net_position(self._name))
+        if abs(missing) > 0.02 * act.units:
+            side = BUY if missing > 0 else SELL
+            self._send(self._order(Act("market", side), self._units(min(abs(missing), act.most))))
 
     def _on(self) -> None:
         """Send the next order of a loop, if one is going on: the answer comes while it is being sent, or later."""

@@ -165,7 +165,7 @@ class Facts:
         at_bad = refused["reason"][self.bad(refused["ts"].to_numpy())]
         self.codes = Counter(str(reason).partition(":")[0] for reason in at_bad)
         self.denied = len(refused)
-        self.orders = orders
+        self._fills = pd.read_parquet(path / "fills.parquet", columns=["ts", "side", "qty"])
         events = pd.read_parquet(path / "risk_events.parquet")
         stops = events[events["kind"] == "kill"]
         self.stopped = int(stops["ts"].iloc[0]) if len(stops) else None
@@ -188,6 +188,11 @@ class Facts:
         counts = np.arange(1, len(ts) + 1) - np.searchsorted(ts, ts - window_ns, "right")
         return int(counts.max(initial=0))
 
+    def position(self, ts: int) -> float:
+        """Return the position of the account before a moment, units, signed."""
+        fills = self._fills[self._fills["ts"] < ts]
+        return float((fills["qty"].astype(float) * np.where(fills["side"] == "BUY", 1.0, -1.0)).sum())
+
     def after(self, ts: int, intruder: bool = False) -> int:
         """Return how many orders were let through after a moment."""
         late = self.sent[self.sent["ts"] > ts]
@@ -199,6 +204,10 @@ def expectations(
 ) -> Iterable[Check]:
     """Yield every expectation of a scenario beside what was measured."""
     template, market = policy.risk, scenario.market
+    if scenario.held:
+        net = facts.position(int(market.ts[market.at]))
+        wanted = f"at least half of {scenario.held:+.2f}"
+        yield Check("position of the account at the fault", wanted, f"{net:+.2f}", net / scenario.held >= 0.5)
     if scenario.denies:
         yield Check("orders tried on the fault", "at least 1", str(facts.tried_bad), facts.tried_bad > 0)
         codes = ", ".join(f"{code} {count}" for code, count in sorted(facts.codes.items())) or "none"
@@ -213,7 +222,7 @@ def expectations(
             most = facts.most_within(window * SECOND)
             yield Check(f"most orders let through in {window} s", f"at most {bound}", str(most), 0 < most <= bound)
         yield Check("orders denied", "at least 1", str(facts.denied), facts.denied > 0)
-    yield _stop(scenario, facts)
+    yield _stop(scenario, facts, template.repeat_action == "halt")
     if scenario.kills:
         after = "never stopped" if facts.stopped is None else str(facts.after(facts.stopped))
         yield Check("orders let through after the stop", "0", after, after == "0")
@@ -225,10 +234,17 @@ def expectations(
         yield Check("decisions of the policy", "at least 1", str(output.decisions), output.decisions > 0)
 
 
-def _stop(scenario: Scenario, facts: Facts) -> Check:
-    """Return the check of the kill switch: tripped for the right reason and not before the fault, or not at all."""
+def _stop(scenario: Scenario, facts: Facts, repeating_halts: bool) -> Check:
+    """
+    Return the check of the kill switch: tripped for the right reason and not before the fault, or not at all.
+
+    Where the template halts on repetition, a policy may trip that by itself, which is lawful and no matter of the fault.
+    """
     if not scenario.kills:
-        return Check("kill switch", "not tripped", facts.cause or "not tripped", facts.stopped is None)
+        expected, lawful = "not tripped", facts.stopped is None
+        if repeating_halts:
+            expected, lawful = "not tripped, unless the policy repeats itself", lawful or facts.cause == "REPEATED"
+        return Check("kill switch", expected, facts.cause or "not tripped", lawful)
     fault = int(scenario.market.ts[scenario.market.at])
     late = "" if facts.stopped is None else f", {(facts.stopped - fault) / SECOND:g} s after the fault"
     good = facts.cause in scenario.kills and facts.stopped is not None and facts.stopped >= fault

@@ -52,11 +52,6 @@ class Ground:
         units = min(0.8 * self.template.order_notional_max * self.capital / PRICE, self.room)
         return units if self.template.order_qty_max is None else min(units, 0.8 * float(self.template.order_qty_max))
 
-    @property
-    def clips(self) -> int:
-        """Orders of which the position is made, as far as the rate limits let them through."""
-        return max(1, min(int(self.room / self.clip), self.template.orders_per_minute, 12))
-
     def calm(self, seed: int) -> Market:
         """Return a market without a fault."""
         return tapes.market(self.rows, seed)
@@ -67,7 +62,7 @@ class Ground:
 
     def ruin(self, calm: Market) -> float:
         """Return a gap (a fraction) that costs the position two and a half times the daily loss, or 20 sigma."""
-        share = self.clips * self.clip * PRICE / self.capital
+        share = self.room * PRICE / self.capital
         return min(0.6, max(GAP_SIGMAS * self.sigma(calm), 2.5 * self.template.daily_loss_max / share))
 
 
@@ -101,11 +96,17 @@ class Scenario:
     denies: tuple[str, ...] = ()
     paced: bool = False
 
+    @property
+    def held(self) -> float:
+        """The position that the account has at the fault, units, signed; 0 where it does not matter."""
+        acts = self.script.get(self.market.at - 3, [])
+        return sum(act.side * act.units for act in acts if act.what == "hold")
+
 
 def _enter(ground: Ground, market: Market, side: int) -> Script:
-    """Build a position in the minutes before the fault."""
-    first = market.at - 30 - 12 * ground.clips
-    return {first + 12 * k: [Act("market", side, ground.clip * (1 - 0.02 * k))] for k in range(ground.clips)}
+    """Bring the account to a position in the minutes before the fault, whatever the policy does meanwhile."""
+    hold = Act("hold", side, ground.room, ground.clip)
+    return {row: [hold] for row in range(market.at - 123, market.at, 6)}
 
 
 def _try(ground: Ground, row: int) -> list[Act]:
@@ -181,8 +182,9 @@ def bad_prints(ground: Ground, name: str, side: int, factors: tuple[float, ...])
     held = {BUY: "while long", SELL: "while short", 0: "while flat"}[side]
     times = ", ".join(f"{factor:g}" for factor in sorted(set(factors)))
     what = f"{len(factors)} single quotes at {times} times the price, {held}"
+    suspect = ("SUSPECT_REFERENCE", "NATIVE")  # a cash account's own check of the balance may come first
     title = f"bad prints x{times.replace(', ', ', x')}, {held}"
-    return Scenario(f"bad_prints_{name}", title, what, found, script, denies=("SUSPECT_REFERENCE",))
+    return Scenario(f"bad_prints_{name}", title, what, found, script, {}, (), suspect)
 
 
 def stale(ground: Ground) -> Scenario:
@@ -231,7 +233,7 @@ def clock_back(ground: Ground) -> Scenario:
 def scenarios(ground: Ground, long_only: bool) -> dict[str, Callable[[], Scenario]]:
     """Return how to make each scenario, by name; without those that need a short position where there can be none."""
     high, low = (100.0,) * 4, (0.01,) * 4
-    both = (100.0, 0.01, 1.2, 0.8, 100.0, 0.01)
+    both = (1.2, 0.8, 100.0, 0.01, 100.0, 0.01)
     made: dict[str, Callable[[], Scenario]] = {
         "gap_up": lambda: gap_while_flat(ground, True),
         "gap_down": lambda: gap_while_flat(ground, False),
