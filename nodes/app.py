@@ -128,6 +128,43 @@ def red_team(context: typer.Context) -> None:
         raise typer.Exit(EXIT_VIOLATION)
 
 
+@app.command(context_settings=_HYDRA, add_help_option=False)
+def nightly(context: typer.Context) -> None:
+    """Replay the last day of the tape and check everything; exit code 1 if a check fails. Arguments as for sim."""
+
+    def job(settings: Any) -> Any:
+        from alphatrade.nodes.nightly import nightly as run
+
+        return run(settings)
+
+    _job("nightly", context.args, job)
+
+
+@app.command(context_settings=_HYDRA, add_help_option=False)
+def weekly(context: typer.Context) -> None:
+    """Run the red team and audit the last seven days; exit code 1 if a check fails. Arguments as for sim."""
+
+    def job(settings: Any) -> Any:
+        from alphatrade.nodes.weekly import weekly as run
+
+        return run(settings)
+
+    _job("weekly", context.args, job)
+
+
+def _job(verb: str, arguments: list[str], job: Any) -> None:
+    """Run a job of checks, print its rows, and leave with exit code 1 if one of them does not hold."""
+    from alphatrade.nodes.hydra_app import run_app
+    from alphatrade.nodes.show import show_rows
+
+    done: list[Any] = []
+    run_app(verb, arguments, lambda settings: done.append(job(settings)))
+    path, rows = done[0]
+    show_rows(path, rows)
+    if not all(row.holds for row in rows):
+        raise typer.Exit(EXIT_VIOLATION)
+
+
 @app.command()
 def coverage(run_dir: RunDir) -> None:
     """Show which orders the diary explains and which steps it has; exit code 1 below a target."""

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,10 @@ class Folder:
         beside = self.path / f".{name}.tmp"
         beside.write_text(text, encoding="utf-8")
         beside.replace(self.path / name)
+
+    def former(self) -> dict[str, Any] | None:
+        """Return the summary of what this replaces: a plain folder replaces nothing."""
+        return None
 
 
 class RunFolder(Folder):
@@ -150,6 +154,19 @@ class RunFolder(Folder):
         link.symlink_to(self.final.relative_to(root))
         link.replace(root / LATEST)
         return self.final
+
+
+def recent_runs(artifacts: Path, days: int) -> list[Path]:
+    """Return the folders of finished runs of the last `days` days, today's included, the nightly ones too."""
+    root = artifacts.expanduser()
+    oldest = datetime.now(UTC).date() - timedelta(days - 1)
+    found = []
+    for day in sorted(root.iterdir()) if root.is_dir() else ():
+        with suppress(ValueError):
+            if not day.is_symlink() and date.fromisoformat(day.name) >= oldest:
+                folders = [path.parent for pattern in ("*", "nightly/run") for path in day.glob(f"{pattern}/run.yaml")]
+                found += sorted(folder for folder in folders if not folder.name.startswith("."))
+    return found
 
 
 def unwritable(path: Path, error: OSError) -> RunDirError:

@@ -238,7 +238,7 @@ def _stop(scenario: Scenario, facts: Facts, repeating_halts: bool) -> Check:
     """
     Return the check of the kill switch: tripped for the right reason and not before the fault, or not at all.
 
-    Where the template halts on repetition, a policy may trip that by itself, which is lawful and no matter of the fault.
+    Where the template halts on repetition, a policy may trip that by itself: lawful, and no matter of the fault.
     """
     if not scenario.kills:
         expected, lawful = "not tripped", facts.stopped is None

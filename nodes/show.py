@@ -1,5 +1,6 @@
 """What a finished run, or red team, says on the terminal."""
 
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ from alphatrade.nodes.result import RunResult
 
 if TYPE_CHECKING:
     from alphatrade.nodes.red_team import Outcome
+    from alphatrade.nodes.steps import Row
 
 _SHOWN = ("kill switch", "orders let through on bad data", "violations found by the auditor")
 
@@ -40,7 +42,7 @@ def show_red_team(path: Path, outcomes: "list[Outcome]") -> None:
         told = {check.what: check.measured for check in one.checks}
         stopped, bad, broken = (told.get(what, "-") for what in _SHOWN)
         table.add_row(one.title, stopped, bad, broken, "passed" if one.passed else "FAILED")
-    console = Console(highlight=False, soft_wrap=True)
+    console = _wide()
     console.print(table)
     for one in outcomes:
         for check in one.checks:
@@ -48,6 +50,22 @@ def show_red_team(path: Path, outcomes: "list[Outcome]") -> None:
                 console.print(f"FAILED  {one.title}: {check.what}: expected {check.expected}, got {check.measured}")
     console.print(f"{sum(one.passed for one in outcomes)} of {len(outcomes)} scenarios passed")
     console.print(f"report  {path / 'red-team.html'}")
+
+
+def show_rows(path: Path, rows: "list[Row]") -> None:
+    """Print the rows of a job of checks, and where its page is."""
+    table = Table("check", "result", "detail", "", box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(row.check, row.result, row.detail, "holds" if row.holds else "FAILED")
+    console = _wide()
+    console.print(table)
+    console.print(f"{sum(row.holds for row in rows)} of {len(rows)} checks hold")
+    console.print(f"page  {path / 'index.html'}")
+
+
+def _wide() -> Console:
+    """Return a console for tables of words: as wide as the terminal, or wide enough for a log file."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
 
 
 def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:

@@ -46,27 +46,41 @@ def simulate(settings: Settings) -> RunResult:
     tapes = load_tapes(run)
     identity = identity_of(settings, tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
-        write_inputs(folder, settings, tapes, identity, [s.model_dump(mode="json") for s in run.all_tapes])
-        output = replay(Replay(settings.policy, tapes, run), folder.path)
-        if not output.decisions:
-            raise TapeError(
-                "tape",
-                f"{output.events} events in {output.steps} steps",
-                f"more steps than the warm-up: {output.warmup} at this cadence (policy.cadence)",
-            )
-        folder.write_json("latency.json", output.latency)
-        folder.write_json("heartbeat.json", output.heartbeat)
-        if output.drift is not None:
-            folder.write_json("drift.json", output.drift)
-        _write_truth(folder.path, tapes)
-        _write_learned(folder.path, tapes, output)
-        if run.output.stress:
-            folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run), output))
-        summary = summarise(folder, settings, tapes, identity, output)
-        folder.write_json("summary.json", summary)
-        if run.output.report:
-            write_report(folder.path)
+        summary = run_into(folder, settings, tapes, identity)
         return RunResult(folder.publish(), summary)
+
+
+def run_into(folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity) -> dict[str, Any]:
+    """
+    Replay loaded tapes into a folder, write everything that belongs to a run, and return its summary.
+
+    Raises
+    ------
+    InputError
+        If the tapes are too short, or a feature asks for what a tape lacks.
+    """
+    run = settings.run
+    write_inputs(folder, settings, tapes, identity, [s.model_dump(mode="json") for s in run.all_tapes])
+    output = replay(Replay(settings.policy, tapes, run), folder.path)
+    if not output.decisions:
+        raise TapeError(
+            "tape",
+            f"{output.events} events in {output.steps} steps",
+            f"more steps than the warm-up: {output.warmup} at this cadence (policy.cadence)",
+        )
+    folder.write_json("latency.json", output.latency)
+    folder.write_json("heartbeat.json", output.heartbeat)
+    if output.drift is not None:
+        folder.write_json("drift.json", output.drift)
+    _write_truth(folder.path, tapes)
+    _write_learned(folder.path, tapes, output)
+    if run.output.stress:
+        folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run), output))
+    summary = summarise(folder, settings, tapes, identity, output)
+    folder.write_json("summary.json", summary)
+    if run.output.report:
+        write_report(folder.path)
+    return summary
 
 
 def _check_ack(fd: int | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from alphatrade.nodes.artifacts import RunFolder
+from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.identity import Identity, file_digest, joint_digest
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.nodes.settings import Settings
@@ -19,14 +19,14 @@ NS = 1_000_000_000
 
 
 def summarise(
-    folder: RunFolder, settings: Settings, tapes: list[Tape], identity: Identity, output: ReplayOutput
+    folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, output: ReplayOutput
 ) -> dict[str, Any]:
     """
     Return the summary of a run.
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : Folder
         Holds the finished files.
     settings, tapes, identity
         What was run.
