@@ -16,10 +16,10 @@ from alphatrade.reflection.report_tables import Card, Table
 from alphatrade.strategies.policy import Policy
 
 if TYPE_CHECKING:
-    from alphatrade.nodes.red_team import Outcome
+    from alphatrade.nodes.red_team import Check, Outcome
 
 BEFORE, BEYOND = 420, 780  # quotes shown before and after the fault
-_FAULT = "rgba(213,94,0,0.13)"
+_FAULT = "rgba(213,94,0,0.22)"
 
 
 def write_page(folder: Path, outcomes: "list[Outcome]", policy: Policy) -> Path:
@@ -36,6 +36,8 @@ def write_page(folder: Path, outcomes: "list[Outcome]", policy: Policy) -> Path:
         cards=[
             Card("Scenarios passed", f"{good} of {len(outcomes)}", "with all they have to hold", _tone(good, outcomes)),
             Card("Expectations met", f"{sum(c.holds for c in checks)} of {len(checks)}", "decided before the run"),
+            Card("Let through on bad data", str(_sum(checks, "orders let through on bad data")), "orders and changes"),
+            Card("Violations", str(_sum(checks, "violations found by the auditor")), "found by the auditor"),
         ],
         sections=[_summary(outcomes), *(_section(folder, one) for one in outcomes)],
         tearsheet=False,
@@ -43,6 +45,10 @@ def write_page(folder: Path, outcomes: "list[Outcome]", policy: Policy) -> Path:
     out = folder / "red-team.html"
     out.write_text(page, encoding="utf-8")
     return out
+
+
+def _sum(checks: "list[Check]", what: str) -> int:
+    return sum(int(check.measured.split()[0].rstrip(":")) for check in checks if check.what == what)
 
 
 def _tone(good: int, outcomes: "list[Outcome]") -> str:
@@ -95,12 +101,12 @@ def _prices(figure: go.Figure, scenario: Scenario, shown: slice) -> tuple[float,
     level = market.mid[shown]
     reach = max(0.08 * float(level.max() - level.min()), 0.25)
     low, high = float(level.min()) - reach, float(level.max()) + reach
-    for first, last in _stretches(scenario):
-        figure.add_vrect(x0=first / 1e6, x1=last / 1e6, fillcolor=_FAULT, line_width=0, layer="below", row=1, col=1)
     t = _ms(market.ts[shown])
     for name, side, colour in (("bid", market.bid, INK), ("ask", market.ask, MUTED)):
         y = np.where(near, side[shown], np.nan)
         figure.add_scatter(x=t, y=y, mode="lines", name=name, line={"color": colour, "width": 1}, row=1, col=1)
+    for first, last in _stretches(scenario):  # after the lines: Plotly leaves out what would be in an empty frame
+        figure.add_vrect(x0=first / 1e6, x1=last / 1e6, fillcolor=_FAULT, line_width=0, layer="below", row=1, col=1)
     far = np.flatnonzero(~near)
     if len(far):
         mid = 0.5 * (market.bid + market.ask)[shown][far]
@@ -124,7 +130,8 @@ def _stretches(scenario: Scenario) -> list[tuple[int, int]]:
     gaps = np.flatnonzero(np.diff(market.ts) > 30 * 10**9)
     found += [(int(market.ts[at]), int(market.ts[at + 1])) for at in gaps]
     at = int(market.ts[market.at])
-    return found or [(at, at + 2 * 10**9)]
+    shortest = 6 * 10**9  # to be seen at all
+    return [(first, max(last, first + shortest)) for first, last in found or [(at, at)]]
 
 
 def _orders(

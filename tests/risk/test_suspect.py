@@ -110,7 +110,7 @@ def test_the_mutant_that_believes_every_price(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gate_price, "alone", lambda *_: None)
     answers, gate = play(quotes({10: 500}), {5: order(), 12: order()}, daily_loss_max=0.001)
     assert gate.switch.state != "ACTIVE", "a bad print has stopped trading for no loss"
-    assert {"REDUCING", "HALTED"} & set(answers), answers
+    assert "TradingState.HALTED" in answers, "what came afterwards is denied by the native state"
 
 
 def test_a_lone_price_inside_a_quiet_stretch_of_a_tiny_position_is_seen() -> None:
