@@ -346,7 +346,7 @@ def test_bars_that_change_nothing_are_rows_all_the_same(monkeypatch: pytest.Monk
     for seed in range(12):
         quick = barred(seed)
         with monkeypatch.context() as patch:
-            patch.setattr("alphatrade.risk.gate_market.BAR", -1)  # no bar is quiet
+            patch.setattr("alphatrade.risk.gate_price.BAR", -1)  # no bar is quiet
             slow = barred(seed)
         assert {k: v.to_pylist() for k, v in quick.record.tables().items()} == {
             k: v.to_pylist() for k, v in slow.record.tables().items()
