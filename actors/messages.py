@@ -73,7 +73,7 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
     confidence : float
         Of the regime, in [0, 1].
     cause : str
-        Why the regime changed at this step; empty where it did not.
+        Why the regime, or the engine behind it, changed at this step; empty where neither did.
     warm : bool
         Whether every feature and the regime have enough history to be used.
     facts : StepFacts or None
@@ -103,7 +103,7 @@ class BeliefSnapshot(msgspec.Struct, frozen=True, gc=False):
 
 class RegimeSignal(msgspec.Struct, frozen=True):
     """
-    A change of regime.
+    A change of regime, or of the engine behind it: `before` and `after` may be the same then.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class RegimeSignal(msgspec.Struct, frozen=True):
     confidence : float
         Of the new regime, in [0, 1].
     cause : str
-        The statistic and the threshold that it crossed.
+        The statistic and the threshold that it crossed, or the probabilities.
     """
 
     instrument: str

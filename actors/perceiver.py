@@ -1,14 +1,15 @@
 """Perception without Nautilus: one closed step in, one belief snapshot out."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from alphatrade.actors.belief import Encoder, Standardiser
 from alphatrade.actors.features import Feature, build_feature
 from alphatrade.actors.history import MAX_WINDOW, StepHistory
+from alphatrade.actors.hmm import build_regime
 from alphatrade.actors.messages import BeliefSnapshot, RegimeSignal
-from alphatrade.actors.regime import RegimeFSM, RegimeParams
 from alphatrade.risk.errors import ConfigError
 
 
@@ -25,7 +26,8 @@ class Perceiver:
     belief : mapping
         ``{"n", "k", "seed", "halflife"}``.
     regime : mapping
-        Fields of :class:`~alphatrade.actors.regime.RegimeParams`.
+        Fields of :class:`~alphatrade.actors.regime.RegimeParams`; with ``kind: hmm`` also ``hmm``, those of
+        :class:`~alphatrade.actors.hmm.HmmParams`.
     provides : frozenset of str
         What the tape provides.
 
@@ -40,7 +42,7 @@ class Perceiver:
         instrument: str,
         features: Mapping[str, Mapping[str, object]],
         belief: Mapping[str, int],
-        regime: Mapping[str, int | float],
+        regime: Mapping[str, Any],
         provides: frozenset[str],
     ) -> None:
         self.instrument = instrument
@@ -50,7 +52,7 @@ class Perceiver:
             build_feature(name, str(features[name]["kind"]), int(str(features[name]["n"])), provides)
             for name in self.names
         ]
-        self.regime = RegimeFSM(RegimeParams(**regime))  # type: ignore[arg-type]
+        self.regime = build_regime(regime)
         if regime["window"] > MAX_WINDOW:
             raise ConfigError("policy.regime.window", regime["window"], f"at most {MAX_WINDOW} steps")
         self._standardiser = Standardiser(len(self.names), belief["halflife"])
@@ -76,7 +78,7 @@ class Perceiver:
         -------
         BeliefSnapshot
         RegimeSignal or None
-            Where the regime changed.
+            Where the regime, or the engine behind it, changed.
         """
         steps = self.steps
         steps.close(ts)

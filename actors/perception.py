@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from time import perf_counter_ns
+from typing import Any
 
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.config import ActorConfig
@@ -42,7 +43,7 @@ class PerceptionConfig(ActorConfig, frozen=True):
     provides: list[str]
     features: dict[str, dict[str, str | int]]
     belief: dict[str, int]
-    regime: dict[str, int | float]
+    regime: dict[str, Any]
     cadence: dict[str, str | int]
     bar_type: str | None = None
     half_spread_bps: float = 0.0

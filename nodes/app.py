@@ -22,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+regime_app = typer.Typer(help="Regime models.", no_args_is_help=True)
+app.add_typer(regime_app, name="regime")
+
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 RunDir = Annotated[Path, typer.Argument(help="a run folder, for instance artifacts/latest")]
@@ -93,6 +96,24 @@ def sim(context: typer.Context) -> None:
         show_result(simulate(settings))
 
     run_app("sim", context.args, task)
+
+
+@regime_app.command("fit", context_settings=_HYDRA)
+def regime_fit(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="file to write, for instance my_conf/policy/regime/mine.yaml")],
+    states: Annotated[int, typer.Option(min=2, max=16, help="hidden states; several may stand for one regime")] = 6,
+) -> None:
+    """Fit a hidden Markov regime on a tape. Further arguments are those of sim: tape.end=2026-08-24 cadence.n=60."""
+    from alphatrade.nodes.hydra_app import run_app
+    from alphatrade.nodes.settings import Settings
+
+    def task(settings: Settings) -> None:
+        from alphatrade.nodes.regime_fit import fit_command
+
+        fit_command(settings, states, out, " ".join(["alphatrade regime fit", *context.args]))
+
+    run_app("regime fit", context.args, task)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from alphatrade.actors.regime import REGIMES
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.template import RiskTemplate
+from alphatrade.strategies.hmm_spec import HmmSpec
 from alphatrade.strategies.topologies import load_topology
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -53,7 +54,11 @@ class BeliefSpec(Spec):
 
 
 class RegimeSpec(Spec):
-    """RegimeFSM v1 (:mod:`alphatrade.actors.regime`); windows and dwell in steps."""
+    """
+    Windows and dwell in steps; thresholds of RegimeFSM v1 (:mod:`alphatrade.actors.regime`).
+
+    With ``kind: hmm`` a fitted model decides, over the same window and dwell, and the machine stands by.
+    """
 
     window: Steps = 60
     trend_enter: Positive = 1.2
@@ -63,6 +68,8 @@ class RegimeSpec(Spec):
     vol_enter: Positive = 1.15
     vol_exit: Positive = 0.95
     dwell: Steps = 5
+    kind: Literal["fsm", "hmm"] = Field("fsm", json_schema_extra={"since": 1})
+    hmm: HmmSpec | None = Field(None, json_schema_extra={"since": 1})
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -72,6 +79,9 @@ class RegimeSpec(Spec):
         ):
             if leave >= enter:
                 raise ConfigError(f"policy.regime.{name}_exit", leave, f"less than {name}_enter={enter:g}")
+        if (self.hmm is not None) != (self.kind == "hmm"):
+            what = "parameters, as `alphatrade regime fit` writes them" if self.hmm is None else "none with kind=fsm"
+            raise ConfigError("policy.regime.hmm", None if self.hmm is None else "…", what)
         return self
 
 
