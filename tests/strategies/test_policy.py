@@ -32,8 +32,8 @@ def load(group: str, name: str) -> dict[str, Any]:
     return merged | loaded
 
 
-def composed(risk: str = "default", features: str = "core") -> dict[str, Any]:
-    groups = {"features": features, "belief": "default", "regime": "fsm", "router": "table",
+def composed(risk: str = "default", features: str = "core", regime: str = "fsm") -> dict[str, Any]:
+    groups = {"features": features, "belief": "default", "regime": regime, "router": "table",
               "topologies": "default", "risk": risk, "flags": "default"}  # fmt: skip
     top = yaml.safe_load((CONF / "default.yaml").read_text())
     top.pop("defaults")
@@ -113,3 +113,43 @@ def test_bad_values_are_one_clear_line(path: str, value: Any, message: str) -> N
     with pytest.raises(ConfigError, match=message) as caught:
         checked(Policy, plain, "policy")
     assert "\n" not in str(caught.value)
+
+
+def test_a_fitted_regime_is_another_policy() -> None:
+    fsm, hmm = (checked(Policy, composed(regime=name), "policy") for name in ("fsm", "hmm"))
+    assert hmm.policy_hash != fsm.policy_hash
+    assert not {"kind", "hmm"} & set(canonical(fsm)["regime"])
+    assert canonical(hmm)["regime"]["hmm"]["states"] == list(hmm.regime.hmm.states if hmm.regime.hmm else ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("states", ["up-low", "sideways"], r"hmm\.states\.1: got 'sideways', expected one of down-low"),
+        ("start", [0.5, 0.5], r"hmm\.start: got .*, expected 6 probabilities, one for each state"),
+        ("start", [0.5, 0.5, 0.5, -0.5, 0.0, 0.0], r"hmm\.start: got .* expected probabilities that sum to 1, not 1"),
+        ("transition", [[1.0]], r"hmm\.transition: got 'rows of \[1\]', expected 6 rows of 6"),
+        ("transition", [[0.5] * 6] * 6, r"hmm\.transition\.0: .* positive probabilities that sum to 1, not 3"),
+        ("transition", [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]] * 6, r"hmm\.transition\.0: .* positive probabilities"),
+        ("means", [[0.0]] * 6, r"hmm\.means: .* expected 6 rows of 2"),
+        ("means", [[0.0, float("nan")]] * 6, r"policy\.regime\.hmm\.means\.0\.1: got nan, expected a finite number"),
+        ("variances", [[1.0, 0.0]] * 6, r"hmm\.variances\.0: .* expected at least 1e-6"),
+        ("loglik", float("inf"), r"hmm\.loglik: got inf, expected a finite number"),
+        ("band", 0.0, r"hmm\.band: got 0\.0, expected greater than 0"),
+        ("speed", 1, r"hmm\.speed: got 1, expected a known key"),
+    ],
+)
+def test_a_model_that_is_none_is_one_clear_line(key: str, value: Any, message: str) -> None:
+    plain = composed(regime="hmm")
+    plain["regime"]["hmm"][key] = value
+    with pytest.raises(ConfigError, match=message) as caught:
+        checked(Policy, plain, "policy")
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_and_kind_go_together() -> None:
+    for name, kind in (("fsm", "hmm"), ("hmm", "fsm")):
+        plain = composed(regime=name)
+        plain["regime"]["kind"] = kind
+        with pytest.raises(ConfigError, match=r"policy\.regime\.hmm: got "):
+            checked(Policy, plain, "policy")
