@@ -199,6 +199,18 @@ def coverage(run_dir: RunDir) -> None:
 
 
 @app.command()
+def graph(
+    run_dir: RunDir,
+    settings: Annotated[Path | None, typer.Option(help="YAML with keys of conf/graph.yaml to replace")] = None,
+) -> None:
+    """Measure the graph of a run's fast weights; exit code 1 on an alert."""
+    from alphatrade.nodes.graph import graph_command
+
+    if not graph_command(run_dir, settings):
+        raise typer.Exit(EXIT_VIOLATION)
+
+
+@app.command()
 def diary(
     run_dir: RunDir,
     sql: Annotated[str, typer.Argument(help="over decisions, expost, beliefs, orders, fills, marks, …")] = "",
