@@ -41,7 +41,7 @@ class GraphSpec(BaseModel):
     bound: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     collapse: Share = 0.01
     variation: Annotated[float, Field(ge=0, le=100)] = 0.5
-    concentration: Share = 0.99
+    concentration: Annotated[float, Field(gt=0, le=1)] = 0.99
     bands: dict[Literal["gini", "max_over_mean", "modularity_z", "core_z"], Band] = {}
 
     @model_validator(mode="after")
@@ -137,7 +137,7 @@ def diagnose(sigma: Floats, spec: GraphSpec) -> Health:
         concentration=_round(concentration(sigma)),
         units=int((degrees > 0).sum()),
         edges=len(pairs),
-        threshold=_round(threshold),
+        threshold=threshold,
         degrees=tuple(degrees.tolist()),
         strengths=tuple(map(_round, strengths.tolist())),
         groups=tuple(groups),
@@ -156,7 +156,8 @@ def backbone(bare: Floats, keep: float) -> tuple[Ints, Floats, float]:
     bare : ndarray, shape (n, n)
         Absolute weights, zeros in the diagonal.
     keep : float
-        Share of the absolute weight that the kept synapses carry at least; the strongest first, equals by place.
+        Share of the absolute weight that the kept synapses carry at least; the strongest first, and
+        those that are equal to the weakest of them.
 
     Returns
     -------
@@ -173,11 +174,12 @@ def backbone(bare: Floats, keep: float) -> tuple[Ints, Floats, float]:
     if not len(order):
         return np.empty((0, 2), np.int64), np.empty(0), 0.0
     carried = np.cumsum(flat[order])
-    kept = order[: int(np.searchsorted(carried, keep * carried[-1])) + 1]
+    threshold = float(flat[order[int(np.searchsorted(carried, keep * carried[-1]))]])
+    kept = np.flatnonzero(flat >= threshold)
     ends = np.sort(np.column_stack((kept // n, kept % n)), axis=1)
     pairs = np.unique(ends, axis=0).astype(np.int64)
     both = bare + bare.T
-    return pairs, both[pairs[:, 0], pairs[:, 1]], float(flat[kept[-1]])
+    return pairs, both[pairs[:, 0], pairs[:, 1]], threshold
 
 
 def variation(bare: Floats) -> float:

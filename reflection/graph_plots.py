@@ -77,7 +77,7 @@ def _places(sigma: Floats, health: Health) -> list[list[float]]:
 def _pairs(sigma: Floats, health: Health) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """Return the synapses that are kept, strongest first, as (post, pre)."""
     size = np.abs(sigma) * (1.0 - np.eye(len(sigma)))
-    kept = np.flatnonzero((size.ravel() >= health.threshold * (1.0 - 1e-6)) & (size.ravel() > 0.0))
+    kept = np.flatnonzero((size.ravel() >= health.threshold) & (size.ravel() > 0.0))
     order = kept[np.argsort(-size.ravel()[kept], kind="stable")]
     return np.column_stack((order // len(sigma), order % len(sigma)))
 
