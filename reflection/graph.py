@@ -253,6 +253,8 @@ def _measured(n: int, pairs: Ints, weights: Floats, spec: GraphSpec) -> tuple[di
         import igraph
     except ImportError:
         raise ConfigError("igraph", "not installed", "the extra learn: pip install 'alphatrade[learn]'") from None
+    live = np.unique(pairs)  # a unit without an edge is in no graph, or chance would be compared with another one
+    whole, n, pairs = n, len(live), np.searchsorted(live, pairs)
     graph = igraph.Graph(n=n, edges=pairs.tolist())
     with _seeded(igraph, spec.seed):
         groups = _leiden(graph)
@@ -274,9 +276,10 @@ def _measured(n: int, pairs: Ints, weights: Floats, spec: GraphSpec) -> tuple[di
             nulls["core"].append(coreness(n, ends, degrees))
             chance = np.array(igraph.Graph.Erdos_Renyi(n=n, m=len(pairs)).degree())
             nulls["max_over_mean"].append(float(chance.max() / chance.mean()))
-    of = dict.fromkeys(own, "same degrees") | {"max_over_mean": "same number of edges"}
-    bare = np.where(degrees > 0, groups, -1)
-    return {name: _beside(own[name], nulls[name], of[name]) for name in FIGURES}, bare.tolist()
+    of = dict.fromkeys(own, "degrees") | {"max_over_mean": "number of edges"}
+    community = np.full(whole, -1)
+    community[live] = groups
+    return {name: _beside(own[name], nulls[name], of[name]) for name in FIGURES}, community.tolist()
 
 
 def _leiden(graph: Any) -> list[int]:

@@ -96,15 +96,16 @@ def facts(health: Health) -> list[list[str]]:
     """Return the rows of a table: figure, value, mean of the null graphs, z-score, and what the null graphs share."""
     words = {
         "gini": "Gini of strengths",
-        "max_over_mean": "highest over mean degree",
+        "max_over_mean": "max / mean degree",
         "modularity": "modularity (Leiden)",
         "core": "core-periphery fit",
     }
     rows = [
         ["norm, of its bound", f"{health.norm:.4g}, {health.norm / health.bound:.1%}", "", "", ""],
-        ["synapses; units, edges in the graph", f"{health.synapses:,}; {health.units:,}, {health.edges:,}", "", "", ""],
-        ["variation of the weights", f"{health.variation:.3f}", "", "", ""],
-        ["squared norm in one direction", f"{health.concentration:.1%}", "", "", ""],
+        ["synapses, on itself", f"{health.synapses:,}, {health.loops:,}", "", "", ""],
+        ["units, edges", f"{health.units:,}, {health.edges:,}", "", "", ""],
+        ["variation of weights", f"{health.variation:.3f}", "", "", ""],
+        ["norm^2 in one direction", f"{health.concentration:.1%}", "", "", ""],
     ]
     for name, one in health.measures.items():
         chance = "" if one.null_mean is None else f"{one.null_mean:.3f}"
@@ -112,7 +113,7 @@ def facts(health: Health) -> list[list[str]]:
     return rows
 
 
-HEAD = ["figure", "value", "by chance", "z", "null graphs with the"]
+HEAD = ["figure", "value", "by chance", "z", "null: the same"]
 
 
 def page(found: Mapping[str, tuple[Floats, Health]]) -> str:
