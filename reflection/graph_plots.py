@@ -13,7 +13,7 @@ from alphatrade.reflection.graph import Floats, Health
 from alphatrade.reflection.report_plots import BLUE, FONT, GREY, INK, MUTED, ORANGE, SKY, _html
 
 MOST_DRAWN = 600  # edges; the weaker ones are left out of the picture, not of the figures
-GROUPS = (BLUE, ORANGE, "#009e73", "#cc79a7", SKY, "#e69f00", "#f0e442", INK)
+GROUPS = ("#009e73", "#cc79a7", "#e69f00", SKY, "#f0e442", INK, GREY)  # not those of the synapses
 
 
 def net(sigma: Floats, health: Health, name: str = "sigma") -> str:
@@ -47,17 +47,23 @@ def net(sigma: Floats, health: Health, name: str = "sigma") -> str:
     points = {"x": [place[at][0] for at in units], "y": [place[at][1] for at in units]}
     hover = "%{text}<extra></extra>"
     figure.add_scatter(**points, mode="markers", marker=marker, text=words, hovertemplate=hover, row=1, col=1)
-    counts = np.bincount(np.array(health.degrees, np.int64))
+    counts = np.bincount(np.array([degree for degree in health.degrees if degree], np.int64), minlength=2)
     hover = "%{y} units with %{x} edges<extra></extra>"
     bars = {"x": list(range(len(counts))), "y": counts.tolist(), "marker": {"color": GREY}}
     figure.add_bar(**bars, hovertemplate=hover, row=1, col=2)
-    made = _html(figure, f"graph-{name}", 440, None, grid=False)
-    return made if units else _nothing(figure, name)
+    figure.update_xaxes(visible=False, row=1, col=1)
+    figure.update_yaxes(visible=False, row=1, col=1)
+    figure.update_xaxes(title_text="edges of a unit", showgrid=False, row=1, col=2)
+    figure.update_yaxes(title_text="units", row=1, col=2)
+    return _html(figure, f"graph-{name}", 440, None, grid=False) if units else _nothing(name)
 
 
-def _nothing(figure: go.Figure, name: str) -> str:
+def _nothing(name: str) -> str:
+    figure = go.Figure()
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
     text = {"text": "no synapses", "showarrow": False, "font": {"color": MUTED, "size": 14}}
-    figure.add_annotation(**text, x=0.3, y=0.5, xref="paper", yref="paper")
+    figure.add_annotation(**text, x=0.5, y=0.5, xref="paper", yref="paper")
     return _html(figure, f"graph-{name}", 200, None, grid=False)
 
 
