@@ -150,7 +150,7 @@ class Adaptation:
             router.absorb(e)
             if router.off and router.learner.name not in self.faults:
                 self._fault(router.learner.name, router.off)
-        if weights is not None:
+        if weights is not None and e.values[e.chosen] != 0.0:  # who holds nothing has no outcome to learn from
             try:
                 weights.learn(e.values[e.chosen], e.idx, e.val, e.before_idx, e.before_val)
             except ValueError as error:
