@@ -18,9 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
 from alphatrade.nodes import run
-from alphatrade.nodes.app import main
+from alphatrade.nodes.app import app, main
 from tests.conftest import FrontDoor
 
 FIXED = ("output.stress=false", "output.report=false")
@@ -495,8 +496,9 @@ def test_as_processes(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+KNOWN = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 VERBS: dict[tuple[str, ...], str] = {
-    ("fly",): "No such command 'fly'; the verbs are sim, audit, diary, runs, kill, release, status; see",
+    ("fly",): f"No such command 'fly'; the verbs are {', '.join(KNOWN)}; see",
     ("audit",): "Missing argument 'run_dir'; see",
     ("diary",): "Missing argument 'run_dir'; see",
     ("diary", "a", "b", "c"): "unexpected extra argument(s) (c); see",
