@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from alphatrade.actors.drift_design import MOST_RHO, PH_LEAST, Design, Outcomes, calibrate, estimate, fresh, observe
+from alphatrade.actors.drift_design import (
+    MOST_RHO,
+    PH_LEAST,
+    PH_SHARE,
+    Design,
+    Outcomes,
+    calibrate,
+    estimate,
+    fresh,
+    observe,
+)
 from alphatrade.actors.drift_parts import Alarm, DriftParams, Observation, Severity, Stream
 
 OVERALL, BELIEF, TACTIC = "overall", "belief", "tactic:"
@@ -163,7 +173,7 @@ class DriftFamily:
         assert self.design is not None
         _, score = observe(self.state, i, value, rho, self.params.k, learn)
         stream.ph.update(score)
-        high = 0.5 * (row[9] - row[8])
+        high = PH_SHARE * (row[9] - row[8])
         if row[4] == 0.0:
             stream.zero = now
         if high == 0.0:
@@ -239,14 +249,14 @@ class DriftFamily:
             if s.watched and s.ph is None:
                 s.ph = self.page_hinkley()
             elif s.watched:
-                s.ph.threshold = 2.0 * self.design.threshold
+                s.ph.threshold = self.design.threshold / PH_SHARE
 
     def page_hinkley(self) -> Any:
         """Return a Page-Hinkley chart that has seen nothing."""
         from river.drift import PageHinkley  # half a second: runs that never watch do without
 
         assert self.design is not None
-        return PageHinkley(PH_LEAST, 0.5 * self.params.k, 2.0 * self.design.threshold, 1.0, "down")
+        return PageHinkley(PH_LEAST, 0.5 * self.params.k, self.design.threshold / PH_SHARE, 1.0, "down")
 
     def _recent(self) -> Outcomes:
         x, first, second, rho, other = (np.array(column) for column in zip(*self.seen, strict=True))

@@ -16,10 +16,11 @@ from alphatrade.actors.compiled import compiled
 
 Numbers = NDArray[Any]
 NORMAL = 1.2533141373155003  # standard deviation over mean absolute deviation of a normal: sqrt(pi / 2)
-KNEE, ROOM = 3.0, 6.0  # scores are linear up to the knee; beyond it they approach knee + room
+KNEE, ROOM = 5.0, 10.0  # scores are linear up to the knee; beyond it they approach knee + room
+PH_SHARE = 0.4  # of its statistic is charted beside the CUSUM: its threshold is h / 0.4, at half the reference
 PH_LEAST = 30  # scores before Page-Hinkley may speak: its mean is its own (river's default)
 MOST_RHO = 0.8  # shared part of two windows that is taken out, at most
-BLOCK = 30  # outcomes; several horizons of overlap and the spells in which volatility comes
+BLOCK = 40  # outcomes; several horizons of overlap and the spells in which volatility comes
 REPLICATES = 300
 HORIZON = 4  # a replicate is followed for so many design run lengths; beyond them the hazard is constant
 LEVELS = np.arange(16, 93) / 8.0  # candidate thresholds, 2 to 11.5
@@ -80,8 +81,8 @@ def observe(state: Numbers, i: int, x: float, rho: float, k: float, learn: bool)
     Take one observation of stream `i`; return the larger of its two charts that look downwards, and its score.
 
     `state` is (streams, 10): count, mean, mean absolute deviation, last standardised value, CUSUM down and up,
-    Page-Hinkley's count, mean, sum and largest sum. Page-Hinkley has half the reference and twice the threshold, so
-    that both have the same exponent 2kh in their false alarm rate; it is returned in halves.
+    Page-Hinkley's count, mean, sum and largest sum. Page-Hinkley has half the reference, so that it finds what is too
+    slow for the CUSUM, and at twice the threshold would alarm as often; it has two and a half times.
     """
     row = state[i]
     z = (x - row[1]) / (NORMAL * row[2])
@@ -100,7 +101,7 @@ def observe(state: Numbers, i: int, x: float, rho: float, k: float, learn: bool)
         row[1] += away / row[0]
     down = row[4]
     if row[6] >= PH_LEAST:
-        down = max(down, 0.5 * (row[9] - row[8]))
+        down = max(down, PH_SHARE * (row[9] - row[8]))
     return down, s
 
 

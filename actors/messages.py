@@ -184,7 +184,7 @@ class DriftState(msgspec.Struct, frozen=True, gc=False):
     value : float
         The outcome: bps net of costs, or for ``belief`` in units of the volatility expected over the horizon.
     score, cusum_up, cusum_down, page_hinkley : float
-        Its standardised score, and the charts; Page-Hinkley in halves, so that all have one threshold.
+        Its standardised score, and the charts; Page-Hinkley scaled so that all have one threshold.
     threshold : float
         Alarm threshold h of the family.
     level : str

@@ -197,7 +197,7 @@ class DriftSpec(Spec):
     """Drift sentry (:mod:`alphatrade.actors.drift`); all lengths in outcomes."""
 
     enabled: bool = True
-    run_length: Annotated[float, Field(ge=50, le=5_000)] = 500.0
+    run_length: Annotated[float, Field(ge=50, le=5_000)] = 300.0
     k: Annotated[float, Field(gt=0, le=3)] = 0.5
     baseline: Annotated[int, Field(ge=100, le=2_000)] = 600
     least: Annotated[int, Field(ge=20, le=2_000)] = 50

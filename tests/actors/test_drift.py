@@ -6,7 +6,7 @@ from river.drift import PageHinkley
 
 from alphatrade.actors import drift_design
 from alphatrade.actors.drift import DriftFamily
-from alphatrade.actors.drift_design import KNEE, NORMAL, PH_LEAST, ROOM, Outcomes, calibrate, fresh, observe, soft
+from alphatrade.actors.drift_design import KNEE, NORMAL, PH_LEAST, PH_SHARE, ROOM, Outcomes, calibrate, fresh, observe, soft
 from alphatrade.actors.drift_parts import Alarm, DriftParams
 from alphatrade.actors.drift_saved import load, save
 
@@ -42,7 +42,7 @@ def test_the_charts_are_a_cusum_and_rivers_page_hinkley() -> None:
     x = rng.standard_t(4, 500) + np.where(np.arange(500) > 250, -0.7, 0.0)
     state, k = fresh(1), 0.5
     state[0, :3] = 80.0, 0.1, 0.8
-    theirs = PageHinkley(PH_LEAST, k / 2, 12.0, 1.0, "down")
+    theirs = PageHinkley(PH_LEAST, k / 2, 6.0 / PH_SHARE, 1.0, "down")
     mean, away, count, down, up, alarmed = 0.1, 0.8, 80, 0.0, 0.0, []
     for n, value in enumerate(x.tolist()):
         score = soft((value - mean) / (NORMAL * away))
@@ -53,14 +53,14 @@ def test_the_charts_are_a_cusum_and_rivers_page_hinkley() -> None:
         larger, said = observe(state, 0, value, 0.0, k, True)
         assert said == pytest.approx(score)
         assert state[0, 4:6] == pytest.approx([down, up])
-        ours = 0.5 * (state[0, 9] - state[0, 8])
+        ours = PH_SHARE * (state[0, 9] - state[0, 8])
         theirs.update(said)
         assert (ours > 6.0 and n + 1 >= PH_LEAST) == theirs.drift_detected
         assert larger == pytest.approx(max(down, ours if n + 1 >= PH_LEAST else 0.0))
         if theirs.drift_detected:
             alarmed.append(n)
             state[0, 6:] = fresh(1)[0, 6:]
-            theirs = PageHinkley(PH_LEAST, k / 2, 12.0, 1.0, "down")
+            theirs = PageHinkley(PH_LEAST, k / 2, 6.0 / PH_SHARE, 1.0, "down")
             state[0, 4] = down = 0.0
     assert alarmed, "else nothing was compared"
 
