@@ -6,7 +6,18 @@ from river.drift import PageHinkley
 
 from alphatrade.actors import drift_design
 from alphatrade.actors.drift import DriftFamily
-from alphatrade.actors.drift_design import KNEE, NORMAL, PH_LEAST, PH_SHARE, ROOM, Outcomes, calibrate, fresh, observe, soft
+from alphatrade.actors.drift_design import (
+    KNEE,
+    NORMAL,
+    PH_LEAST,
+    PH_SHARE,
+    ROOM,
+    Outcomes,
+    calibrate,
+    fresh,
+    observe,
+    soft,
+)
 from alphatrade.actors.drift_parts import Alarm, DriftParams
 from alphatrade.actors.drift_saved import load, save
 
