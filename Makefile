@@ -44,6 +44,9 @@ nightly: $(READY)  ## replay the last day of the tape and check everything; ARGS
 bench: $(READY)  ## the performance figures, interleaved, into artifacts/bench/
 	@$(PY) -m benchmarks $(ARGS)
 
+learn-bench: $(READY)  ## does it adapt, does it notice, what does it cost: figures into artifacts/bench/ (under an hour)
+	@$(PY) -m benchmarks.learn $(ARGS)
+
 accept: $(READY)  ## the long acceptance checks, with progress (about an hour)
 	@$(PY) -m tests.acceptance $(ARGS)
 

@@ -18,10 +18,20 @@ COMMAND = "make learn-bench"
 FLIPPED = 60
 POLICY = (
     # One step of high volatility is a regime here, and direction is none: the planted flips are of volatility.
-    "policy.regime={window: 60, trend_enter: 1000, trend_exit: 999, vol_short: 1, vol_long: 240, vol_enter: 1.0, vol_exit: 0.7, dwell: 1}",
-    "policy.router.min_hold=0", "policy.router.min_confidence=0", "policy.router.table.flat-low=reversion",
-    "policy.router.table.flat-high=momentum", "policy/features=depth", "policy.cadence.kind=events", "policy.cadence.n=20",
-)  # fmt: skip
+    "policy.regime.trend_enter=1000",
+    "policy.regime.trend_exit=999",
+    "policy.regime.vol_short=1",
+    "policy.regime.vol_enter=1.0",
+    "policy.regime.vol_exit=0.7",
+    "policy.regime.dwell=1",
+    "policy.router.min_hold=0",
+    "policy.router.min_confidence=0",
+    "policy.router.table.flat-low=reversion",
+    "policy.router.table.flat-high=momentum",
+    "policy/features=depth",
+    "policy.cadence.kind=events",
+    "policy.cadence.n=20",
+)
 CALM = ("tape=world", "tape.hours=12", "tape.step_s=0.5", "tape.halts=0", "tape.gaps=0", "tape.bad_prints=0")
 OUTPUT = ("output.stress=false", "output.report=false")
 
@@ -33,7 +43,8 @@ FLIPS = """
         SELECT p.ts, if(p.regime = 'shock', 'momentum', 'reversion') AS wanted,
                (SELECT min(step) FROM decisions WHERE ts >= p.ts) AS first
         FROM planted p WHERE p.ts >= (SELECT min(ts) FROM decisions))
-    SELECT f.first, (SELECT min(d.step) FROM decisions d WHERE d.step >= f.first AND d.exec_topo = f.wanted) - f.first AS delay
+    SELECT f.first,
+           (SELECT min(d.step) FROM decisions d WHERE d.step >= f.first AND d.exec_topo = f.wanted) - f.first AS delay
     FROM flips f WHERE f.first IS NOT NULL ORDER BY f.ts
 """
 SWITCHES = """
@@ -54,7 +65,6 @@ def rows(seeds: tuple[int, ...] = (1001, 1002)) -> list[Figure]:
     signals: list[float] = []
     placebo = 0
     distance = 1.0
-    wall: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             schedule = "[" + ",".join(["calm", "shock"] * (FLIPPED // 2)) + "]"
@@ -62,9 +72,8 @@ def rows(seeds: tuple[int, ...] = (1001, 1002)) -> list[Figure]:
             delays += _values(real.path, FLIPS, "delay")
             signals += _values(real.path, SWITCHES, "delay")
             distance = min(distance, _distance(real.path))
-            wall += real.summary["latency_of_switches_ns"] if "latency_of_switches_ns" in real.summary else []
-            still = _run(folder, seed, "tape.schedule=[calm]")
-            labels = _run(folder, seed, "tape.schedule=[calm]", f"tape.placebo_flips={FLIPPED}")
+            still = _run(folder, seed, "tape.schedule=[calm]", "tape.regime_s=600")
+            labels = _run(folder, seed, "tape.schedule=[calm]", f"tape.placebo_flips={FLIPPED}", "tape.regime_s=600")
             placebo += int((still.decisions["exec_topo"] != labels.decisions["exec_topo"]).sum())
             placebo += int(still.summary["digests"]["fills"] != labels.summary["digests"]["fills"])
 

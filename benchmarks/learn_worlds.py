@@ -50,14 +50,15 @@ NOTHING = (
     *_QUIET, *_COMMON, "tape.schedule=[calm]", "tape.alpha=0", "tape.price=10000", "tape.spread_ticks=1",
     "tape.maker_fee=0", "tape.taker_fee=0", "policy/features=depth", "policy.cadence.n=2",
 )  # fmt: skip
+_EVENTS = ("policy.cadence.kind=events",)
 _BARS, _QUOTES = ("policy.cadence.kind=bars", "policy.cadence.n=1"), ("policy.cadence.kind=seconds",)
-# Folder, overrides and cadence. The large tapes decide every minute; horizon and tactics are those of the default policy.
+# Folder, and how it is read. The large tapes decide once a minute; the tactics are those of the default policy.
 REAL: dict[str, tuple[str, ...]] = {
     "btcusd_1m": ("tape=btcusd_1m", *_BARS),
     "btcusd_1m_2018": ("tape.kind=bars", "tape.instrument=BTC/USD", *_BARS, "policy.cadence.n=5"),
     "ethusd_1m_2018": ("tape.kind=bars", "tape.instrument=ETH/USD", *_BARS, "policy.cadence.n=5"),
-    "eurusd_1h_2007_2014": ("tape.kind=bidask_bars", "tape.instrument=EUR/USD", "policy.cadence.kind=events", "policy.cadence.n=1"),
-    "usdjpy_1m_2013": ("tape.kind=bidask_bars", "tape.instrument=USD/JPY", "policy.cadence.kind=events", "policy.cadence.n=5"),
+    "eurusd_1h_2007_2014": ("tape.kind=bidask_bars", "tape.instrument=EUR/USD", *_EVENTS, "policy.cadence.n=1"),
+    "usdjpy_1m_2013": ("tape.kind=bidask_bars", "tape.instrument=USD/JPY", *_EVENTS, "policy.cadence.n=5"),
     "eurusd_ticks_201405": ("tape.kind=quotes", "tape.instrument=EUR/USD", *_QUOTES, "policy.cadence.n=60"),
     "xauusd_ticks_201405": ("tape.kind=quotes", "tape.instrument=XAU/USD", *_QUOTES, "policy.cadence.n=60"),
     "spy_1s_201310": ("tape.kind=bidask_bars", "tape.instrument=SPY", *_QUOTES, "policy.cadence.n=15"),
@@ -130,11 +131,12 @@ def world_rows(found: dict[str, dict[str, list[Run]]]) -> list[Figure]:
         values = _minus(*([1000 * run.outcome for run in nothing[name]] for name in (arm, "table")))
         middle, (low, high) = mean(values)
         what = f"nothing to learn, {arm} minus table, per 1,000 decisions; holds if 0 is inside"
-        rows.append(
-            Figure(f"learn.nothing.{arm}", what, middle, "bps", "interval includes 0", low <= 0 <= high, len(values), (low, high), COMMAND)
-        )  # fmt: skip
+        holds, n = low <= 0 <= high, len(values)
+        name, target = f"learn.nothing.{arm}", "interval includes 0"
+        rows.append(Figure(name, what, middle, "bps", target, holds, n, (low, high), COMMAND))
         turn = [a.turnover / b.turnover - 1.0 for a, b in zip(nothing[arm], nothing["table"], strict=True)]
-        rows.append(_row(f"learn.nothing.turnover_{arm}", f"nothing to learn, turnover of {arm} over the table's, less 1", turn, "", "<= 0.1"))
+        what = f"nothing to learn, turnover of {arm} over the table's, less 1"
+        rows.append(_row(f"learn.nothing.turnover_{arm}", what, turn, "", "<= 0.1"))
     return rows
 
 

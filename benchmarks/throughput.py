@@ -14,12 +14,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from benchmarks.figures import ROOT, Figure, child, figure, interleave, publish, ratios
 
 COMMAND = "python -m benchmarks.throughput"
 TAPES = Path(os.environ.get("ALPHATRADE_TAPES", ROOT / ".." / "shared" / "tapes"))
 FOLDERS = {"EUR/USD": "eurusd_ticks_201405", "XAU/USD": "xauusd_ticks_201405"}
 SIDES = ("bare", "full", "no_diary")
+SIGNALS = "SELECT step FROM '{folder}/**/beliefs.parquet' WHERE cause <> ''"
+LEARN = ("policy.flags.linear_attention=true", "policy.flags.fast_weights=true")  # side "learn"
 
 
 def run_side(side: str, instrument: str, events_per_decision: int) -> None:
@@ -39,6 +43,7 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
             f"tape.instrument={instrument}",
             "policy.cadence.kind=events",
             f"policy.cadence.n={events_per_decision}",
+            *(LEARN if side == "learn" else ()),
         ]
     )
     tapes = load_tapes(settings.run)
@@ -48,7 +53,8 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
             engine = bare_engine(feed.instrument(spec), data)
             result: dict[str, Any] = timed(engine.run)
         else:
-            config = wiring.sim_config(settings.policy, tapes, settings.run, Path(folder) if side == "full" else None)
+            run_dir = None if side == "no_diary" else Path(folder)
+            config = wiring.sim_config(settings.policy, tapes, settings.run, run_dir)
             venue = wiring.venue_arguments(tapes, settings.run)
             engine = build_engine(config, [feed.instrument(spec)], [data], spec.venue, venue)
             scribes = [actor for actor in engine.trader.actors() if type(actor).__name__ == "DiaryScribe"]
@@ -64,12 +70,15 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
             rows = engine.kernel._controller.record.orders
             steps = sorted(spent - organism.sending_ns.get(at, 0) for at, spent in enumerate(eye.step_ns))
             with_orders = sorted(eye.step_ns)
+            signals = duckdb.sql(SIGNALS.format(folder=folder)).fetchall() if side != "no_diary" else []
+            switches = sorted(eye.step_ns[step] for (step,) in signals) or [0]
             result |= {
                 "decisions": organism.decisions,
                 "orders": sum(row[5] == "initialized" for row in rows),
                 "step_p50_us": statistics.median(steps) / 1e3,
                 "step_p99_us": steps[int(0.99 * len(steps))] / 1e3,
                 "sending_p99_us": with_orders[int(0.99 * len(steps))] / 1e3,
+                "switch_p99_us": switches[int(0.99 * len(switches))] / 1e3,
             }
         result["events"] = len(data)
         print(json.dumps(result))
@@ -118,7 +127,7 @@ def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--side", choices=SIDES, help="run one side here and print JSON")
+    parser.add_argument("--side", choices=[*SIDES, "learn"], help="run one side here and print JSON")
     parser.add_argument("--instrument", choices=sorted(FOLDERS), default="EUR/USD")
     parser.add_argument("--every", type=int, default=10, help="events per decision")
     args = parser.parse_args()

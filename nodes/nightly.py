@@ -11,18 +11,20 @@ It is idempotent: it replaces the folder whole, or, if it is killed, leaves the 
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alphatrade.nodes.artifacts import Folder, RunFolder
+from alphatrade.nodes.graph import graph_settings
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.steps import Row, as_json, isolated, page
 from alphatrade.nodes.tape import Tape
+from alphatrade.reflection import graph_plots
 from alphatrade.reflection.coverage import coverage
+from alphatrade.reflection.graph_files import diagnose_run, write_graph
 from alphatrade.reflection.query import read_json, read_mapping
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import RunDirError, TapeError
@@ -156,12 +158,11 @@ def graph(run: Path, fast_weights: bool) -> Row:
     """Look at the graph of the learnt synapses, where there are any."""
     if not fast_weights:
         return Row("graph", "no σ: fast_weights off", "", True)
-    try:
-        found = import_module("alphatrade.reflection.graph").diagnose(run)
-    except (ImportError, AttributeError) as error:
-        return Row("graph", "not possible", f"no graph diagnostics: {error}", False)
-    alerts = list(found.alerts)
-    return Row("graph", f"{len(alerts)} alerts", "; ".join(map(str, alerts)), not alerts)
+    spec = graph_settings()
+    found = diagnose_run(run, spec)
+    write_graph(run, found, spec, graph_plots.page(found))
+    alerts = [f"{name}: {line}" for name, (_, health) in found.items() for line in health.alerts]
+    return Row("graph", f"{len(alerts)} alerts", "; ".join(alerts), not alerts)
 
 
 def drift(run: Path) -> Row:
@@ -170,9 +171,9 @@ def drift(run: Path) -> Row:
     packets = sorted(path.name for path in (run / "packets").glob("*.json")) if (run / "packets").is_dir() else []
     if found is None and not packets:
         return Row("drift", "no drift report: the sentry is off", "", True)
-    alarms = found.get("alarms") if isinstance(found, dict) else None
-    count = len(alarms) if isinstance(alarms, list) else len(packets)
-    return Row("drift", f"{count} alarms", ", ".join(packets[:5]), True)
+    told = found.get("signals", {}) if isinstance(found, dict) else {}
+    signals = ", ".join(f"{count} {name}" for name, count in told.items())
+    return Row("drift", signals or f"{len(packets)} packets", ", ".join(packets[:5]), True)
 
 
 def _time(ns: int) -> str:

@@ -46,12 +46,6 @@ def by_name(rows: list[Row]) -> dict[str, Row]:
     return {row.check: row for row in rows}
 
 
-@pytest.fixture(autouse=True)
-def any_attribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What share of the orders has probes is another test's matter."""
-    monkeypatch.setattr(coverage_module, "ATTRIBUTION_TARGET", 0.0)
-
-
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("nights")
@@ -168,10 +162,10 @@ def test_missing_data_fails_the_job(tmp_path: Path, state_dir: Path, monkeypatch
 
 def test_drift_and_graph_are_told_where_they_are(tmp_path: Path) -> None:
     assert drift(tmp_path).result.startswith("no drift report")
-    (tmp_path / "drift.json").write_text(json.dumps({"alarms": [{"stream": "momentum"}, {"stream": "all"}]}))
+    (tmp_path / "drift.json").write_text(json.dumps({"signals": {"alert": 2, "flat": 0}}))
     (tmp_path / "packets").mkdir()
     (tmp_path / "packets" / "p-1.json").write_text("{}")
-    assert drift(tmp_path) == Row("drift", "2 alarms", "p-1.json", True)
+    assert drift(tmp_path) == Row("drift", "2 alert, 0 flat", "p-1.json", True)
     (tmp_path / "drift.json").write_text("{half")
     assert not isolated("drift", lambda: drift(tmp_path)).holds
     assert graph(tmp_path, False).holds
