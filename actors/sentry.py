@@ -10,7 +10,7 @@ from typing import Any
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.config import ActorConfig
 
-from alphatrade.actors.drift import FACTORS, DriftFamily
+from alphatrade.actors.drift import FACTORS, LEVELS, DriftFamily
 from alphatrade.actors.drift_parts import DriftParams, Observation
 from alphatrade.actors.drift_saved import load, save
 from alphatrade.actors.messages import (
@@ -77,6 +77,7 @@ class DriftSentry(Actor):
     def _clear(self) -> None:
         self.family = DriftFamily(self._params)
         self._claims: dict[str, tuple[BeliefSnapshot, int]] = {}  # the open one of each instrument, and its direction
+        self._restored: dict[str, int] = {}  # severities of before a restart that nobody has been told of
         self._off = False
         self._now = 0
         self.first = self.last = 0
@@ -115,6 +116,8 @@ class DriftSentry(Actor):
         if self.first == 0:
             self.first = belief.ts
         self.last = self._now = belief.ts
+        if self._restored and (level := self._restored.pop(belief.instrument, 0)):
+            self._restate(belief, level)
         if self._off or not belief.warm:
             return
         open_claim = self._claims.get(belief.instrument)
@@ -156,6 +159,16 @@ class DriftSentry(Actor):
             )  # fmt: skip
             self.msgbus.publish(DRIFT_STATE_TOPIC, state)
 
+    def _restate(self, belief: BeliefSnapshot, level: int) -> None:
+        """Say the severity that outlived a restart, before the first decision."""
+        nan, word = float("nan"), LEVELS[level]
+        signal = DriftSignal(
+            belief.ts, belief.instrument, word, "", nan, nan, "", FACTORS[level], True, 0, 0, 0,
+            f"{word} since before a restart",
+        )  # fmt: skip
+        self.alarms.append(signal)
+        self.msgbus.publish(DRIFT_TOPIC, signal)
+
     def _fault(self, ts: int, reason: str) -> None:
         fault = MechanismFault(ts, NAME, reason)
         self.faults.append(fault)
@@ -173,6 +186,7 @@ class DriftSentry(Actor):
             return
         try:
             load(self.family, state[NAME])
+            self._restored = {name: severity.level for name, severity in self.family.severity.items() if severity.level}
         except ValueError as error:
             self._off = True
             self._fault(self.clock.timestamp_ns(), f"off: saved state refused: {error}")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +198,8 @@ def at_once(seed: int) -> bool:
 
 
 def spread(work: Callable[[int], Any], seeds: range, label: str) -> Iterator[Any]:
-    """Yield what `work` returns for each seed, from two processes."""
-    with ProcessPoolExecutor(2) as pool:
+    """Yield what `work` returns for each seed, from two processes that share no threads with this one."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         yield from tqdm(pool.map(work, seeds, chunksize=20), total=len(seeds), desc=label, unit="run", disable=None)
 
 
@@ -312,9 +313,11 @@ def rows(runs: int = RUNS) -> list[Figure]:
             "overlap": None,
         }
         assert sources["tape"] is not None
-        out = [row for kind, seen in sources.items() for row in false_alarms(kind, seen, runs)]
+        out = [
+            row for kind, seen in sources.items() for row in false_alarms(kind, seen, runs if kind == "tape" else runs // 4)
+        ]
         for kind, seen in (*sources.items(), ("normal", None)):
-            out += delays(kind, seen, max(50, runs // 4))
+            out += delays(kind, seen, max(50, runs // 8))
         once = [at_once(seed) for seed in range(300, 400)]
         what = "share of baselines after which one outcome beyond h + k alarms at once, and none short of it"
         row = figure("drift.at_once", what, statistics.fmean(once), "", ">= 1", command=COMMAND)

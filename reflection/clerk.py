@@ -63,8 +63,8 @@ class DriftClerk(Actor):
 
     def on_signal(self, signal: DriftSignal) -> None:
         """Write the packet of an alarm that acts."""
-        if signal.level not in ACTING:
-            return
+        if signal.level not in ACTING or not signal.stream:
+            return  # nothing is done, or was done before a restart and written down then
         self.packets += 1
         made = packet(self.packets, signal, self._rows, self.config.features, self.config.policy_hash)
         folder = self._dir / "packets"

@@ -185,3 +185,14 @@ def test_a_damaged_state_switches_the_sentry_off_and_nothing_else(tmp_path: Path
     assert "off: saved state refused: damaged" in done.sentry.faults[0].reason
     assert done.organism.decisions > 300
     assert done.listener.of(Heartbeat)[-1].faults == (f"{NAME}: {done.sentry.faults[0].reason}",)
+
+
+def test_what_was_learnt_and_its_severity_outlive_a_restart(sharp: Done, tmp_path: Path) -> None:
+    family = sharp.sentry.family
+    family.severity["WLD/USD.SIM"].level = 3
+    done = replay(tmp_path, *SHARP, "tape.hours=3", state=sharp.sentry.on_save()[NAME])
+    assert done.sentry.alarms[0].detail == "flat since before a restart"
+    diary = pq.read_table(tmp_path / "diary" / "decisions.parquet").to_pandas()
+    assert "drift x0 (flat since before a restart)" in diary["explanation"].iloc[0]
+    assert done.sentry.family.outcomes > family.outcomes
+    assert all(json.loads(p.read_text())["what"]["stream"] for p in (tmp_path / "packets").glob("*.json"))
