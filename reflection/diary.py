@@ -19,6 +19,8 @@ from alphatrade.reflection.probes import BUILT_IN
 from alphatrade.strategies.messages import Decision
 
 _INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
+_SIGMA = (("sigma_norm", _FLOAT), ("sigma_rank", _FLOAT), ("sigma_post", pa.int16()), ("sigma_pre", pa.int16()))
+_OFF = (None,) * len(_SIGMA)
 
 
 class _Codes:
@@ -118,6 +120,7 @@ class DecisionBuffer:
         self._codes = _Codes()
         self._features = bytearray()
         self._probes: list[tuple[float, ...]] = []
+        self._sigma: list[tuple[Any, ...]] = []
 
     @property
     def rows(self) -> int:
@@ -126,7 +129,7 @@ class DecisionBuffer:
 
     def append(self, decision: Decision, probes: tuple[float, ...]) -> bool:
         """Take one decision and the probes' values at its step; return whether the buffer is full now."""
-        d, b, rows = decision, decision.belief, self._rows
+        d, b, s, rows = decision, decision.belief, decision.synapses, self._rows
         rows.append(
             (
                 d.decision, b.ts, b.instrument, b.step, b.mid, b.regime, b.confidence, d.tactic,
@@ -136,6 +139,7 @@ class DecisionBuffer:
         self._codes.append(b.idx, b.val)
         self._features += b.features.tobytes()
         self._probes.append(probes)
+        self._sigma.append(_OFF if s is None else (s.norm, s.rank, s.post, s.pre))
         return len(rows) == self._capacity
 
     def table(self) -> pa.Table:
@@ -166,6 +170,8 @@ class DecisionBuffer:
             columns[f"f_{name}"] = pa.array(features[:, at], from_pandas=True)
         for name, values in zip(BUILT_IN, zip(*self._probes, strict=True), strict=True):
             columns[f"p_{name}"] = pa.array(values, _FLOAT, from_pandas=True)
+        for (name, kind), values in zip(_SIGMA, zip(*self._sigma, strict=True), strict=True):
+            columns[name] = pa.array(values, kind)  # null where fast weights are off
         columns |= {
             "candidates": _lists(candidates, _TEXT),
             "scores": _lists(scores, _FLOAT),

@@ -118,6 +118,7 @@ def _decision(row: Row | None, policy: Row, probes: Row) -> list[str]:
         f"  candidates  {', '.join(f'{name} {_number(score)}' for name, score in scores) or 'none'}",
         f"  features    {', '.join(f'{name} {_number(value)}' for name, value in features) or 'none'}",
         f"  probes      {', '.join(_probe(name, row[f'p_{name}'], probes[name]) for name in probes) or 'none'}",
+        f"  synapses    {_synapses(row)}",
         f"  action      {row['action']}; policy {str(row['policy_hash'])[:12]}",
         f"  because     {row['explanation']}",
     ]
@@ -126,6 +127,15 @@ def _decision(row: Row | None, policy: Row, probes: Row) -> list[str]:
 def _probe(name: str, value: float | None, probe: Row) -> str:
     fired = value is not None and value >= probe["threshold"]
     return f"{name} {_number(value)}{f' (fired at {_number(probe["threshold"])})' if fired else ''}"
+
+
+def _synapses(row: Row) -> str:
+    if row.get("sigma_norm") is None:  # off, or a run from before there were any
+        return "none: fast_weights off"
+    strongest = "none strong enough to have a part in this step"
+    if row["sigma_post"] >= 0:
+        strongest = f"strongest in this step {row['sigma_pre']} to {row['sigma_post']}"
+    return f"norm {_number(row['sigma_norm'])}, rank {_number(row['sigma_rank'])}; {strongest}"
 
 
 def _law(trail: _Trail) -> list[str]:

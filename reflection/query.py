@@ -22,8 +22,9 @@ _VIEWS = {
     "decisions": (
         "diary/decisions",
         "decision:I ts:I instrument:S step:I mid:F belief_idx:SMALLINT[] belief_val:FLOAT[] regime:S "
-        "regime_confidence:F policy_hash:S exec_topo:S risk_template:S candidates:VARCHAR[] "
-        "scores:DOUBLE[] action:S order_ids:VARCHAR[] verdict:S explanation:S",
+        "regime_confidence:F policy_hash:S exec_topo:S risk_template:S sigma_norm:F sigma_rank:F "
+        "sigma_post:SMALLINT sigma_pre:SMALLINT candidates:VARCHAR[] scores:DOUBLE[] "
+        "action:S order_ids:VARCHAR[] verdict:S explanation:S",
     ),
     "expost": (
         "diary/expost",
