@@ -16,7 +16,7 @@ import pyarrow as pa
 from alphatrade.actors.messages import Array, BeliefSnapshot
 from alphatrade.reflection.expost import Outcome
 from alphatrade.reflection.probes import BUILT_IN
-from alphatrade.strategies.messages import Decision
+from alphatrade.strategies.messages import Decision, Lesson
 
 _INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
 _SIGMA = (("sigma_norm", _FLOAT), ("sigma_rank", _FLOAT), ("sigma_post", pa.int16()), ("sigma_pre", pa.int16()))
@@ -121,6 +121,7 @@ class DecisionBuffer:
         self._features = bytearray()
         self._probes: list[tuple[float, ...]] = []
         self._sigma: list[tuple[Any, ...]] = []
+        self._lessons: list[Lesson | None] = []
 
     @property
     def rows(self) -> int:
@@ -140,6 +141,7 @@ class DecisionBuffer:
         self._features += b.features.tobytes()
         self._probes.append(probes)
         self._sigma.append(_OFF if s is None else (s.norm, s.rank, s.post, s.pre))
+        self._lessons.append(d.lesson)
         return len(rows) == self._capacity
 
     def table(self) -> pa.Table:
@@ -172,6 +174,10 @@ class DecisionBuffer:
             columns[f"p_{name}"] = pa.array(values, _FLOAT, from_pandas=True)
         for (name, kind), values in zip(_SIGMA, zip(*self._sigma, strict=True), strict=True):
             columns[name] = pa.array(values, kind)  # null where fast weights are off
+        lessons = self._lessons  # null where nothing was learnt
+        columns["learnt_step"] = pa.array([None if each is None else each.step for each in lessons], _INT)
+        columns["learnt_real"] = pa.array([None if each is None else each.real for each in lessons], pa.bool_())
+        columns["learnt"] = pa.array([None if each is None else each.values for each in lessons], pa.list_(_FLOAT))
         columns |= {
             "candidates": _lists(candidates, _TEXT),
             "scores": _lists(scores, _FLOAT),

@@ -18,7 +18,7 @@ from alphatrade.strategies.attention import Attention
 from alphatrade.strategies.fast_weights import FastWeights
 from alphatrade.strategies.hindsight import Experience, Hindsight
 from alphatrade.strategies.learning import Learner, LearningRouter
-from alphatrade.strategies.messages import Synapses
+from alphatrade.strategies.messages import Lesson, Synapses
 from alphatrade.strategies.rivals import Ewma, LinUCB
 from alphatrade.strategies.router import Route, TableRouter
 from alphatrade.strategies.shadow import Costs, Shadow
@@ -47,6 +47,8 @@ class Adaptation:
         The same in words, to append to an explanation.
     synapses : Synapses or None
         State of the fast weights at the last decision.
+    lesson : Lesson or None
+        What was learnt just before the last decision.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Adaptation:
         self.faults: dict[str, str] = {}
         self.without = ""
         self.synapses: Synapses | None = None
+        self.lesson: Lesson | None = None
         self._waiting: list[Experience] = []
         self._before: BeliefSnapshot | None = None
         self._frozen = False
@@ -123,6 +126,7 @@ class Adaptation:
         own, notional : float
             Worth of the real book, and value of one clip, quote currency.
         """
+        self.lesson = None
         if self.hindsight is None or self._frozen:
             return belief, self.router.route(belief)
         experience = self.hindsight.look(belief, own)
@@ -146,6 +150,7 @@ class Adaptation:
         e = experience
         if all(map(isfinite, e.values)) and (max(e.values) > cap or min(e.values) < -cap):
             e = msgspec.structs.replace(e, values=tuple([max(-cap, min(cap, value)) for value in e.values]))
+        self.lesson = Lesson(e.step, e.values, e.real)
         if isinstance(router, LearningRouter):
             router.absorb(e)
             if router.off and router.learner.name not in self.faults:

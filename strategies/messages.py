@@ -27,6 +27,25 @@ class Synapses(msgspec.Struct, frozen=True, gc=False):
     pre: int
 
 
+class Lesson(msgspec.Struct, frozen=True, gc=False):
+    """
+    What was learnt at a decision: the outcome of an earlier step, known now.
+
+    Attributes
+    ----------
+    step : int
+        The earlier decision step.
+    values : tuple of float
+        Outcome of each candidate, bps of a clip, as it was learnt.
+    real : bool
+        Whether that of the tactic in charge is of the real book; all others are shadow mark-outs.
+    """
+
+    step: int
+    values: tuple[float, ...]
+    real: bool
+
+
 class Decision(msgspec.Struct, gc=False):
     """
     One decision.
@@ -53,6 +72,8 @@ class Decision(msgspec.Struct, gc=False):
         One line in words.
     synapses : Synapses or None
         State of the fast weights, where they are on.
+    lesson : Lesson or None
+        What was learnt just before it.
     """
 
     decision: int
@@ -65,3 +86,4 @@ class Decision(msgspec.Struct, gc=False):
     verdict: str
     explanation: str
     synapses: Synapses | None = None
+    lesson: Lesson | None = None

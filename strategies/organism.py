@@ -214,6 +214,7 @@ class Organism(Dispatcher):
                 f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}"
                 f"{self._drifts}{self.adaptation.without}",
                 self.adaptation.synapses,
+                self.adaptation.lesson,
             ),
         )
 
