@@ -49,7 +49,7 @@ CHECKS = (
     Check(("M1.7", "M1.C"), "drift sentry: alarms, actions within one step, theory packets", _tests("tests/actors/test_drift.py", "tests/nodes/test_sentry.py", "tests/reflection/test_packets.py")),
     Check(("M1.8", "Q3"), "graph diagnostics: collapse and over-smoothing are alerts", _tests("tests/reflection/test_graph.py")),
     Check(("M1.B",), "planted regime flips are routed in time; label-only flips do nothing", _tests("tests/nodes/test_learning.py", "-k", "flips", long=True)),
-    Check(("B4",), "hidden Markov regime: filter, collapse, fit", _tests("tests/actors/test_hmm.py", "tests/nodes/test_regime_fit.py")),
+    Check(("B4",), "hidden Markov regime: filter, collapse, fit", _tests("tests/actors/test_hmm.py", "tests/nodes/test_regime_fit.py", long=True)),
     Check(("Q1",), "red team: no order on bad data, each scenario red without its mechanism", _tests("tests/nodes/test_red_team.py", long=True)),
     Check(("M1.8", "M4.5"), "nightly: idempotent, survives kill -9", _tests("tests/nodes/test_nightly.py", long=True)),
     Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", long=True)),

@@ -184,6 +184,7 @@ def look_from_outside(folder: Path, artifacts: Path, door: FrontDoor) -> None:
     assert count == last + 1 == len(rows_on_disk(folder, "decisions"))
 
 
+@pytest.mark.long
 def test_two_kills_on_a_world(tmp_path: Path, door_env: dict[str, str], front_door: FrontDoor) -> None:
     drill(WORLD, 2, 5, tmp_path, door_env, front_door)
 

@@ -207,6 +207,7 @@ def test_a_part_that_was_asked_for_is_replayed_as_it_is(tmp_path: Path, state_di
 # -- kill -9
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_does_no_harm(tmp_path: Path, state_dir: Path, door_env: dict[str, str]) -> None:
     world = ["tape=world", "tape.hours=20", "policy.cadence.n=10", "output.report=false"]
     calm, _ = nightly(settings(tmp_path / "calm", state_dir, *world))
@@ -236,6 +237,7 @@ def short_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weekly_module, "red_team", lambda settings: real(settings, only=["crossed_book"]))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("short_attack")
 def test_the_week_is_audited_run_by_run(tmp_path: Path, state_dir: Path) -> None:
     fixed = [*words(tmp_path, state_dir), *WORLD, "output.stress=false"]
@@ -257,6 +259,7 @@ def test_the_week_is_audited_run_by_run(tmp_path: Path, state_dir: Path) -> None
     assert "../red-team/red-team.html" in (path / "index.html").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("short_attack")
 def test_a_week_without_runs_makes_one(tmp_path: Path, state_dir: Path) -> None:
     done = CliRunner().invoke(app, ["weekly", *words(tmp_path, state_dir), *WORLD])

@@ -65,6 +65,7 @@ def test_the_fit_describes_its_slice_better_than_any_it_could_have_shuffled() ->
     assert worst < plain["band"], "the slice itself is no collapse"
 
 
+@pytest.mark.long
 def test_a_run_with_it_is_deterministic_lawful_and_not_that_of_the_fsm(
     folder: Path, front_door: FrontDoor, tmp_path: Path
 ) -> None:

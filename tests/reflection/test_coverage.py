@@ -35,7 +35,7 @@ def decisions(run: Path, edit: Edit) -> None:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_run(tmp_path_factory.mktemp("runs") / "run", decisions=DECISIONS)
-    decisions(run, lambda f: f.assign(p_sweep=0.25, p_auction=float("nan")))
+    decisions(run, only_one_probe)
     return run
 
 
@@ -47,6 +47,11 @@ def run(original: Path, tmp_path: Path) -> Path:
             (copy / path.relative_to(original)).parent.mkdir(parents=True, exist_ok=True)
             (copy / path.relative_to(original)).write_bytes(path.read_bytes())
     return copy
+
+
+def only_one_probe(f: pd.DataFrame) -> pd.DataFrame:
+    nothing = dict.fromkeys([name for name in f.columns if name.startswith("p_")], float("nan"))
+    return f.assign(**nothing | {"p_sweep": 0.25})
 
 
 def ordering(frame: pd.DataFrame) -> pd.Series:
