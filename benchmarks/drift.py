@@ -313,9 +313,9 @@ def rows(runs: int = RUNS) -> list[Figure]:
             "overlap": None,
         }
         assert sources["tape"] is not None
-        out = [
-            row for kind, seen in sources.items() for row in false_alarms(kind, seen, runs if kind == "tape" else runs // 4)
-        ]
+        out: list[Figure] = []
+        for kind, seen in sources.items():
+            out += false_alarms(kind, seen, runs if kind == "tape" else runs // 4)
         for kind, seen in (*sources.items(), ("normal", None)):
             out += delays(kind, seen, max(50, runs // 8))
         once = [at_once(seed) for seed in range(300, 400)]
