@@ -31,20 +31,13 @@ from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tape_spec import WorldTape
 from alphatrade.nodes.worlds import make_world
-from alphatrade.reflection.probes import BUILT_IN, Probes
+from alphatrade.reflection.probes import BUILT_IN, EVENTS, Probes
 from alphatrade.strategies.policy import Policy
 from benchmarks.figures import Figure, meets, publish
 
 COMMAND = "python -m benchmarks.probes"
 SEEDS = range(1200, 1240)
 AFTER = 4  # steps after an event that are neither its own nor quiet
-EVENT = {  # what each probe is for, as the truth says it
-    "imbalance_surge": "surge",
-    "liquidity_vacuum": "vacuum",
-    "opening_auction": "auction",
-    "sweep_risk": "sweep",
-    "volatility_shock": "vol_shock",
-}
 NAMES = tuple(BUILT_IN)
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -76,13 +69,13 @@ class Watched:
 
     def event(self, name: str) -> Flags:
         """Return the steps of the events that a probe is for."""
-        return np.asarray(self.word == EVENT[name])
+        return np.asarray(self.word == EVENTS[name])
 
     def quiet(self, name: str) -> Flags:
         """Return the steps on which a probe must not fire."""
-        busy = np.isin(self.word, [*EVENT.values(), "crossed"])
+        busy = np.isin(self.word, [*EVENTS.values(), "crossed"])
         for later in range(1, AFTER + 1):
-            busy[later:] |= np.isin(self.word[:-later], [*EVENT.values(), "crossed"])
+            busy[later:] |= np.isin(self.word[:-later], [*EVENTS.values(), "crossed"])
         return ~busy & ~self.shock if name == "volatility_shock" else ~busy
 
     def column(self, name: str) -> Floats:
@@ -98,7 +91,7 @@ def watch(tape: Tape, beliefs: Sequence[BeliefSnapshot]) -> Watched:
     step = np.searchsorted([belief.ts for belief in beliefs], tape.truth["ts"].to_numpy())
     words, shocks = tape.truth["event"].to_numpy(), (tape.truth["regime"] == "shock").to_numpy()
     word, shock = np.full(len(beliefs) + 1, "", object), np.zeros(len(beliefs) + 1, np.bool_)
-    for kind in ["bad_print", "gap", "reopen", "crossed", *EVENT.values()]:
+    for kind in ["bad_print", "gap", "reopen", "crossed", *EVENTS.values()]:
         word[step[words == kind]] = kind
     shock[step[shocks]] = True
     warm = ~np.isnan(values).all(axis=1)
@@ -149,7 +142,7 @@ def measure(worlds: Sequence[Watched], cost_us: float) -> list[Figure]:
 
 
 def _of_probe(worlds: Sequence[Watched], name: str) -> list[Figure]:
-    event, threshold = EVENT[name], BUILT_IN[name].threshold
+    event, threshold = EVENTS[name], BUILT_IN[name].threshold
     false = []
     for world in worlds:
         values = world.column(name)[world.quiet(name)]

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from plotly.subplots import make_subplots
 
 from alphatrade.nodes.red_team_scenarios import Scenario
-from alphatrade.reflection.report import Block, Section, render
+from alphatrade.reflection.report import render
+from alphatrade.reflection.report_blocks import Block, Section
 from alphatrade.reflection.report_plots import BLUE, GREY, INK, MUTED, ORANGE, framed
 from alphatrade.reflection.report_tables import Card, Table
 from alphatrade.strategies.policy import Policy

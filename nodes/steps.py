@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from alphatrade.reflection.report import Block, Section, render
+from alphatrade.reflection.report import render
+from alphatrade.reflection.report_blocks import Block, Section
 from alphatrade.reflection.report_tables import Card, Table
 from alphatrade.risk.errors import AlphaTradeError
 

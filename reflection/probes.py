@@ -94,6 +94,13 @@ BUILT_IN: dict[str, Probe] = {  # in the order of `_step`'s values, which is tha
         frozenset(),
     ),
 }
+EVENTS = {  # what each is for, in the word of a world's truth
+    "imbalance_surge": "surge",
+    "liquidity_vacuum": "vacuum",
+    "opening_auction": "auction",
+    "sweep_risk": "sweep",
+    "volatility_shock": "vol_shock",
+}
 
 
 class Probes:

@@ -1,36 +1,22 @@
 """``report.html``: one self-contained page about one run, from the files in its folder only."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from alphatrade.reflection import report_learning as learning
 from alphatrade.reflection import report_plots as plots
 from alphatrade.reflection import report_tables as tables
+from alphatrade.reflection.report_blocks import Block, Section, empty, figure, filled
 from alphatrade.reflection.report_data import ReportData, load
 from alphatrade.reflection.report_stats import DRAWS
 from alphatrade.risk.errors import RunDirError
 
 TEMPLATE = "report.html.j2"
 DRAWN_INSTRUMENTS = 8
-
-
-class Block(NamedTuple):
-    """One piece of a section; `kind` is figure, key, table, list, heading, note or empty."""
-
-    kind: str
-    content: Any
-
-
-class Section(NamedTuple):
-    """A titled part of the page."""
-
-    name: str
-    title: str
-    lead: str
-    blocks: list[Block]
 
 
 def write_report(run_dir: Path) -> Path:
@@ -108,21 +94,9 @@ def _page(data: ReportData) -> str:
 
 def _sections(data: ReportData) -> list[Section]:
     return [
-        _equity(data), *_prices(data), _topologies(data), _attribution(data), _belief(data), _law(data),
-        _costs(data), _latency(data), _tape(data), _identity(data),
+        _equity(data), *_prices(data), _topologies(data), _attribution(data), _belief(data),
+        *learning.sections(data), _law(data), _costs(data), _latency(data), _tape(data), _identity(data),
     ]  # fmt: skip
-
-
-def _figure(content: str) -> Block:
-    return Block("figure", Markup(content))
-
-
-def _filled(table: tables.Table, reason: str) -> Block:
-    return Block("table", table) if table.rows else Block("empty", reason)
-
-
-def _empty(reason: str) -> list[Block]:
-    return [Block("empty", reason)]
 
 
 def _equity(data: ReportData) -> Section:
@@ -132,34 +106,34 @@ def _equity(data: ReportData) -> Section:
     )
     title = "Equity and drawdown"
     if data.equity.empty:
-        return Section("equity", title, lead, _empty("No equity: equity.parquet has no rows."))
+        return Section("equity", title, lead, empty("No equity: equity.parquet has no rows."))
     ratio = data.sharpe
     text = ratio.basis
     if ratio.value is not None:
         interval = f"95 % interval {tables.number(ratio.low)} to {tables.number(ratio.high)}"
         how = f"stationary bootstrap, {DRAWS:,} draws"
         text = f"{tables.number(ratio.value)}, {interval} ({how}); {ratio.basis}; no risk-free rate"
-    blocks = [_figure(plots.equity(data)), Block("note", f"Sharpe ratio: {text}.")]
+    blocks = [figure(plots.equity(data)), Block("note", f"Sharpe ratio: {text}.")]
     return Section("equity", title, lead, blocks)
 
 
 def _prices(data: ReportData) -> list[Section]:
     title = "Price, regimes and fills"
     if not data.prices:
-        return [Section("price", title, "", _empty("No prices: neither a decision nor a mark was recorded."))]
+        return [Section("price", title, "", empty("No prices: neither a decision nor a mark was recorded."))]
     drawn = list(data.prices)[:DRAWN_INSTRUMENTS]
     sections = [_price(data, at, instrument) for at, instrument in enumerate(drawn)]
     left = len(data.prices) - len(drawn)
     if left > 0:
         text = f"{left} more instruments are not drawn; they are in the diary and in fills.parquet."
-        sections.append(Section("price-left", "Further instruments", "", _empty(text)))
+        sections.append(Section("price-left", "Further instruments", "", empty(text)))
     return sections
 
 
 def _price(data: ReportData, at: int, instrument: str) -> Section:
     lead = "Behind the price: the most frequent regime of each slice of time."
     names = plots.regimes(data.regimes[instrument])
-    blocks = [_figure(plots.price(data, at, instrument))]
+    blocks = [figure(plots.price(data, at, instrument))]
     blocks.append(
         Block("key", [(name, plots.tint(name)) for name in names])
         if names
@@ -176,12 +150,12 @@ def _price(data: ReportData, at: int, instrument: str) -> Section:
 def _topologies(data: ReportData) -> Section:
     title = "Topologies over time"
     if data.shares.empty:
-        return Section("topologies", title, "", _empty("No decisions were recorded in this run."))
+        return Section("topologies", title, "", empty("No decisions were recorded in this run."))
     note = (
         "Mark-outs are net of spread, slippage and fees, over decisions that traded, "
         "with a 95 % interval that takes them as independent."
     )
-    blocks = [_figure(plots.topologies(data)), Block("table", tables.topologies(data)), Block("note", note)]
+    blocks = [figure(plots.topologies(data)), Block("table", tables.topologies(data)), Block("note", note)]
     lead = "Which execution topology was in charge: its share of the decisions in each slice of time."
     return Section("topologies", title, lead, blocks)
 
@@ -189,12 +163,12 @@ def _topologies(data: ReportData) -> Section:
 def _attribution(data: ReportData) -> Section:
     title = "PnL by topology and regime"
     if data.cells.empty:
-        return Section("attribution", title, "", _empty("No fills, so there is no PnL to attribute."))
+        return Section("attribution", title, "", empty("No fills, so there is no PnL to attribute."))
     lead = (
         "Realised PnL belongs to the decision whose fill closed the position, each fee to the decision "
         "that caused it. Open positions are not included."
     )
-    blocks = [_figure(plots.attribution(data))]
+    blocks = [figure(plots.attribution(data))]
     currencies = sorted(set(data.fills["currency"]))
     if len(currencies) > 1:
         blocks.append(Block("note", f"Amounts in {', '.join(currencies)} are added up without conversion."))
@@ -205,7 +179,7 @@ def _belief(data: ReportData) -> Section:
     belief, title = data.belief, "Belief: sparsity and activity"
     if belief is None:
         why = "No beliefs: this run had no perception, or it never became warm."
-        return Section("belief", title, "", _empty(why))
+        return Section("belief", title, "", empty(why))
     active = float((belief.counts["active"] * belief.counts["steps"]).sum()) / belief.steps
     silent = belief.n - int((belief.share > 0).any(axis=1).sum())
     text = (
@@ -213,14 +187,14 @@ def _belief(data: ReportData) -> Section:
         f"({tables.percent(active / belief.n, 1)}); {silent} never in {belief.steps:,} steps."
     )
     lead = "Left: in how many steps of a slice of time each unit was active. Right: units active at once."
-    return Section("belief", title, lead, [_figure(plots.belief(data, belief)), Block("note", text)])
+    return Section("belief", title, lead, [figure(plots.belief(data, belief)), Block("note", text)])
 
 
 def _law(data: ReportData) -> Section:
     lead = "By limit, denied orders and denied modifications. A near-miss used most of a limit and was still lawful."
-    blocks = _empty("Nothing was denied and no limit came near.")
+    blocks = empty("Nothing was denied and no limit came near.")
     if len(data.denied):
-        blocks = [_figure(plots.denials(data))]
+        blocks = [figure(plots.denials(data))]
     if len(data.notable):
         blocks.append(Block("heading", "Breaches, state changes and other events"))
         blocks.append(Block("table", tables.notable(data)))
@@ -228,7 +202,7 @@ def _law(data: ReportData) -> Section:
 
 
 def _costs(data: ReportData) -> Section:
-    blocks = _empty("No fills, so nothing was paid.")
+    blocks = empty("No fills, so nothing was paid.")
     if len(data.fills):
         blocks = [Block("table", tables.costs(data))]
     blocks.append(Block("heading", "The same run with dearer costs and slower orders"))
@@ -238,7 +212,7 @@ def _costs(data: ReportData) -> Section:
             Block("note", " ".join(["Each cell is a full replay: PnL, return and number of fills.", *_unlike(data)]))
         )
     else:
-        blocks += _empty("Not run: the folder has no stress.json, which output.stress=true makes.")
+        blocks += empty("Not run: the folder has no stress.json, which output.stress=true makes.")
     return Section("costs", "Costs and turnover", "", blocks)
 
 
@@ -255,15 +229,15 @@ def _unlike(data: ReportData) -> list[str]:
 
 def _latency(data: ReportData) -> Section:
     lead = "Monotonic wall clock of the machine that replayed; outside the digests."
-    blocks = [_filled(tables.latency(data), "No latencies: latency.json is absent or empty.")]
+    blocks = [filled(tables.latency(data), "No latencies: latency.json is absent or empty.")]
     return Section("latency", "Latency", lead, blocks)
 
 
 def _tape(data: ReportData) -> Section:
     blocks = [
-        _filled(tables.tapes(data), "The summary names no tape."),
+        filled(tables.tapes(data), "The summary names no tape."),
         Block("heading", "Audit on load"),
-        _filled(tables.audit(data), "The summary holds no tape audit."),
+        filled(tables.audit(data), "The summary holds no tape audit."),
         Block("heading", "What is simulated or assumed"),
         Block("list", tables.assumptions(data)),
     ]

@@ -14,15 +14,12 @@ import pandas as pd
 
 from alphatrade.reflection import report_sql
 from alphatrade.reflection.query import check_run_dir, open_views, read_json, read_mapping
+from alphatrade.reflection.report_frames import COLUMNS, Base, Span, frame, one, sliced, thin
+from alphatrade.reflection.report_learning_data import Learning, load_learning
 from alphatrade.reflection.report_stats import Array, Sharpe, sharpe
 from alphatrade.risk.errors import RunDirError
 
-PIXELS = 1500
 STRIPES = 480
-COLUMNS = 240
-
-type Base = duckdb.DuckDBPyConnection
-type Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +83,8 @@ class ReportData:
         Reference prices of the law, and those among them whose half spread is assumed.
     cost_bps : float or None
         Mean cost of the decisions that traded.
+    learning : Learning
+        What routed, learnt, probed and watched.
     """
 
     run_dir: Path
@@ -110,6 +109,7 @@ class ReportData:
     marks: int
     assumed: int
     cost_bps: float | None
+    learning: Learning
 
 
 def load(run_dir: Path) -> ReportData:
@@ -148,15 +148,15 @@ def _texts(run_dir: Path) -> Texts:
 
 def _collect(run_dir: Path, base: Base, texts: Texts) -> ReportData:
     capital = float(texts.run.get("capital") or texts.summary["capital"])
-    first, last = _one(base, report_sql.SPAN)
+    first, last = one(base, report_sql.SPAN)
     span = (int(first or 0), int(last or 0))
     base.execute(report_sql.PRICES)
     base.execute(report_sql.JOINED)
-    names = list(_frame(base, "SELECT DISTINCT instrument FROM prices ORDER BY 1")["instrument"])
-    prices = {name: _thin(base, "prices", "mid", span, name) for name in names}
-    curve = _frame(base, "SELECT ts, equity::DOUBLE AS equity FROM equity")
+    names = list(frame(base, "SELECT DISTINCT instrument FROM prices ORDER BY 1")["instrument"])
+    prices = {name: thin(base, "prices", "mid", span, {"instrument": name}) for name in names}
+    curve = frame(base, "SELECT ts, equity::DOUBLE AS equity FROM equity")
     hold, hold_return = _hold(prices, capital)
-    marks, assumed = _one(base, "SELECT count(*), count(*) FILTER (assumed) FROM marks")
+    marks, assumed = one(base, "SELECT count(*), count(*) FILTER (assumed) FROM marks")
     policy = texts.policy
     return ReportData(
         run_dir=run_dir,
@@ -165,22 +165,23 @@ def _collect(run_dir: Path, base: Base, texts: Texts) -> ReportData:
         currency=str(texts.run.get("currency") or texts.summary.get("currency") or ""),
         span=span,
         sharpe=sharpe(curve["ts"].to_numpy(), curve["equity"].to_numpy(), capital, _shares(texts.run)),
-        equity=_thin(base, "equity", "equity", span),
-        drawdown=_thin(base, "equity", "drawdown", span),
+        equity=thin(base, "equity", "equity", span),
+        drawdown=thin(base, "equity", "drawdown", span),
         hold=hold,
         hold_return=hold_return,
         prices=prices,
-        regimes={name: _sliced(base, report_sql.STRIPES, span, STRIPES, name) for name in names},
-        fills=_frame(base, report_sql.FILLS),
+        regimes={name: sliced(base, report_sql.STRIPES, span, STRIPES, name) for name in names},
+        fills=frame(base, report_sql.FILLS),
         topologies=_topologies(base, (policy.get("expost") or {}).get("primary")),
-        shares=_sliced(base, report_sql.SHARES, span, COLUMNS),
-        cells=_frame(base, report_sql.CELLS),
+        shares=sliced(base, report_sql.SHARES, span, COLUMNS),
+        cells=frame(base, report_sql.CELLS),
         belief=_belief(base, span, (policy.get("belief") or {}).get("n")),
-        denied=_frame(base, report_sql.DENIED),
-        notable=_frame(base, report_sql.NOTABLE),
+        denied=frame(base, report_sql.DENIED),
+        notable=frame(base, report_sql.NOTABLE),
         marks=marks,
         assumed=assumed,
-        cost_bps=_one(base, "SELECT avg(cost_bps) FROM expost WHERE fills > 0")[0],
+        cost_bps=one(base, "SELECT avg(cost_bps) FROM expost WHERE fills > 0")[0],
+        learning=load_learning(run_dir, base, span, texts.summary, texts.run, policy),
     )
 
 
@@ -188,32 +189,6 @@ def _shares(run: dict[str, Any]) -> bool:
     """Return whether only shares are traded: the base of a share is its symbol."""
     found = run.get("instruments") or {}
     return bool(found) and all(facts.get("base") == name.rpartition(".")[0] for name, facts in found.items())
-
-
-def _one(base: Base, text: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = base.execute(text).fetchone() or ()
-    return row
-
-
-def _frame(base: Base, text: str, *values: object) -> pd.DataFrame:
-    frame: pd.DataFrame = base.execute(text, values).df()
-    return frame
-
-
-def slice_width(span: Span, columns: int) -> int:
-    """Return the width in nanoseconds of one of so many slices of the run."""
-    return (span[1] - span[0]) // columns + 1
-
-
-def _sliced(base: Base, text: str, span: Span, columns: int, *values: object) -> pd.DataFrame:
-    return _frame(base, text.format(start=span[0], width=slice_width(span, columns)), *values)
-
-
-def _thin(base: Base, view: str, value: str, span: Span, name: str | None = None) -> pd.DataFrame:
-    where, values = ("", ()) if name is None else ("WHERE instrument = ?", (name,))
-    width = slice_width(span, PIXELS)
-    text = report_sql.THIN.format(view=view, value=value, where=where, start=span[0], width=width)
-    return _frame(base, text, *values)
 
 
 def _hold(prices: dict[str, pd.DataFrame], capital: float) -> tuple[pd.DataFrame, float | None]:
@@ -230,26 +205,26 @@ def _hold(prices: dict[str, pd.DataFrame], capital: float) -> tuple[pd.DataFrame
 def _topologies(base: Base, horizon: object) -> pd.DataFrame:
     known = [column[0] for column in base.execute("SELECT * FROM expost LIMIT 0").description or ()]
     markout = f"markout_{horizon}" if f"markout_{horizon}" in known else "NULL::DOUBLE"
-    return _frame(base, report_sql.TOPOLOGIES.format(markout=markout))
+    return frame(base, report_sql.TOPOLOGIES.format(markout=markout))
 
 
 def _belief(base: Base, span: Span, n: object) -> Belief | None:
     """Return the activity of the belief units, from the snapshots or, without them, from the diary."""
     source = "(SELECT ts, idx FROM beliefs)"
-    if _one(base, "SELECT count(*) FROM beliefs")[0] == 0:
+    if one(base, "SELECT count(*) FROM beliefs")[0] == 0:
         source = "(SELECT ts, belief_idx AS idx FROM decisions)"
-    steps, largest = _one(base, f"SELECT count(*), max(list_max(idx)) FROM {source}")
+    steps, largest = one(base, f"SELECT count(*), max(list_max(idx)) FROM {source}")
     if not steps or largest is None:
         return None
     size = max(n if isinstance(n, int) else 0, int(largest) + 1)
     texts = [
         text.replace("{source}", source) for text in (report_sql.ACTIVE, report_sql.STEPS, report_sql.COUNTS)
     ]
-    active, total = (_sliced(base, text, span, COLUMNS) for text in texts[:2])
+    active, total = (sliced(base, text, span, COLUMNS) for text in texts[:2])
     seen = np.full(COLUMNS, np.nan)
     inside = total["slice"].between(0, COLUMNS - 1)
     seen[total["slice"][inside]] = total["n"][inside]
     share = np.zeros((size, COLUMNS))
     active = active[active["slice"].between(0, COLUMNS - 1)]
     share[active["unit"], active["slice"]] = active["n"]
-    return Belief(size, int(steps), share / seen, _frame(base, texts[2]))
+    return Belief(size, int(steps), share / seen, frame(base, texts[2]))

@@ -12,7 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from alphatrade.reflection.report_data import COLUMNS, STRIPES, Belief, ReportData, slice_width
+from alphatrade.reflection.report_data import STRIPES, Belief, ReportData
+from alphatrade.reflection.report_frames import COLUMNS, slice_width
 from alphatrade.reflection.report_tables import number
 
 INK, MUTED, GRID = "#1b1f24", "#5b6570", "#e8ebee"

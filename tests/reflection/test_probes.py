@@ -20,8 +20,8 @@ from alphatrade.nodes.tape import Tape
 from alphatrade.nodes.tape_spec import WorldTape
 from alphatrade.nodes.worlds import make_world
 from alphatrade.reflection import probes
-from alphatrade.reflection.probes import BUILT_IN, UNKNOWN, WARMUP, Probes, described
-from benchmarks.probes import EVENT, NAMES, Watched, auc, caught, planted, spearman, watch
+from alphatrade.reflection.probes import BUILT_IN, EVENTS, UNKNOWN, WARMUP, Probes, described
+from benchmarks.probes import NAMES, Watched, auc, caught, planted, spearman, watch
 
 BOOK = frozenset({"quote", "spread", "size"})
 SEEDS = (4000, 4001, 4002, 4003)  # of none that a threshold was set on
@@ -49,7 +49,7 @@ def ranked(world: Watched, name: str) -> float:
 
 
 def test_there_is_a_probe_for_each_event() -> None:
-    assert tuple(BUILT_IN) == tuple(sorted(EVENT)) == NAMES
+    assert tuple(BUILT_IN) == tuple(sorted(EVENTS)) == NAMES
     assert described()["sweep_risk"] == {"unit": "deviations", "threshold": 13.0, "needs": ["size", "spread"]}
     assert all(probe.definition and probe.unit and probe.threshold > 0 for probe in BUILT_IN.values())
 
