@@ -92,6 +92,7 @@ class Organism(Dispatcher):
         self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
         self._drifts = ""  # why, for the diary
         self._halted = False
+        self._saved = b""  # what an earlier node had learnt
         self._told = 0  # faults of mechanisms that have been published
         self.decisions = 0
         self.ingest_signal_ns: list[int] = []
@@ -115,8 +116,9 @@ class Organism(Dispatcher):
         self.adaptation = adaptation(
             c.router, c.flags, c.learning, c.belief, c.topologies, c.features, c.horizon, costs, c.long_only
         )
-        if c.learned:
-            self._take_up(Path(c.learned).read_bytes())
+        saved = Path(c.learned).read_bytes() if c.learned else self._saved
+        if saved:
+            self._take_up(saved)
         self._sizer = Sizer(
             capital=to_nano(self.config.capital) / NANO,
             fraction=sizing["fraction"],
@@ -138,9 +140,8 @@ class Organism(Dispatcher):
         return {"learned": state} if (state := self.learned()) else {}
 
     def on_load(self, state: dict[str, bytes]) -> None:
-        """Take up what Nautilus has kept."""
-        if "learned" in state:
-            self._take_up(state["learned"])
+        """Take what Nautilus has kept; it is taken up at the start, when the instrument is known."""
+        self._saved = state.get("learned", b"")
 
     def _take_up(self, state: bytes) -> None:
         """Start from what was learnt; where it cannot be used, go on without what learns."""

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from alphatrade.nodes import run
+from alphatrade.nodes import feed, run, wiring
+from alphatrade.nodes.engine import build_engine
 from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.settings import compose_settings
+from alphatrade.nodes.sim import load_tapes
 from alphatrade.risk.errors import ConfigError
+from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 from tests.nodes.test_determinism import check_identical
 
 WORLD = (
@@ -90,6 +94,31 @@ def test_a_run_starts_from_what_an_earlier_one_has_learnt(runs: dict[str, RunRes
     assert not any(blank)
     with pytest.raises(ConfigError, match=r"learned: got .*expected a folder with WLD-USD\.SIM\.bin"):
         run([*words, f"learned={tmp_path}"])
+
+
+def test_what_nautilus_keeps_of_a_strategy_is_what_was_learnt(runs: dict[str, RunResult]) -> None:
+    settings = compose_settings([*WORLD, *ON, "tape.hours=2"])
+    tapes = load_tapes(settings.run)
+    (file,) = (runs["on"].path / "learned").iterdir()
+    saved = file.read_bytes()
+    config = wiring.sim_config(settings.policy, tapes, settings.run, None)
+    venue = wiring.venue_arguments(tapes, settings.run)
+    first = {}
+    for name, state in (("kept", saved), ("blank", b"")):
+        engine = build_engine(config, [feed.instrument(tapes[0].instrument)], [feed.events(tapes[0])], "SIM", venue)
+        (organism,) = engine.trader.strategies()
+        if state:
+            organism.load({"learned": state})
+        heard: list[Decision] = []
+        engine.kernel.msgbus.subscribe(DECISION_TOPIC, heard.append)
+        engine.run()
+        assert organism.save()["learned"][:21] == saved[:21]
+        assert organism.adaptation.faults == {}
+        first[name] = heard[0].scores
+        engine.dispose()
+        venue = wiring.venue_arguments(tapes, settings.run)
+    assert any(first["kept"])
+    assert not any(first["blank"])
 
 
 def test_two_processes_agree_on_a_world_with_all_flags(tmp_path: Path, door_env: dict[str, str]) -> None:
