@@ -54,7 +54,7 @@ def net(sigma: Floats, health: Health, name: str = "sigma") -> str:
     figure.update_xaxes(visible=False, row=1, col=1)
     figure.update_yaxes(visible=False, row=1, col=1)
     figure.update_xaxes(title_text="edges of a unit", showgrid=False, row=1, col=2)
-    figure.update_yaxes(title_text="units", row=1, col=2)
+    figure.update_yaxes(title_text="units", dtick=1 + int(counts.max()) // 8, row=1, col=2)  # whole units
     return _html(figure, f"graph-{name}", 440, None, grid=False) if units else _nothing(name)
 
 

@@ -10,10 +10,10 @@ from alphatrade.reflection.graph import GraphSpec, Health, diagnose
 from alphatrade.reflection.report_blocks import Block, Section, empty, figure, filled
 from alphatrade.reflection.report_data import ReportData
 from alphatrade.reflection.report_learning_data import AFTER, MOST, MOST_CHARTS, Learning
-from alphatrade.reflection.report_tables import DASH, Table, moment, number, percent
+from alphatrade.reflection.report_tables import DASH, TIMES, Table, moment, number, percent
 from alphatrade.risk.errors import ConfigError
 
-NULLS = 100
+NULLS, MOST_PACKETS = 100, 20
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -136,18 +136,21 @@ def _synapses(data: ReportData) -> Section:
     if not learning.norms and not learning.sigmas:
         return Section("sigma", title, "", empty(_nothing(learning)))
     lead = (
-        "Left: Frobenius norm of the synapses, and participation ratio of their factors (how many carry the weight). "
-        f"Right: the synapses at the end. The norm's bound is {number(learning.bound)}."
+        "Left: Frobenius norm of the synapses (mean, lowest and highest of each slice of time), and participation "
+        "ratio of their factors: how many carry the weight. Right: the synapses at the end."
     )
     blocks, left = [], dict(learning.sigmas)
-    for at, (instrument, curves) in enumerate(learning.norms.items()):
+    for at, (instrument, norms) in enumerate(learning.norms.items()):
         blocks += _of(instrument, len(learning.norms) > 1)
         sigma = left.pop(instrument.replace("/", "-"), None)
-        blocks.append(figure(plots.synapses(data, str(at), curves, sigma)))
+        blocks.append(figure(plots.synapses(data, str(at), norms, sigma)))
         if sigma is None:
             blocks.append(Block("note", "The synapses at the end were not written."))
         elif len(sigma) > plots.MOST_UNITS:
             blocks.append(Block("note", "Each cell is the strongest synapse of a block of units."))
+    if learning.norms:
+        words = f"The norm was at its bound of {number(learning.bound)} in {percent(learning.clamped, 1)} of decisions."
+        blocks.append(Block("note", words))
     for at, (name, sigma) in enumerate(list(left.items())[:MOST], len(learning.norms)):
         blocks += [*_of(name, True), figure(plots.synapses(data, str(at), None, sigma))]
         blocks.append(Block("note", "The diary has no norm of these over time."))
@@ -210,8 +213,11 @@ def _drift(data: ReportData) -> Section:
     if learning.watched:
         blocks.append(Block("note", _design(learning.watched)))
     blocks += [Block("alarm", f"The sentry had a fault: {fault}") for fault in learning.watched.get("faults") or []]
-    blocks.append(Block("heading", "Theory packets"))
+    count = len(learning.packets)
+    blocks.append(Block("heading", f"Theory packets ({count}), in packets/"))
     blocks.append(filled(_packets(learning), "None: no alarm acted."))
+    if count > MOST_PACKETS:
+        blocks.append(Block("note", f"The first {MOST_PACKETS} are listed."))
     return Section("drift", title, lead, blocks)
 
 
@@ -242,13 +248,13 @@ def _design(watched: dict[str, Any]) -> str:
 
 def _packets(learning: Learning) -> Table:
     rows = []
-    for packet in learning.packets:
-        what, since, evidence, action = (packet[name] for name in ("what", "since", "evidence", "action"))
+    for packet in learning.packets[:MOST_PACKETS]:
+        what, since, evidence = (packet[name] for name in ("what", "since", "evidence"))
         moved = [f"{row['name']} {number(row['d'], 1, True)}" for row in packet["shifts"] if row["d"] is not None]
         rows.append([
-            f"packets/{packet['file']}", moment(packet["at"]["ts"]), f"{what['stream']}, {what['level']}",
+            str(packet["file"]).removesuffix(".json"), str(what["level"]), moment(packet["at"]["ts"]),
             f"{what['chart']} {number(what['statistic'])} > {number(what['threshold'])}", moment(since["ts"]),
-            ", ".join(moved[:2]) or DASH, str(action["words"]), number(evidence["rows"], 0),
+            ", ".join(moved[:2]) or DASH, number(evidence["rows"], 0), number(packet["action"]["factor"], 1),
         ])  # fmt: skip
-    head = ["packet", "alarm (UTC)", "stream, level", "chart", "since about", "moved with it (d)", "action", "rows"]
-    return Table(head, rows, 7)
+    head = ["packet", "level", "alarm (UTC)", "chart", "since about", "moved with it (Cohen's d)", "decisions"]
+    return Table([*head, f"size {TIMES}"], rows, 6)

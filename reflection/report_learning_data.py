@@ -21,6 +21,7 @@ from alphatrade.risk.errors import RunDirError
 
 MOST = 4  # instruments, each with figures of its own
 MOST_CHARTS = 12
+NORMS = 160  # slices of time
 SMALL = 600  # slices of time of a figure in small multiples
 AFTER = 4  # steps after a planted event that are neither its own nor quiet; a probe may fire one step late
 DRIFT = ("ts", "instrument", "stream", "value", "cusum_up", "cusum_down", "page_hinkley", "threshold", "level")
@@ -87,8 +88,11 @@ class Learning:
         Unit, threshold and needs of each probe, as the run recorded them.
     planted : DataFrame (instrument, event, first_ts, last_ts)
         Of a world.
-    norms : dict of str to tuple of DataFrame (t, y)
-        Norm of the fast weights and participation ratio of their factors, by instrument.
+    norms : dict of str to DataFrame (slice, low, mean, high, rank)
+        Lowest, mean and highest norm of the fast weights and mean participation ratio of their factors in each of
+        `NORMS` slices of time, by instrument.
+    clamped : float
+        Share of the decisions at which the norm was at its bound.
     sigmas : dict of str to ndarray, shape (n, n)
         Synapses at the end, post x pre, by the name in the file's name.
     bound : float
@@ -113,7 +117,8 @@ class Learning:
     probes: dict[str, dict[str, Probed]]
     thresholds: dict[str, Any]
     planted: pd.DataFrame
-    norms: dict[str, tuple[pd.DataFrame, pd.DataFrame]]
+    norms: dict[str, pd.DataFrame]
+    clamped: float
     sigmas: dict[str, Floats]
     bound: float
     fast_weights: bool
@@ -141,8 +146,9 @@ def load_learning(
     kind = "attention" if flags.get("linear_attention") else str(router.get("kind") or "table")
     thresholds = run.get("probes") or {}
     watched, streams, charts = _drift(run_dir, base, span)
-    drawn, sigma = names[:MOST], "sigma_norm" in known
-    weights = (policy.get("learning") or {}).get("fast_weights") or {}
+    drawn, bound = names[:MOST], float(((policy.get("learning") or {}).get("fast_weights") or {}).get("bound", 1.0))
+    norms = {name: sliced(base, sql.NORMS, span, NORMS, name) for name in drawn if "sigma_norm" in known}
+    norms = {name: rows for name, rows in norms.items() if len(rows)}
     return Learning(
         table=dict(router.get("table") or {}),
         kinds={name: str(spec["kind"]) for name, spec in (policy.get("topologies") or {}).items()},
@@ -153,9 +159,10 @@ def load_learning(
         probes={name: _probes(base, span, name, thresholds, known, planted) for name in drawn},
         thresholds=thresholds,
         planted=planted,
-        norms={name: found for name in drawn if (found := _norms(base, span, name)) is not None} if sigma else {},
+        norms=norms,
+        clamped=float(one(base, sql.CLAMPED.format(bound=repr(0.9999 * bound)))[0] or 0.0) if norms else 0.0,
         sigmas=read_sigmas(run_dir) if any(run_dir.glob("sigma*.parquet")) else {},
-        bound=float(weights.get("bound", 1.0)),
+        bound=bound,
         fast_weights=bool(flags.get("fast_weights")),
         watched=watched,
         streams=streams,
@@ -234,12 +241,6 @@ def _pairs(events: pd.DataFrame) -> list[tuple[int, int]]:
 def _steps(ts: Any, first: int, last: int, after: int) -> tuple[int, int]:
     """Return the decisions of an event, from the one that ends a step with its first quote, and some after it."""
     return int(np.searchsorted(ts, first)), int(np.searchsorted(ts, last)) + 1 + after
-
-
-def _norms(base: Base, span: Span, instrument: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    where = {"instrument": instrument}
-    norm, rank = (thin(base, "decisions", f"sigma_{name}", span, where, SMALL).dropna() for name in ("norm", "rank"))
-    return None if norm.empty else (norm, rank)
 
 
 def _drift(run_dir: Path, base: Base, span: Span) -> tuple[dict[str, Any], pd.DataFrame, list[Chart]]:

@@ -14,7 +14,7 @@ from alphatrade.reflection.graph import Floats
 from alphatrade.reflection.probes import EVENTS
 from alphatrade.reflection.report_data import ReportData
 from alphatrade.reflection.report_frames import COLUMNS
-from alphatrade.reflection.report_learning_data import Chart
+from alphatrade.reflection.report_learning_data import NORMS, Chart
 from alphatrade.reflection.report_plots import (
     BLUE,
     BLUES,
@@ -32,7 +32,7 @@ from alphatrade.reflection.report_plots import (
 )
 from alphatrade.reflection.report_tables import number
 
-TACTICS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", SKY, INK, GREY)
+TACTICS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", SKY, INK)
 MOST_UNITS = 256  # of a heat map; more are drawn in blocks, each as its strongest synapse
 _OWN, _OTHER = "rgba(230,159,0,0.55)", "rgba(154,163,171,0.35)"
 
@@ -63,11 +63,11 @@ def routing(counts: pd.DataFrame, framed: dict[str, list[str]], name: str) -> st
                        text=words, texttemplate="%{text}", textfont={"size": 12}, colorscale=BLUES, zmin=0,
                        zmax=160, xgap=3, ygap=3, showscale=False,
                        hovertemplate="%{y}, %{x}<br>%{text}<extra></extra>")  # fmt: skip
-    for y, row in enumerate(n.index):
-        for x, tactic in enumerate(n.columns):
-            if tactic in framed.get(row, ()):
-                corners = {"x0": x - 0.48, "x1": x + 0.48, "y0": y - 0.45, "y1": y + 0.45}
-                figure.add_shape(type="rect", **corners, line={"color": ORANGE, "width": 2})
+    figure.update_layout(shapes=[
+        {"type": "rect", "x0": x - 0.48, "x1": x + 0.48, "y0": y - 0.45, "y1": y + 0.45,
+         "line": {"color": ORANGE, "width": 2}}
+        for y, row in enumerate(n.index) for x, tactic in enumerate(n.columns) if tactic in framed.get(row, ())
+    ])  # fmt: skip
     figure.update_xaxes(side="top", type="category", showgrid=False)
     figure.update_yaxes(type="category")
     return _html(figure, name, 70 + 56 * len(n), None, grid=False)
@@ -88,11 +88,12 @@ def scores(data: ReportData, at: int, frame: pd.DataFrame) -> str:
     """Draw the score of every tactic over time: means of slices of time."""
     figure, edges = go.Figure(), _edges(data, COLUMNS)
     middle = (edges[:-1] + edges[1:]) / 2
-    for place, (tactic, part) in enumerate(frame.groupby("tactic")):
+    colours = iter(TACTICS * (1 + frame["tactic"].nunique() // len(TACTICS)))
+    for tactic, part in frame.groupby("tactic"):
         values = np.full(COLUMNS, np.nan)
         inside = part[part["slice"].between(0, COLUMNS - 1)]
         values[inside["slice"]] = inside["score"]
-        line = {"color": TACTICS[place % len(TACTICS)], "width": 1.4}
+        line = {"color": GREY if data.learning.kinds.get(tactic) == "flat" else next(colours), "width": 1.4}
         hover = _text(tactic) + ": %{y:.2f} bps<extra></extra>"
         figure.add_scatter(x=middle, y=values, name=_text(tactic), mode="lines", line=line, hovertemplate=hover)
     figure.add_hline(y=0, line={"color": MUTED, "width": 0.8, "dash": "dot"})
@@ -104,59 +105,68 @@ def probes(data: ReportData, at: int, instrument: str) -> str:
     """Draw each probe with its threshold, and planted events behind it: its own kind marked, the others grey."""
     found, facts = data.learning.probes[instrument], data.learning.thresholds
     figure = make_subplots(rows=len(found), cols=1, shared_xaxes=True, vertical_spacing=0.022)
+    shapes: list[dict[str, Any]] = []  # set at once: one by one takes a tenth of a second each
     for row, (name, probe) in enumerate(found.items(), 1):
-        _planted(figure, data, instrument, name, row)
+        shapes += _planted(data, instrument, name, row)
         curve, threshold = probe.curve, float(facts[name]["threshold"])
         line, hover = {"color": BLUE, "width": 1}, _text(name) + " %{y:.2f}<extra></extra>"
         figure.add_scatter(x=curve["t"], y=curve["y"], mode="lines", line=line, hovertemplate=hover, row=row, col=1)
         high = curve[curve["y"] >= threshold]
         marker = {"color": ORANGE, "size": 5}
         figure.add_scatter(x=high["t"], y=high["y"], mode="markers", marker=marker, hoverinfo="skip", row=row, col=1)
-        figure.add_hline(y=threshold, line={"color": ORANGE, "width": 1, "dash": "dash"}, row=row, col=1)
+        limit = {"color": ORANGE, "width": 1, "dash": "dash"}
+        figure.add_scatter(x=_span(data), y=[threshold] * 2, mode="lines", line=limit, hoverinfo="skip", row=row, col=1)
         figure.update_yaxes(title_text=_text(name).replace("_", "<br>"), nticks=5, row=row, col=1)
+    figure.update_layout(shapes=shapes)
     return _html(figure, f"probes-{at}", 60 + 118 * len(found), data)
 
 
-def _planted(figure: go.Figure, data: ReportData, instrument: str, name: str, row: int) -> None:
-    """Put the planted events behind the row of a probe."""
+def _planted(data: ReportData, instrument: str, name: str, row: int) -> list[dict[str, Any]]:
+    """Return the planted events behind the row of a probe, its own kind last and so on top."""
     planted = data.learning.planted
     events = planted[planted["instrument"] == instrument]
-    own = events["event"] == EVENTS.get(name)
-    for part, colour in ((events[~own], _OTHER), (events[own], _OWN)):
-        for event in part.itertuples():
-            begin, end = event.first_ts / 1e6, event.last_ts / 1e6
-            band = {"x0": begin, "x1": end, "fillcolor": colour, "line": {"color": colour, "width": 1}}
-            figure.add_shape(type="rect", layer="below", y0=0, y1=1, yref=_domain(row), xref=_axis(row), **band)
+    own, axis = events["event"] == EVENTS.get(name), "" if row == 1 else str(row)
+    place = {"type": "rect", "layer": "below", "xref": f"x{axis}", "yref": f"y{axis} domain", "y0": 0, "y1": 1}
+    return [
+        place | {"x0": event.first_ts / 1e6, "x1": event.last_ts / 1e6, "fillcolor": colour,
+                 "line": {"color": colour, "width": 1}}
+        for part, colour in ((events[~own], _OTHER), (events[own], _OWN)) for event in part.itertuples()
+    ]  # fmt: skip
 
 
-def _domain(row: int) -> str:
-    return f"y{'' if row == 1 else row} domain"
-
-
-def _axis(row: int) -> str:
-    return f"x{'' if row == 1 else row}"
-
-
-def synapses(
-    data: ReportData, name: str, curves: tuple[pd.DataFrame, pd.DataFrame] | None, sigma: Floats | None
-) -> str:
+def synapses(data: ReportData, name: str, norms: pd.DataFrame | None, sigma: Floats | None) -> str:
     """Draw norm and rank of the fast weights over time, and the heat map of the last ones."""
     figure = make_subplots(
         rows=2, cols=2, column_widths=[0.52, 0.48], row_heights=[0.6, 0.4], horizontal_spacing=0.1,
-        vertical_spacing=0.08, specs=[[{}, {"rowspan": 2}], [{}, None]],
+        vertical_spacing=0.1, specs=[[{}, {"rowspan": 2}], [{}, None]],
     )  # fmt: skip
-    span = [data.span[0] / 1e6, data.span[1] / 1e6]
-    for row, (title, curve) in enumerate(zip(("norm", "rank"), curves or (), strict=False), 1):
-        line, hover = {"color": BLUE, "width": 1.2}, title + " %{y:.3f}<extra></extra>"
-        figure.add_scatter(x=curve["t"], y=curve["y"], mode="lines", line=line, hovertemplate=hover, row=row, col=1)
-        figure.update_yaxes(title_text=title, rangemode="tozero", row=row, col=1)
-    bound, tallest = data.learning.bound, max((curve["y"].max() for curve in (curves or ())[:1]), default=0.0)
-    if tallest > 0.5 * bound:
-        figure.add_hline(y=bound, line={"color": ORANGE, "width": 1, "dash": "dash"}, row=1, col=1)
-    figure.update_xaxes(type="date", range=span, showgrid=False, col=1)
+    if norms is not None:
+        _norms(figure, data, norms)
+    figure.update_xaxes(type="date", range=_span(data), showgrid=False, nticks=6, col=1)
     if sigma is not None:
         _heat(figure, sigma)
     return _html(figure, f"sigma-{name}", 470, None)
+
+
+def _norms(figure: go.Figure, data: ReportData, norms: pd.DataFrame) -> None:
+    edges = _edges(data, NORMS)
+    t = ((edges[:-1] + edges[1:]) / 2)[norms["slice"].clip(0, NORMS - 1)]
+    none, band = {"width": 0}, "rgba(0,114,178,0.16)"
+    figure.add_scatter(x=t, y=norms["high"], mode="lines", line=none, hoverinfo="skip", row=1, col=1)
+    figure.add_scatter(x=t, y=norms["low"], mode="lines", line=none, fill="tonexty", fillcolor=band,
+                       hoverinfo="skip", row=1, col=1)  # fmt: skip
+    for row, (title, column) in enumerate((("norm", "mean"), ("rank", "rank")), 1):
+        line, hover = {"color": BLUE, "width": 1.3}, title + " %{y:.3f}<extra></extra>"
+        figure.add_scatter(x=t, y=norms[column], mode="lines", line=line, hovertemplate=hover, row=row, col=1)
+        figure.update_yaxes(title_text=title, rangemode="tozero", row=row, col=1)
+    if norms["high"].max() > 0.5 * data.learning.bound:
+        limit = {"color": ORANGE, "width": 1, "dash": "dash"}
+        line = {"x": _span(data), "y": [data.learning.bound] * 2, "mode": "lines", "line": limit}
+        figure.add_scatter(**line, hoverinfo="skip", row=1, col=1)
+
+
+def _span(data: ReportData) -> list[float]:
+    return [data.span[0] / 1e6, data.span[1] / 1e6]
 
 
 def _heat(figure: go.Figure, sigma: Floats) -> None:

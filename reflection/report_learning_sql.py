@@ -24,15 +24,24 @@ SCORES = """
     WHERE slice IS NOT NULL AND tactic IS NOT NULL GROUP BY ALL ORDER BY ALL
 """
 
-# A spell of rows with the same event is one event.
+# A spell of rows with the same event is one event: within it, the two numbers of a row differ by the same.
 PLANTED = """
-    WITH marked AS (SELECT instrument, ts, event,
-                           event IS DISTINCT FROM lag(event) OVER (PARTITION BY instrument ORDER BY ts) AS begins
-                    FROM truth),
-         numbered AS (SELECT *, count(*) FILTER (begins) OVER (PARTITION BY instrument ORDER BY ts
-                                                               ROWS UNBOUNDED PRECEDING) AS spell FROM marked)
+    WITH numbered AS (SELECT instrument, ts, event,
+                             row_number() OVER (PARTITION BY instrument ORDER BY ts)
+                             - row_number() OVER (PARTITION BY instrument, event ORDER BY ts) AS spell FROM truth)
     SELECT instrument, event, min(ts) AS first_ts, max(ts) AS last_ts
     FROM numbered WHERE event <> '' GROUP BY instrument, event, spell ORDER BY ALL
+"""
+
+NORMS = """
+    SELECT slice, min(sigma_norm) AS low, avg(sigma_norm) AS mean, max(sigma_norm) AS high, avg(sigma_rank) AS rank
+    FROM (SELECT ((ts - {start}) // {width})::INT AS slice, sigma_norm, sigma_rank FROM decisions
+          WHERE instrument = ? AND sigma_norm IS NOT NULL)
+    GROUP BY slice ORDER BY slice
+"""
+
+CLAMPED = """
+    SELECT avg((sigma_norm >= {bound})::INT) FROM decisions WHERE sigma_norm IS NOT NULL
 """
 
 PROBED = "SELECT ts, {value}::DOUBLE AS y FROM decisions WHERE instrument = ? AND {value} IS NOT NULL ORDER BY ts"
