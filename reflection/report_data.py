@@ -127,7 +127,7 @@ def load(run_dir: Path) -> ReportData:
         with open_views(run_dir) as base:
             base.execute("SET threads = 1")  # `first` and `last` follow the order of the file then
             return _collect(run_dir, base, texts)
-    except (duckdb.Error, KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (duckdb.Error, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"[:200]
         raise RunDirError(str(run_dir), what, "files as `alphatrade sim` writes them") from error
 

@@ -26,6 +26,7 @@ from alphatrade.risk.errors import RunDirError
 
 HOUR = 3_600_000_000_000
 MINUTE = 60_000_000_000
+LEARNING = ("routing", "attention", "probes", "sigma", "graph", "drift")
 EVIL = "<script>alert(1)</script>"
 
 
@@ -66,11 +67,12 @@ def test_the_page_is_complete_and_loads_nothing(run: Path) -> None:
     assert out == run / "report.html"
     text = page(run)
     sections = re.findall(r'<section id="([^"]+)">', text)
-    assert sections == ["equity", "price-0", "topologies", "attribution", "belief", "law", "costs", "latency",
-                        "tape", "identity"]  # fmt: skip
+    assert sections == ["equity", "price-0", "topologies", "attribution", "belief", *LEARNING, "law", "costs",
+                        "latency", "tape", "identity"]  # fmt: skip
     figures = re.findall(r'id="figure-([^"]+)"', text)
-    assert figures == ["equity", "price-0", "topologies", "attribution", "belief", "denials"]
-    assert 'class="empty"' not in text
+    assert figures == ["equity", "price-0", "topologies", "attribution", "belief", "routing", "probes-0",
+                       "denials"]  # fmt: skip
+    assert text.count('class="empty"') == 4, "this run learns nothing and nobody watched for drift"
     assert not re.search(r'(?:src|href)="(?!tearsheet\.html)', text)
     assert "default-src 'none'" in text
     assert out.read_text(encoding="utf-8").count("plotly.js v") == 1
@@ -164,7 +166,7 @@ def test_kill_tearsheet_and_synthetic_tape_are_shown(run: Path) -> None:
     assert "tearsheet.html" not in page(run)
     assert "kill switch" not in page(run)
     (run / "tearsheet.html").write_text("<html></html>")
-    (run / "truth.parquet").write_bytes(b"")
+    write_parquet(pa.table({"ts": [0], "event": [""]}), run / "truth.parquet")
     change(run, "summary.json", killed="DRAWDOWN at noon")
     text = page(run)
     assert 'href="tearsheet.html"' in text
@@ -300,6 +302,6 @@ def test_every_figure_is_drawn_in_chromium(run: Path, tmp_path: Path) -> None:
         write_report(run).as_uri(),
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert len(set(re.findall(r'id="(figure-[^"]+)"', dom))) == 6
+    assert len(set(re.findall(r'id="(figure-[^"]+)"', dom))) == 8
     # Each figure has a main drawing and one for its hover layer.
-    assert dom.count('class="main-svg"') >= 12
+    assert dom.count('class="main-svg"') >= 16
