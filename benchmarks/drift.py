@@ -31,7 +31,7 @@ from benchmarks.figures import ROOT, Figure, figure, publish
 
 COMMAND = "python -m benchmarks.drift"
 RUNS = 2_000
-DESIGN, K, BASELINE, LEAST = 300.0, 0.5, 600, 50  # as in conf/policy/drift/default.yaml
+DESIGN, K, BASELINE, LEAST = 300.0, 0.5, 750, 50  # as in conf/policy/drift/default.yaml
 CAP = 12  # designs that a run is followed for
 BLOCK = 40  # mean length, outcomes
 SHIFTS = (1.0, 2.0, 4.0, 5.0)

@@ -199,7 +199,7 @@ class DriftSpec(Spec):
     enabled: bool = True
     run_length: Annotated[float, Field(ge=50, le=5_000)] = 300.0
     k: Annotated[float, Field(gt=0, le=3)] = 0.5
-    baseline: Annotated[int, Field(ge=100, le=2_000)] = 600
+    baseline: Annotated[int, Field(ge=100, le=2_000)] = 750
     least: Annotated[int, Field(ge=20, le=2_000)] = 50
     quiet: Annotated[int, Field(ge=1, le=100_000)] = 50
 
