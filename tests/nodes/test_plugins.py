@@ -27,15 +27,19 @@ from nautilus_trader.config import NautilusConfig
 from nautilus_trader.model.enums import OrderSide
 
 from alphatrade.actors.perception import PerceptionConfig
+from alphatrade.actors.sentry import SentryConfig
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
+from alphatrade.reflection.clerk import ClerkConfig
+from alphatrade.reflection.outcomes import FollowerConfig
 from alphatrade.reflection.scribe import ScribeConfig
 from alphatrade.risk.audit import AuditReport, audit
 from alphatrade.risk.gate import RiskGateConfig
 from alphatrade.risk.gate_market import Market
+from alphatrade.strategies.organism import OrganismConfig
 from tests.risk.rig import BTCUSDT, Scripted, engine, flat_quotes
 
 ROOT = Path(__file__).parents[2]
@@ -362,7 +366,11 @@ def test_a_wrong_class_or_parameter_is_refused_by_its_path(
 # -- the rest of the page
 
 
-@pytest.mark.parametrize("config", [RiskGateConfig, PerceptionConfig, ScribeConfig], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "config",
+    [RiskGateConfig, PerceptionConfig, ScribeConfig, FollowerConfig, SentryConfig, ClerkConfig, OrganismConfig],
+    ids=lambda c: c.__name__,
+)
 def test_the_reference_names_every_field_and_no_other(config: type[NautilusConfig]) -> None:
     section = PAGE.split(f"### {config.__name__}\n")[1].split("\n### ")[0]
     cells = re.findall(r"^\| (.+?) \| (.+?) \|", section, re.M)[1:]  # not the head
