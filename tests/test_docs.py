@@ -21,7 +21,10 @@ from alphatrade.reflection.query import VIEWS
 from alphatrade.strategies.topologies import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/ROADMAP.md")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/learning.md"),
+    "docs/ROADMAP.md",
+)
 PRESENT = tuple(name for name in PAGES if name != "docs/ROADMAP.md")  # the roadmap names the future, too
 FOLDERS = "actors|benchmarks|conf|docs|evolution|nodes|reflection|risk|scripts|strategies|tests"
 ENVIRONMENTS = ("sim", "paper", "live-shadow", "live")
@@ -103,13 +106,24 @@ def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
     assert verb in cli.commands, f"no verb {verb}"
     if verb == "sim":
         return
-    known = {name for parameter in cli.commands[verb].params for name in parameter.opts}
+    command_of = cli.commands[verb]
+    if hasattr(command_of, "commands"):  # a verb of two words
+        command_of = command_of.commands[rest.pop(0)]
+    known = {name for parameter in command_of.params for name in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= known | {"--help"}
 
 
-@pytest.mark.parametrize("command", starting("alphatrade sim") + starting("make run-sim ARGS="))
+COMPOSED = ("alphatrade sim", "alphatrade red-team", "alphatrade nightly", "alphatrade weekly", "alphatrade regime fit")
+
+
+@pytest.mark.parametrize(
+    "command", [one for verb in (*COMPOSED, "make run-sim ARGS=") for one in starting(verb)]
+)
 def test_the_overrides_of_a_command_are_valid(command: str) -> None:
     words = shlex.split(command)[2:]
+    if words[:1] == ["fit"]:
+        at = words.index("--out")
+        words = [word for word in [*words[1:at], *words[at + 2 :]] if word != "--states" and not word.isdigit()]
     if words and words[0].startswith("ARGS="):
         words = shlex.split(words[0].removeprefix("ARGS="))
     if "mine:" in command or "my_conf" in command:
@@ -211,13 +225,61 @@ def test_each_environment_has_a_row_in_the_profiles() -> None:
 
 
 def test_every_flag_refuses_until_it_has_a_mechanism() -> None:
-    """What the README's table and the flag table call refused is refused."""
+    """What the README's table and the flag table call refused is refused, and what they call there is taken."""
     from alphatrade.risk.errors import ConfigError
 
-    refused = ("policy.flags.fast_weights", "policy.flags.linear_attention", "exploration", "governed_feedback")
-    for name in (*(f"{flag}=true" for flag in refused), "env=paper", "env=live-shadow", "env=live"):
+    attention, sigma = "policy.flags.linear_attention=true", "policy.flags.fast_weights=true"
+    without = ((sigma,), (attention, "policy.router.kind=ewma"), (sigma, "policy.router.kind=ewma"))
+    for words in (("exploration=true",), ("governed_feedback=true",), *without):
         with pytest.raises(ConfigError):
-            compose_settings([name])
+            compose_settings(list(words))
+    for name in ("paper", "live-shadow", "live"):
+        with pytest.raises(ConfigError):
+            compose_settings([f"env={name}"])
+    for words in ((attention,), (attention, sigma), ("policy.router.kind=linucb", sigma), ("policy.router.kind=ewma",)):
+        compose_settings(list(words))
+
+
+# -- learning
+
+
+def test_the_queries_of_the_flips_are_those_of_the_benchmark() -> None:
+    """The page's SQL is what the figures come from, but for where the truth is."""
+    from benchmarks.learn_flips import FLIPS, POLICY, SWITCHES
+
+    shown = [" ".join(block.split()) for block in blocks("docs/learning.md", "sql")]
+    truth = "'artifacts/latest/truth.parquet'"
+    assert shown == [" ".join(FLIPS.replace("FROM truth", f"FROM {truth}").split()), " ".join(SWITCHES.split())]
+    (command,) = (one for one in starting("alphatrade sim", ("docs/learning.md",)) if "tape.schedule" in one)
+    assert set(POLICY) <= set(shlex.split(command))
+
+
+def test_the_tables_of_learning_have_the_defaults_of_the_policy() -> None:
+    policy = compose_settings([]).policy
+    for name, spec in (("learning.fast_weights", policy.learning.fast_weights), ("drift", policy.drift)):
+        table = text("docs/learning.md").split(f"| `policy.{name}` | default |")[1].split("\n\n")[0]
+        rows = {key: float(value) for key, value in re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", table, re.M)}
+        fields = {key: value for key, value in spec.model_dump().items() if not isinstance(value, bool)}
+        assert rows == fields, name
+
+
+def test_the_tables_of_probes_have_every_probe_with_its_threshold() -> None:
+    from alphatrade.reflection.probes import BUILT_IN
+
+    first, second = text("docs/learning.md").split("| probe |")[1:]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \| ([\d.]+) \| .* \|$", first.split("\n\n")[0], re.M)
+    assert {name: (unit, float(value)) for name, unit, value in rows} == {
+        name: (probe.unit, probe.threshold) for name, probe in BUILT_IN.items()
+    }
+    assert set(re.findall(r"^\| `(\w+)`", second.split("\n\n")[0], re.M)) == set(BUILT_IN)
+
+
+def test_a_packet_links_to_its_runbook() -> None:
+    from alphatrade.reflection.packets import RUNBOOK
+
+    page, _, anchor = RUNBOOK.partition("#")
+    heads = [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", text(page), re.M)]
+    assert anchor in heads
 
 
 def test_the_excerpt_in_the_readme_is_what_the_terminal_shows() -> None:
@@ -277,7 +339,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, door_env: dict[str, str]
     "command",
     [
         command
-        for verb in ("audit", "diary", "runs", "status", "kill", "release")
+        for verb in ("audit", "coverage", "diary", "runs", "status", "kill", "release")
         for command in starting(f"alphatrade {verb}", ("README.md",))
         if len(command.split()) > 2 or verb == "runs"
     ],
