@@ -116,9 +116,7 @@ def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
 COMPOSED = ("alphatrade sim", "alphatrade red-team", "alphatrade nightly", "alphatrade weekly", "alphatrade regime fit")
 
 
-@pytest.mark.parametrize(
-    "command", [one for verb in (*COMPOSED, "make run-sim ARGS=") for one in starting(verb)]
-)
+@pytest.mark.parametrize("command", [one for verb in (*COMPOSED, "make run-sim ARGS=") for one in starting(verb)])
 def test_the_overrides_of_a_command_are_valid(command: str) -> None:
     words = shlex.split(command)[2:]
     if words[:1] == ["fit"]:
@@ -274,11 +272,20 @@ def test_the_tables_of_probes_have_every_probe_with_its_threshold() -> None:
     assert set(re.findall(r"^\| `(\w+)`", second.split("\n\n")[0], re.M)) == set(BUILT_IN)
 
 
+def test_the_sections_of_the_report_are_those_that_it_makes() -> None:
+    table = text("docs/learning.md").split("## In the report")[1]
+    names = re.findall(r"^\| ([A-Z][\w ]+) \|", table, re.M)
+    titles = re.findall(r'title(?:, learning)? = "([^":]+)', text("reflection/report_learning.py"))
+    assert names == titles
+
+
 def test_a_packet_links_to_its_runbook() -> None:
     from alphatrade.reflection.packets import RUNBOOK
 
     page, _, anchor = RUNBOOK.partition("#")
-    heads = [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", text(page), re.M)]
+    heads = [
+        re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", text(page), re.M)
+    ]
     assert anchor in heads
 
 
