@@ -63,4 +63,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team weekly nightly bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team weekly nightly bench learn-bench accept dod lock wheel clean

@@ -198,6 +198,7 @@ def write_regime(spec: RegimeSpec, out: Path, command: str) -> None:
         lines.append(f"  {key}:{rows}\n")
     part = out.with_name(f"{out.name}.tmp")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(head + "".join(lines), encoding="utf-8")
         part.replace(out)
     except OSError as error:

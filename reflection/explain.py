@@ -199,7 +199,7 @@ def _outcome(row: Row | None, policy: Row) -> list[str]:
     horizons = sorted(int(name.removeprefix("markout_")) for name in row if name.startswith("markout_"))
     for h in horizons:
         value, known = row[f"markout_{h}"], row.get(f"known_{h}")
-        label = "  (learning uses this one)" if h == primary else ""
+        label = "  (the drift sentry watches this one)" if h == primary else ""
         if value is None:
             lines.append(f"  +{h:<4} steps  not known before the run ended{label}")
         else:

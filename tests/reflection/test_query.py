@@ -140,7 +140,7 @@ def test_an_order_is_explained(run: Path) -> None:
         f"Order {fill['order_id']}", f"Decision {fill['decision']}", f"{len(row['belief_idx'])} of 128 units",
         row["regime"], f"topology    {row['exec_topo']}", row["explanation"], "verdict     allow",
         "submitted", "filled", str(Decimal(str(fill["fee"]))), "realized",
-        "+5    steps", "learning uses this one", f"probes      surge {row['p_surge']:g}",
+        "+5    steps", "the drift sentry watches this one", f"probes      surge {row['p_surge']:g}",
     ]  # fmt: skip
     assert [word for word in wanted if word not in text] == []
     assert ("(fired at 4)" in text) == (row["p_surge"] >= 4)
