@@ -101,8 +101,11 @@ def test_a_market_that_stands_still_is_refused() -> None:
 
 def test_a_file_that_cannot_be_written_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     spec = RegimeSpec.model_validate(yaml.safe_load((folder / "policy" / "regime" / "mine.yaml").read_text()))
+    (tmp_path / "a_file").write_text("")
     with pytest.raises(ConfigError, match="--out"):
-        write_regime(spec, tmp_path / "nowhere" / "x.yaml", "")
+        write_regime(spec, tmp_path / "a_file" / "x.yaml", "")
+    write_regime(spec, tmp_path / "new" / "x.yaml", "")
+    assert yaml.safe_load((tmp_path / "new" / "x.yaml").read_text())["kind"] == "hmm"
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
