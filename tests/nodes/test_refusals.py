@@ -8,7 +8,7 @@ from alphatrade.nodes.overrides import explain
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 
-TOP = "policy, env, tape, venue, tapes, seed, exploration, governed_feedback, flat_at_end, output, paths"
+TOP = "policy, env, tape, venue, tapes, seed, exploration, governed_feedback, flat_at_end, learned, output, paths"
 SYNTAX = "key=value: no spaces around =, quotes and brackets closed, special characters in quotes"
 BELIEF = "a known key, one of n, k, seed, halflife"
 INPUTS: dict[str, tuple[str, str]] = {
@@ -25,8 +25,8 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
     "policy/riks=tight": (
         "policy/riks: got 'tight'",
-        "a group, one of env, policy, tape, venue, policy/belief, policy/features, policy/flags, policy/regime, "
-        "policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
+        "a group, one of env, policy, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
+        "policy/learning, policy/regime, policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
     ),
     # keys
     "sed=2": ("sed: got '2'", f"a known key, one of {TOP} (did you mean seed?)"),
@@ -40,7 +40,8 @@ INPUTS: dict[str, tuple[str, str]] = {
     "+policy.belief.kk=1": ("policy.belief.kk: got 1", BELIEF),
     "+new.key=1": (
         "new: got {'key': 1}",
-        "a known key, one of env, tape, tapes, venue, seed, exploration, governed_feedback, flat_at_end, output, paths",
+        "a known key, one of env, tape, tapes, venue, seed, exploration, governed_feedback, flat_at_end, learned, "
+        "output, paths",
     ),
     "tape.path=x.csv": (
         "tape.path: got 'x.csv'",

@@ -40,7 +40,7 @@ def replay(folder: Path, *overrides: str, without: str = "") -> Listener:
     settings = compose_settings([*tape, *overrides])
     tapes = load_tapes(settings.run)
     policy, run = settings.policy, settings.run
-    actors = [wiring.outcomes(policy), wiring.scribe(policy, run, folder), wiring.perception(policy, tapes[0])]
+    actors = [wiring.outcomes(policy), wiring.scribe(policy, tapes, run, folder), wiring.perception(policy, tapes[0])]
     if not run.output.diary:
         del actors[1]
     config = engine_config(
