@@ -1,7 +1,7 @@
 """``summary.json``: what a run came to, from its output and its files."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from alphatrade.reflection.coverage import coverage
 from alphatrade.risk.audit_judge import LAW_PREFIX
 
 NS = 1_000_000_000
+NANO = Decimal("0.000000001")
 
 
 def summarise(
@@ -39,7 +40,7 @@ def summarise(
         Plain values; money as decimal strings, returns and drawdown as fractions.
     """
     capital = settings.run.venue.starting_balance
-    pnl = output.equity - capital
+    pnl = output.equity.quantize(NANO, ROUND_FLOOR) - capital  # as equity.parquet has it
     digests = _digests(folder.path)
     former = folder.former()
     covered = coverage(folder.path, output.warmup) if settings.run.output.diary else None
@@ -147,4 +148,4 @@ def _time(ns: int) -> str:
 
 
 def _money(amount: Decimal) -> str:
-    return f"{amount.quantize(Decimal('0.000000001')).normalize() + 0:f}"
+    return f"{amount.quantize(NANO).normalize() + 0:f}"
