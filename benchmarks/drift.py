@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.drift``
 
-Stationary outcomes are those of runs (the embedded tape; a world; a real tape of another year, if the shared tapes are
+Stationary outcomes are those of runs (the embedded tape; a world; two weeks of another year, if the shared tapes are
 there), resampled in blocks of random length (Politis & Romano 1994; the calibration uses blocks of fixed length), and
 those of a generator with tails of Student's t with 4 degrees of freedom in which every outcome overlaps the one before
 by four steps of five. Each run has a baseline of its own, from which the sentry calibrates itself before it watches.
@@ -48,7 +48,7 @@ def source(kind: str, folder: Path) -> Outcomes:
     tapes = {
         "tape": [],
         "world": ["tape=world", "tape.seed=300", "tape.hours=72"],
-        "other": ["tape=file", f"tape.path={OTHER}", "tape.instrument=BTC/USD"],
+        "other": ["tape=file", f"tape.path={OTHER}", "tape.instrument=BTC/USD", "tape.end=2018-01-15"],
     }
     sentry = simulate([*tapes[kind], "policy.drift.baseline=2000", "policy.drift.least=2000"], folder)
     seen = sentry._recent()
