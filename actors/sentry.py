@@ -4,6 +4,7 @@ It acts through its signals alone: the Organism sizes by their factor. An outcom
 that cannot be read, is refused: the sentry says so and trading goes on.
 """
 
+from importlib import import_module
 from math import sqrt
 from typing import Any
 
@@ -86,6 +87,7 @@ class DriftSentry(Actor):
 
     def on_start(self) -> None:
         """Listen: the belief comes first, then the outcomes that it completes, then the decision."""
+        import_module("river.drift")  # half a second, now and not within a decision
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief, WATCH)
         self.msgbus.subscribe(OUTCOME_TOPIC, self.on_outcome)
 

@@ -77,6 +77,7 @@ def check_identical(overrides: Sequence[str], env: Mapping[str, str], tmp_path: 
     assert {k: v for k, v in a.items() if k not in timed} == {k: v for k, v in b.items() if k not in timed}
 
 
+@pytest.mark.long
 def test_two_processes_agree_on_a_world(tmp_path: Path, door_env: dict[str, str]) -> None:
     check_identical(WORLD, door_env, tmp_path)
 

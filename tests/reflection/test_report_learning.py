@@ -15,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from make_learning import EVENTS, FIRED, NAME, UNITS, add_learning, write_sigma, write_truth
 from make_run import INSTRUMENT, TABLE, make_run
 
+from alphatrade.reflection import report_learning
 from alphatrade.reflection import report_learning_plots as plots
 from alphatrade.reflection.explain import explain_order
+from alphatrade.reflection.graph import diagnose
 from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.report import write_report
 from alphatrade.reflection.report_data import load
@@ -32,6 +34,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run without and one with learning, not to be changed."""
     folder = tmp_path_factory.mktemp("learning")
     return make_run(folder / "plain", STEPS), add_learning(make_run(folder / "learning", STEPS))
+
+
+@pytest.fixture(autouse=True)
+def few_null_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What chance gives is another test's matter, and takes two seconds a page."""
+    few = {"nulls": 3}
+    monkeypatch.setattr(report_learning, "diagnose", lambda sigma, spec: diagnose(sigma, spec.model_copy(update=few)))
 
 
 @pytest.fixture
