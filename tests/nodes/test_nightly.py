@@ -98,6 +98,7 @@ def test_twice_is_the_same_and_replaces_the_folder_whole(
     assert not (artifacts / "latest").exists()
 
 
+@pytest.mark.long
 def test_other_digests_of_the_same_replay_are_noticed(
     first: tuple[Path, list[Row]], artifacts: Path, state_dir: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_an_error_of_ours_is_not_swallowed() -> None:
         isolated("x", lambda: Row("x", str(1 // 0), "", True))
 
 
+@pytest.mark.long
 def test_a_violation_fails_the_job(tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tight = [*words(tmp_path, state_dir), *WORLD, "policy.risk.instrument_max=0.001"]
     assert CliRunner().invoke(app, ["nightly", *tight]).exit_code == 0

@@ -36,12 +36,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Outcome]
     return red_team(settings(tmp_path_factory.mktemp("red")))
 
 
+@pytest.mark.long
 def test_the_default_policy_passes_every_scenario(whole: tuple[Path, list[Outcome]]) -> None:
     _, outcomes = whole
     assert len(outcomes) == 18
     assert {one.name: failed(one) for one in outcomes if not one.passed} == {}
 
 
+@pytest.mark.long
 def test_the_report_is_complete_and_each_run_can_be_audited_again(whole: tuple[Path, list[Outcome]]) -> None:
     path, outcomes = whole
     assert path.name == "red-team"
@@ -58,6 +60,7 @@ def test_the_report_is_complete_and_each_run_can_be_audited_again(whole: tuple[P
     assert "http" not in page.split("<body>")[1].split("figure-")[0]
 
 
+@pytest.mark.long
 def test_a_scenario_is_about_something(whole: tuple[Path, list[Outcome]]) -> None:
     """Where something is planted, it was tried on; a position that matters is there."""
     _, outcomes = whole
@@ -161,6 +164,7 @@ def test_a_policy_that_cannot_see_quotes_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "artifacts").glob("*/*")), "nothing is left behind"
 
 
+@pytest.mark.long
 def test_the_front_door_says_it_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from alphatrade.nodes import red_team as module
 
