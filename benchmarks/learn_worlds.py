@@ -32,23 +32,27 @@ TARGETS = {
     ("attention_sigma", "attention_sigma_shuffled"): "> 0",
 }
 _COMMON = (
+    "policy/features=depth",
     "policy.cadence.kind=events",
+    "policy.cadence.n=2",
     "policy.sizing.vol_target_bps=1000",  # every clip is a full one
     "policy.expost.primary=20",
     "~policy.topologies.maker",
-    "policy.router.table.flat-low=reversion",
-    "policy.topologies.reversion.params={signal: ret_20, enter: 1.0, offset: 0.3, profit: 2.0, hold_max: 30}",
     "policy.risk.drawdown_max=0.9",  # the comparison is of routers; no arm is to be stopped halfway
     "policy.risk.daily_loss_max=0.9",
 )
 _QUIET = ("tape=world", "tape.step_s=2.5", "tape.halts=0", "tape.gaps=0", "tape.bad_prints=0")
 PLANTED = (
-    *_QUIET, *_COMMON, "tape.payoff=drawn", "tape.price=1000", "tape.regime_s=900", "policy/features=depth",
-    "policy.cadence.n=2",
+    *_QUIET, *_COMMON, "tape.payoff=drawn", "tape.price=1000", "tape.regime_s=900",
+    "policy.router.table.flat-low=reversion",
+    "policy.topologies.reversion.params={signal: ret_20, enter: 1.0, offset: 0.3, profit: 2.0, hold_max: 30}",
 )  # fmt: skip
+# A driftless price without fees and next to no spread. Resting orders lose there, as the market is through them when they
+# fill, and that could be learnt: no tactic here has any.
 NOTHING = (
     *_QUIET, *_COMMON, "tape.schedule=[calm]", "tape.alpha=0", "tape.price=10000", "tape.spread_ticks=1",
-    "tape.maker_fee=0", "tape.taker_fee=0", "policy/features=depth", "policy.cadence.n=2",
+    "tape.maker_fee=0", "tape.taker_fee=0", "~policy.topologies.reversion", "policy.router.table.flat-low=flat",
+    "policy.router.table.flat-high=breakout",
 )  # fmt: skip
 _EVENTS = ("policy.cadence.kind=events",)
 _BARS, _QUOTES = ("policy.cadence.kind=bars", "policy.cadence.n=1"), ("policy.cadence.kind=seconds",)
