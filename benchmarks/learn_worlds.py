@@ -47,8 +47,8 @@ PLANTED = (
     "policy.router.table.flat-low=reversion",
     "policy.topologies.reversion.params={signal: ret_20, enter: 1.0, offset: 0.3, profit: 2.0, hold_max: 30}",
 )  # fmt: skip
-# A driftless price without fees and next to no spread. Resting orders lose there, as the market is through them when they
-# fill, and that could be learnt: no tactic here has any.
+# A driftless price without fees and next to no spread. Resting orders lose there, as the market is through them when
+# they fill, and that could be learnt: no tactic here has any.
 NOTHING = (
     *_QUIET, *_COMMON, "tape.schedule=[calm]", "tape.alpha=0", "tape.price=10000", "tape.spread_ticks=1",
     "tape.maker_fee=0", "tape.taker_fee=0", "~policy.topologies.reversion", "policy.router.table.flat-low=flat",
