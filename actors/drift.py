@@ -253,7 +253,7 @@ class DriftFamily:
 
     def page_hinkley(self) -> Any:
         """Return a Page-Hinkley chart that has seen nothing."""
-        from river.drift import PageHinkley  # half a second: who only reads a run does without
+        from river.drift import PageHinkley  # more than a second: runs that never watch do without
 
         assert self.design is not None
         return PageHinkley(PH_LEAST, 0.5 * self.params.k, self.design.threshold / PH_SHARE, 1.0, "down")

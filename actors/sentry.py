@@ -9,6 +9,7 @@ from math import sqrt
 from typing import Any
 
 from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.component import LiveClock
 from nautilus_trader.common.config import ActorConfig
 
 from alphatrade.actors.drift import FACTORS, LEVELS, DriftFamily
@@ -87,7 +88,8 @@ class DriftSentry(Actor):
 
     def on_start(self) -> None:
         """Listen: the belief comes first, then the outcomes that it completes, then the decision."""
-        import_module("river.drift")  # half a second, now and not within a decision
+        if isinstance(self.clock, LiveClock):
+            import_module("river.drift")  # more than a second: not within a live decision; a replay takes it when needed
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief, WATCH)
         self.msgbus.subscribe(OUTCOME_TOPIC, self.on_outcome)
 
