@@ -89,7 +89,7 @@ class DriftSentry(Actor):
     def on_start(self) -> None:
         """Listen: the belief comes first, then the outcomes that it completes, then the decision."""
         if isinstance(self.clock, LiveClock):
-            import_module("river.drift")  # more than a second: not within a live decision; a replay takes it when needed
+            import_module("river.drift")  # more than a second: not within a decision; a replay waits until it is needed
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.*", self.on_belief, WATCH)
         self.msgbus.subscribe(OUTCOME_TOPIC, self.on_outcome)
 
