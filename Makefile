@@ -24,7 +24,7 @@ setup: $(READY)  ## the virtual environment, from the lock file
 run-sim: $(READY)  ## replay the embedded tape under the law; ARGS="seed=2 policy/risk=tight" passes overrides
 	@$(VENV)/bin/alphatrade sim $(ARGS)
 
-test: lint  ## lint, import contracts, types and the default tests (under ten minutes)
+test: lint  ## lint, import contracts, types and the default tests (about ten minutes)
 	@$(PY) -m pytest $(ARGS)
 
 lint: $(READY)  ## ruff, import contracts, mypy strict on the pure modules
