@@ -157,6 +157,15 @@ def _encode(z: Array, signs: Matrix, scale: float, push: Array, drive: Array, id
 
 
 @compiled
+def length(val: Array) -> Any:
+    """Return the Euclidean length of a code's values."""
+    square = 0.0
+    for value in val:
+        square += value * value
+    return sqrt(square)
+
+
+@compiled
 def _strongest(drive: Array, idx: Array, val: Array) -> int:
     """Fill in the positive units in falling order of their drive, equals by index; return how many there are."""
     active = 0

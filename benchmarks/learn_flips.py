@@ -4,14 +4,15 @@ All delays come from SQL over the diary of the run and the truth beside it; ``FL
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
+import pandas as pd
 
 from alphatrade.nodes import run
 from alphatrade.nodes.result import RunResult
+from alphatrade.reflection.query import open_views
 from benchmarks.figures import Figure, figure
 
 COMMAND = "make learn-bench"
@@ -69,8 +70,8 @@ def rows(seeds: tuple[int, ...] = (1001, 1002)) -> list[Figure]:
         for seed in seeds:
             schedule = "[" + ",".join(["calm", "shock"] * (FLIPPED // 2)) + "]"
             real = _run(folder, seed, f"tape.schedule={schedule}")
-            delays += _values(real.path, FLIPS, "delay")
-            signals += _values(real.path, SWITCHES, "delay")
+            delays += _delays(real.path, FLIPS)
+            signals += _delays(real.path, SWITCHES)
             distance = min(distance, _distance(real.path))
             still = _run(folder, seed, "tape.schedule=[calm]", "tape.regime_s=600")
             labels = _run(folder, seed, "tape.schedule=[calm]", f"tape.placebo_flips={FLIPPED}", "tape.regime_s=600")
@@ -78,8 +79,7 @@ def rows(seeds: tuple[int, ...] = (1001, 1002)) -> list[Figure]:
             placebo += int(still.summary["digests"]["fills"] != labels.summary["digests"]["fills"])
 
     def row(name: str, what: str, value: float, unit: str, target: str, n: int) -> Figure:
-        found = figure(f"learn.flips.{name}", what, value, unit, target, command=COMMAND)
-        return Figure(found.id, found.what, found.figure, unit, target, found.holds, n, None, COMMAND)
+        return replace(figure(f"learn.flips.{name}", what, value, unit, target, command=COMMAND), n=n)
 
     n = len(delays)
     return [
@@ -96,22 +96,18 @@ def _run(folder: str, seed: int, *more: str) -> RunResult:
     return run([*CALM, *POLICY, *OUTPUT, f"tape.seed={seed}", f"paths.artifacts={folder}", *more])
 
 
-def _values(path: Path, sql: str, column: str) -> list[float]:
-    with duckdb.connect() as base:
-        for name, file in (
-            ("decisions", "diary/decisions.parquet"), ("beliefs", "belief_snapshots/beliefs.parquet"),
-            ("truth", "truth.parquet"), ("orders", "orders.parquet"),
-        ):  # fmt: skip
-            base.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path / file}')")
-        frame: Any = base.execute(sql).df()
-    return [float("inf") if value != value else float(value) for value in frame[column]]
+def _frame(path: Path, sql: str) -> pd.DataFrame:
+    with open_views(path) as base:
+        base.execute(f"CREATE VIEW truth AS SELECT * FROM read_parquet('{path / 'truth.parquet'}')")
+        return base.execute(sql).df()
+
+
+def _delays(path: Path, sql: str) -> list[float]:
+    return _frame(path, sql)["delay"].fillna(float("inf")).tolist()
 
 
 def _distance(path: Path) -> float:
     """Return the total variation distance of the order types that the two topologies sent."""
-    with duckdb.connect() as base:
-        for name, file in (("decisions", "diary/decisions.parquet"), ("orders", "orders.parquet")):
-            base.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path / file}')")
-        counts = base.execute(STREAMS).df().pivot(index="type", columns="exec_topo", values="n").fillna(0.0)
+    counts = _frame(path, STREAMS).pivot(index="type", columns="exec_topo", values="n").fillna(0.0)
     shares = counts[["momentum", "reversion"]] / counts[["momentum", "reversion"]].sum()
     return float(0.5 * (shares["momentum"] - shares["reversion"]).abs().sum())

@@ -1,6 +1,7 @@
 """Fast weights under attack and beside the dense matrix that they stand for; a long run with all flags on."""
 
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -51,8 +52,7 @@ def attacked(steps: int) -> list[Figure]:
     different = sum(a.tobytes() != again.arrays()[name].tobytes() for name, a in sigma.arrays().items())
 
     def row(name: str, what: str, value: float, target: str, n: int) -> Figure:
-        found = figure(f"learn.sigma.{name}", what, value, "", target, command=COMMAND)
-        return Figure(found.id, what, found.figure, "", target, found.holds, n, None, COMMAND)
+        return replace(figure(f"learn.sigma.{name}", what, value, "", target, command=COMMAND), n=n)
 
     return [
         row("norm", "largest norm over its bound, adversarial steps", most / spec.bound, "<= 1.000000001", steps),

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from alphatrade.actors.belief import Matrix
+from alphatrade.actors.belief import Matrix, length
 from alphatrade.actors.compiled import compiled
 from alphatrade.actors.messages import Array
 
+Advice = tuple[int, list[float], float, float]  # who should be in charge, what each is expected to earn, gain, error
 _LARGEST = 1e100  # of the scale that stands for the decay, before it is multiplied out
 
 
@@ -75,9 +76,7 @@ class Attention:
         """
         _write(self.memory, self.scale, self._growth, idx, val, values)
 
-    def advise(
-        self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1
-    ) -> tuple[int, list[float], float, float]:
+    def advise(self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1) -> Advice:
         """
         Return who should be in charge.
 
@@ -117,12 +116,9 @@ def _write(memory: Matrix, scale: Array, growth: float, idx: Array, val: Array, 
     if scale[0] > _LARGEST:
         memory /= scale[0]
         scale[0] = 1.0
-    length = 0.0
-    for at in range(val.size):
-        length += val[at] * val[at]
-    t = values.size
+    norm, t = length(val), values.size
     for at in range(idx.size):
-        weight = val[at] / sqrt(length) * scale[0]
+        weight = val[at] / norm * scale[0]
         row = memory[idx[at]]
         row[0] += weight
         for i in range(t):
@@ -136,12 +132,10 @@ def _advise(
     memory: Matrix, scale: Array, idx: Array, val: Array, now: tuple[int, int], allowed: Array,
     rule: Array, read: Array, found: Array,
 ) -> int:  # fmt: skip
-    length = 0.0
-    for at in range(val.size):
-        length += val[at] * val[at]
+    norm = length(val)
     read[:] = 0.0
     for at in range(idx.size):
-        weight = val[at] / sqrt(length) / scale[0]
+        weight = val[at] / norm / scale[0]
         for k in range(read.size):
             read[k] += weight * memory[idx[at], k]
     base, current = now

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from alphatrade.actors.belief import Matrix
+from alphatrade.actors.belief import Matrix, length
 from alphatrade.actors.compiled import compiled
 from alphatrade.actors.messages import Array
 
@@ -168,12 +168,9 @@ def _store(
         return
     for side in range(2):
         units, values = (post_idx, post_val) if side == 0 else (pre_idx, pre_val)
-        length = 0.0
-        for j in range(values.size):
-            length += values[j] * values[j]
-        length = sqrt(length)
+        norm = length(values)
         for j in range(units.size):
-            idx[side, at, j], val[side, at, j] = units[j], values[j] / length
+            idx[side, at, j], val[side, at, j] = units[j], values[j] / norm
 
 
 @compiled
@@ -240,14 +237,11 @@ def _push(
     idx: Array, val: Array, gains: Array, ends: Cube, ends_val: Cube, dense: Array, push: Array, seen: Array
 ) -> None:
     """Fill in ``sigma b``, and note the strongest synapse of the factor that weighs most in it."""
-    length = 0.0
-    for at in range(val.size):
-        length += val[at] * val[at]
-    length = sqrt(length)
+    norm = length(val)
     dense[:] = 0.0
     push[:] = 0.0
     for at in range(idx.size):
-        dense[idx[at]] = val[at] / length
+        dense[idx[at]] = val[at] / norm
     most, strongest = 0.0, -1
     for factor in range(gains.size):
         if gains[factor] == 0.0:

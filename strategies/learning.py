@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from alphatrade.actors.messages import Array, BeliefSnapshot
+from alphatrade.strategies.attention import Advice
 from alphatrade.strategies.hindsight import Experience
 from alphatrade.strategies.router import Route, TableRouter
 
@@ -22,9 +23,7 @@ class Learner(Protocol):
     def absorb(self, idx: Array, val: Array, values: Array) -> None:
         """Learn one experience."""
 
-    def advise(
-        self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1
-    ) -> tuple[int, list[float], float, float]:
+    def advise(self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1) -> Advice:
         """Return who should be in charge, what each is expected to earn, the advantage over `base` and its error."""
 
     def arrays(self) -> dict[str, Any]:

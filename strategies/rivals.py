@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from alphatrade.actors.belief import Matrix
+from alphatrade.actors.belief import Matrix, length
 from alphatrade.actors.compiled import compiled
 from alphatrade.actors.messages import Array
-
-Advice = tuple[int, list[float], float, float]
+from alphatrade.strategies.attention import Advice
 
 
 class Ewma:
@@ -44,11 +43,7 @@ class Ewma:
     def advise(self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1) -> Advice:
         """Return who should be in charge; see :meth:`alphatrade.strategies.attention.Attention.advise`."""
         expected = self.mean.tolist()
-        best = base
-        for at, value in enumerate(expected):
-            if allowed[at] and value > expected[best]:
-                best = at
-        return best, expected, expected[best] - expected[base], 0.0
+        return _highest(expected, base, allowed, 0.0)
 
     def arrays(self) -> dict[str, Any]:
         """Return what was learnt, by name; the arrays themselves."""
@@ -99,16 +94,20 @@ class LinUCB:
     def advise(self, idx: Array, val: Array, base: int, allowed: Array, current: int = -1) -> Advice:
         """Return who should be in charge; see :meth:`alphatrade.strategies.attention.Attention.advise`."""
         error = float(_predict(self.inverse, self.weights, idx, val, self._key, self._expected)) * self._width
-        expected = self._expected.tolist()
-        best = base
-        for at, value in enumerate(expected):
-            if allowed[at] and value > expected[best]:  # the bound is as wide for all
-                best = at
-        return best, expected, expected[best] - expected[base], error
+        return _highest(self._expected.tolist(), base, allowed, error)  # the bound is as wide for all
 
     def arrays(self) -> dict[str, Any]:
         """Return what was learnt, by name; the arrays themselves."""
         return {"inverse": self.inverse, "weights": self.weights}
+
+
+def _highest(expected: list[float], base: int, allowed: Array, error: float) -> Advice:
+    """Speak for the allowed tactic that is expected to earn most; for the table's among equals."""
+    best = base
+    for at, value in enumerate(expected):
+        if allowed[at] and value > expected[best]:
+            best = at
+    return best, expected, expected[best] - expected[base], error
 
 
 @compiled
@@ -139,12 +138,10 @@ def _least_squares(
 @compiled
 def _unit(idx: Array, val: Array, key: Array) -> None:
     """Spread a belief out, scaled to length one."""
-    length = 0.0
-    for value in val:
-        length += value * value
+    norm = length(val)
     key[:] = 0.0
     for at in range(idx.size):
-        key[idx[at]] = val[at] / sqrt(length)
+        key[idx[at]] = val[at] / norm
 
 
 @compiled
