@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import numpy as np
 import rfc8785
 
 from alphatrade.actors.messages import DriftSignal
@@ -105,8 +106,7 @@ def shifts(before: Sequence[Row], after: Sequence[Row], names: Sequence[str]) ->
     fewer than two finite values or nothing varies.
     """
     out = []
-    for at, name in enumerate((*names, CONFIDENCE)):
-        sides = [_values(rows, at, len(names)) for rows in (before, after)]
+    for name, *sides in zip((*names, CONFIDENCE), _columns(before, names), _columns(after, names), strict=True):
         old, new = (_mean(side) for side in sides)
         out.append({"name": name, "before": old, "after": new, "d": cohens_d(*sides)})
     return sorted(out, key=lambda row: (-abs(row["d"] or 0.0), row["name"]))
@@ -116,8 +116,9 @@ def cohens_d(before: Sequence[float], after: Sequence[float]) -> float | None:
     """Return (mean after - mean before) / pooled standard deviation, rounded; None where it is not defined."""
     if len(before) < 2 or len(after) < 2:
         return None
-    means = [math.fsum(side) / len(side) for side in (before, after)]
-    squares = [math.fsum((v - mean) ** 2 for v in side) for side, mean in zip((before, after), means, strict=True)]
+    sides = [np.asarray(side) for side in (before, after)]  # sums stay exact: numpy's depend on the CPU
+    means = [math.fsum(side.tolist()) / len(side) for side in sides]
+    squares = [math.fsum(np.square(side - mean).tolist()) for side, mean in zip(sides, means, strict=True)]
     pooled = math.sqrt(math.fsum(squares) / (len(before) + len(after) - 2))
     return round((means[1] - means[0]) / pooled, _DIGITS) if pooled > 0.0 else None
 
@@ -175,9 +176,13 @@ def _moment(ts: int) -> dict[str, str]:
     return {"ts": str(ts), "time": time.isoformat(timespec="seconds")}
 
 
-def _values(rows: Sequence[Row], at: int, width: int) -> list[float]:
-    found = (float(row.features[at]) if at < width else row.confidence for row in rows)
-    return [value for value in found if math.isfinite(value)]
+def _columns(rows: Sequence[Row], names: Sequence[str]) -> list[list[float]]:
+    """Return the finite values of every feature, and of the confidence."""
+    table = np.empty((len(rows), len(names) + 1))
+    if rows:
+        table[:, :-1] = [row.features for row in rows]
+        table[:, -1] = [row.confidence for row in rows]
+    return [column[np.isfinite(column)].tolist() for column in table.T]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -148,7 +148,7 @@ class Adaptation:
     def _absorb(self, experience: Experience) -> None:
         router, weights, cap = self.router, self.weights, self._cap
         e = experience
-        if all(map(isfinite, e.values)) and (max(e.values) > cap or min(e.values) < -cap):
+        if (max(e.values) > cap or min(e.values) < -cap) and all(map(isfinite, e.values)):
             e = msgspec.structs.replace(e, values=tuple([max(-cap, min(cap, value)) for value in e.values]))
         self.lesson = Lesson(e.step, e.values, e.real)
         if isinstance(router, LearningRouter):

@@ -92,8 +92,9 @@ class LearningRouter(TableRouter):
         """Learn an experience that is known by now."""
         if self.off:
             return
-        for name, value in zip(self.candidates, experience.values, strict=True):
-            if not isfinite(value):
-                self.off = f"outcome of {name} at step {experience.step}: got {value}, expected a finite number"
-                return
+        if not isfinite(sum(experience.values)):  # as it is where each of them is finite, being outcomes
+            for name, value in zip(self.candidates, experience.values, strict=True):
+                if not isfinite(value):
+                    self.off = f"outcome of {name} at step {experience.step}: got {value}, expected a finite number"
+                    return
         self.learner.absorb(experience.idx, experience.val, np.array(experience.values))
