@@ -340,7 +340,6 @@ def check_full_disk(door: FrontDoor, disk: Path, *overrides: str) -> None:
     check_nothing_written(disk / "artifacts")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
 def test_a_full_disk(small_disk: Path, front_door: FrontDoor) -> None:
     check_full_disk(front_door, small_disk, "output.report=false")  # the embedded tape: full while it runs

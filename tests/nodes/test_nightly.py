@@ -79,7 +79,6 @@ def test_the_page_is_self_contained_and_its_links_lead_somewhere(first: tuple[Pa
     assert len(page) < 100_000, "without figures there is no need for what draws them"
 
 
-@pytest.mark.long
 def test_twice_is_the_same_and_replaces_the_folder_whole(
     first: tuple[Path, list[Row]], artifacts: Path, state_dir: Path
 ) -> None:

@@ -564,7 +564,7 @@ READ = "from alphatrade.nodes.tapes import load_tape, parse_spec; load_tape(pars
 RUN = "from alphatrade.nodes import run; run(['tape=file', f'tape.path={sys.argv[1]}', f'paths.state={sys.argv[2]}'])"
 
 
-@pytest.mark.parametrize(("read", "rounds"), [(READ, 2), pytest.param(RUN, 12, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("read", "rounds"), [(READ, 6), pytest.param(RUN, 12, marks=pytest.mark.long)])
 def test_a_process_that_caught_a_refusal_ends_in_order(read: str, rounds: int, tmp_path: Path) -> None:
     path = truncated_gzip(tmp_path / "EURUSD.csv.gz")
     command = [sys.executable, "-c", textwrap.dedent(TOLD).format(read=read), str(path), str(tmp_path / "state")]

@@ -443,7 +443,7 @@ def wander(seed: int) -> Run:
     return play(acts, long_only=pick.random() < 0.3)
 
 
-@pytest.mark.parametrize("short", [1, pytest.param(32, marks=pytest.mark.long)])
+@pytest.mark.parametrize("short", [1, 32])
 def test_they_agree_on_random_walks_with_and_without_shortcut(
     short: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
