@@ -177,12 +177,13 @@ def _job(verb: str, arguments: list[str], job: Any) -> None:
     """Run a job of checks, print its rows, and leave with exit code 1 if one of them does not hold."""
     from alphatrade.nodes.hydra_app import run_app
     from alphatrade.nodes.show import show_rows
+    from alphatrade.nodes.steps import failed
 
     done: list[Any] = []
     run_app(verb, arguments, lambda settings: done.append(job(settings)))
     path, rows = done[0]
     show_rows(path, rows)
-    if not all(row.holds for row in rows):
+    if failed(rows):
         raise typer.Exit(EXIT_VIOLATION)
 
 

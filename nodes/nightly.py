@@ -25,7 +25,7 @@ from alphatrade.nodes.tape import Tape
 from alphatrade.reflection import graph_plots
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.graph_files import diagnose_run, write_graph
-from alphatrade.reflection.query import read_json, read_mapping
+from alphatrade.reflection.query import read_mapping
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import RunDirError, TapeError
 
@@ -79,7 +79,7 @@ def nightly(settings: Settings) -> tuple[Path, list[Row]]:
             "coverage": lambda: covered(run),
             "same digests as before": lambda: _digests(run, former, facts),
             "graph": lambda: graph(run, settings.policy.flags.fast_weights),
-            "drift": lambda: drift(run),
+            "drift": lambda: drift(run, settings.policy.drift.enabled),
         }
         rows += [isolated(name, step) for name, step in steps.items()]
         folder.write_json("nightly.json", as_json(rows, **facts))
@@ -150,14 +150,16 @@ def _digests(run: Path, former: dict[str, Any], facts: dict[str, Any]) -> Row:
         raise RunDirError(str(run), "nothing", "a finished replay")
     before = former.get("digests") if former.get("run_id") == facts.get("run_id") else None
     told = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(digests.items()))
-    differ = [name for name in digests if before is not None and before.get(name) != digests[name]]
+    if before is None:
+        return Row("same digests as before", told, "no earlier job replayed the same", None)
+    differ = [name for name in digests if before.get(name) != digests[name]]
     return Row("same digests as before", told, f"DIFFERENT {', '.join(differ)}" if differ else "", not differ)
 
 
 def graph(run: Path, fast_weights: bool) -> Row:
     """Look at the graph of the learnt synapses, where there are any."""
     if not fast_weights:
-        return Row("graph", "no σ: fast_weights off", "", True)
+        return Row("graph", "no σ: fast_weights off", "", None)
     spec = graph_settings()
     found = diagnose_run(run, spec)
     write_graph(run, found, spec, graph_plots.page(found))
@@ -165,15 +167,16 @@ def graph(run: Path, fast_weights: bool) -> Row:
     return Row("graph", f"{len(alerts)} alerts", "; ".join(alerts), not alerts)
 
 
-def drift(run: Path) -> Row:
+def drift(run: Path, enabled: bool) -> Row:
     """Tell what the drift sentry has found: an alarm is news, not a failure of the job."""
-    found = read_json(run, "drift.json")
+    if not enabled:
+        return Row("drift", "no drift report: the sentry is off", "", None)
+    signals = read_mapping(run, "drift.json").get("signals")
+    if signals is None:
+        raise RunDirError(str(run / "drift.json"), "nothing", "the sentry's signals")
     packets = sorted(path.name for path in (run / "packets").glob("*.json")) if (run / "packets").is_dir() else []
-    if found is None and not packets:
-        return Row("drift", "no drift report: the sentry is off", "", True)
-    told = found.get("signals", {}) if isinstance(found, dict) else {}
-    signals = ", ".join(f"{count} {name}" for name, count in told.items())
-    return Row("drift", signals or f"{len(packets)} packets", ", ".join(packets[:5]), True)
+    told = ", ".join(f"{count} {name}" for name, count in signals.items())
+    return Row("drift", told or f"{len(packets)} packets", ", ".join(packets[:5]), True)
 
 
 def _time(ns: int) -> str:

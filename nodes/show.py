@@ -54,12 +54,14 @@ def show_red_team(path: Path, outcomes: "list[Outcome]") -> None:
 
 def show_rows(path: Path, rows: "list[Row]") -> None:
     """Print the rows of a job of checks, and where its page is."""
+    from alphatrade.nodes.steps import VERDICTS, tally
+
     table = Table("check", "result", "detail", "", box=None, padding=(0, 2, 0, 0))
     for row in rows:
-        table.add_row(row.check, row.result, row.detail, "holds" if row.holds else "FAILED")
+        table.add_row(row.check, row.result, row.detail, VERDICTS[row.holds])
     console = _wide()
     console.print(table)
-    console.print(f"{sum(row.holds for row in rows)} of {len(rows)} checks hold")
+    console.print(f"{tally(rows)} checks hold")
     console.print(f"page  {path / 'index.html'}")
 
 

@@ -12,14 +12,16 @@ from alphatrade.reflection.report_blocks import Block, Section
 from alphatrade.reflection.report_tables import Card, Table
 from alphatrade.risk.errors import AlphaTradeError
 
+VERDICTS = {True: "holds", False: "DOES NOT HOLD", None: "nothing to check"}
+
 
 class Row(NamedTuple):
-    """What was checked, what came of it in a few words, more about it, and whether it holds."""
+    """What was checked, what came of it in a few words, more about it, and whether it holds; None: nothing to check."""
 
     check: str
     result: str
     detail: str
-    holds: bool
+    holds: bool | None
 
 
 def isolated(check: str, step: Callable[[], Row]) -> Row:
@@ -31,8 +33,18 @@ def isolated(check: str, step: Callable[[], Row]) -> Row:
 
 
 def as_json(rows: Sequence[Row], **facts: Any) -> dict[str, Any]:
-    """Return facts and rows as plain values, with whether all of them hold."""
-    return {**facts, "holds": all(row.holds for row in rows), "rows": [row._asdict() for row in rows]}
+    """Return facts and rows as plain values, with whether none of them fails."""
+    return {**facts, "holds": not failed(rows), "rows": [row._asdict() for row in rows]}
+
+
+def failed(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that do not hold."""
+    return [row for row in rows if row.holds is False]
+
+
+def tally(rows: Sequence[Row]) -> str:
+    """Return how many of the rows that had something to check hold."""
+    return f"{sum(row.holds is True for row in rows)} of {sum(row.holds is not None for row in rows)}"
 
 
 def page(title: str, eyebrow: str, facts: list[str], rows: Sequence[Row], root: Path, links: dict[str, str]) -> str:
@@ -44,15 +56,14 @@ def page(title: str, eyebrow: str, facts: list[str], rows: Sequence[Row], root: 
     links : dict of str to str
         Words to a path below `root`; what is not there is left out.
     """
-    good = sum(row.holds for row in rows)
-    table = [[row.check, row.result, row.detail, "holds" if row.holds else "DOES NOT HOLD"] for row in rows]
+    table = [[row.check, row.result, row.detail, VERDICTS[row.holds]] for row in rows]
     made = [(words, path) for words, path in links.items() if (root / path).exists()]
     shown = [Markup(f'<a href="{escape(path)}">{escape(words)}</a>') for words, path in made]
     sections = [
         Section("checks", "Checks", "", [Block("table", Table(["check", "result", "detail", ""], table, 4))]),
         Section("files", "What was made", "", [Block("list", shown) if shown else Block("empty", "Nothing.")]),
     ]
-    tone = "good" if good == len(rows) else "bad"
-    cards = [Card("Checks that hold", f"{good} of {len(rows)}", "one that cannot be made does not hold", tone)]
+    tone = "bad" if failed(rows) else "good"
+    cards = [Card("Checks that hold", tally(rows), "one that cannot be made does not hold", tone)]
     return render(figures=False, eyebrow=eyebrow, title=title, facts=facts, tags=[], killed=None, cards=cards,
                   sections=sections, tearsheet=False)  # fmt: skip

@@ -64,7 +64,9 @@ def test_the_last_day_of_the_embedded_tape_is_replayed(first: tuple[Path, list[R
         "replay", "audit", "coverage", "same digests as before", "graph", "drift",
     }  # fmt: skip
     rows = {row["check"]: row for row in found["rows"]}
-    assert all(rows[name]["holds"] for name in rows if name != "coverage")
+    assert all(rows[name]["holds"] for name in ("replay", "audit", "drift"))
+    assert rows["same digests as before"]["holds"] is None, "there was no job before it"
+    assert rows["graph"]["holds"] is None
     assert "1,440 events" in rows["replay"]["result"]
     assert "no σ: fast_weights off" in rows["graph"]["result"]
 
@@ -88,8 +90,10 @@ def test_twice_is_the_same_and_replaces_the_folder_whole(
     again, rows = nightly(settings(artifacts, state_dir))
     assert again == path
     rows_before = {row["check"]: row for row in json.loads(before)["rows"]}
-    assert {row.check: row._asdict() for row in rows if row.check != "coverage"} == {
-        name: row for name, row in rows_before.items() if name != "coverage"
+    assert by_name(rows)["same digests as before"].holds, "now there is one before it"
+    compared = set(rows_before) - {"coverage", "same digests as before"}
+    assert {row.check: row._asdict() for row in rows if row.check in compared} == {
+        name: rows_before[name] for name in compared
     }
     assert json.loads((path / "nightly.json").read_bytes())["digests"] == json.loads(before)["digests"]
     third, _ = nightly(settings(artifacts, state_dir))
@@ -107,10 +111,10 @@ def test_other_digests_of_the_same_replay_are_noticed(
     told["digests"]["fills"] = "0" * 64
     (path / "nightly.json").write_text(json.dumps(told))
     row = by_name(nightly(settings(artifacts, state_dir))[1])["same digests as before"]
-    assert not row.holds
+    assert row.holds is False
     assert row.detail == "DIFFERENT fills"
     other = by_name(nightly(settings(artifacts, state_dir, "seed=2", "output.report=false"))[1])
-    assert other["same digests as before"].holds, "another run has nothing to be compared with"
+    assert other["same digests as before"].holds is None, "another run has nothing to be compared with"
 
 
 # -- isolation
@@ -126,7 +130,7 @@ def test_a_step_that_cannot_be_made_is_a_failed_row_and_the_others_go_on(
     path, rows = nightly(settings(tmp_path, state_dir, *WORLD))
     found = by_name(rows)
     assert found["audit"] == Row("audit", "not possible", "orders.parquet: got 'half a file', expected a whole one", False)
-    assert all(row.holds for name, row in found.items() if name != "audit")
+    assert not any(row.holds is False for name, row in found.items() if name != "audit")
     assert "DOES NOT HOLD" in (path / "index.html").read_text()
 
 
@@ -163,14 +167,15 @@ def test_missing_data_fails_the_job(tmp_path: Path, state_dir: Path, monkeypatch
 
 
 def test_drift_and_graph_are_told_where_they_are(tmp_path: Path) -> None:
-    assert drift(tmp_path).result.startswith("no drift report")
+    assert drift(tmp_path, False).holds is None
+    assert isolated("drift", lambda: drift(tmp_path, True)).holds is False, "a report that is asked for has to be there"
     (tmp_path / "drift.json").write_text(json.dumps({"signals": {"alert": 2, "flat": 0}}))
     (tmp_path / "packets").mkdir()
     (tmp_path / "packets" / "p-1.json").write_text("{}")
-    assert drift(tmp_path) == Row("drift", "2 alert, 0 flat", "p-1.json", True)
+    assert drift(tmp_path, True) == Row("drift", "2 alert, 0 flat", "p-1.json", True)
     (tmp_path / "drift.json").write_text("{half")
-    assert not isolated("drift", lambda: drift(tmp_path)).holds
-    assert graph(tmp_path, False).holds
+    assert not isolated("drift", lambda: drift(tmp_path, True)).holds
+    assert graph(tmp_path, False).holds is None
     assert not isolated("graph", lambda: graph(tmp_path, True)).holds, "a graph that is asked for has to be there"
 
 
