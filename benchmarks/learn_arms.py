@@ -86,7 +86,7 @@ def shadow_worth(tape: Tape, policy: Policy) -> tuple[np.ndarray[Any, Any], np.n
     instrument = tape.instrument
     costs = Costs(float(instrument.taker_fee), float(instrument.maker_fee), 0.5 * float(instrument.tick))
     shadows = [
-        Shadow(load_topology(name, spec.kind, spec.params, sorted(policy.features)), costs)
+        Shadow(load_topology(f"policy.topologies.{name}", spec.kind, spec.params, sorted(policy.features)), costs)
         for name, spec in sorted(policy.topologies.items())
     ]
     stamps, worth = [], []

@@ -1,1 +1,1 @@
-"""Evolution: candidates and their selection. Empty until its mechanism exists (docs/ROADMAP.md, M2)."""
+"""Evolution: genotypes, their development into policies, and the operators that change them (docs/ROADMAP.md, M2)."""

@@ -9,7 +9,15 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, explain, known_paths, lengthen
+from alphatrade.nodes.overrides import (
+    CONFIG_MODULE,
+    CONFIG_NAME,
+    HYDRA_ERRORS,
+    explain,
+    known_paths,
+    lengthen,
+    refuse_both,
+)
 from alphatrade.nodes.settings import Settings, settings_from
 from alphatrade.risk.errors import ConfigError
 
@@ -36,6 +44,7 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
     known = known_paths(arguments)
     full = [lengthen(argument, known) for argument in arguments]
     overrides, sweep = _parsed(full)
+    refuse_both(overrides)
     sys.argv = [f"alphatrade {verb}", *full]
 
     failures: list[Exception] = []

@@ -30,7 +30,7 @@ def _configuration() -> Iterator[ConfigLoader]:
 
 def known_paths(overrides: Sequence[str] = ()) -> list[str]:
     """
-    Return the path of every node of the configuration, dots between keys.
+    Return the path of every node of the configuration that counts, dots between keys.
 
     Parameters
     ----------
@@ -39,6 +39,22 @@ def known_paths(overrides: Sequence[str] = ()) -> list[str]:
     """
     with _configuration() as loader:
         return _paths(_follow(overrides, loader)[0])
+
+
+def refuse_both(overrides: Sequence[str]) -> None:
+    """
+    Refuse overrides of the policy beside a genotype, which develops into the whole of it.
+
+    Raises
+    ------
+    ConfigError
+    """
+    keys = {item.partition("=")[0].lstrip("+~"): item.partition("=")[2] for item in overrides}
+    if keys.get("genotype", "null") == "null":
+        return
+    for key, value in keys.items():
+        if (key.startswith(("policy.", "policy/")) and "@genotype." not in key) or key == "policy":
+            raise ConfigError(key, value, "none beside a genotype; its own parts are below genotype.")
 
 
 def _follow(overrides: Sequence[str], loader: ConfigLoader) -> tuple[DictConfig, list[str]]:
@@ -73,7 +89,8 @@ def _paths(config: DictConfig) -> list[str]:
                 walk(child, f"{path}.")
 
     walk(config, "")
-    return found
+    developed = config.get("genotype") is not None
+    return [path for path in found if not (developed and path.startswith("policy."))]
 
 
 def lengthen(override: str, known: Sequence[str]) -> str:

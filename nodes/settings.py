@@ -1,6 +1,7 @@
 """Settings of a run: Hydra composes, one pydantic tree validates, and the run spec is told apart from the policy."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.nodes.overrides import (
     CONFIG_MODULE,
     CONFIG_NAME,
@@ -19,6 +21,7 @@ from alphatrade.nodes.overrides import (
     first_line,
     known_paths,
     lengthen,
+    refuse_both,
 )
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.tape_spec import TapeSpec
@@ -110,10 +113,11 @@ class RunSpec(_Model):
 
 
 class Settings(_Model):
-    """The validated whole."""
+    """The validated whole; with a genotype, the policy is what it develops into."""
 
     policy: Policy
     run: RunSpec
+    genotype: Genotype | None = None
 
 
 def settings_from(config: DictConfig) -> Settings:
@@ -132,8 +136,16 @@ def settings_from(config: DictConfig) -> Settings:
         raise ConfigError(key, first_line(error), "a value that can be resolved") from error
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
-    policy = checked(Policy, plain.pop("policy", {}), "policy")
-    return Settings(policy=policy, run=checked(RunSpec, plain, ""))
+    plain_policy, genes = plain.pop("policy", {}), plain.pop("genotype", None)
+    if genes is None:
+        return Settings(policy=checked(Policy, plain_policy, "policy"), run=checked(RunSpec, plain, ""))
+    try:
+        genotype = checked(Genotype, genes, "genotype")
+        policy = develop(genotype)
+    except ConfigError as error:  # its parts are those of a policy, and say so
+        field = re.sub(r"^policy\.", "genotype.", error.field)
+        raise ConfigError(field, error.value, error.expected) from None
+    return Settings(policy=policy, run=checked(RunSpec, plain, ""), genotype=genotype)
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -152,6 +164,7 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     """
     known = known_paths(overrides)
     full = [lengthen(item, known) for item in overrides]
+    refuse_both(full)
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=full)

@@ -160,9 +160,11 @@ def instrument_facts(tape: Tape, run: RunSpec) -> dict[str, Any]:
 def write_inputs(
     folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, specs: list[dict[str, Any]]
 ) -> None:
-    """Write ``policy.json`` and ``run.yaml``; `specs` tell where each tape is from."""
+    """Write ``policy.json``, ``run.yaml`` and, if bred, ``genotype.json``; `specs` tell where each tape is from."""
     run = settings.run
     folder.write_json("policy.json", canonical(settings.policy))
+    if settings.genotype is not None:
+        folder.write_json("genotype.json", canonical(settings.genotype))
     facts = [instrument_facts(tape, run) for tape in tapes]
     record = {
         "run_id": identity.run_id,

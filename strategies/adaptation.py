@@ -213,7 +213,8 @@ def adaptation(
     else:
         return Adaptation(TableRouter(*table))
     tactics = [
-        load_topology(name, str(topologies[name]["kind"]), dict(topologies[name]["params"]), features) for name in names
+        load_topology(f"policy.topologies.{name}", str(spec["kind"]), dict(spec["params"]), features)
+        for name, spec in sorted(topologies.items())
     ]
     hindsight = Hindsight([Shadow(tactic, costs, long_only) for tactic in tactics], horizon)
     above, cap = LearningRouter(*table, names, router["allowed"], learner), float(learning["outcome_cap_bps"])

@@ -84,7 +84,7 @@ class Organism(Dispatcher):
     def __init__(self, config: OrganismConfig) -> None:
         super().__init__(config)
         self._tactics: dict[str, Topology] = {
-            name: load_topology(name, str(spec["kind"]), dict(spec["params"]), config.features)
+            name: load_topology(f"policy.topologies.{name}", str(spec["kind"]), dict(spec["params"]), config.features)
             for name, spec in sorted(config.topologies.items())
         }
         self._reach = config.price_collar * MARGIN

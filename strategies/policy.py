@@ -256,8 +256,8 @@ class Policy(Spec):
             if unknown or tactic not in allowed:
                 known = f"tactics of the policy, the table's {tactic} among them"
                 raise ConfigError(f"policy.router.allowed.{regime}", list(allowed), known)
-        for name, tactic_spec in self.topologies.items():
-            load_topology(name, tactic_spec.kind, tactic_spec.params, tuple(sorted(self.features)))
+        for name, spec in self.topologies.items():
+            load_topology(f"policy.topologies.{name}", spec.kind, spec.params, tuple(sorted(self.features)))
         return self
 
     @property

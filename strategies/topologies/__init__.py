@@ -25,14 +25,14 @@ BUILT_IN: Mapping[str, type[Topology]] = {
 }
 
 
-def load_topology(tactic: str, kind: str, params: Mapping[str, Any], features: Sequence[str]) -> Topology:
+def load_topology(path: str, kind: str, params: Mapping[str, Any], features: Sequence[str]) -> Topology:
     """
     Return one tactic: a topology with validated parameters.
 
     Parameters
     ----------
-    tactic : str
-        Its name in the policy.
+    path : str
+        Its place in the configuration, for messages.
     kind : str
         A built-in kind or an import path ``package.module:Class``.
     params : mapping
@@ -45,7 +45,6 @@ def load_topology(tactic: str, kind: str, params: Mapping[str, Any], features: S
     ConfigError
         If the kind is unknown, a parameter is wrong, or a signal names no feature of the policy.
     """
-    path = f"policy.topologies.{tactic}"
     found = load_class(kind, BUILT_IN, Topology, f"{path}.kind")
     try:
         valid = found.Params.model_validate(dict(params))

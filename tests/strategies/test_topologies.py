@@ -22,7 +22,7 @@ def view(signal: float = 0.0, position: int = 0, held: int = 0, inventory: float
 
 
 def make(kind: str, **params: object) -> Topology:
-    return load_topology("mine", kind, params, FEATURES)
+    return load_topology("policy.topologies.mine", kind, params, FEATURES)
 
 
 def test_momentum_follows_and_leaves_when_it_fades() -> None:
