@@ -6,7 +6,8 @@
     ├── InputError            what came from outside is not usable: one line on stderr, exit code 2
     │   ├── ConfigError       a configuration key, type or range
     │   ├── TapeError         a market data file or catalog
-    │   └── RunDirError       an artifacts folder that is missing, foreign, full or unwritable
+    │   ├── RunDirError       an artifacts folder that is missing, foreign, full or unwritable
+    │   └── LedgerError       a ledger, a key or a roster that is damaged, foreign or unwritable
     ├── LatchedError          the kill switch is latched: starting is refused until an operator releases it
     ├── InUseError            another node trades on this environment and account already
     └── LawError              an invariant of the law itself is broken: everything halts
@@ -52,6 +53,10 @@ class TapeError(InputError):
 
 class RunDirError(InputError):
     """An artifacts folder is missing, foreign, full or unwritable."""
+
+
+class LedgerError(InputError):
+    """A ledger, a key or a roster is damaged, foreign or unwritable."""
 
 
 class LatchedError(AlphaTradeError):

@@ -1,0 +1,215 @@
+"""The policy ledger: an append-only chain of signed entries, one canonical JSON a line.
+
+Each entry has the hash of the one before it and an Ed25519 signature of whoever is in the roster, which is itself kept
+in entries: the first one, the genesis, names the first members, and its hash is the fingerprint that others keep
+elsewhere. An entry that :meth:`Ledger.append` has returned is on the disk and stays there; one that a crash cut short
+was never acknowledged. Writers wait for each other, and each checks what the others have added before it adds its own,
+so that there is one chain however many there are, and nothing is added to a damaged one.
+
+What this cannot show: that a whole ledger was not made up at once, or its end cut off, by somebody with the keys. For
+that a head (number and hash of the last entry) has to be known to somebody else, who checks the ledger against it
+(:mod:`alphatrade.reflection.ledger_check`).
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from alphatrade.reflection.chain import FIRST, Chain, Entry, Head, dumped, sealed
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.reflection.merkle import merkle_root
+from alphatrade.risk.disk import sync, write_whole
+from alphatrade.risk.errors import LedgerError
+
+FILE, LOCK, BATCHES = "ledger.jsonl", "ledger.lock", "batches"
+
+
+class Ledger:
+    """
+    The ledger in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Of an existing ledger; :meth:`create` makes one.
+
+    Raises
+    ------
+    LedgerError
+        If there is none, or what it holds is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file = folder / FILE
+        if not self._file.is_file():
+            raise LedgerError(str(folder), "no ledger", f"a folder with {FILE}; `alphatrade ledger init` makes one")
+        self._begin()
+        with self._locked(fcntl.LOCK_SH):
+            self._catch_up()
+
+    def _begin(self) -> None:
+        self.chain, self._offset = Chain(), 0
+
+    @classmethod
+    def create(cls, folder: Path, key: SigningKey, name: str, ts: int) -> "Ledger":
+        """
+        Make a ledger with one root.
+
+        Parameters
+        ----------
+        folder : Path
+            Made if it is missing.
+        key : SigningKey
+        name : str
+            Whose key it is.
+        ts : int
+            Now, UTC ns.
+
+        Raises
+        ------
+        LedgerError
+            If there is a ledger already, or the folder cannot be written.
+        """
+        body = {"roster": [{"name": name, "role": "root", "public": key.public}]}
+        line = sealed(Head(-1, FIRST), ts, "genesis", body, name, key)
+        Chain().take(line)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            _write(handle, line + b"\n", 0)
+            os.close(handle)
+            sync(folder)
+        except OSError as error:
+            raise _unwritable(str(folder), error, "a writable folder without a ledger") from error
+        return cls(folder)
+
+    def append(self, kind: str, body: Mapping[str, Any], key: SigningKey, ts: int) -> Entry:
+        """
+        Add an entry; when this returns, it is durable.
+
+        Parameters
+        ----------
+        kind : str
+            One of `MAY`.
+        body : mapping
+            Plain values: text, whole numbers below 2^53, finite floats, lists, mappings.
+        key : SigningKey
+            Of a member who may sign this kind.
+        ts : int
+            Now, UTC ns.
+
+        Raises
+        ------
+        LedgerError
+            If the key may not sign it, the ledger is damaged, or it cannot be written; nothing is added then.
+        """
+        with self._locked(fcntl.LOCK_EX):
+            self._catch_up()
+            self._mend()
+            name = self.chain.roster.whose(key).name
+            line = sealed(self.chain.head, ts, kind, body, name, key)
+            trial = self.chain.copy()
+            entry = trial.take(line)  # whatever a reader would refuse is not written
+            try:
+                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND)
+                try:
+                    _write(handle, line + b"\n", self._offset)
+                finally:
+                    os.close(handle)
+            except OSError as error:
+                raise _unwritable(str(self._file), error, "a file that can be written") from error
+            self.chain = trial
+            self._offset += len(line) + 1
+            return entry
+
+    def append_batch(self, leaves: Sequence[Mapping[str, Any]], key: SigningKey, ts: int) -> Entry:
+        """
+        Add many trials as one entry that holds the root of their Merkle tree; they lie beside the ledger.
+
+        Raises
+        ------
+        LedgerError
+            As :meth:`append`; and if there are none.
+        """
+        lines = [dumped(dict(leaf)) for leaf in leaves]
+        if not lines:
+            raise LedgerError("trials", 0, "at least one")
+        root = merkle_root(lines)
+        try:
+            with self._locked(fcntl.LOCK_EX):
+                (self.folder / BATCHES).mkdir(exist_ok=True)
+                write_whole(self.folder / BATCHES / f"{root}.jsonl", b"\n".join(lines).decode() + "\n")
+        except OSError as error:
+            raise _unwritable(str(self.folder), error, "a folder that can be written") from error
+        return self.append("batch", {"n": len(lines), "root": root}, key, ts)
+
+    def entries(self) -> list[Entry]:
+        """Return all entries; each is checked again."""
+        with self._locked(fcntl.LOCK_SH):
+            chain, text = Chain(), self._file.read_bytes()
+        return [chain.take(line) for line in text.split(b"\n")[:-1]]
+
+    # -- the file
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        try:
+            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _unwritable(str(self.folder), error, "a folder that can be written") from error
+        try:
+            fcntl.flock(handle, how)
+            yield
+        finally:
+            os.close(handle)  # and with it the lock, also when this process is killed
+
+    def _catch_up(self) -> None:
+        """Take what others have added since; a file that became shorter is another one."""
+        with self._file.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < self._offset:
+                raise LedgerError(str(self._file), f"{size} bytes", f"the {self._offset} that were there before")
+            file.seek(self._offset)
+            text = file.read()
+        for line in text.split(b"\n")[:-1]:
+            self.chain.take(line)
+            self._offset += len(line) + 1
+
+    def _mend(self) -> None:
+        """Deal with an end that a crash cut short: a whole entry gets its end, anything else is put aside."""
+        with self._file.open("rb+") as file:
+            file.seek(self._offset)
+            torn = file.read()
+            if not torn:
+                return
+            trial = self.chain.copy()
+            with suppress(LedgerError):
+                trial.take(torn)
+                file.write(b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+                self.chain, self._offset = trial, self._offset + len(torn) + 1
+                return
+            write_whole(self.folder / f"torn-{self._offset}", torn.decode("utf-8", "backslashreplace"))
+            file.truncate(self._offset)
+            os.fsync(file.fileno())
+
+
+def _write(handle: int, data: bytes, size: int) -> None:
+    """Write all of `data` durably, or leave the file at its former size."""
+    try:
+        if os.write(handle, data) != len(data):
+            raise OSError("no space left for a whole entry")
+        os.fsync(handle)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(handle, size)
+        raise
+
+
+def _unwritable(where: str, error: OSError, expected: str) -> LedgerError:
+    return LedgerError(where, error.strerror or str(error), expected)

@@ -1,0 +1,305 @@
+"""The ledger: one chain however many write, nothing acknowledged lost, and no byte that can be changed unseen."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from alphatrade.reflection.chain import MAY, Chain, Head, sealed
+from alphatrade.reflection.keys import Roster, SigningKey
+from alphatrade.reflection.ledger import BATCHES, FILE, Ledger
+from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.merkle import merkle_root
+from alphatrade.risk.errors import LedgerError
+from tests.conftest import ROOT
+
+NOW = 1_790_000_000_000_000_000
+
+
+class Cast(NamedTuple):
+    folder: Path
+    root: SigningKey
+    person: SigningKey
+    service: SigningKey
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.folder)
+
+
+@pytest.fixture
+def cast(tmp_path: Path) -> Cast:
+    """A ledger with a root, a person and a service, five entries."""
+    names = ("root", "person", "service")
+    keys = [SigningKey.generate(tmp_path / f"{name}.pem") for name in names]
+    ledger = Ledger.create(tmp_path / "ledger", keys[0], "root", NOW)
+    for name, key in zip(names[1:], keys[1:], strict=True):
+        ledger.append("roster", {"add": {"name": name, "role": name, "public": key.public}}, keys[0], NOW)
+    ledger.append("trial", {"policy": "a" * 64, "n": 1, "sharpe": 0.25}, keys[2], NOW)
+    ledger.append_batch([{"seed": seed} for seed in range(7)], keys[2], NOW)
+    return Cast(tmp_path / "ledger", *keys)
+
+
+def rewrite(cast: Cast, change: Any) -> None:
+    lines = (cast.folder / FILE).read_bytes().split(b"\n")
+    (cast.folder / FILE).write_bytes(b"\n".join(change(lines)))
+
+
+def test_a_sound_ledger_is_verified_and_its_trials_counted(cast: Cast) -> None:
+    ledger = cast.ledger
+    found = verify(cast.folder, ledger.chain.fingerprint, ledger.chain.head)
+    assert found.problems == ()
+    assert (found.entries, found.trials) == (5, 8)
+    assert found.members == ("root (root)", "person (person)", "service (service)")
+    assert [entry.kind for entry in ledger.entries()] == ["genesis", "roster", "roster", "trial", "batch"]
+    assert ledger.entries()[3].body == {"policy": "a" * 64, "n": 1, "sharpe": 0.25}
+
+
+def test_any_changed_byte_is_found(cast: Cast) -> None:
+    known = cast.ledger.chain
+    files = [cast.folder / FILE, next((cast.folder / BATCHES).iterdir())]
+    draw = random.Random(1)
+    for round_ in range(200):
+        path = files[round_ % 8 == 0]
+        whole = path.read_bytes()
+        at = draw.randrange(len(whole))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << draw.randrange(8))]) + whole[at + 1 :])
+        assert verify(cast.folder, known.fingerprint, known.head).problems, f"byte {at} of {path.name}"
+        path.write_bytes(whole)
+    assert verify(cast.folder, known.fingerprint, known.head).problems == ()
+
+
+def test_without_the_signatures_a_forged_entry_passes(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    forger = SigningKey.generate(cast.folder / "forger.pem")
+    line = sealed(cast.ledger.chain.head, NOW, "stage", {"to": "paper"}, "person", forger)
+    with (cast.folder / FILE).open("ab") as file:
+        file.write(line + b"\n")
+    assert any("a wrong signature" in problem for problem in verify(cast.folder).problems)
+    monkeypatch.setattr("alphatrade.reflection.chain.signed", lambda *_: True)
+    assert verify(cast.folder).problems == ()
+
+
+def test_a_cut_end_and_a_rewritten_past_show_against_a_head_that_was_kept(cast: Cast) -> None:
+    known = cast.ledger.chain.head
+    rewrite(cast, lambda lines: [*lines[:-2], b""])
+    assert verify(cast.folder).problems == (), "nothing in the file itself tells"
+    assert "the end was cut off" in verify(cast.folder, known=known).problems[0]
+    cast.ledger.append("trial", {"policy": "b" * 64}, cast.service, NOW)
+    assert verify(cast.folder).problems == ()
+    assert "it was rewritten" in verify(cast.folder, known=known).problems[0]
+
+
+def test_another_ledger_is_not_this_one(cast: Cast, tmp_path: Path) -> None:
+    other = Ledger.create(tmp_path / "other", cast.root, "root", NOW + 1)
+    assert "genesis: got" in verify(other.folder, cast.ledger.chain.fingerprint).problems[0]
+    with pytest.raises(LedgerError, match="without a ledger"):
+        Ledger.create(cast.folder, cast.root, "root", NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [lines[0], *lines[2:]], "schema 1 and number 1"),
+        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "schema 1 and number 2"),
+        (lambda lines: [lines[0].replace(b'"seq":0', b'"seq":false'), *lines[1:]], "schema 1 and number 0"),
+        (lambda lines: [lines[0].replace(b",", b", ", 1), *lines[1:]], "one canonical JSON object"),
+        (lambda lines: [*lines[:-1], b"{}"], "bytes without an end"),
+        (lambda lines: [b""], "a genesis"),
+        (lambda lines: lines[1:], "schema 1 and number 0"),
+    ],
+)
+def test_what_is_no_chain_is_one_clear_line(cast: Cast, change: Any, message: str) -> None:
+    rewrite(cast, change)
+    (problem,) = verify(cast.folder).problems
+    assert message in problem
+    assert "\n" not in problem
+
+
+def test_a_damaged_ledger_takes_nothing_more(cast: Cast) -> None:
+    ledger = cast.ledger
+    rewrite(cast, lambda lines: [*lines[:-2], lines[-2].replace(b'"n":7', b'"n":8'), b""])
+    with pytest.raises(LedgerError, match="a wrong signature"):
+        cast.ledger.append("trial", {}, cast.service, NOW)
+    rewrite(cast, lambda lines: [*lines[:2], b""])
+    with pytest.raises(LedgerError, match="that were there before"):
+        ledger.append("trial", {}, cast.service, NOW)
+
+
+def test_each_kind_is_signed_by_who_may(cast: Cast) -> None:
+    keys = {"root": cast.root, "person": cast.person, "service": cast.service}
+    size = (cast.folder / FILE).stat().st_size
+    bodies: dict[str, dict[str, Any]] = {"batch": {"n": 1, "root": "0" * 64}, "roster": {"revoke": "service"}}
+    for kind in sorted(set(MAY) - {"genesis"}):
+        for role, key in keys.items():
+            if role not in MAY[kind]:
+                with pytest.raises(LedgerError, match=f"{kind} signed by a "):
+                    cast.ledger.append(kind, bodies.get(kind, {}), key, NOW)
+    for kind, message in (("genesis", "genesis first"), ("gossip", "genesis first")):
+        with pytest.raises(LedgerError, match=message):
+            cast.ledger.append(kind, {}, cast.root, NOW)
+    with pytest.raises(LedgerError, match="the key of somebody in the roster"):
+        cast.ledger.append("trial", {}, SigningKey.generate(cast.folder / "stranger.pem"), NOW)
+    assert (cast.folder / FILE).stat().st_size == size, "nothing that was refused is written"
+
+
+def test_a_revoked_key_signs_no_more_and_what_it_signed_stands(cast: Cast) -> None:
+    cast.ledger.append("roster", {"revoke": "service"}, cast.root, NOW)
+    with pytest.raises(LedgerError, match="a key that was not revoked"):
+        cast.ledger.append("trial", {}, cast.service, NOW)
+    assert verify(cast.folder).problems == ()
+    with pytest.raises(LedgerError, match="without a root"):
+        cast.ledger.append("roster", {"revoke": "root"}, cast.root, NOW)
+    again = {"name": "service", "role": "service", "public": SigningKey.generate(cast.folder / "new.pem").public}
+    for member in (again, again | {"name": "new", "public": cast.service.public}, again | {"name": "x", "role": "king"}):
+        with pytest.raises(LedgerError, match=r"roster\."):
+            cast.ledger.append("roster", {"add": member}, cast.root, NOW)
+
+
+def test_a_batch_needs_its_trials(cast: Cast) -> None:
+    (path,) = (cast.folder / BATCHES).iterdir()
+    whole = path.read_bytes()
+    for text in (whole.replace(b"6", b"9"), whole[:-1], whole + b"{}\n", whole.split(b"\n", 1)[1]):
+        path.write_bytes(text)
+        assert "expected the 7 of entry 4" in verify(cast.folder).problems[0]
+    path.unlink()
+    assert "expected the 7 trials" in verify(cast.folder).problems[0]
+    with pytest.raises(LedgerError, match="at least one"):
+        cast.ledger.append_batch([], cast.service, NOW)
+
+
+def test_a_tree_has_one_root() -> None:
+    def leaf(data: bytes) -> bytes:
+        return hashlib.sha256(b"\x00" + data).digest()
+
+    def node(one: bytes, other: bytes) -> bytes:
+        return hashlib.sha256(b"\x01" + one + other).digest()
+
+    a, b, c = (leaf(data) for data in (b"a", b"b", b"c"))
+    assert merkle_root([b"a"]) == a.hex()
+    assert merkle_root([b"a", b"b", b"c"]) == node(node(a, b), c).hex()
+    assert merkle_root([]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # RFC 6962, 2.1
+    assert len({merkle_root([b"x"] * n) for n in range(20)}) == 20
+
+
+# -- crashes
+
+
+def test_an_entry_that_a_crash_cut_short_is_put_aside_and_a_whole_one_is_kept(cast: Cast) -> None:
+    file, before = cast.folder / FILE, (cast.folder / FILE).read_bytes()
+    line = sealed(cast.ledger.chain.head, NOW, "trial", {}, "service", cast.service)
+    file.write_bytes(before + line[: len(line) // 2])
+    assert verify(cast.folder).problems
+    cast.ledger.append("trial", {"after": 1}, cast.service, NOW)
+    assert verify(cast.folder).problems == ()
+    (aside,) = cast.folder.glob("torn-*")
+    assert aside.read_bytes() == line[: len(line) // 2]
+    file.write_bytes(before + line)
+    cast.ledger.append("trial", {"after": 2}, cast.service, NOW)
+    found = verify(cast.folder)
+    assert (found.problems, found.entries) == ((), 7), "only its end was missing"
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (cast.folder / FILE).read_bytes()
+    ledger, write = cast.ledger, os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:50]))
+    with pytest.raises(LedgerError, match="no space left for a whole entry"):
+        ledger.append("trial", {}, cast.service, NOW)
+    monkeypatch.undo()
+    assert (cast.folder / FILE).read_bytes() == before
+    ledger.append("trial", {}, cast.service, NOW)
+    assert verify(cast.folder).problems == ()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.reflection.ledger import Ledger
+ledger, key = Ledger(Path(sys.argv[1])), SigningKey.load(Path(sys.argv[2]))
+for n in range(10_000):
+    entry = ledger.append("trial", {"writer": sys.argv[3], "n": n}, key, n)
+    print(entry.seq, entry.hash, flush=True)
+"""
+
+
+def test_eight_writers_that_are_killed_leave_one_chain_with_all_they_were_told(
+    cast: Cast, door_env: dict[str, str]
+) -> None:
+    key = cast.folder.parent / "service.pem"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(cast.folder), str(key), str(number)],
+            stdout=subprocess.PIPE, text=True, env=door_env, cwd=ROOT,
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    told: dict[int, str] = {}
+    draw = random.Random(3)
+    for writer in writers:
+        assert writer.stdout is not None
+        writer.stdout.readline()  # it is at work
+    for writer in writers:
+        time.sleep(draw.random() * 0.1)
+        writer.send_signal(signal.SIGKILL)
+    for writer in writers:
+        assert writer.stdout is not None
+        rows = [row.split() for row in writer.stdout.read().splitlines()]
+        told |= {int(row[0]): row[1] for row in rows if len(row) == 2 and len(row[1]) == 64}
+        writer.wait()
+    cast.ledger.append("trial", {"after": "the crash"}, cast.service, NOW)
+    kept = {entry.seq: entry.hash for entry in cast.ledger.entries()}
+    assert verify(cast.folder).problems == ()
+    assert len(told) > 50
+    assert {seq: kept.get(seq) for seq in told} == told
+
+
+def test_a_fork_is_found(cast: Cast) -> None:
+    one, other = cast.ledger, cast.ledger
+    line = sealed(one.chain.head, NOW, "trial", {}, "service", cast.service)
+    other.append("trial", {"first": 1}, cast.service, NOW)
+    with (cast.folder / FILE).open("ab") as file:
+        file.write(line + b"\n")
+    assert "expected schema 1 and number 6" in verify(cast.folder).problems[0]
+
+
+# -- keys
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    SigningKey.generate(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert SigningKey.load(path).public == SigningKey.load(path).public
+    path.chmod(0o640)
+    with pytest.raises(LedgerError, match="only its owner can read"):
+        SigningKey.load(path)
+    path.chmod(0o600)
+    path.write_text("no key")
+    with pytest.raises(LedgerError, match="an Ed25519 private key"):
+        SigningKey.load(path)
+    with pytest.raises(LedgerError, match="a new file"):
+        SigningKey.generate(path)
+    with pytest.raises(LedgerError, match="a private key file"):
+        SigningKey.load(tmp_path / "none.pem")
+
+
+def test_a_folder_without_a_ledger_is_refused(cast: Cast, tmp_path: Path) -> None:
+    for call in (Ledger, verify):
+        with pytest.raises(LedgerError, match=r"ledger\.jsonl"):
+            call(tmp_path / "none")
+    shutil.copytree(cast.folder, tmp_path / "copy")
+    assert verify(tmp_path / "copy").problems == ()
+    with pytest.raises(LedgerError, match="plain values"):
+        cast.ledger.append("trial", {"x": float("nan")}, cast.service, NOW)
+    assert Chain().head == Head(-1, "0" * 64)
+    with pytest.raises(LedgerError, match="members with name"):
+        Roster(["me"])
