@@ -1,0 +1,115 @@
+"""``alphatrade ledger``: keys, the roster, and the check that a stranger makes."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alphatrade.risk.errors import LedgerError
+
+if TYPE_CHECKING:
+    from alphatrade.reflection.chain import Head
+
+app = typer.Typer(help="The policy ledger: who may sign what, what was tried and decided.", no_args_is_help=True)
+
+Folder = Annotated[Path | None, typer.Option(help="its folder; $ALPHATRADE_LEDGER, else ledger/ in the state folder")]
+KeyFile = Annotated[Path, typer.Option(help="private key file, as `ledger key` makes it")]
+Name = Annotated[str, typer.Argument(help="of a member of the roster")]
+
+
+def ledger_dir(folder: Path | None) -> Path:
+    """Return the folder of the ledger: the one given, ``$ALPHATRADE_LEDGER``, or ``ledger`` in the state folder."""
+    from alphatrade.nodes.app import state_root
+
+    named = os.environ.get("ALPHATRADE_LEDGER", "")
+    return folder or (Path(named).expanduser() if named else state_root() / "ledger")
+
+
+@app.command()
+def key(file: Annotated[Path, typer.Argument(help="file to write; only its owner can read it")]) -> None:
+    """Make a signing key and print its public part."""
+    from alphatrade.reflection.keys import SigningKey
+
+    print(SigningKey.generate(file).public)
+
+
+@app.command()
+def init(name: Name, key: KeyFile, folder: Folder = None) -> None:
+    """Make a ledger whose roster has one root, and print the fingerprint to keep elsewhere."""
+    from alphatrade.reflection.keys import SigningKey
+    from alphatrade.reflection.ledger import Ledger
+
+    made = Ledger.create(ledger_dir(folder), SigningKey.load(key), name, time.time_ns())
+    print(f"ledger       {made.folder}")
+    print(f"fingerprint  {made.chain.fingerprint}")
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[str, typer.Option(help="root, person or service")],
+    public: Annotated[str, typer.Option(help="public key, 64 hexadecimal digits")],
+    key: KeyFile,
+    folder: Folder = None,
+) -> None:
+    """Add a member to the roster; signed by a root."""
+    _change(folder, {"add": {"name": name, "role": role, "public": public}}, key)
+
+
+@app.command()
+def revoke(name: Name, key: KeyFile, folder: Folder = None) -> None:
+    """Let a member sign no more; what was signed before stands. Signed by a root."""
+    _change(folder, {"revoke": name}, key)
+
+
+@app.command()
+def head(folder: Folder = None) -> None:
+    """Print number and hash of the last entry: kept elsewhere, it shows rewriting and a cut-off end."""
+    from alphatrade.reflection.ledger import Ledger
+
+    last = Ledger(ledger_dir(folder)).chain.head
+    print(f"{last.seq}:{last.hash}")
+
+
+@app.command()
+def verify(
+    folder: Folder = None,
+    trust: Annotated[str | None, typer.Option(help="fingerprint that was kept elsewhere")] = None,
+    head: Annotated[str | None, typer.Option(help="an older head, NUMBER:HASH, that was kept elsewhere")] = None,
+) -> None:
+    """Check form, chain, signatures, roster and trials of the whole ledger; exit code 1 if anything is wrong."""
+    from alphatrade.nodes.app import EXIT_VIOLATION
+    from alphatrade.reflection.ledger_check import verify as check
+
+    found = check(ledger_dir(folder), trust, None if head is None else _head(head))
+    print(f"entries      {found.entries:,}, {found.trials:,} trials")
+    print(f"fingerprint  {found.fingerprint or 'none'}")
+    print(f"head         {found.head.seq}:{found.head.hash}")
+    print(f"roster       {', '.join(found.members)}")
+    for problem in found.problems:
+        print(f"WRONG        {problem}")
+    if found.problems:
+        raise typer.Exit(EXIT_VIOLATION)
+    known = "" if trust and head else " in itself; --trust and --head tell whether it is the one that was known"
+    print(f"nothing wrong{known}")
+
+
+def _change(folder: Path | None, body: dict[str, object], key: Path) -> None:
+    from alphatrade.reflection.keys import SigningKey
+    from alphatrade.reflection.ledger import Ledger
+
+    ledger = Ledger(ledger_dir(folder))
+    entry = ledger.append("roster", body, SigningKey.load(key), time.time_ns())
+    print(f"entry {entry.seq} {entry.hash}")
+    print(f"roster {', '.join(f'{m.name} ({m.role})' for m in ledger.chain.roster.members)}")
+
+
+def _head(text: str) -> "Head":
+    from alphatrade.reflection.chain import Head
+
+    number, _, digest = text.partition(":")
+    if not number.isdecimal() or len(digest) != 64:
+        raise LedgerError("--head", text, "NUMBER:HASH, as `alphatrade ledger head` prints it")
+    return Head(int(number), digest)
