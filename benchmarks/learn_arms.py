@@ -22,7 +22,7 @@ from alphatrade.strategies.adaptation import Adaptation
 from alphatrade.strategies.hindsight import Experience, Hindsight
 from alphatrade.strategies.policy import Policy
 from alphatrade.strategies.router import Route, TableRouter
-from alphatrade.strategies.shadow import Costs, Shadow
+from alphatrade.strategies.shadow import Costs, Shadow, seen
 from alphatrade.strategies.topologies import load_topology
 
 LEARNS = ("policy.flags.linear_attention=true",)
@@ -94,8 +94,9 @@ def shadow_worth(tape: Tape, policy: Policy) -> tuple[np.ndarray[Any, Any], np.n
         if belief.warm:
             stamps.append(belief.ts)
             worth.append([shadow.mark(belief) for shadow in shadows])
+            idle = seen(belief)
             for shadow in shadows:
-                shadow.act(belief)
+                shadow.act(belief, idle)
     return np.array(stamps), np.array(worth)
 
 

@@ -57,8 +57,8 @@ class Attention:
         self.memory = np.zeros((n, 1 + tactics + tactics * tactics))
         self.scale = np.ones(1)
         self._growth = 1.0 / round(0.5 ** (1.0 / halflife), 12)
-        self._rule = np.array([float(horizon), prior, caution])
-        self._read, self._found = np.zeros(self.memory.shape[1]), np.zeros(3)
+        self._rule = float(horizon), float(prior), float(caution)
+        self._read = np.zeros(self.memory.shape[1])
         nothing, value = np.empty(0, np.int16), np.empty(0)  # compiled now, not at the first decision
         _write(self.memory, self.scale, 1.0, nothing, value, np.zeros(tactics))
         self.advise(nothing, value, 0, np.ones(tactics, np.bool_))
@@ -100,9 +100,9 @@ class Attention:
         advantage, error : float
             Of `best` over `base`, bps; 0 where they are the same.
         """
-        read, found = self._read, self._found
-        best = _advise(self.memory, self.scale, idx, val, (base, current), allowed, self._rule, read, found)
-        return best, read[1 : 1 + allowed.size].tolist(), float(found[0]), float(found[1])
+        read = self._read
+        best, gain, error = _advise(self.memory, self.scale, idx, val, (base, current), allowed, self._rule, read)
+        return best, read[1 : 1 + allowed.size].tolist(), gain, error
 
     def arrays(self) -> dict[str, Any]:
         """Return what was learnt, by name; the arrays themselves."""
@@ -130,8 +130,9 @@ def _write(memory: Matrix, scale: Array, growth: float, idx: Array, val: Array, 
 @compiled
 def _advise(
     memory: Matrix, scale: Array, idx: Array, val: Array, now: tuple[int, int], allowed: Array,
-    rule: Array, read: Array, found: Array,
-) -> int:  # fmt: skip
+    rule: tuple[float, float, float], read: Array,
+) -> tuple[int, float, float]:  # fmt: skip
+    """Fill in what is remembered; return who should be in charge, his advantage over the table and its error."""
     norm = length(val)
     read[:] = 0.0
     for at in range(idx.size):
@@ -139,9 +140,9 @@ def _advise(
         for k in range(read.size):
             read[k] += weight * memory[idx[at], k]
     base, current = now
-    found[:] = 0.0
+    horizon, prior, caution = rule
     if read[0] <= 0.0:
-        return base
+        return base, 0.0, 0.0
     for k in range(1, read.size):
         read[k] /= read[0]
     stays = current >= 0 and current != base and allowed[current] and read[1 + current] > read[1 + base]
@@ -149,13 +150,14 @@ def _advise(
     best, surest = holder, 0.0
     for i in range(allowed.size):
         if i != holder and allowed[i]:
-            gain, error = _advantage(read, allowed.size, i, holder, rule[0])
-            sure = gain * read[0] / (read[0] + rule[1]) - rule[2] * error
+            gain, error = _advantage(read, allowed.size, i, holder, horizon)
+            sure = gain * read[0] / (read[0] + prior) - caution * error
             if sure > surest:
                 best, surest = i, sure
-    if best != base:
-        found[0], found[1] = _advantage(read, allowed.size, best, base, rule[0])
-    return best
+    if best == base:
+        return base, 0.0, 0.0
+    gain, error = _advantage(read, allowed.size, best, base, horizon)
+    return best, gain, error
 
 
 @compiled

@@ -116,8 +116,8 @@ class FastWeights:
     def _update(self, score: float, post_idx: Array, post_val: Array, pre_idx: Array, pre_val: Array) -> None:
         rule = (self._keep, self._eta * score, self._bound)
         _store(self.idx, self.val, int(self._seen[4]), post_idx, post_val, pre_idx, pre_val)
-        _replace(rule, self.gains, self.idx, self.val, self._gram, self._dense, self._seen)
-        self.norm, self.rank = sqrt(float(self._seen[0])), float(self._seen[1])
+        square, self.rank = _replace(rule, self.gains, self.idx, self.val, self._gram, self._dense, self._seen)
+        self.norm = sqrt(square)
 
     def push(self, idx: Array, val: Array) -> Array:
         """
@@ -133,8 +133,7 @@ class FastWeights:
         ndarray of float64, shape (n,)
             Valid until the next call.
         """
-        _push(idx, val, self.gains, self.idx, self.val, self._dense, self._push, self._seen)
-        self.top = (int(self._seen[2]), int(self._seen[3]))
+        self.top = _push(idx, val, self.gains, self.idx, self.val, self._dense, self._push, self._seen)
         return self._push
 
     def dense(self) -> Matrix:
@@ -176,8 +175,8 @@ def _store(
 @compiled
 def _replace(
     rule: tuple[float, float, float], gains: Array, idx: Cube, val: Cube, gram: Matrix, dense: Array, seen: Array
-) -> None:
-    """Let all factors fade, give the new one its weight, clamp, and note norm and participation."""
+) -> tuple[float, float]:
+    """Let all factors fade, give the new one its weight, clamp; note and return squared norm and participation."""
     keep, gain, bound = rule
     ranks, at = gains.size, int(seen[4])
     square = seen[0] * keep * keep
@@ -205,6 +204,7 @@ def _replace(
     seen[0] = max(square, 0.0)
     seen[1] = second * second / fourth if fourth > 0.0 else 0.0
     seen[4] = (at + 1) % ranks
+    return seen[0], seen[1]
 
 
 @compiled
@@ -235,8 +235,8 @@ def _share(gains: Array, gram: Matrix, at: int) -> Any:
 @compiled
 def _push(
     idx: Array, val: Array, gains: Array, ends: Cube, ends_val: Cube, dense: Array, push: Array, seen: Array
-) -> None:
-    """Fill in ``sigma b``, and note the strongest synapse of the factor that weighs most in it."""
+) -> tuple[int, int]:
+    """Fill in ``sigma b``; note and return the strongest synapse of the factor that weighs most in it."""
     norm = length(val)
     dense[:] = 0.0
     push[:] = 0.0
@@ -258,3 +258,4 @@ def _push(
     if strongest >= 0:
         for side in range(2):
             seen[2 + side] = ends[side, strongest, np.argmax(ends_val[side, strongest])]
+    return int(seen[2]), int(seen[3])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from alphatrade.actors.messages import Array, BeliefSnapshot
-from alphatrade.strategies.shadow import BPS, Shadow
+from alphatrade.strategies.shadow import BPS, Shadow, seen
 
 
 class Experience(msgspec.Struct, frozen=True, gc=False):
@@ -126,5 +126,6 @@ class Hindsight:
         if chosen != self._chosen:
             self._chosen, self._since = chosen, belief.step
         self._open.append(_Open(belief, chosen, self._worth, own, notional))
+        idle = seen(belief)
         for shadow in self._shadows:
-            shadow.act(belief)
+            shadow.act(belief, idle)

@@ -212,7 +212,7 @@ class Organism(Dispatcher):
                 action,
                 self._order_ids,
                 self._verdict,
-                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.why}; {action}"
+                f"{belief.regime} {belief.confidence:.2f} -> {route.tactic} ({route.why}): {desire.words}; {action}"
                 f"{self._drifts}{self.adaptation.without}",
                 self.adaptation.synapses,
                 self.adaptation.lesson,

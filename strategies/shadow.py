@@ -92,16 +92,13 @@ class Shadow:
             self._entry = (self._entry * before + price * clips) / after
         self.clips = after
 
-    def act(self, belief: BeliefSnapshot) -> None:
-        """Ask the tactic what it wants now, and do it on paper."""
-        clips = self.clips
-        side = (clips > 0.0) - (clips < 0.0)
-        desire = self._topology.desire(
-            View(
-                belief.step, belief.mid, belief.bid, belief.ask, belief.vol, belief.features, belief.z,
-                side, clips, self._entry, belief.step - self._since if side else 0,
-            )
-        )  # fmt: skip
+    def act(self, belief: BeliefSnapshot, idle: View) -> None:
+        """Ask the tactic what it wants now, and do it on paper; `idle` is what one without a position sees."""
+        clips, side, view = self.clips, 0, idle
+        if clips:
+            side = 1 if clips > 0.0 else -1
+            view = seen(belief, side, clips, self._entry, belief.step - self._since)
+        desire = self._topology.desire(view)
         if self._long_only:
             desire = without_shorts(desire, clips)
         target = desire.target
@@ -119,6 +116,12 @@ class Shadow:
                 crossing = -clips if limit.exit else limit.side * limit.clips
                 self._trade(crossing, price, belief.mid, self._costs.taker, belief.step)
                 self._limits = ()
+
+
+def seen(belief: BeliefSnapshot, side: int = 0, clips: float = 0.0, entry: float = 0.0, held: int = 0) -> View:
+    """Return what a tactic sees that holds so much for so long."""
+    b = belief
+    return View(b.step, b.mid, b.bid, b.ask, b.vol, b.features, b.z, side, clips, entry, held)
 
 
 def without_shorts(desire: Desire, inventory: float) -> Desire:

@@ -72,14 +72,19 @@ class Desire(msgspec.Struct, frozen=True, gc=False):
         At most one a side; every other resting limit order is to go.
     stop : float or None
         Trigger price of a protective, reduce-only stop for the position.
-    why : str
-        A few words for the diary.
+    why : str or tuple
+        A few words for the diary; or a %-format and its values, for words that are only put together to be read.
     """
 
     target: int | None
     limits: tuple[Limit, ...]
     stop: float | None
-    why: str
+    why: str | tuple[Any, ...]
+
+    @property
+    def words(self) -> str:
+        """`why`, put together."""
+        return self.why if isinstance(self.why, str) else self.why[0] % self.why[1:]
 
 
 class Params(BaseModel):

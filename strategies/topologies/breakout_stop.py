@@ -36,12 +36,12 @@ class BreakoutStop(Topology):
         if view.position == 0:
             self._side = 0
             if where >= 1.0 + p.margin:
-                return Desire(1, (), None, f"broke above the range ({where:.2f})")
+                return Desire(1, (), None, ("broke above the range (%.2f)", where))
             if where <= -p.margin:
-                return Desire(-1, (), None, f"broke below the range ({where:.2f})")
-            return Desire(None, (), None, f"inside the range ({where:.2f})")
+                return Desire(-1, (), None, ("broke below the range (%.2f)", where))
+            return Desire(None, (), None, ("inside the range (%.2f)", where))
         if view.held >= p.hold_max:
-            return Desire(0, (), None, f"held {view.held} steps")
+            return Desire(0, (), None, ("held %s steps", view.held))
         level = view.mid * (1.0 - view.position * p.stop * view.vol)
         if self._side != view.position:
             self._side, self._stop = view.position, level

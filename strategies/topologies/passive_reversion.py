@@ -26,12 +26,12 @@ class PassiveReversion(Topology):
         p, z = self.p, float(view.z[self.at])
         if view.position:
             if view.held >= p.hold_max:
-                return Desire(0, (), None, f"held {view.held} steps")
+                return Desire(0, (), None, ("held %s steps", view.held))
             price = view.entry * (1.0 + view.position * p.profit * view.vol)
             leave = Limit(-view.position, price, abs(view.inventory), True)
             return Desire(None, (leave,), None, "rest the exit")
         if abs(z) < p.enter:
-            return Desire(None, (), None, f"{p.signal} {z:+.2f}sd is not stretched")
+            return Desire(None, (), None, ("%s %+.2fsd is not stretched", p.signal, z))
         side = -1 if z > 0 else 1
         price = view.mid * (1.0 - side * p.offset * view.vol)
-        return Desire(None, (Limit(side, price, 1.0),), None, f"{p.signal} stretched {z:+.2f}sd")
+        return Desire(None, (Limit(side, price, 1.0),), None, ("%s stretched %+.2fsd", p.signal, z))

@@ -24,9 +24,9 @@ class TakerMomentum(Topology):
     def desire(self, view: View) -> Desire:  # noqa: D102
         p, z = self.p, float(view.z[self.at])
         if z >= p.enter:
-            return Desire(1, (), None, f"{p.signal} {z:+.2f}sd")
+            return Desire(1, (), None, ("%s %+.2fsd", p.signal, z))
         if z <= -p.enter:
-            return Desire(-1, (), None, f"{p.signal} {z:+.2f}sd")
+            return Desire(-1, (), None, ("%s %+.2fsd", p.signal, z))
         if view.position and view.held >= p.hold_min and z * view.position <= p.leave:
-            return Desire(0, (), None, f"{p.signal} faded to {z:+.2f}sd")
-        return Desire(None, (), None, f"{p.signal} {z:+.2f}sd")
+            return Desire(0, (), None, ("%s faded to %+.2fsd", p.signal, z))
+        return Desire(None, (), None, ("%s %+.2fsd", p.signal, z))

@@ -34,4 +34,4 @@ class TwoSidedMaker(Topology):
             limits.append(Limit(1, min(centre - half, view.bid), p.clips))
         if view.inventory > -p.max_clips:
             limits.append(Limit(-1, max(centre + half, view.ask), p.clips))
-        return Desire(None, tuple(limits), None, f"quote both sides at {view.inventory:+.1f} clips")
+        return Desire(None, tuple(limits), None, ("quote both sides at %+.1f clips", view.inventory))
