@@ -3,7 +3,7 @@
 import pytest
 
 from alphatrade.strategies.hindsight import Hindsight
-from alphatrade.strategies.shadow import Costs, Shadow
+from alphatrade.strategies.shadow import Costs, Shadow, seen
 from alphatrade.strategies.topologies.base import Desire, Limit, Topology, View
 from tests.strategies.beliefs import belief
 
@@ -29,7 +29,7 @@ def hold(target: int | None = None, *limits: Limit, stop: float | None = None) -
 def test_a_market_order_pays_half_the_spread_the_fee_and_slippage() -> None:
     shadow = Shadow(Scripted(hold(1)), Costs(0.0002, 0.0, 0.005))
     shadow.mark(belief(0))
-    shadow.act(belief(0))
+    shadow.act(belief(0), seen(belief(0)))
     assert shadow.clips == 1
     paid = (0.01 + 0.005) / 100 * 1e4 + 100.015 * 0.0002 / 100 * 1e4
     assert shadow.worth == pytest.approx(-paid)
@@ -40,7 +40,7 @@ def test_a_limit_fills_when_the_market_went_through_it_and_not_at_a_touch() -> N
     for low, clips in ((99.49, 0), (99.48, 1)):  # the ask is a cent above the mid
         shadow = Shadow(Scripted(hold(None, Limit(1, 99.5, 1.0))), FREE)
         shadow.mark(belief(0))
-        shadow.act(belief(0))
+        shadow.act(belief(0), seen(belief(0)))
         worth = shadow.mark(belief(1, 100.0, low=low))
         assert shadow.clips == clips
         assert worth == pytest.approx(50.0 * clips), "bought half a percent below where the step closed"
@@ -51,7 +51,7 @@ def test_a_stop_fills_at_its_trigger_or_beyond_it_after_a_gap() -> None:
         shadow = Shadow(Scripted(hold(1), hold(None, stop=99.0)), FREE)
         for step in (0, 1):
             shadow.mark(belief(step))
-            shadow.act(belief(step))
+            shadow.act(belief(step), seen(belief(step)))
         entry = shadow.worth
         assert shadow.mark(belief(2, 97.0, high=high, low=low)) - entry == pytest.approx((price - 100.0) * 100)
         assert shadow.clips == 0
@@ -62,7 +62,7 @@ def test_the_view_is_of_its_own_book() -> None:
     shadow = Shadow(tactic, FREE)
     for step in range(4):
         shadow.mark(belief(step, 100.0 + step))
-        shadow.act(belief(step, 100.0 + step))
+        shadow.act(belief(step, 100.0 + step), seen(belief(step, 100.0 + step)))
     assert [(view.position, view.held) for view in tactic.seen] == [(0, 0), (-1, 1), (-1, 2), (0, 0)]
     assert tactic.seen[1].entry == pytest.approx(99.99)
 
@@ -71,7 +71,7 @@ def test_a_cash_account_has_no_short_shadow() -> None:
     shadow = Shadow(Scripted(hold(-1), hold(None, Limit(-1, 101.0, 1.0))), FREE, long_only=True)
     for step in range(3):
         shadow.mark(belief(step, high=103.0))
-        shadow.act(belief(step))
+        shadow.act(belief(step), seen(belief(step)))
         assert shadow.clips == 0
 
 
