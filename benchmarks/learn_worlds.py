@@ -1,5 +1,6 @@
 """Learning on planted worlds, on a world with nothing to learn, and on every real tape; each arm the same tapes."""
 
+import atexit
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -73,6 +74,11 @@ _UNSTOPPED = ("policy.risk.drawdown_max=0.9", "policy.risk.daily_loss_max=0.9", 
 Job = tuple[str, str, tuple[str, ...]]  # group, arm, overrides
 
 
+def _leave_quietly() -> None:
+    """Let a worker end without its interpreter's shutdown, in which a compiled dependency reports its own leaks."""
+    atexit.register(os._exit, 0)
+
+
 def _do(job: Job) -> tuple[str, Run]:
     group, arm, overrides = job
     return group, run_arm(arm, overrides)
@@ -81,7 +87,7 @@ def _do(job: Job) -> tuple[str, Run]:
 def replay_all(jobs: Sequence[Job], label: str, workers: int) -> dict[str, dict[str, list[Run]]]:
     """Run the jobs in processes of their own, two at a time; return the runs by group and arm, in the order of jobs."""
     found: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    with get_context("spawn").Pool(workers, maxtasksperchild=40) as pool:
+    with get_context("spawn").Pool(workers, _leave_quietly, maxtasksperchild=40) as pool:
         for group, run in tqdm(pool.imap(_do, jobs), total=len(jobs), desc=label, unit="run", disable=None):
             found[group][run.arm].append(run)
     return found

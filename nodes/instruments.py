@@ -163,7 +163,7 @@ def make_instrument(
     TapeError
         If tick or lot have more than nine decimals, or a share is to be traded in fractions.
     """
-    symbol, venue, base, quote, asset = identity(text)
+    *_, asset = identity(text)
     if tick is None:
         digits = grid_of(prices) if asset != "equity" else 2 if float(np.median(prices)) >= 1.0 else 4
         tick = Decimal(1).scaleb(-digits)
@@ -172,6 +172,21 @@ def make_instrument(
         if asset == "crypto" and sizes is not None:
             digits = max(digits, grid_of(sizes, most=8))
         lot = Decimal(1).scaleb(-digits)
+    maker, taker, _ = FEES[asset]
+    maker_fee = Decimal(maker) if maker_fee is None else maker_fee
+    return on_grid(text, tick, lot, maker_fee, Decimal(taker) if taker_fee is None else taker_fee)
+
+
+def on_grid(text: str, tick: Decimal, lot: Decimal, maker_fee: Decimal, taker_fee: Decimal) -> InstrumentSpec:
+    """
+    Return the instrument that a user named, with these steps and fees.
+
+    Raises
+    ------
+    TapeError
+        If tick or lot have more than nine decimals, or a share is to be traded in fractions.
+    """
+    symbol, venue, base, quote, asset = identity(text)
     for name, value in (("tape.tick", tick), ("tape.lot", lot)):
         if decimals(value) > 9:
             raise TapeError(name, str(value), "at most nine decimals")
@@ -188,8 +203,8 @@ def make_instrument(
         size_precision=decimals(lot),
         tick=plain(tick),
         lot=plain(lot),
-        maker_fee=FEES[asset][0] if maker_fee is None else plain(maker_fee),
-        taker_fee=FEES[asset][1] if taker_fee is None else plain(taker_fee),
+        maker_fee=plain(maker_fee),
+        taker_fee=plain(taker_fee),
     )
 
 

@@ -10,7 +10,7 @@ import typer
 from alphatrade.risk.errors import LedgerError
 
 if TYPE_CHECKING:
-    from alphatrade.reflection.chain import Head
+    from alphatrade.reflection.ledger_chain import Head
 
 app = typer.Typer(help="The policy ledger: who may sign what, what was tried and decided.", no_args_is_help=True)
 
@@ -107,7 +107,7 @@ def _change(folder: Path | None, body: dict[str, object], key: Path) -> None:
 
 
 def _head(text: str) -> "Head":
-    from alphatrade.reflection.chain import Head
+    from alphatrade.reflection.ledger_chain import Head
 
     number, _, digest = text.partition(":")
     if not number.isdecimal() or len(digest) != 64:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from alphatrade.nodes import world_payoff
-from alphatrade.nodes.instruments import decimals, identity
+from alphatrade.nodes.instruments import identity, on_grid
 from alphatrade.nodes.tape import InstrumentSpec, Ints, Status, Tape
 from alphatrade.nodes.tape_rules import RULES
 from alphatrade.nodes.tape_spec import REGIMES, WorldTape
@@ -194,25 +194,8 @@ def _lot(spec: WorldTape) -> Decimal:
 
 
 def _instrument(spec: WorldTape) -> InstrumentSpec:
-    symbol, venue, base, quote, asset = identity(spec.instrument)
-    tick, lot = (
-        spec.tick or Decimal("0.01"),
-        Decimal(1) if asset == "equity" and spec.lot is None else _lot(spec),
-    )
-    for name, value in (("tape.tick", tick), ("tape.lot", lot)):
-        if decimals(value) > 9 or (name == "tape.lot" and asset == "equity" and decimals(value)):
-            raise TapeError(name, str(value), "at most nine decimals, and whole shares")
-    return InstrumentSpec(
-        id=f"{symbol}.{venue}",
-        symbol=symbol,
-        venue=venue,
-        base=base,
-        quote=quote,
-        asset=asset,
-        price_precision=decimals(tick),
-        size_precision=decimals(lot),
-        tick=f"{tick.normalize():f}",
-        lot=f"{lot.normalize():f}",
-        maker_fee=f"{spec.maker_fee if spec.maker_fee is not None else Decimal('0.00001'):f}",
-        taker_fee=f"{spec.taker_fee if spec.taker_fee is not None else Decimal('0.00005'):f}",
-    )
+    *_, asset = identity(spec.instrument)
+    lot = Decimal(1) if asset == "equity" and spec.lot is None else _lot(spec)
+    maker = Decimal("0.00001") if spec.maker_fee is None else spec.maker_fee
+    taker = Decimal("0.00005") if spec.taker_fee is None else spec.taker_fee
+    return on_grid(spec.instrument, spec.tick or Decimal("0.01"), lot, maker, taker)

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alphatrade.reflection.chain import FIRST, Chain, Entry, Head, dumped, sealed
 from alphatrade.reflection.keys import SigningKey
+from alphatrade.reflection.ledger_chain import FIRST, Chain, Entry, Head, dumped, sealed
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import sync, write_whole
 from alphatrade.risk.errors import LedgerError

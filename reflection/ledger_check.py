@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from alphatrade.reflection.chain import Chain, Entry, Head
 from alphatrade.reflection.ledger import BATCHES, FILE
+from alphatrade.reflection.ledger_chain import Chain, Entry, Head
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.errors import LedgerError
 

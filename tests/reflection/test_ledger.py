@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from alphatrade.reflection.chain import MAY, Chain, Head, sealed
 from alphatrade.reflection.keys import Roster, SigningKey
 from alphatrade.reflection.ledger import BATCHES, FILE, Ledger
+from alphatrade.reflection.ledger_chain import MAY, Chain, Head, sealed
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.errors import LedgerError
@@ -83,7 +83,7 @@ def test_without_the_signatures_a_forged_entry_passes(cast: Cast, monkeypatch: p
     with (cast.folder / FILE).open("ab") as file:
         file.write(line + b"\n")
     assert any("a wrong signature" in problem for problem in verify(cast.folder).problems)
-    monkeypatch.setattr("alphatrade.reflection.chain.signed", lambda *_: True)
+    monkeypatch.setattr("alphatrade.reflection.ledger_chain.signed", lambda *_: True)
     assert verify(cast.folder).problems == ()
 
 
