@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.table import Table
 from alphatrade.nodes.result import RunResult
 
 if TYPE_CHECKING:
+    from alphatrade.evolution.fitness import Row as FitnessRow
     from alphatrade.nodes.red_team import Outcome
     from alphatrade.nodes.steps import Row
 
@@ -63,6 +65,27 @@ def show_rows(path: Path, rows: "list[Row]") -> None:
     console.print(table)
     console.print(f"{tally(rows)} checks hold")
     console.print(f"page  {path / 'index.html'}")
+
+
+def show_fitness(rows: "list[FitnessRow]", fitness: float) -> None:
+    """Print a fitness table and the number that it comes to."""
+    names = ("instrument", "regime", "from", "decisions", "fills", "net bps", "sharpe", "drawdown", "turnover", "")
+    table = Table(*names, box=None, padding=(0, 2, 0, 0))
+    for cell, found, fault in rows:
+        start = f"{datetime.fromtimestamp(cell.start // 10**9, UTC):%Y-%m-%d %H:%M}"
+        told = ("-",) * 6
+        if found is not None:
+            ratio = "-" if found.sharpe is None else f"{found.sharpe:.2f}"
+            told = (
+                f"{found.decisions:,}", f"{found.fills:,}", f"{1e4 * found.net_return:+.2f}", ratio,
+                f"{found.drawdown:.3%}", f"{found.turnover:.2f}",
+            )  # fmt: skip
+        stopped = f"stopped: {found.killed}" if found is not None and found.killed else ""
+        table.add_row(cell.instrument, cell.regime, start, *told, f"does not count: {fault}" if fault else stopped)
+    console = _wide()
+    console.print(table)
+    counted = sum(not row.fault for row in rows)
+    console.print(f"fitness {fitness:+.3f} bps of the capital, mean over regimes; {counted} of {len(rows)} cells count")
 
 
 def _wide() -> Console:

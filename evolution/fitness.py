@@ -1,0 +1,96 @@
+"""Fitness: what a policy came to in every cell of a grid, in real replays, and one number to compare candidates by."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from typing import NamedTuple
+
+from alphatrade.evolution.grid import Cell
+from alphatrade.risk.errors import AlphaTradeError
+from alphatrade.strategies.policy import Policy
+
+
+class Measured(NamedTuple):
+    """
+    What came of one replay.
+
+    Attributes
+    ----------
+    decisions, fills, violations : int
+        Violations as the auditor counts them.
+    net_return : float
+        After all costs, fraction of the capital.
+    sharpe : float or None
+        Annualised; None where there were too few returns.
+    drawdown : float
+        Largest, fraction.
+    turnover : float
+        Traded notional over the capital.
+    killed : str
+        Why the law stopped it; empty where it did not.
+    """
+
+    decisions: int
+    fills: int
+    violations: int
+    net_return: float
+    sharpe: float | None
+    drawdown: float
+    turnover: float
+    killed: str
+
+
+class Row(NamedTuple):
+    """A cell, what came of it, and why that does not count; `fault` is empty where it does."""
+
+    cell: Cell
+    measured: Measured | None
+    fault: str
+
+
+Replay = Callable[[Policy, Cell], Measured]
+
+
+def table(policy: Policy, cells: Iterable[Cell], replay: Replay, least: int) -> list[Row]:
+    """
+    Return a row per cell.
+
+    Parameters
+    ----------
+    policy : Policy
+    cells : iterable of Cell
+    replay : callable
+        A replay that cannot be made is a row that does not count, and stops nothing.
+    least : int
+        Decisions below which a cell does not count.
+    """
+    rows = []
+    for cell in cells:
+        try:
+            found = replay(policy, cell)
+        except AlphaTradeError as error:
+            rows.append(Row(cell, None, str(error)))
+            continue
+        few = f"{found.decisions} decisions, fewer than {least}" if found.decisions < least else ""
+        wrong = f"{found.violations} violations" if found.violations else ""
+        rows.append(Row(cell, found, wrong or few))
+    return rows
+
+
+def fitness(rows: Sequence[Row]) -> float:
+    """
+    Return one number: the mean over regimes of the mean net return of their cells, basis points of the capital.
+
+    Each regime counts the same however many cells it has, so that no regime is bought with another. One violation of
+    the law is minus infinity, and so is a table without a cell that counts.
+    """
+    if any(row.measured is not None and row.measured.violations for row in rows):
+        return -inf
+    by_regime: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.measured is not None and not row.fault:
+            by_regime[row.cell.regime].append(row.measured.net_return)
+    if not by_regime:
+        return -inf
+    means = [sum(found) / len(found) for _, found in sorted(by_regime.items())]
+    return 1e4 * sum(means) / len(means)

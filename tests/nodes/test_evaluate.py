@@ -1,0 +1,58 @@
+"""``alphatrade fitness``: real replays of the cells that a search may see."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from alphatrade.evolution.fitness import fitness
+from alphatrade.evolution.grid import GridSpec, cut
+from alphatrade.nodes.app import app
+from alphatrade.nodes.evaluate import evaluate, reference
+from alphatrade.nodes.settings import Settings, compose_settings
+from alphatrade.nodes.sim import load_tapes
+from alphatrade.risk.law import Law
+from alphatrade.risk.limits import ALLOWED
+
+SPEC = GridSpec(block_s=4 * 3600, embargo_s=1200, holdout=0.5, least=100)
+
+
+def settings(tmp: Path, *words: str) -> Settings:
+    own = ["genotype=default", "tape=world", "tape.hours=16", f"paths.state={tmp}", f"paths.artifacts={tmp}/a"]
+    return compose_settings([*own, *words])
+
+
+def test_cells_are_replayed_and_the_held_out_are_not(tmp_path: Path) -> None:
+    own = settings(tmp_path)
+    rows = evaluate(own, SPEC)
+    (tape,) = load_tapes(own.run)
+    cells = cut(tape.instrument.id, tape.columns["ts"], reference(tape), SPEC)
+    assert [row.cell for row in rows] == [cell for cell in cells if not cell.holdout]
+    assert len(cells) == 4
+    for row in rows:
+        assert row.measured is not None
+        assert not row.fault
+        assert row.measured.violations == 0
+        assert row.measured.fills > 0
+        assert row.measured.turnover > 0
+    assert evaluate(own, SPEC) == rows, "the same replays, the same table"
+    assert evaluate(settings(tmp_path, "genotype.sizing.fraction=0.02"), SPEC) != rows
+    assert not (tmp_path / "a").exists(), "nothing is left behind"
+
+
+def test_what_breaks_the_law_is_found_in_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tight = settings(tmp_path, "genotype.risk.instrument_max=0.001")
+    assert fitness(evaluate(tight, SPEC)) > -1e9
+    monkeypatch.setattr(Law, "_measure", lambda *_: ALLOWED)
+    rows = evaluate(tight, SPEC)
+    assert any("violations" in row.fault for row in rows)
+    assert fitness(rows) == float("-inf")
+
+
+def test_the_command_shows_the_table(tmp_path: Path) -> None:
+    words = ["genotype=default", "tape=world", "tape.hours=16", f"paths.state={tmp_path}"]
+    done = CliRunner().invoke(app, ["fitness", "--block-hours", "4", "--embargo-hours", "0.3", *words])
+    assert done.exit_code == 0, done.output
+    assert "3 of 3 cells count" in done.output
+    done = CliRunner().invoke(app, ["fitness", "--holdout", "2", *words])
+    assert "grid.holdout" in str(done.exception)
