@@ -39,6 +39,6 @@ def test_from_a_key_to_a_verified_ledger(front_door: FrontDoor, home: dict[str, 
     assert "no ledger" in ledger("head", "--folder", str(tmp_path / "none"), code=2)
 
     file = tmp_path / "ledger" / FILE
-    file.write_bytes(file.read_bytes().replace(b"ada", b"eve", 1))
+    file.write_bytes(file.read_bytes().replace(b'"ada"', b'"eve"', 1))
     assert "WRONG        ledger entry 1: got 'a wrong signature', expected that of founder" in ledger("verify", code=1)
     assert "a wrong signature" in ledger("head", code=2)
