@@ -30,6 +30,7 @@ from alphatrade.strategies.policy import (
     Policy,
     RegimeSpec,
     RouterSpec,
+    RouterTunables,
     SizingSpec,
     Spec,
     TacticSpec,
@@ -53,14 +54,6 @@ class Gene(TacticSpec):
 Genes = Annotated[tuple[Gene, ...], Field(min_length=1, max_length=MOST_MIXED)]
 
 
-class RouterGenes(Spec):
-    """Friction against switching, and the learner that chooses where a regime has several topologies."""
-
-    kind: Literal["table", "ewma", "linucb"] = "table"
-    min_hold: Annotated[int, Field(ge=0, le=100_000)] = 5
-    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
-
-
 class Genotype(Spec):
     """
     Features, topologies per regime, risk template and tunables of one candidate.
@@ -80,7 +73,7 @@ class Genotype(Spec):
     features: Annotated[dict[Name, FeatureSpec], Field(min_length=1, max_length=64)]
     topologies: dict[str, Genes]
     risk: RiskTemplate
-    router: RouterGenes = RouterGenes()
+    router: RouterTunables = RouterTunables()
     belief: BeliefSpec
     regime: RegimeSpec
     cadence: CadenceSpec
@@ -112,6 +105,11 @@ class Genotype(Spec):
         return self
 
     @property
+    def genes(self) -> list[Gene]:
+        """All topologies, regime by regime; the same one as often as it trades."""
+        return [gene for regime in REGIMES for gene in self.topologies[regime]]
+
+    @property
     def mixed(self) -> bool:
         """Whether a regime has more than one topology."""
         return any(len(genes) > 1 for genes in self.topologies.values())
@@ -136,8 +134,7 @@ def develop(genotype: Genotype) -> Policy:
         If its parts do not go together.
     """
     g = genotype
-    genes = [gene for regime in REGIMES for gene in g.topologies[regime]]
-    tactics = {gene.tactic: TacticSpec(kind=gene.kind, params=gene.params) for gene in genes}
+    tactics = {gene.tactic: TacticSpec(kind=gene.kind, params=gene.params) for gene in g.genes}
     table = {regime: g.topologies[regime][0].tactic for regime in REGIMES}
     allowed = {regime: tuple(sorted(gene.tactic for gene in g.topologies[regime])) for regime in REGIMES if g.mixed}
     return Policy(

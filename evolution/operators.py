@@ -5,7 +5,7 @@ does, the child's risk template is at least as tight as that of each parent: onl
 and a child of two has the tightest of both.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from alphatrade.actors.regime import REGIMES
 from alphatrade.evolution.domain import DIGITS, Domain
-from alphatrade.evolution.genotype import MOST_MIXED, Gene, Genotype, RouterGenes
+from alphatrade.evolution.genotype import MOST_MIXED, Gene, Genotype
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.tightness import TIGHTER, as_tight, meet
+from alphatrade.strategies.policy import RouterTunables
 
 TIGHTEN = (0.5, 0.95)  # what is left of a limit that is tightened
 
@@ -48,8 +49,7 @@ def op_add_feature(genotype: Genotype, domain: Domain, rng: Rng) -> Change | Non
 
 def op_drop_feature(genotype: Genotype, domain: Domain, rng: Rng) -> Change | None:
     """Drop a feature that is nobody's signal; the last one stays."""
-    used = {gene.params.get("signal") for genes in genotype.topologies.values() for gene in genes}
-    name = _one(sorted(set(genotype.features) - used), rng)
+    name = _one(sorted(set(genotype.features) - _signals(genotype.genes)), rng)
     if name is None or len(genotype.features) == 1:
         return None
     left = {key: spec for key, spec in genotype.features.items() if key != name}
@@ -87,7 +87,7 @@ def op_tighten_risk(genotype: Genotype, domain: Domain, rng: Rng) -> Change | No
 
 def op_mutate_tunable(genotype: Genotype, domain: Domain, rng: Rng) -> Change | None:
     """Move one tunable, or one parameter of a topology wherever that trades, a little."""
-    genes = sorted({gene.tactic: gene for own in genotype.topologies.values() for gene in own}.items())
+    genes = sorted({gene.tactic: gene for gene in genotype.genes}.items())
     places: list[tuple[Gene | None, str]] = [(None, path) for path in sorted(domain.tunables)]
     places += [
         (gene, name)
@@ -117,7 +117,7 @@ def op_crossover(one: Genotype, other: Genotype, domain: Domain, rng: Rng) -> Ch
     regimes = [regime for regime in REGIMES if rng.random() < 0.5]
     parts = [part for part in _PARTS if rng.random() < 0.5]
     topologies = {regime: (other if regime in regimes else one).topologies[regime] for regime in REGIMES}
-    needed = {gene.params.get("signal") for genes in topologies.values() for gene in genes}
+    needed = _signals([gene for genes in topologies.values() for gene in genes])
     kept = {
         name: spec
         for name, spec in sorted(features.items())
@@ -140,7 +140,7 @@ def op_mix_strategies(one: Genotype, other: Genotype, domain: Domain, rng: Rng) 
     new = tuple([gene for gene in other.topologies[regime] if gene not in own])[: MOST_MIXED - len(own)]
     if features is None or not new:
         return None
-    used = {gene.params.get("signal") for gene in new}
+    used = _signals(new)
     both = dict(one.features) | {name: spec for name, spec in features.items() if name in used}
     words = f"{regime}: {', '.join(gene.kind for gene in new)} beside {', '.join(gene.kind for gene in own)}"
     changed = {"features": both, "risk": meet(one.risk, other.risk), "router": _learning(one)}
@@ -203,6 +203,11 @@ def _suited(genotype: Genotype, domain: Domain) -> bool:
     return all(domain.suits(gene.kind, regime) for regime, genes in genotype.topologies.items() for gene in genes)
 
 
+def _signals(genes: Iterable[Gene]) -> set[Any]:
+    """Return the features that topologies trade on."""
+    return {gene.params.get("signal") for gene in genes}
+
+
 def _one(choices: list[str], rng: Rng) -> str | None:
     return choices[int(rng.integers(len(choices)))] if choices else None
 
@@ -225,7 +230,7 @@ def _tuned(genotype: Genotype, path: str, domain: Domain, rng: Rng) -> Change:
     return _changed(genotype, f"{path}: {before} to {after}", **{part: tuned})
 
 
-def _learning(genotype: Genotype) -> RouterGenes:
+def _learning(genotype: Genotype) -> RouterTunables:
     """Return the router's genes with somebody who can choose from an ensemble."""
     if genotype.router.kind != "table" or genotype.flags.linear_attention:
         return genotype.router

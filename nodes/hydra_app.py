@@ -9,15 +9,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from alphatrade.nodes.overrides import (
-    CONFIG_MODULE,
-    CONFIG_NAME,
-    HYDRA_ERRORS,
-    explain,
-    known_paths,
-    lengthen,
-    refuse_both,
-)
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, explain
 from alphatrade.nodes.settings import Settings, settings_from
 from alphatrade.risk.errors import ConfigError
 
@@ -41,10 +33,8 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
     """
     # Hydra prints its own report and exits with 1 unless it is asked for the exception itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    known = known_paths(arguments)
-    full = [lengthen(argument, known) for argument in arguments]
+    full = completed(arguments)
     overrides, sweep = _parsed(full)
-    refuse_both(overrides)
     sys.argv = [f"alphatrade {verb}", *full]
 
     failures: list[Exception] = []

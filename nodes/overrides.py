@@ -41,14 +41,23 @@ def known_paths(overrides: Sequence[str] = ()) -> list[str]:
         return _paths(_follow(overrides, loader)[0])
 
 
-def refuse_both(overrides: Sequence[str]) -> None:
+def completed(arguments: Sequence[str]) -> list[str]:
     """
-    Refuse overrides of the policy beside a genotype, which develops into the whole of it.
+    Return a command line with every key written in full.
 
     Raises
     ------
     ConfigError
+        If a short key is ambiguous, or the policy is overridden beside a genotype.
     """
+    known = known_paths(arguments)
+    full = [lengthen(argument, known) for argument in arguments]
+    _refuse_both(full)
+    return full
+
+
+def _refuse_both(overrides: Sequence[str]) -> None:
+    """Refuse overrides of the policy beside a genotype, which develops into the whole of it."""
     keys = {item.partition("=")[0].lstrip("+~"): item.partition("=")[2] for item in overrides}
     if keys.get("genotype", "null") == "null":
         return

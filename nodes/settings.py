@@ -17,11 +17,9 @@ from alphatrade.nodes.overrides import (
     CONFIG_MODULE,
     CONFIG_NAME,
     HYDRA_ERRORS,
+    completed,
     explain,
     first_line,
-    known_paths,
-    lengthen,
-    refuse_both,
 )
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.tape_spec import TapeSpec
@@ -162,9 +160,7 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     ConfigError
         If an override or the configuration is wrong.
     """
-    known = known_paths(overrides)
-    full = [lengthen(item, known) for item in overrides]
-    refuse_both(full)
+    full = completed(overrides)
     try:
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
             config = compose(CONFIG_NAME, overrides=full)

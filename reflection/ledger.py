@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.reflection.keys import SigningKey
-from alphatrade.reflection.ledger_chain import FIRST, Chain, Entry, Head, dumped, sealed
+from alphatrade.reflection.ledger_chain import START, Chain, Entry, dumped, sealed
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import sync, write_whole
 from alphatrade.risk.errors import LedgerError
@@ -75,7 +75,7 @@ class Ledger:
             If there is a ledger already, or the folder cannot be written.
         """
         body = {"roster": [{"name": name, "role": "root", "public": key.public}]}
-        line = sealed(Head(-1, FIRST), ts, "genesis", body, name, key)
+        line = sealed(START, ts, "genesis", body, name, key)
         Chain().take(line)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,8 @@ class Ledger:
             If the key may not sign it, the ledger is damaged, or it cannot be written; nothing is added then.
         """
         with self._locked(fcntl.LOCK_EX):
-            self._catch_up()
-            self._mend()
+            if torn := self._catch_up():
+                self._mend(torn)
             name = self.chain.roster.whose(key).name
             line = sealed(self.chain.head, ts, kind, body, name, key)
             trial = self.chain.copy()
@@ -167,25 +167,24 @@ class Ledger:
         finally:
             os.close(handle)  # and with it the lock, also when this process is killed
 
-    def _catch_up(self) -> None:
-        """Take what others have added since; a file that became shorter is another one."""
+    def _catch_up(self) -> bytes:
+        """Take what others have added since, and return what has no end; a file that became shorter is another one."""
         with self._file.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size < self._offset:
                 raise LedgerError(str(self._file), f"{size} bytes", f"the {self._offset} that were there before")
             file.seek(self._offset)
             text = file.read()
-        for line in text.split(b"\n")[:-1]:
+        *lines, rest = text.split(b"\n")
+        for line in lines:
             self.chain.take(line)
             self._offset += len(line) + 1
+        return rest
 
-    def _mend(self) -> None:
+    def _mend(self, torn: bytes) -> None:
         """Deal with an end that a crash cut short: a whole entry gets its end, anything else is put aside."""
         with self._file.open("rb+") as file:
-            file.seek(self._offset)
-            torn = file.read()
-            if not torn:
-                return
+            file.seek(0, os.SEEK_END)
             trial = self.chain.copy()
             with suppress(LedgerError):
                 trial.take(torn)

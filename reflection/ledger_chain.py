@@ -10,7 +10,6 @@ import rfc8785
 from alphatrade.reflection.keys import Roster, SigningKey, signed
 from alphatrade.risk.errors import LedgerError
 
-FIRST = "0" * 64  # what comes before the genesis
 SCHEMA = 1
 _FIELDS = {"schema", "seq", "ts", "kind", "body", "key", "prev", "sig"}
 MAY: Mapping[str, frozenset[str]] = {  # who may sign what
@@ -27,6 +26,9 @@ class Head(NamedTuple):
 
     seq: int
     hash: str
+
+
+START = Head(-1, "0" * 64)  # what comes before the genesis
 
 
 class Entry(NamedTuple):
@@ -72,7 +74,7 @@ class Chain:
     """
 
     def __init__(self) -> None:
-        self.head = Head(-1, FIRST)
+        self.head = START
         self.roster = Roster()
         self.trials = 0
         self.fingerprint = ""

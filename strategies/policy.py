@@ -92,19 +92,24 @@ class CadenceSpec(Spec):
     n: Annotated[int, Field(ge=1, le=1_000_000)] = 15
 
 
-class RouterSpec(Spec):
+class RouterTunables(Spec):
+    """Who chooses, and friction against switching: steps a tactic stays in charge, confidence that a switch needs."""
+
+    kind: Literal["table", "ewma", "linucb"] = "table"
+    min_hold: Annotated[int, Field(ge=0, le=100_000)] = 5
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class RouterSpec(RouterTunables):
     """
-    A table from regime to tactic, with friction against switching.
+    A table from regime to tactic.
 
     Kinds ``ewma`` and ``linucb`` learn to depart from it, as the flag linear_attention makes a ``table`` do; `allowed`
     says to whom in a regime, and allows all where it says nothing.
     """
 
-    kind: Literal["table", "ewma", "linucb"] = "table"
     table: dict[str, str]
     allowed: Annotated[dict[str, tuple[str, ...]], Field(json_schema_extra=SINCE_1)] = {}
-    min_hold: Annotated[int, Field(ge=0, le=100_000)] = 5
-    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     @field_validator("table")
     @classmethod
