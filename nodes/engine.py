@@ -255,16 +255,23 @@ def engine_config(
 
 @contextmanager
 def quiet_gc() -> Iterator[None]:
-    """Keep the garbage collector off the tape: what exists now is not looked at, passes are rare."""
-    before = gc.get_threshold()
+    """
+    Keep the garbage collector off the tape: what exists now is not looked at, passes are rare.
+
+    A worker that replays many times has frozen what is there for good (:func:`gc.freeze`), and only that; then there is
+    little to look at, and nothing more is frozen here: what a replay leaves behind would never go away.
+    """
+    before, frozen = gc.get_threshold(), gc.get_freeze_count() > 0
     gc.collect()
-    gc.freeze()
+    if not frozen:
+        gc.freeze()
     gc.set_threshold(*_GC)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
 
 
 def run_engine(engine: BacktestEngine) -> None:

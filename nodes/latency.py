@@ -20,11 +20,11 @@ def quantiles(samples: Iterable[int]) -> dict[str, int]:
     for sample in samples:
         histogram.record_value(min(max(sample, LOWEST_NS), HIGHEST_NS))
     count = histogram.get_total_count()
-    at = histogram.get_value_at_percentile
+    at = histogram.get_percentile_to_value_dict([50.0, 99.0, 99.9]) if count else {}
     return {
         "count": count,
-        "p50_ns": at(50.0) if count else 0,
-        "p99_ns": at(99.0) if count else 0,
-        "p999_ns": at(99.9) if count else 0,
+        "p50_ns": at.get(50.0, 0),
+        "p99_ns": at.get(99.0, 0),
+        "p999_ns": at.get(99.9, 0),
         "max_ns": histogram.get_max_value() if count else 0,
     }

@@ -18,6 +18,7 @@ from alphatrade.risk.errors import RunDirError
 from alphatrade.risk.template import RiskTemplate
 
 HALF_ATTO = 2 * 10**18  # of one whole unit of money
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # reading run.yaml is most of the audit of a short run
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _number(mapping: dict[str, Any], key: str, where: str) -> Fraction:
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        value = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YAML)
     except FileNotFoundError:
         raise RunDirError(path.name, "nothing", f"a file in {path.parent}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
