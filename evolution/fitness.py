@@ -28,6 +28,12 @@ class Measured(NamedTuple):
         Traded notional over the capital.
     killed : str
         Why the law stopped it; empty where it did not.
+    returns : tuple of float
+        Net change of equity in each whole period of the cell, in time order, fractions of the capital.
+    exposure : float
+        Mean position at the marked prices, signed, fraction of the capital.
+    passive : float
+        Share of the traded notional that was filled as a maker.
     """
 
     decisions: int
@@ -38,6 +44,9 @@ class Measured(NamedTuple):
     drawdown: float
     turnover: float
     killed: str
+    returns: tuple[float, ...]
+    exposure: float = 0.0
+    passive: float = 0.0
 
 
 class Row(NamedTuple):
@@ -51,7 +60,12 @@ class Row(NamedTuple):
 Replay = Callable[[Policy, Cell], Measured]
 
 
-def table(policy: Policy, cells: Iterable[Cell], replay: Replay, least: int) -> list[Row]:
+Hopeless = Callable[[Sequence[Row]], bool]
+
+
+def table(
+    policy: Policy, cells: Iterable[Cell], replay: Replay, least: int, hopeless: Hopeless | None = None
+) -> list[Row]:
     """
     Return a row per cell.
 
@@ -63,9 +77,13 @@ def table(policy: Policy, cells: Iterable[Cell], replay: Replay, least: int) -> 
         A replay that cannot be made is a row that does not count, and stops nothing.
     least : int
         Decisions below which a cell does not count.
+    hopeless : callable, optional
+        Asked after each row whether the rest is worth replaying.
     """
-    rows = []
+    rows: list[Row] = []
     for cell in cells:
+        if rows and hopeless is not None and hopeless(rows):
+            break
         try:
             found = replay(policy, cell)
         except AlphaTradeError as error:

@@ -33,6 +33,8 @@ class GridSpec(Spec):
         A block has a direction from this many standard deviations of a random walk on.
     least : int
         Decisions below which a cell says nothing.
+    period_s : float
+        Returns are taken over periods of this length, seconds.
     """
 
     block_s: Annotated[float, Field(gt=0, le=1e9)] = 86_400.0
@@ -40,6 +42,7 @@ class GridSpec(Spec):
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.3
     trend: Annotated[float, Field(gt=0, le=10)] = 1.0
     least: Annotated[int, Field(ge=1)] = 100
+    period_s: Annotated[float, Field(gt=0, le=1e8)] = 3_600.0
 
 
 class Cell(NamedTuple):
@@ -74,10 +77,11 @@ def cut(instrument: str, ts: NDArray[np.int64], price: NDArray[np.float64], spec
     Raises
     ------
     ConfigError
-        If the embargo leaves nothing of a block, or the tape has not both kinds of cells.
+        If the embargo leaves not one period of a block, or the tape has not both kinds of cells.
     """
-    if spec.embargo_s >= spec.block_s:
-        raise ConfigError("grid.embargo_s", spec.embargo_s, f"less than grid.block_s={spec.block_s:g}")
+    if spec.embargo_s + spec.period_s > spec.block_s:
+        most = f"at most grid.block_s={spec.block_s:g} less grid.period_s={spec.period_s:g}"
+        raise ConfigError("grid.embargo_s", spec.embargo_s, most)
     length, rest = int(spec.block_s * NS), int(spec.embargo_s * NS)
     starts = np.arange(int(ts[0]), int(ts[-1]) + 1, length)
     blocks = []

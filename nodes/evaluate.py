@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from math import fsum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from alphatrade.evolution.fitness import Measured, Row, table
-from alphatrade.evolution.grid import Cell, GridSpec, cut
+from alphatrade.evolution.grid import NS, Cell, GridSpec, cut
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
@@ -30,9 +31,19 @@ def reference(tape: Tape) -> NDArray[np.float64]:
     return columns["close" if tape.kind == "bars" else "price"] / 1e9
 
 
-def replays(settings: Settings, tapes: list[Tape]) -> Callable[[Policy, Cell], Measured]:
-    """Return what measures a policy in a cell: a replay of that part of its tape, in a folder that is thrown away."""
-    quiet = settings.run.output.model_copy(update={"stress": False, "report": False, "ack_fd": None})
+def replays(settings: Settings, tapes: list[Tape], period_s: float) -> Callable[[Policy, Cell], Measured]:
+    """
+    Return what measures a policy in a cell: a replay of that part of its tape, in a folder that is thrown away.
+
+    Parameters
+    ----------
+    settings : Settings
+        Their run spec; the policy is handed in each time.
+    tapes : list of Tape
+    period_s : float
+        Length of a period of `Measured.returns`, seconds.
+    """
+    quiet = settings.run.output.model_copy(update={"diary": False, "stress": False, "report": False, "ack_fd": None})
     run = settings.run.model_copy(update={"output": quiet})
     by_name = {tape.instrument.id: tape for tape in tapes}
 
@@ -45,11 +56,13 @@ def replays(settings: Settings, tapes: list[Tape]) -> Callable[[Policy, Cell], M
         with TemporaryDirectory(prefix="alphatrade-cell-") as folder:
             summary = run_into(Folder(Path(folder)), own, part, identity_of(own, part))
             found = audit(Path(folder))
-            curve = pd.read_parquet(Path(folder) / "equity.parquet", columns=["ts", "equity"])
-            fills = pd.read_parquet(Path(folder) / "fills.parquet", columns=["qty", "price"])
+            curve = pd.read_parquet(Path(folder) / "equity.parquet", columns=["ts", "equity", "exposure"])
+            fills = pd.read_parquet(Path(folder) / "fills.parquet", columns=["qty", "price", "liquidity"])
         capital = float(run.venue.starting_balance)
-        equity = curve["equity"].astype(float).to_numpy()
-        ratio = sharpe(curve["ts"].to_numpy(), equity, capital, part[0].instrument.asset == "equity")
+        stamps, equity = curve["ts"].to_numpy(np.int64), curve["equity"].astype(float).to_numpy()
+        ratio = sharpe(stamps, equity, capital, part[0].instrument.asset == "equity")
+        notional = (fills["qty"] * fills["price"]).astype(float).to_numpy()
+        turnover, made = fsum(notional), fsum(notional[(fills["liquidity"] == "MAKER").to_numpy()])
         return Measured(
             decisions=summary["decisions"],
             fills=summary["fills"],
@@ -57,11 +70,34 @@ def replays(settings: Settings, tapes: list[Tape]) -> Callable[[Policy, Cell], M
             net_return=summary["return"],
             sharpe=ratio.value,
             drawdown=summary["max_drawdown"],
-            turnover=float((fills["qty"] * fills["price"]).sum()) / capital,
+            turnover=turnover / capital,
             killed=(summary["killed"] or "").partition(":")[0],
+            returns=per_period(stamps, equity / capital, cell, period_s),
+            exposure=fsum(curve["exposure"].astype(float)) / capital / len(curve) if len(curve) else 0.0,
+            passive=made / turnover if turnover else 0.0,
         )
 
     return measure
+
+
+def per_period(ts: NDArray[np.int64], equity: NDArray[np.float64], cell: Cell, period_s: float) -> tuple[float, ...]:
+    """
+    Return the change of equity in each whole period of a cell.
+
+    Parameters
+    ----------
+    ts : ndarray of int64, shape (n,)
+        UTC ns, ascending.
+    equity : ndarray of float64, shape (n,)
+        At `ts`, as a fraction of the capital; before the first it is 1.
+    cell : Cell
+    period_s : float
+        Seconds.
+    """
+    edges = np.arange(cell.start, cell.end + 1, int(period_s * NS))
+    at = np.searchsorted(ts, edges, side="right")
+    marks = np.concatenate(([1.0], equity))[at]
+    return tuple([float(change) for change in np.diff(marks)])
 
 
 def evaluate(settings: Settings, spec: GridSpec) -> list[Row]:
@@ -77,4 +113,4 @@ def evaluate(settings: Settings, spec: GridSpec) -> list[Row]:
     cells = [cell for tape in tapes for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), spec)]
     seen = [cell for cell in cells if not cell.holdout]
     bar = tqdm(seen, desc="cells", unit="cell", disable=not sys.stderr.isatty())
-    return table(settings.policy, bar, replays(settings, tapes), spec.least)
+    return table(settings.policy, bar, replays(settings, tapes, spec.period_s), spec.least)

@@ -11,7 +11,7 @@ from alphatrade.risk.errors import TapeError
 from alphatrade.strategies.policy import Policy
 
 POLICY = cast("Policy", None)
-GOOD = Measured(200, 5, 0, 0.001, 1.0, 0.01, 2.0, "")
+GOOD = Measured(200, 5, 0, 0.001, 1.0, 0.01, 2.0, "", (0.001,))
 
 
 def cell(regime: str, number: int = 0) -> Cell:
