@@ -1,4 +1,4 @@
-"""The domain: what evolution may make of a genotype, as a config (``conf/domain.yaml``)."""
+"""The domain: what evolution may make of a genotype, as a config (``conf/domain``)."""
 
 from math import exp, log
 from typing import Annotated, Self
@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from alphatrade.actors.features import BUILT_IN as FEATURES
 from alphatrade.actors.regime import REGIMES
 from alphatrade.evolution.genotype import Gene, Genotype
+from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import FeatureSpec, Name, Spec
 from alphatrade.strategies.topologies import load_topology
 
@@ -109,6 +110,26 @@ class Domain(Spec):
         """Return whether a topology may trade in a regime; one that the domain does not name may not."""
         return kind in self.topologies and regime not in self.topologies[kind].never
 
+    def check(self, genotype: Genotype) -> None:
+        """
+        Refuse a genotype that could not have been bred.
+
+        Raises
+        ------
+        ConfigError
+            Naming what lies outside, and what would not.
+        """
+        for regime, genes in genotype.topologies.items():
+            for gene in genes:
+                if not self.suits(gene.kind, regime):
+                    fit = [kind for kind in self.topologies if self.suits(kind, regime)]
+                    raise ConfigError(f"genotype.topologies.{regime}", gene.kind, f"one of {', '.join(fit)} (domain)")
+                for name, span in self.topologies[gene.kind].params.items():
+                    _within(f"genotype.topologies.{regime}.{name}", gene.params.get(name), span)
+        for path, span in self.tunables.items():
+            part, _, name = path.partition(".")
+            _within(f"genotype.{path}", getattr(getattr(genotype, part), name), span)
+
     def gene(self, kind: str, genotype: Genotype, rng: np.random.Generator) -> Gene | None:
         """Return a topology with parameters drawn anew; None where no feature of the genotype can be its signal."""
         spec = self.topologies[kind]
@@ -119,3 +140,8 @@ class Domain(Spec):
                 return None
             params["signal"] = fit[int(rng.integers(len(fit)))]
         return Gene(kind=kind, params=params)
+
+
+def _within(field: str, value: object, span: Range) -> None:
+    if value is not None and not span.low <= float(str(value)) <= span.high:
+        raise ConfigError(field, value, f"a number from {span.low:g} to {span.high:g} (domain)")

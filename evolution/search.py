@@ -132,7 +132,7 @@ class Search:
     Raises
     ------
     ConfigError
-        If there is no founder or no cell, or a held-out cell is among them.
+        If a founder lies outside the domain, there is none, or no cell, or a held-out one.
     """
 
     def __init__(self, spec: SearchSpec, domain: Domain, founders: Sequence[Genotype], cells: Sequence[Cell]) -> None:
@@ -140,6 +140,8 @@ class Search:
         self.founders = list({founder.genotype_hash: founder for founder in founders}.values())
         if not self.founders:
             raise ConfigError("founders", 0, "at least one")
+        for founder in self.founders:
+            domain.check(founder)
         if any(cell.holdout for cell in cells) or not cells:
             raise ConfigError("grid", len(cells), "cells to search in, none of them held out")
         self.order = fair(cells, spec.cells)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alphatrade.nodes import evolve_app
 from alphatrade.nodes.ledger_app import app as ledger_app
 from alphatrade.risk.errors import AlphaTradeError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 regime_app = typer.Typer(help="Regime models.", no_args_is_help=True)
 app.add_typer(regime_app, name="regime")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(evolve_app.app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -98,32 +100,6 @@ def sim(context: typer.Context) -> None:
         show_result(simulate(settings))
 
     run_app("sim", context.args, task)
-
-
-@app.command(context_settings=_HYDRA)
-def fitness(
-    context: typer.Context,
-    block_hours: Annotated[float, typer.Option(help="length of a cell of the grid")] = 24.0,
-    embargo_hours: Annotated[float, typer.Option(help="the part at its end that is left out")] = 1.0,
-    holdout: Annotated[float, typer.Option(help="share of the cells, the last ones, that are not looked at")] = 0.3,
-    least: Annotated[int, typer.Option(help="decisions below which a cell does not count")] = 100,
-) -> None:
-    """Replay a policy in each cell of a regime grid. Further arguments are those of sim: genotype=default."""
-    from alphatrade.nodes.hydra_app import run_app
-    from alphatrade.nodes.settings import Settings
-
-    def task(settings: Settings) -> None:
-        from alphatrade.evolution.fitness import fitness as one_number
-        from alphatrade.evolution.grid import GridSpec
-        from alphatrade.nodes.evaluate import evaluate
-        from alphatrade.nodes.refusals import checked
-        from alphatrade.nodes.show import show_fitness
-
-        plain = {"block_s": block_hours * 3600, "embargo_s": embargo_hours * 3600, "holdout": holdout, "least": least}
-        rows = evaluate(settings, checked(GridSpec, plain, "grid"))
-        show_fitness(rows, one_number(rows))
-
-    run_app("fitness", context.args, task)
 
 
 @regime_app.command("fit", context_settings=_HYDRA)

@@ -258,8 +258,7 @@ def quiet_gc() -> Iterator[None]:
     """
     Keep the garbage collector off the tape: what exists now is not looked at, passes are rare.
 
-    A worker that replays many times has frozen what is there for good (:func:`gc.freeze`), and only that; then there is
-    little to look at, and nothing more is frozen here: what a replay leaves behind would never go away.
+    A worker has frozen what it started with (:func:`gc.freeze`): then nothing more is, or it would never go away.
     """
     before, frozen = gc.get_threshold(), gc.get_freeze_count() > 0
     gc.collect()

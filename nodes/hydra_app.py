@@ -4,14 +4,21 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, explain
 from alphatrade.nodes.settings import Settings, settings_from
 from alphatrade.risk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from alphatrade.evolution.sweeper import Task
+
+SEARCH_NAME = "evolve"  # the primary config of a search
 
 
 def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None]) -> None:
@@ -31,27 +38,70 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
     ConfigError
         If an override or the configuration is wrong.
     """
-    # Hydra prints its own report and exits with 1 unless it is asked for the exception itself.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    full = completed(arguments)
-    overrides, sweep = _parsed(full)
-    sys.argv = [f"alphatrade {verb}", *full]
-
     failures: list[Exception] = []
 
-    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME)
     def application(config: DictConfig) -> None:
         try:
             task(settings_from(config))
         except Exception as error:  # Hydra would print a line of its own: raise it outside
             failures.append(error)
 
-    try:
-        application()
-    except HYDRA_ERRORS as error:
-        raise explain(error, overrides, sweep) from error
+    _launch(verb, arguments, application, CONFIG_NAME)
     if failures:
         raise failures[0]
+
+
+def run_search(verb: str, arguments: Sequence[str], job: "Task") -> None:
+    """
+    Compose a candidate as Hydra does and hand it to `job`; with ``--multirun``, hand the whole to a sweeper.
+
+    Parameters
+    ----------
+    verb : str
+        Name of the command, for Hydra's help.
+    arguments : sequence of str
+        Command line after the verb.
+    job : Task
+
+    Raises
+    ------
+    ConfigError
+        If an override or the configuration is wrong.
+    """
+    from hydra_plugins import alphatrade_evolution as plugins
+
+    registry = Plugins.instance()
+    for plugin in (plugins.EvolutionSweeper, plugins.JoblibLauncher, plugins.RayLauncher):
+        registry.register(plugin)  # Hydra's own search finds them only from some folders
+    failures: list[Exception] = []
+
+    def application(config: DictConfig) -> None:
+        try:
+            job(config)
+        except Exception as error:  # in this process; a worker hands it back
+            failures.append(error)
+            raise
+
+    for name in ("plan", "warm"):
+        setattr(application, name, getattr(job, name))
+    try:
+        _launch(verb, arguments, application, SEARCH_NAME)
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+
+
+def _launch(verb: str, arguments: Sequence[str], application: Callable[[DictConfig], None], name: str) -> None:
+    # Hydra prints its own report and exits with 1 unless it is asked for the exception itself.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    full = completed(arguments, name)
+    overrides, sweep = _parsed(full)
+    sys.argv = [f"alphatrade {verb}", *full]
+    try:
+        hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
+    except HYDRA_ERRORS as error:
+        raise explain(error, overrides, sweep, name) from error
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[list[str], bool]:

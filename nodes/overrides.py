@@ -28,7 +28,7 @@ def _configuration() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
-def known_paths(overrides: Sequence[str] = ()) -> list[str]:
+def known_paths(overrides: Sequence[str] = (), name: str = CONFIG_NAME) -> list[str]:
     """
     Return the path of every node of the configuration that counts, dots between keys.
 
@@ -36,49 +36,56 @@ def known_paths(overrides: Sequence[str] = ()) -> list[str]:
     ----------
     overrides : sequence of str
         Those among them that choose from a group are followed, as long as they can be.
+    name : str
+        Of the primary config.
     """
     with _configuration() as loader:
-        return _paths(_follow(overrides, loader)[0])
+        return _paths(_follow(overrides, loader, name)[0])
 
 
-def completed(arguments: Sequence[str]) -> list[str]:
+def completed(arguments: Sequence[str], name: str = CONFIG_NAME) -> list[str]:
     """
     Return a command line with every key written in full.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+    name : str
+        Of the primary config.
 
     Raises
     ------
     ConfigError
         If a short key is ambiguous, or the policy is overridden beside a genotype.
     """
-    known = known_paths(arguments)
+    known = known_paths(arguments, name)
     full = [lengthen(argument, known) for argument in arguments]
-    _refuse_both(full)
+    if "genotype.schema_version" in known:
+        _refuse_both(full)
     return full
 
 
 def _refuse_both(overrides: Sequence[str]) -> None:
     """Refuse overrides of the policy beside a genotype, which develops into the whole of it."""
-    keys = {item.partition("=")[0].lstrip("+~"): item.partition("=")[2] for item in overrides}
-    if keys.get("genotype", "null") == "null":
-        return
-    for key, value in keys.items():
+    for item in overrides:
+        key, _, value = item.lstrip("+~").partition("=")
         if (key.startswith(("policy.", "policy/")) and "@genotype." not in key) or key == "policy":
             raise ConfigError(key, value, "none beside a genotype; its own parts are below genotype.")
 
 
-def _follow(overrides: Sequence[str], loader: ConfigLoader) -> tuple[DictConfig, list[str]]:
+def _follow(overrides: Sequence[str], loader: ConfigLoader, name: str) -> tuple[DictConfig, list[str]]:
     """Compose with the choices from groups among the overrides, and return those that cannot be followed as well."""
     groups = loader.list_groups("")
     chosen = [item for item in overrides if (key := item.partition("=")[0]) in groups or "/" in key]
     with suppress(*HYDRA_ERRORS):
-        return compose(CONFIG_NAME, overrides=chosen), []
+        return compose(name, overrides=chosen), []
     # The whole command line will say so again, and then it is explained: the good choices are kept until then.
-    config = compose(CONFIG_NAME)
+    config = compose(name)
     good: list[str] = []
     bad: list[str] = []
     for item in chosen:
         try:
-            config = compose(CONFIG_NAME, overrides=[*good, item])
+            config = compose(name, overrides=[*good, item])
         except HYDRA_ERRORS:
             bad.append(item)
         else:
@@ -129,7 +136,9 @@ def lengthen(override: str, known: Sequence[str]) -> str:
     return f"{tails[0]}={value}" if tails else override
 
 
-def explain(error: Exception, overrides: Sequence[str], sweep: bool = False) -> ConfigError:
+def explain(
+    error: Exception, overrides: Sequence[str], sweep: bool = False, name: str = CONFIG_NAME
+) -> ConfigError:
     """
     Return one clear line for an error of Hydra's or OmegaConf's own.
 
@@ -140,9 +149,11 @@ def explain(error: Exception, overrides: Sequence[str], sweep: bool = False) -> 
     overrides : sequence of str
     sweep : bool, default False
         Several values are welcome.
+    name : str
+        Of the primary config.
     """
     with _configuration() as loader:
-        config, refused = _follow(overrides, loader)
+        config, refused = _follow(overrides, loader, name)
         known = _paths(config)
         for item in overrides:
             if found := _syntax(item, sweep) or (_choice(item, loader) if item in refused else None):

@@ -127,6 +127,18 @@ def settings_from(config: DictConfig) -> Settings:
     ConfigError
         Naming path, value and expectation of the first problem.
     """
+    return settings_of(plain_from(config))
+
+
+def plain_from(config: DictConfig) -> dict[str, Any]:
+    """
+    Return a composed configuration as plain values, without Hydra's own.
+
+    Raises
+    ------
+    ConfigError
+        If a value cannot be resolved.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -134,6 +146,19 @@ def settings_from(config: DictConfig) -> Settings:
         raise ConfigError(key, first_line(error), "a value that can be resolved") from error
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
+    return {str(name): value for name, value in plain.items()}
+
+
+def settings_of(plain: dict[str, Any]) -> Settings:
+    """
+    Validate plain values.
+
+    Raises
+    ------
+    ConfigError
+        Naming path, value and expectation of the first problem.
+    """
+    plain = dict(plain)
     plain_policy, genes = plain.pop("policy", {}), plain.pop("genotype", None)
     if genes is None:
         return Settings(policy=checked(Policy, plain_policy, "policy"), run=checked(RunSpec, plain, ""))

@@ -13,7 +13,7 @@ from rich.table import Table
 from alphatrade.nodes.result import RunResult
 
 if TYPE_CHECKING:
-    from alphatrade.evolution.fitness import Row as FitnessRow
+    from alphatrade.evolution.trial import Outcome as Played
     from alphatrade.nodes.red_team import Outcome
     from alphatrade.nodes.steps import Row
 
@@ -67,8 +67,12 @@ def show_rows(path: Path, rows: "list[Row]") -> None:
     console.print(f"page  {path / 'index.html'}")
 
 
-def show_fitness(rows: "list[FitnessRow]", fitness: float) -> None:
+def show_fitness(outcome: "Played") -> None:
     """Print a fitness table and the number that it comes to."""
+    if not outcome.rows:
+        print(f"{outcome.status}: {outcome.why}")
+        return
+    rows, fitness = outcome.rows, outcome.fitness
     names = ("instrument", "regime", "from", "decisions", "fills", "net bps", "sharpe", "drawdown", "turnover", "")
     table = Table(*names, box=None, padding=(0, 2, 0, 0))
     for cell, found, fault in rows:

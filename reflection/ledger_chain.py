@@ -16,6 +16,7 @@ MAY: Mapping[str, frozenset[str]] = {  # who may sign what
     "genesis": frozenset({"root"}),
     "roster": frozenset({"root"}),
     "trial": frozenset({"person", "service"}),
+    "search": frozenset({"person", "service"}),
     "batch": frozenset({"person", "service"}),
     "stage": frozenset({"person"}),
 }

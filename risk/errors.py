@@ -10,6 +10,7 @@
     │   └── LedgerError       a ledger, a key or a roster that is damaged, foreign or unwritable
     ├── LatchedError          the kill switch is latched: starting is refused until an operator releases it
     ├── InUseError            another node trades on this environment and account already
+    ├── WorkerDiedError       the process that worked on a candidate has died; the search goes on without it
     └── LawError              an invariant of the law itself is broken: everything halts
 """
 
@@ -65,6 +66,10 @@ class LatchedError(AlphaTradeError):
 
 class InUseError(AlphaTradeError):
     """Another node trades on this environment and account already."""
+
+
+class WorkerDiedError(AlphaTradeError):
+    """The process that worked on a candidate has died."""
 
 
 class LawError(AlphaTradeError):

@@ -10,7 +10,7 @@ from alphatrade.evolution.grid import NS, Cell, GridSpec, cut
 from alphatrade.risk.errors import ConfigError
 
 HOUR = 3600 * NS
-SPEC = GridSpec(block_s=3600, embargo_s=600, holdout=0.25, least=10)
+SPEC = GridSpec(block_s=3600, embargo_s=600, holdout=0.25, least=10, period_s=600)
 
 
 def market(hours: list[tuple[float, float]], seed: int = 1) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -58,7 +58,7 @@ def test_a_hole_in_the_tape_is_no_cell() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"embargo_s": 3600}, r"grid\.embargo_s: got 3600\.0, expected less than grid\.block_s=3600"),
+        ({"embargo_s": 3600}, r"grid\.embargo_s: got 3600\.0, expected at most grid\.block_s=3600 less grid\.period_s=600"),
         ({"block_s": 86_400}, r"blocks to search and to hold out: the tape has 1"),
         ({"holdout": 0.01}, r"blocks to search and to hold out: the tape has 8"),
     ],

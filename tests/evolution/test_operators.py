@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from alphatrade.actors.regime import REGIMES
@@ -15,7 +14,6 @@ from alphatrade.evolution.operators import OPERATORS, PAIRINGS, breed
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.tightness import as_tight
-from tests.conftest import ROOT
 
 CHAINS, LENGTH = 100, 12
 NAMES = [*OPERATORS, *PAIRINGS]
@@ -29,11 +27,6 @@ def founder(*overrides: str) -> Genotype:
 
 def rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
-
-
-@pytest.fixture(scope="module")
-def domain() -> Domain:
-    return Domain.model_validate(yaml.safe_load((ROOT / "conf" / "domain.yaml").read_text()))
 
 
 @pytest.fixture(scope="module")

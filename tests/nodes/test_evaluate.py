@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from alphatrade.evolution.fitness import fitness
-from alphatrade.evolution.grid import GridSpec, cut
+from alphatrade.evolution.grid import NS, Cell, GridSpec, cut
 from alphatrade.nodes.app import app
-from alphatrade.nodes.evaluate import evaluate, reference
+from alphatrade.nodes.evaluate import evaluate, per_period, reference
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import ALLOWED
 
-SPEC = GridSpec(block_s=4 * 3600, embargo_s=1200, holdout=0.5, least=100)
+SPEC = GridSpec(block_s=4 * 3600, embargo_s=1200, holdout=0.5, least=100, period_s=1200)
 
 
 def settings(tmp: Path, *words: str) -> Settings:
@@ -50,9 +51,16 @@ def test_what_breaks_the_law_is_found_in_the_cell(tmp_path: Path, monkeypatch: p
 
 
 def test_the_command_shows_the_table(tmp_path: Path) -> None:
-    words = ["genotype=default", "tape=world", "tape.hours=16", f"paths.state={tmp_path}"]
-    done = CliRunner().invoke(app, ["fitness", "--block-hours", "4", "--embargo-hours", "0.3", *words])
+    words = ["tape=world", "tape.hours=16", f"paths.state={tmp_path}", "grid.block_s=14400", "grid.embargo_s=1200"]
+    done = CliRunner().invoke(app, ["fitness", *words])
     assert done.exit_code == 0, done.output
     assert "3 of 3 cells count" in done.output
-    done = CliRunner().invoke(app, ["fitness", "--holdout", "2", *words])
+    done = CliRunner().invoke(app, ["fitness", "grid.holdout=2", *words])
     assert "grid.holdout" in str(done.exception)
+
+
+def test_returns_by_period() -> None:
+    ts, cell = np.array([15, 20, 30, 55]) * NS, Cell("X", "up-low", 10 * NS, 60 * NS, False)
+    assert per_period(ts, np.array([1.01, 1.02, 1.01, 1.05]), cell, 20.0) == pytest.approx((0.01, 0.0))
+    assert per_period(ts, np.array([1.01, 1.02, 1.01, 1.05]), cell, 25.0) == pytest.approx((0.01, 0.04))
+    assert per_period(ts[:0], np.array([]), cell, 25.0) == (0.0, 0.0)

@@ -25,7 +25,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
     "policy/riks=tight": (
         "policy/riks: got 'tight'",
-        "a group, one of env, genotype, policy, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
+        "a group, one of domain, env, genotype, grid, policy, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
         "policy/learning, policy/regime, policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
     ),
     # keys
