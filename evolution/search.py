@@ -212,11 +212,11 @@ class Search:
 
     def _survive(self, new: list[Trial]) -> None:
         before, most = self.population, self.spec.parents
+        children = [trial for trial in _ranked(new) if isfinite(trial.fitness)]
         if self.spec.mode == "plus" or not before:
-            self.population = _ranked([*before, *new])[:most]
+            self.population = _ranked([*before, *children])[:most]
             return
         elite = before[: self.spec.elite]
-        children = [trial for trial in _ranked(new) if isfinite(trial.fitness)]
         rest = before[self.spec.elite :]  # where too few children lived
         self.population = _ranked([*elite, *[*children, *rest][: most - len(elite)]])
 

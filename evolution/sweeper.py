@@ -136,7 +136,10 @@ class EvolutionSweeper(Sweeper):
         body = plan.body()
         files = _Files(plan.folder(body["search"]), self._config, fixed)
         with open_dict(self._config):
-            self._config.hydra.sweep.dir, self._config.hydra.sweep.subdir = str(files.folder), "."
+            hydra = self._config.hydra
+            hydra.sweep.dir, hydra.sweep.subdir = str(files.folder), "."
+            # Of two search paths Hydra takes the first; the one of the jobs has both folders.
+            hydra.overrides.hydra = [one for one in hydra.overrides.hydra if not one.startswith("hydra.searchpath=")]
         known = {entry.body["search"] for entry in plan.ledger.entries() if entry.kind == "search"}
         if body["search"] not in known:
             plan.ledger.append("search", body, plan.key, time.time_ns())
@@ -204,7 +207,7 @@ class _Files:
     """The folder of a search."""
 
     def __init__(self, folder: Path, config: DictConfig, fixed: list[str]) -> None:
-        self.folder, self._fixed = folder, [text for text in fixed if not text.startswith("hydra.searchpath=")]
+        self.folder, self._fixed = folder, fixed
         self.rival_of: dict[int, Path | None] = {}
         (folder / GROUP).mkdir(parents=True, exist_ok=True)
         (folder / OUTCOMES).mkdir(exist_ok=True)

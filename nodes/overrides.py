@@ -76,7 +76,8 @@ def _refuse_both(overrides: Sequence[str]) -> None:
 def _follow(overrides: Sequence[str], loader: ConfigLoader, name: str) -> tuple[DictConfig, list[str]]:
     """Compose with the choices from groups among the overrides, and return those that cannot be followed as well."""
     groups = loader.list_groups("")
-    chosen = [item for item in overrides if (key := item.partition("=")[0]) in groups or "/" in key]
+    keys = [*groups, "hydra.searchpath"]
+    chosen = [item for item in overrides if (key := item.partition("=")[0]) in keys or "/" in key]
     with suppress(*HYDRA_ERRORS):
         return compose(name, overrides=chosen), []
     # The whole command line will say so again, and then it is explained: the good choices are kept until then.

@@ -78,7 +78,7 @@ def test_the_best_are_kept(founder: Genotype, domain: Domain, mode: str) -> None
 def test_selection_finds_what_earns_in_one_regime(founder: Genotype, domain: Domain) -> None:
     flat = {"topologies": {regime: ({"kind": "flat"},) for regime in founder.topologies}}
     start = Genotype.model_validate(founder.model_dump() | flat)
-    found = sum(_has_breakout(searched(start, domain, spec(seed=seed, generations=5))) for seed in range(8))
+    found = sum(_has_breakout(searched(start, domain, spec(seed=seed, generations=20, children=8))) for seed in range(8))
     numbers = spec(generations=20, children=8, operators={"op_mutate_tunable": 1})
     blind = _has_breakout(searched(start, domain, numbers))
     assert found >= 7, found
