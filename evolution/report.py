@@ -151,7 +151,7 @@ def _archive(summary: Mapping[str, Any], trials: Sequence[Trial]) -> Section:
     span = max(abs(one["fitness"]) for _, one in some) or 1.0
     drawn = go.Figure(go.Scatter(
         x=[_mean(one, "turnover") for _, one in some], y=[100 * _mean(one, "passive") for _, one in some],
-        mode="markers", hoverinfo="text", text=[_words(one) for _, one in some],
+        mode="markers", showlegend=False, hoverinfo="text", text=[_words(one) for _, one in some],
         marker={
             "size": [13 if at in novel else 6 for at, _ in some], "color": [one["fitness"] for _, one in some],
             "colorscale": DIVERGING, "cmin": -span, "cmax": span, "line": {"color": MUTED, "width": 0.5},
@@ -194,8 +194,8 @@ def _lineage(trials: Sequence[Trial], best: Trial | None) -> Section:
             marker={"color": colours.get(name, ORANGE), "size": 9},
             hoverinfo="text", text=[_words(one) for one in some],
         )  # fmt: skip
-    drawn.update_xaxes(title="generation", showgrid=False)
-    drawn.update_yaxes(title="place in it", autorange="reversed", showgrid=False)
+    drawn.update_xaxes(title="generation", showgrid=False, tick0=0, dtick=1)
+    drawn.update_yaxes(title="place in it", autorange="reversed", showgrid=False, tick0=0, dtick=1)
     steps = [f"{one['generation']}.{one['index']}  {_made(one)}" for one in trials if one["genotype_hash"] in ancestry]
     blocks = [figure(framed(drawn, "lineage", 380)), Block("heading", "How the best came to be"), Block("list", steps)]
     return Section("lineage", "Lineage", lead, blocks if best else blocks[:1])

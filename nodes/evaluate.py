@@ -1,5 +1,6 @@
 """``alphatrade fitness``: a policy on the cells of a grid that a search may see, each replayed under law and audit."""
 
+import os
 import sys
 from collections.abc import Callable
 from math import fsum
@@ -21,6 +22,8 @@ from alphatrade.reflection.report_stats import sharpe
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import TapeError
 from alphatrade.strategies.policy import Policy
+
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # what is thrown away need not be synced to a disk
 
 
 def reference(tape: Tape) -> NDArray[np.float64]:
@@ -53,7 +56,7 @@ def replays(settings: Settings, tapes: list[Tape], period_s: float) -> Callable[
         except ValueError as error:
             raise TapeError("cell", str(error), "rows of the tape in it") from None
         own = Settings(policy=policy, run=run)
-        with TemporaryDirectory(prefix="alphatrade-cell-") as folder:
+        with TemporaryDirectory(prefix="alphatrade-cell-", dir=MEMORY) as folder:
             summary = run_into(Folder(Path(folder)), own, part, identity_of(own, part))
             found = audit(Path(folder))
             curve = pd.read_parquet(Path(folder) / "equity.parquet", columns=["ts", "equity", "exposure"])
