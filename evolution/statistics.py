@@ -73,7 +73,7 @@ def moments(returns: Sequence[float]) -> Moments:
     third = fsum((x / deviation) ** 3 for x in apart) / n
     fourth = fsum((x / deviation) ** 4 for x in apart) / n
     sharpe = mean / sqrt(second * n / (n - 1))
-    return Moments(n, *(round(value, DIGITS) for value in (sharpe, third, fourth)))
+    return Moments(n, round(sharpe, DIGITS), round(third, DIGITS), round(fourth, DIGITS))
 
 
 def probabilistic_sharpe(found: Moments, benchmark: float) -> float:
@@ -287,7 +287,8 @@ def lead(own: Sequence[float], other: Sequence[float], seed: int, draws: int = D
     p = (1 + sum(each - total >= total for each in sums)) / (1 + draws)
     sums.sort()
     low = 2 * total - sums[min(draws - 1, draws * 95 // 100)]  # the basic interval
-    return Lead(round(p, DIGITS), *(round(x * UNIT / n, DIGITS + 3) for x in (total, low)), n, block)
+    mean, end = (round(x * UNIT / n, DIGITS + 3) for x in (total, low))
+    return Lead(round(p, DIGITS), mean, end, n, block)
 
 
 def _usable(field: str, values: Sequence[float], least: int) -> list[float]:
