@@ -12,6 +12,7 @@ whoever knows nothing of the real tape. ``docs/promotion.md`` says what none of 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from math import fsum, isnan, sqrt
 from typing import Annotated, Any
 
@@ -128,7 +129,7 @@ def cuts(stamps: Sequence[int], spec: LeakageSpec) -> list[int]:
         raise TapeError("leakage", f"{n} decisions", f"at least {int(spec.least / FIRST)}")
     rng = np.random.default_rng(spec.seed)
     edges = [int(n * (FIRST + (LAST - FIRST) * part / spec.cuts)) for part in range(spec.cuts + 1)]
-    return [int(stamps[int(rng.integers(low, high))]) for low, high in zip(edges, edges[1:], strict=False)]
+    return [int(stamps[int(rng.integers(low, high))]) for low, high in pairwise(edges)]
 
 
 def difference(one: Stream, other: Stream, until: int) -> str:
@@ -193,7 +194,7 @@ def _ranks(x: NDArray[np.float64]) -> NDArray[np.float64]:
     n, place = len(x), np.arange(len(x))
     low, high = np.maximum(place - LOCAL, 0), np.minimum(place + LOCAL + 1, n)
     apart = np.round(x - (sums[high] - sums[low]) / (high - low), DIGITS)
-    values, where, counts = np.unique(apart, return_inverse=True, return_counts=True)
+    _, where, counts = np.unique(apart, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts - 1) / 2.0  # the mean rank of those that are level
     return middle[where] - (n + 1) / 2.0
 
