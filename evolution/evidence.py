@@ -11,14 +11,18 @@ from math import fsum
 from typing import Annotated, Any
 
 import rfc8785
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from alphatrade.evolution.grid import NS
 from alphatrade.evolution.leakage import Found, LeakageSpec
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec, canonical
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+
+class Plain(Spec):
+    """Base of what is evidence: no number is anything but a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VenueFloor(Spec):
@@ -36,6 +40,7 @@ class PromotionSpec(Spec):
     cells: Annotated[int, Field(ge=2)]
     regimes: Annotated[int, Field(ge=1, le=6)]
     least: Annotated[int, Field(ge=30)]
+    period_s: Annotated[float, Field(ge=60, le=86_400)]
     periods: Annotated[int, Field(ge=30)]
     cost_multiple: Annotated[float, Field(ge=1.5, le=10)]
     dsr: Annotated[float, Field(ge=0.9, le=0.999)]
@@ -53,7 +58,7 @@ class PromotionSpec(Spec):
     venue: VenueFloor
 
 
-class GridCell(Spec):
+class GridCell(Plain):
     """A cell of the grid as the house cuts it, ``start <= ts < end`` (UTC ns)."""
 
     instrument: str
@@ -63,7 +68,7 @@ class GridCell(Spec):
     holdout: bool = False
 
 
-class Result(Spec):
+class Result(Plain):
     """What came of a replay of one cell, in the words of the ledger; None and empty where it was not made."""
 
     instrument: str
@@ -87,7 +92,7 @@ class Result(Spec):
         return self.instrument, self.start, self.end
 
 
-class Record(Spec):
+class Record(Plain):
     """An entry of the ledger; of a batch, with the trials that lie beside it."""
 
     seq: int
@@ -97,7 +102,7 @@ class Record(Spec):
     trials: tuple[dict[str, Any], ...] = ()
 
 
-class Again(Spec):
+class Again(Plain):
     """A trial of the search, replayed again by the gate on the cells that it may see."""
 
     generation: int
@@ -105,21 +110,21 @@ class Again(Spec):
     cells: tuple[Result, ...]
 
 
-class Incumbent(Spec):
+class Incumbent(Plain):
     """Who is in charge, on the same held-out cells."""
 
     policy_hash: str
     holdout: tuple[Result, ...]
 
 
-class Attack(Spec):
+class Attack(Plain):
     """A scenario of the red team, and whether everything that was expected held."""
 
     name: str
     passed: bool
 
 
-class Latency(Spec):
+class Latency(Plain):
     """Wall-clock durations of decisions, ns; `base_p99` is the incumbent's or the default's, measured beside it."""
 
     n: int
@@ -127,7 +132,7 @@ class Latency(Spec):
     base_p99: int
 
 
-class Evidence(Spec):
+class Evidence(Plain):
     """
     All that a verdict is computed from.
 
@@ -204,9 +209,19 @@ class Evidence(Spec):
 
 
 def digest(model: Spec, without: Iterable[str] = ()) -> str:
-    """Return the sha256 of a model's canonical JSON, without some of its fields."""
+    """
+    Return the sha256 of a model's canonical JSON, without some of its fields.
+
+    Raises
+    ------
+    ConfigError
+        If it holds what JSON cannot.
+    """
     plain = {name: value for name, value in canonical(model).items() if name not in set(without)}
-    return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
+    try:
+        return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
+    except rfc8785.CanonicalizationError as error:
+        raise ConfigError(type(model).__name__.lower(), str(error), "plain values and finite numbers") from None
 
 
 def trials_of(evidence: Evidence, search: str | None = None) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The promotion gate: a verdict that is computed from evidence, with a row per check; nobody declares anything.
 
-:func:`judge` is a pure function, and what is missing, unreadable or not finite does not hold. ``docs/promotion.md`` says
-what each check proves and what it does not.
+:func:`judge` is a pure function, and what is missing, unreadable or not finite does not hold. ``docs/promotion.md``
+says what each check proves and what it does not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from math import fsum, isfinite
 
 from alphatrade.evolution import provenance
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, pooled, series, trials_of
+from alphatrade.evolution.grid import NS
 from alphatrade.evolution.provenance import Check, Finding
 from alphatrade.evolution.statistics import deflated_sharpe, expected_maximum, lead, moments, overfitting, variance
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
@@ -142,9 +143,9 @@ def holdout(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def sample(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for enough periods, none of them counted twice."""
-    n, target = len(out_of_sample(evidence)), f"{spec.periods} held-out periods, each once"
-    if n < spec.periods:
-        return Finding(n, target, f"{n} periods")
+    n, target = len(out_of_sample(evidence)), f"{spec.periods} held-out periods of {spec.period_s:g} s, each once"
+    if n < spec.periods or evidence.period != int(spec.period_s * NS):
+        return Finding(n, target, f"{n} periods of {evidence.period / NS:g} s")
     if len(set(evidence.tapes.values())) < len(evidence.tapes):
         return Finding(n, target, "one tape under two names")
     held = sorted(evidence.grid, key=lambda cell: (cell.instrument, cell.start))
@@ -273,8 +274,8 @@ def _spread(evidence: Evidence, spec: PromotionSpec) -> tuple[float, int]:
     """
     Return the variance of the trials' Sharpe ratios, and of how many.
 
-    It is never below `spec.variance_floor` times what chance gives to independent trials without any edge: a ledger full
-    of copies, or of trials that do nothing, lowers no hurdle.
+    It is never below `spec.variance_floor` times what chance gives to independent trials without any edge: a ledger
+    full of copies, or of trials that do nothing, lowers no hurdle.
     """
     found = []
     for returns in _every_series(evidence):

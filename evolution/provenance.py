@@ -5,7 +5,7 @@ it cannot read it lets raise; :func:`alphatrade.evolution.promotion.judge` takes
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf
 from typing import Any, NamedTuple
 
@@ -60,7 +60,7 @@ def policy(evidence: Evidence, spec: PromotionSpec) -> Finding:
     claimed = Genotype.model_validate(evidence.genotype).genotype_hash
     if claimed != own["genotype_hash"]:
         return Finding(claimed[:12], target, f"the trial's genotype is {own['genotype_hash'][:12]}")
-    for each in (own, *ancestors(evidence)):
+    for each in (own, *ancestors(evidence)[0]):
         place, genotype = _place(each), Genotype.model_validate(each["genotype"])
         if genotype.genotype_hash != each["genotype_hash"]:
             return Finding(each["genotype_hash"][:12], target, f"trial {place}: its genotype has another hash")
@@ -72,19 +72,16 @@ def policy(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def lineage(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask that it descends from the founders through trials of its own search."""
-    count = sum(1 for _ in ancestors(evidence))
-    return Finding(count, "ancestors in earlier generations, up to founders of the search")
+    found, wrong = ancestors(evidence)
+    return Finding(len(found), "ancestors in earlier generations, up to founders of the search", "; ".join(wrong[:1]))
 
 
 def template(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask that no limit of the risk template is looser than those of any ancestor."""
     target = "no limit looser than that of an ancestor"
     own = Genotype.model_validate(candidate(evidence)["genotype"]).risk
-    looser = [
-        _place(each)
-        for each in ancestors(evidence)
-        if not as_tight(own, Genotype.model_validate(each["genotype"]).risk)
-    ]
+    risks = [(_place(each), Genotype.model_validate(each["genotype"]).risk) for each in ancestors(evidence)[0]]
+    looser = [place for place, risk in risks if not as_tight(own, risk)]
     return Finding(len(looser), target, f"it is looser than trial {looser[0]}" if looser else "")
 
 
@@ -164,7 +161,7 @@ def recomputed(evidence: Evidence, spec: PromotionSpec) -> Finding:
             return Finding(done, target, f"trial {place} is not of the cells that may be seen")
         if sorted(found, key=_by_place) != sorted(again[place], key=_by_place):
             return Finding(done, target, f"trial {place}: a replay gives other results")
-        if _fitness(again[place]) != entered["fitness"]:
+        if fitness_of(again[place]) != entered["fitness"]:
             return Finding(done, target, f"trial {place}: its results give another fitness")
     return Finding(len(wanted), target)
 
@@ -174,32 +171,25 @@ def candidate(evidence: Evidence) -> dict[str, Any]:
     return _at(evidence, evidence.generation, evidence.index)
 
 
-def ancestors(evidence: Evidence) -> Iterator[dict[str, Any]]:
-    """
-    Yield the trials that the candidate descends from, founders included.
-
-    Raises
-    ------
-    ConfigError
-        If a parent is no trial of an earlier generation, or who has no parents is no founder.
-    """
+def ancestors(evidence: Evidence) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the trials that the candidate descends from, founders included, and what is wrong with its lineage."""
     founders = {_hash(each) for each in search_of(evidence)["founders"]}
     earlier: dict[str, dict[str, Any]] = {}
     for each in sorted(trials_of(evidence, evidence.search), key=_place):
         earlier.setdefault(each["genotype_hash"], each)  # where it came up first
-    todo, met = [candidate(evidence)], set[str]()
+    todo, found, wrong = [candidate(evidence)], dict[str, dict[str, Any]](), list[str]()
     while todo:
         child = todo.pop()
         parents = child["lineage"]["parents"]
         if not parents and child["genotype_hash"] not in founders:
-            raise ConfigError("lineage", child["genotype_hash"][:12], "a founder of the search, or somebody's child")
+            wrong.append(f"{child['genotype_hash'][:12]} has no parents and is no founder")
         for name in parents:
             if name not in earlier or earlier[name]["generation"] >= child["generation"]:
-                raise ConfigError("lineage", name[:12], "a trial of an earlier generation of the search")
-            if name not in met:
-                met.add(name)
+                wrong.append(f"{name[:12]} is no trial of an earlier generation")
+            elif name not in found:
+                found[name] = earlier[name]
                 todo.append(earlier[name])
-                yield earlier[name]
+    return list(found.values()), wrong
 
 
 def _at(evidence: Evidence, generation: int, index: int) -> dict[str, Any]:
@@ -221,7 +211,7 @@ def _by_place(result: Result) -> tuple[str, int, int]:
     return result.place
 
 
-def _fitness(results: tuple[Result, ...]) -> float | None:
+def fitness_of(results: tuple[Result, ...]) -> float | None:
     """Return the fitness as the ledger has it: None for what has none."""
     rows = []
     for each in results:

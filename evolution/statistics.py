@@ -7,7 +7,7 @@ same again on other machines: sums are exact (``math.fsum``, or integers of `UNI
 """
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import batched, combinations
 from math import e, fsum, isfinite, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -26,6 +26,7 @@ BLOCKS = 16  # of CSCV; with fewer periods the largest even number from `FEWEST`
 FEWEST = 6
 PER_BLOCK = 4  # periods in a block of CSCV at least
 DRAWS = 9_999
+CHUNK = 100  # splits or resamples at a time
 _NORMAL = NormalDist()
 
 
@@ -209,14 +210,14 @@ def overfitting(matrix: Sequence[Sequence[float]]) -> Overfit:
         raise ConfigError("matrix", f"{len(matrix)} equal trials", "trials that differ from each other")
     length = periods // blocks
     sums = units[:, periods - blocks * length :].reshape(len(matrix), blocks, length).sum(axis=2)
-    whole, lost, splits = sums.sum(axis=1), 0, 0
-    for half in combinations(range(blocks), blocks // 2):
-        inside = sums[:, half].sum(axis=1)
+    whole, lost, splits = sums.sum(axis=1)[:, None], 0, 0
+    for halves in batched(combinations(range(blocks), blocks // 2), CHUNK, strict=False):
+        inside = sums[:, np.array(halves)].sum(axis=2)  # trials x splits
         outside = whole - inside
-        own = int(outside[inside == inside.max()].min())
-        below, level = int((outside < own).sum()), int((outside == own).sum())
-        lost += 2 * below + level + 1 <= len(matrix) + 1  # the mean rank of those that are level, twice
-        splits += 1
+        worst = np.where(inside == inside.max(axis=0), outside, outside.max() + 1).min(axis=0)
+        below, level = (outside < worst).sum(axis=0), (outside == worst).sum(axis=0)
+        lost += int((2 * below + level + 1 <= len(matrix) + 1).sum())  # the mean rank of those that are level, twice
+        splits += len(halves)
     return Overfit(round(lost / splits, DIGITS), splits, blocks, blocks * length, len(matrix))
 
 
@@ -277,13 +278,14 @@ def lead(own: Sequence[float], other: Sequence[float], seed: int, draws: int = D
     n, total = len(units), int(units.sum())
     block = max(k for k in range(1, n + 1) if k**3 <= n)
     rng = np.random.default_rng(seed)
-    place, sums = np.arange(n), []
-    for _ in range(draws):
-        new = rng.integers(0, block, n) == 0
-        new[0] = True
-        since = np.maximum.accumulate(np.where(new, place, 0))
-        start = rng.integers(0, n, n)
-        sums.append(int(units[(start[since] + place - since) % n].sum()))
+    place, sums = np.arange(n), list[int]()
+    while len(sums) < draws:
+        new = rng.integers(0, block, (CHUNK, n)) == 0
+        new[:, 0] = True
+        since = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+        start = np.take_along_axis(rng.integers(0, n, (CHUNK, n)), since, axis=1)
+        sums += units[(start + place - since) % n].sum(axis=1).tolist()
+    del sums[draws:]
     p = (1 + sum(each - total >= total for each in sums)) / (1 + draws)
     sums.sort()
     low = 2 * total - sums[min(draws - 1, draws * 95 // 100)]  # the basic interval

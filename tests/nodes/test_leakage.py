@@ -6,11 +6,13 @@ import pytest
 
 from alphatrade.evolution import leakage
 from alphatrade.evolution.leakage import Found, LeakageSpec
+from alphatrade.evolution.promotion import CHECKS
 from alphatrade.nodes.leakage import leaks, other_future
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.errors import TapeError
+from benchmarks.cheats import honest, spec
 from tests.nodes import plants
 
 SPEC = LeakageSpec(cuts=2)
@@ -63,6 +65,16 @@ def test_a_feature_that_knows_the_tape_by_heart_echoes(name: str, state_dir: Pat
     assert [row.leak for row in rows["truncation"] + rows["shuffle"]] == [""] * 4
     assert "f_plant moves with the real price" in rows["echo"][0].leak
     assert rows["echo"][0].score > 7
+
+
+def test_what_is_found_is_evidence(state_dir: Path) -> None:
+    """The gate takes what real replays of an honest policy gave, and refuses what those of a planted feature did."""
+    thresholds = spec().model_copy(update={"leakage": SPEC})
+    for words, holds in (((BARS,), True), (planted("Peek"), False)):
+        settings, tape = given(state_dir, *words)
+        rows = leaks(settings.policy, tape, settings.run, SPEC)
+        evidence = honest().model_copy(update={"tapes": {tape.instrument.id: tape.tape_hash}, "leakage": rows})
+        assert (CHECKS["leakage"](evidence, thresholds).why == "") is holds
 
 
 def test_without_the_comparison_nothing_is_found(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
