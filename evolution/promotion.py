@@ -102,10 +102,8 @@ def judge(evidence: Evidence, spec: PromotionSpec) -> Verdict:
             found = Finding("none", found.target, found.why or "not a finite figure")
         figure, target, why = found
         rows.append(Checked(name=name, figure=figure, target=target, holds=not why, why=why, exact=name not in INEXACT))
-    return Verdict(
-        policy_hash=evidence.policy_hash, spec_hash=digest(spec), evidence_hash=digest(evidence, INEXACT),
-        checks=tuple(rows),
-    )  # fmt: skip
+    hashes = {"spec_hash": digest(spec), "evidence_hash": digest(evidence, INEXACT)}
+    return Verdict(policy_hash=evidence.policy_hash, checks=tuple(rows), **hashes)
 
 
 def out_of_sample(evidence: Evidence) -> tuple[float, ...]:
