@@ -44,7 +44,6 @@ class PromotionSpec(Spec):
     periods: Annotated[int, Field(ge=30)]
     cost_multiple: Annotated[float, Field(ge=1.5, le=10)]
     dsr: Annotated[float, Field(ge=0.9, le=0.999)]
-    variance_floor: Annotated[float, Field(ge=0.25, le=1)]
     looks: Annotated[int, Field(ge=1, le=20)]
     pbo: Annotated[float, Field(gt=0, le=0.4)]
     trials: Annotated[int, Field(ge=4)]
@@ -100,6 +99,11 @@ class Record(Plain):
     kind: str
     body: dict[str, Any]
     trials: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def tried(self) -> tuple[dict[str, Any], ...]:
+        """The trials that it tells of."""
+        return (self.body,) if self.kind == "trial" else self.trials
 
 
 class Again(Plain):
@@ -216,9 +220,7 @@ def digest(model: Spec, without: Iterable[str] = ()) -> str:
 
 def trials_of(evidence: Evidence, search: str | None = None) -> list[dict[str, Any]]:
     """Return every trial of a ledger, alone or in a batch, manual replays included; or those of one search."""
-    found = []
-    for record in evidence.ledger:
-        found += [record.body] if record.kind == "trial" else record.trials if record.kind == "batch" else ()
+    found = [trial for record in evidence.ledger for trial in record.tried]
     return [trial for trial in found if search is None or trial["search"] == search]
 
 

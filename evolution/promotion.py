@@ -10,10 +10,18 @@ from itertools import pairwise
 from math import fsum, isfinite
 
 from alphatrade.evolution import provenance
-from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, pooled, series, trials_of
+from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, series, trials_of
 from alphatrade.evolution.grid import NS
 from alphatrade.evolution.provenance import Check, Finding
-from alphatrade.evolution.statistics import deflated_sharpe, expected_maximum, lead, moments, overfitting, variance
+from alphatrade.evolution.statistics import (
+    DIGITS,
+    deflated_sharpe,
+    expected_maximum,
+    lead,
+    moments,
+    overfitting,
+    sampling_variance,
+)
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
 from alphatrade.strategies.policy import Spec
 
@@ -171,11 +179,13 @@ def dsr(evidence: Evidence, spec: PromotionSpec) -> Finding:
     found, trials = moments(out_of_sample(evidence)), trials_of(evidence)
     count = len(looked(evidence))
     needed = round(1.0 - (1.0 - spec.dsr) / max(1, count), 9)
-    spread, usable = _spread(evidence, spec)
+    spread, usable = _spread(evidence)
     value = deflated_sharpe(found, spread, len(trials))
     best = expected_maximum(spread, len(trials))
     words = f"{found.sharpe:.4f} a period over {found.n}; the best of {len(trials)} by chance {best:.4f}"
-    target = f"at least {needed:g} after {len(trials)} trials ({usable} with a Sharpe ratio), look {count}"
+    target = (
+        f"at least {needed:g} after {len(trials)} trials ({usable} of its search with a Sharpe ratio), look {count}"
+    )
     return Finding(value, target, "" if value >= needed else words)
 
 
@@ -268,31 +278,21 @@ def _net(result: Result) -> float:
     return result.net_return
 
 
-def _spread(evidence: Evidence, spec: PromotionSpec) -> tuple[float, int]:
+def _spread(evidence: Evidence) -> tuple[float, int]:
     """
-    Return the variance of the trials' Sharpe ratios, and of how many.
+    Return the variance of the Sharpe ratios of trials without an edge, and how many have told of it.
 
-    It is never below `spec.variance_floor` times what chance gives to independent trials without any edge: a ledger
-    full of copies, or of trials that do nothing, lowers no hurdle.
+    It is the mean of what the estimates of the search's trials vary by, and never less than that of normal returns of
+    the usual length. Their variance around each other would also hold the edges that a good search finds again and
+    again: the better the search, the higher the bar.
     """
     found = []
-    for returns in _every_series(evidence):
+    for returns in _seen_series(evidence):
         with suppress(ConfigError):  # too short, or it never moved
             found.append(moments(returns))
     lengths = sorted(each.n for each in found)
-    spread = variance([each.sharpe for each in found])
-    return max(spread, spec.variance_floor / (lengths[len(lengths) // 2] - 1)), len(found)
-
-
-def _every_series(evidence: Evidence) -> Iterator[tuple[float, ...]]:
-    """Yield the returns of every trial of the ledger that has some, in the order of entry."""
-    for each in trials_of(evidence):
-        cells = [(int(cell["start"]), cell["returns"]) for cell in each.get("cells", ())]
-        if cells:
-            yield pooled(cells, evidence.period)
-    for record in evidence.ledger:
-        if record.kind == "outcome":  # of a manual replay
-            yield tuple(record.body["returns"])
+    spread = fsum(map(sampling_variance, found)) / len(found)
+    return round(max(spread, 1.0 / (lengths[len(lengths) // 2] - 1)), 2 * DIGITS), len(found)
 
 
 def _seen_series(evidence: Evidence) -> Iterator[tuple[float, ...]]:

@@ -45,7 +45,7 @@ def trial(evidence: Evidence, spec: PromotionSpec) -> Finding:
     target, found = "a scored trial of a search in the ledger", candidate(evidence)
     search_of(evidence)
     (began,) = [r.seq for r in evidence.ledger if r.kind == "search" and r.body["search"] == evidence.search]
-    of_search = [r.seq for r in evidence.ledger if any(t["search"] == evidence.search for t in r.trials)]
+    of_search = [r.seq for r in evidence.ledger if any(t["search"] == evidence.search for t in r.tried)]
     if min(of_search) < began:
         return Finding(found["status"], target, "trials were entered before their search")
     why = "" if found["status"] == "scored" else f"it is {found['status']}: {found['why']}"

@@ -94,13 +94,33 @@ def probabilistic_sharpe(found: Moments, benchmark: float) -> float:
     Bailey and Lopez de Prado, "The Sharpe Ratio Efficient Frontier", Journal of Risk 15 (2012), equation 11; used as
     equation 2 of their paper of 2014.
     """
+    if not isfinite(benchmark):
+        raise ConfigError("benchmark", benchmark, "a finite number")
+    return round(_NORMAL.cdf((found.sharpe - benchmark) / sqrt(sampling_variance(found))), DIGITS)
+
+
+def sampling_variance(found: Moments) -> float:
+    """
+    Return the variance of the estimate of a Sharpe ratio: ``(1 - g3 SR + (g4 - 1)/4 SR^2) / (n - 1)``.
+
+    Parameters
+    ----------
+    found : Moments
+
+    Raises
+    ------
+    ConfigError
+        If no distribution has these moments.
+
+    Notes
+    -----
+    Mertens, "Comments on the correct variance of estimated Sharpe ratios" (2002), as in the paper of 2012.
+    """
     n, ratio, skew, kurtosis = found
-    if not all(map(isfinite, (*found, benchmark))) or n < 2:
-        raise ConfigError("sharpe", (*found, benchmark), "finite numbers, and two returns at least")
     width = 1.0 - skew * ratio + (kurtosis - 1.0) / 4.0 * ratio * ratio
-    if width <= 0.0:
-        raise ConfigError("returns", f"skew {skew:g}, kurtosis {kurtosis:g}", "moments of a distribution")
-    return round(_NORMAL.cdf((ratio - benchmark) * sqrt(n - 1) / sqrt(width)), DIGITS)
+    if n < 2 or not isfinite(width) or width <= 0.0:
+        raise ConfigError("returns", tuple(found), "two returns at least, and moments of a distribution")
+    return width / (n - 1)
 
 
 def expected_maximum(variance: float, trials: int) -> float:
@@ -137,20 +157,6 @@ def deflated_sharpe(found: Moments, variance: float, trials: int) -> float:
     The parameters are those of :func:`probabilistic_sharpe` and :func:`expected_maximum`; equation 2 of the paper.
     """
     return probabilistic_sharpe(found, expected_maximum(variance, trials))
-
-
-def variance(values: Sequence[float]) -> float:
-    """
-    Return the sample variance.
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer than two values, or one is not finite.
-    """
-    plain = _usable("values", values, 2)
-    mean = fsum(plain) / len(plain)
-    return round(fsum((x - mean) ** 2 for x in plain) / (len(plain) - 1), 2 * DIGITS)
 
 
 class Overfit(NamedTuple):

@@ -1,11 +1,13 @@
 """The promotion gate: the honest pass, every cheat is refused by its check, and by nothing else once that is off."""
 
 import json
+import re
 from copy import deepcopy
-from functools import cache
+from functools import cache, reduce
 from math import nan
 from typing import Any
 
+import numpy as np
 import pytest
 import rfc8785
 from pydantic import ValidationError
@@ -13,8 +15,10 @@ from pydantic import ValidationError
 from alphatrade.evolution import promotion
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, digest, pooled, series
 from alphatrade.evolution.promotion import CHECKS, INEXACT, Verdict, judge
+from alphatrade.evolution.statistics import moments
 from alphatrade.strategies.policy import canonical
 from benchmarks.cheats import CHEATS, Cheat, cheated, honest, leaf, look, spec
+from tests.conftest import ROOT
 
 ALONE = {
     cheat.check: cheat
@@ -106,7 +110,7 @@ def test_thresholds_are_part_of_the_verdict() -> None:
 @pytest.mark.parametrize(
     "nonsense",
     [{"dsr": 0.5}, {"dsr": nan}, {"pbo": 1.0}, {"cost_multiple": 1.0}, {"cells": 0}, {"lead": 0.9}, {"looks": 1000},
-     {"spot": 0}, {"variance_floor": 0.0}, {"scenarios": 0}, {"trials": 1}, {"latency_ratio": 1e9}, {"unknown": 1}],
+     {"spot": 0}, {"scenarios": 0}, {"trials": 1}, {"latency_ratio": 1e9}, {"unknown": 1}],
 )  # fmt: skip
 def test_no_threshold_can_be_set_to_nonsense(nonsense: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -209,17 +213,31 @@ def test_a_manual_replay_counts_as_trial_and_as_look() -> None:
 
 
 def test_trials_that_do_nothing_lower_no_hurdle() -> None:
-    """A thousand copies of a quiet trial would make the variance of the trials small; the floor is what chance gives."""
+    """Copies of a quiet trial, in the search or elsewhere: what chance gives to one stays what it is, and N grows."""
     plain = deepcopy(canonical(honest()))
     quiet = deepcopy(leaf(plain, (0, 0)))
-    copies = [quiet | {"search": "f" * 64, "index": at} for at in range(1000)]
-    padded = {"seq": 70, "hash": "", "kind": "batch", "body": {}, "trials": copies}
-    evidence = changed(ledger=[*plain["ledger"], padded])
-    spread, n = promotion._spread(evidence, spec())
-    assert n == 1016
-    assert spread == pytest.approx(1 / 183)
-    without = spec().model_copy(update={"variance_floor": 1e-9})
-    assert promotion._spread(evidence, without)[0] < 0.2 * spread
+    spread, n = promotion._spread(honest())
+    assert (n, spread) == (16, pytest.approx(1 / 183, rel=0.05))
+    for search in (quiet["search"], "f" * 64):
+        copies = [quiet | {"search": search, "generation": 9, "index": at} for at in range(300)]
+        padded = {"seq": 70, "hash": "", "kind": "batch", "body": {}, "trials": copies}
+        evidence = changed(ledger=[*plain["ledger"], padded])
+        assert promotion._spread(evidence)[0] == pytest.approx(spread, rel=0.05)
+        assert "316 trials" in row(judge(evidence, spec()), "dsr").target
+
+
+def test_a_search_that_finds_its_edge_again_and_again_is_not_punished() -> None:
+    """Twelve of 16 trials with the same edge vary around each other by far more than by chance."""
+    plain = deepcopy(canonical(honest()))
+    best, trials = leaf(plain), [trial for record in plain["ledger"] for trial in record["trials"]]
+    for at, each in enumerate(trials):
+        if at < 12:
+            moved = [cell["returns"][at + 1 :] + cell["returns"][: at + 1] for cell in best["cells"]]
+            each["cells"] = [cell | {"returns": own} for cell, own in zip(best["cells"], moved, strict=True)]
+    evidence = changed(ledger=plain["ledger"])
+    ratios = [moments(one).sharpe for one in promotion._seen_series(evidence)]
+    assert promotion._spread(evidence)[0] < 0.15 * np.var(ratios)
+    assert row(judge(evidence, spec()), "dsr").holds
 
 
 # -- series
@@ -240,3 +258,48 @@ def test_a_series_has_every_cell_once_and_no_other() -> None:
     ):
         with pytest.raises(Exception, match="expected"):
             series(wrong, evidence.held_out, evidence.period)
+
+
+# -- foreign evidence, and the page
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return where the values of nested dicts and lists are; of long lists, the first few."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inside for place in places(item, (*path, key)))]
+
+
+def test_whatever_stands_in_the_ledger_is_judged_and_not_raised() -> None:
+    """Each value in turn is gone, another type, or absurd: a verdict comes all the same."""
+    plain, rng = canonical(honest()), np.random.default_rng(4)
+    everywhere = [path for path in places(plain["ledger"]) if len(path) > 2]
+    for at in rng.choice(len(everywhere), 12, replace=False):
+        *path, last = everywhere[at]
+        ledger = deepcopy(plain["ledger"])
+        holder = reduce(lambda value, key: value[key], path, ledger)
+        holder[last] = [None, "x", -1, [], {}, "9" * 30][int(rng.integers(6))]
+        try:
+            evidence = changed(ledger=ledger)
+        except ValidationError:  # not even evidence
+            continue
+        assert judge(evidence, spec()).checks
+
+
+def test_the_page_has_every_check_and_the_default_thresholds() -> None:
+    page = (ROOT / "docs" / "promotion.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| ", page, re.M) == list(CHECKS)
+    assert f"{len(CHEATS)} ways to cheat" in page
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", page, re.M))
+    s = spec()
+    for name, words in (
+        ("dsr", f"at least {s.dsr:g}"),
+        ("pbo", f"at most {s.pbo:g}"),
+        ("looks", f"at most {s.looks} policies"),
+        ("incumbent", f"p at most {s.lead:g}"),
+        ("sample", f"{s.periods} hours"),
+        ("holdout", f"{s.cells} of them, in {s.regimes} regimes, have {s.least} decisions"),
+        ("red_team", f"{s.scenarios} at least"),
+        ("latency", f"{s.latency_p99_us / 1e3:g} ms and {s.latency_ratio:g} times"),
+    ):
+        assert words in rows[name]
+    assert (s.period_s, s.cost_multiple, s.spot, s.leakage.cuts) == (3600, 2, 2, 3)
