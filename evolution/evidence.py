@@ -46,7 +46,7 @@ class PromotionSpec(Spec):
     dsr: Annotated[float, Field(ge=0.9, le=0.999)]
     looks: Annotated[int, Field(ge=1, le=20)]
     pbo: Annotated[float, Field(gt=0, le=0.4)]
-    trials: Annotated[int, Field(ge=4)]
+    families: Annotated[int, Field(ge=4)]
     lead: Annotated[float, Field(gt=0, le=0.1)]
     spot: Annotated[int, Field(ge=1, le=100)]
     scenarios: Annotated[int, Field(ge=5)]

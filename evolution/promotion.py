@@ -11,6 +11,7 @@ from math import fsum, isfinite
 
 from alphatrade.evolution import provenance
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, series, trials_of
+from alphatrade.evolution.families import families
 from alphatrade.evolution.grid import NS
 from alphatrade.evolution.provenance import Check, Finding
 from alphatrade.evolution.statistics import (
@@ -200,12 +201,11 @@ def looks(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def pbo(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask that the best trial of one half of the time is good in the other half, whatever the halves."""
-    rows = dict.fromkeys(_seen_series(evidence))
-    target = f"at most {spec.pbo:g} over {spec.trials} different trials"
-    if len(rows) < spec.trials:
-        return Finding(len(rows), target, f"{len(rows)} different trials were replayed on all cells")
-    found = overfitting(list(rows))
-    words = f"{found.pbo:g} over {found.trials} trials, {found.blocks} blocks"
+    rows, target = families(_seen_series(evidence)), f"at most {spec.pbo:g} over {spec.families} families of trials"
+    if len(rows) < spec.families:
+        return Finding(len(rows), target, f"{len(rows)} families were replayed on all cells")
+    found = overfitting(rows)
+    words = f"{found.pbo:g} over {found.trials} families, {found.blocks} blocks"
     return Finding(found.pbo, target, "" if found.pbo <= spec.pbo else words)
 
 

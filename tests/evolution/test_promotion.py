@@ -110,7 +110,7 @@ def test_thresholds_are_part_of_the_verdict() -> None:
 @pytest.mark.parametrize(
     "nonsense",
     [{"dsr": 0.5}, {"dsr": nan}, {"pbo": 1.0}, {"cost_multiple": 1.0}, {"cells": 0}, {"lead": 0.9}, {"looks": 1000},
-     {"spot": 0}, {"scenarios": 0}, {"trials": 1}, {"latency_ratio": 1e9}, {"unknown": 1}],
+     {"spot": 0}, {"scenarios": 0}, {"families": 1}, {"latency_ratio": 1e9}, {"unknown": 1}],
 )  # fmt: skip
 def test_no_threshold_can_be_set_to_nonsense(nonsense: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
