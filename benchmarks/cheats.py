@@ -1,0 +1,465 @@
+"""Cheating strategies: evidence that is wrong in one way, with the check of the promotion gate that is meant for it.
+
+``python -m benchmarks.cheats`` prints who is refused, by which checks, and whether the honest twin passes. The evidence
+is made up, and consistent in all but the one way; that a feature which looks ahead is found in real replays is shown in
+``tests/nodes/test_leakage.py``.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
+from math import fsum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rfc8785
+import yaml
+
+import alphatrade.conf
+from alphatrade.evolution.domain import Domain
+from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, spots
+from alphatrade.evolution.genotype import Genotype, develop
+from alphatrade.evolution.operators import OPERATORS, breed
+from alphatrade.evolution.promotion import judge
+from alphatrade.evolution.provenance import fitness_of
+from alphatrade.nodes.promote import promotion_spec
+from alphatrade.nodes.settings import compose_settings
+from alphatrade.strategies.policy import canonical
+
+Plain = dict[str, Any]
+HOUR, DAY = 3600 * 10**9, 86_400 * 10**9
+NAME, SEARCH, OTHER = "BTC/USD.SIM", "5" * 64, "6" * 64
+SIZES = (4, 6, 6)
+SEEN, HELD = 8, 6
+REGIMES = ("up-low", "flat-low", "down-high")
+CONF = Path(alphatrade.conf.__file__).parent
+OWN = (2, 3)  # generation and index of the candidate
+
+
+@cache
+def spec() -> PromotionSpec:
+    """Return the gate's thresholds."""
+    return promotion_spec()
+
+
+def sha(value: Any) -> str:
+    return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+
+
+# -- the honest twin
+
+
+@cache
+def bred() -> list[list[tuple[Genotype, Plain]]]:
+    """Return the genotypes of a search, generation by generation, with their lineage."""
+    domain = Domain.model_validate(yaml.safe_load((CONF / "domain.yaml").read_text()))
+    rng = np.random.default_rng(3)
+    (first,) = [compose_settings(["genotype=default"]).genotype]
+    assert first is not None
+    founders = [first]
+    while len(founders) < SIZES[0]:
+        made = breed("op_mutate_tunable", (first,), domain, rng)
+        founders += [made[0]] if made and made[0] not in founders else []
+    generations = [[(each, {"operator": "founder", "parents": [], "words": ""}) for each in founders]]
+    for size in SIZES[1:]:
+        children: list[tuple[Genotype, Plain]] = []
+        while len(children) < size:
+            parent = generations[-1][int(rng.integers(len(generations[-1])))][0]
+            made = breed(sorted(OPERATORS)[int(rng.integers(len(OPERATORS)))], (parent,), domain, rng)
+            known = [one for each in (*generations, children) for one, _ in each]
+            if made and made[0] not in known:
+                lineage = {**made[1]._asdict(), "parents": list(made[1].parents)}
+                children.append((made[0], lineage))
+        generations.append(children)
+    return generations
+
+
+def grid() -> list[Plain]:
+    start = 1_700_000_000_000_000_000 // DAY * DAY
+    return [
+        {"instrument": NAME, "regime": REGIMES[at % 3], "start": start + at * DAY, "end": start + at * DAY + 23 * HOUR,
+         "holdout": at >= SEEN}
+        for at in range(SEEN + HELD)
+    ]  # fmt: skip
+
+
+def result(cell: Plain, returns: Sequence[float], **other: Any) -> Plain:
+    found = {
+        "instrument": cell["instrument"], "regime": cell["regime"], "start": str(cell["start"]),
+        "end": str(cell["end"]), "decisions": 1300, "fills": 40, "violations": 0, "net_return": fsum(returns),
+        "sharpe": 1.0, "drawdown": 0.01, "turnover": 3.0, "killed": "", "fault": "", "returns": list(returns),
+    }  # fmt: skip
+    return found | other
+
+
+def earned(rng: np.random.Generator, cells: Sequence[Plain], mean: float) -> list[Plain]:
+    return [result(cell, rng.normal(mean, 1e-3, 23).tolist()) for cell in cells]
+
+
+def trial(place: tuple[int, int], genotype: Genotype, lineage: Plain, cells: list[Plain]) -> Plain:
+    return {
+        "search": SEARCH, "generation": place[0], "index": place[1], "genotype": canonical(genotype),
+        "genotype_hash": genotype.genotype_hash, "policy_hash": develop(genotype).policy_hash, "lineage": lineage,
+        "status": "scored", "why": "", "fitness": worth(cells), "cells": cells,
+    }  # fmt: skip
+
+
+def worth(cells: list[Plain]) -> float | None:
+    return fitness_of(tuple(Result.model_validate(cell) for cell in cells))
+
+
+def look(policy_hash: str, cells: Sequence[Plain]) -> Plain:
+    spans = [[str(cell["start"]), str(cell["end"])] for cell in cells if cell["holdout"]]
+    return {"policy_hash": policy_hash, "tapes": {NAME: "7" * 64}, "spans": spans, "why": "promotion"}
+
+
+def entered(*kinds: tuple[str, Plain, list[Plain]]) -> list[Plain]:
+    return [
+        {"seq": at, "hash": f"{at:064x}", "kind": kind, "body": body, "trials": trials}
+        for at, (kind, body, trials) in enumerate(kinds)
+    ]
+
+
+@cache
+def honest() -> Evidence:
+    """Return evidence that passes: a search of 16 trials, one of which has an edge, in and out of sample."""
+    rng, cells = np.random.default_rng(11), grid()
+    seen, held = cells[:SEEN], cells[SEEN:]
+    generations = [
+        [
+            trial((g, i), genotype, lineage, earned(rng, seen, 6e-4 if (g, i) == OWN else 0.0))
+            for i, (genotype, lineage) in enumerate(each)
+        ]
+        for g, each in enumerate(bred())
+    ]
+    own, evaluator = generations[OWN[0]][OWN[1]], house()
+    search = {
+        "search": SEARCH, "spec": {"sizes": list(SIZES)}, "evaluator": evaluator, "evaluator_hash": sha(evaluator),
+        "seed": 1, "founders": [each["genotype_hash"] for each in generations[0]],
+        "cells": [cell | {"start": str(cell["start"]), "end": str(cell["end"])} for cell in cells],
+        "tapes": {NAME: "7" * 64}, "code_hash": "8" * 64, "domain": {},
+    }  # fmt: skip
+    holdout = earned(rng, held, 6e-4)
+    costly = [result(cell, [x - 1e-4 for x in each["returns"]]) for cell, each in zip(held, holdout, strict=True)]
+    batches = [("batch", {"n": len(each), "root": "0" * 64}, each) for each in generations]
+    tests = [("truncation", 3), ("shuffle", 3), ("echo", 1)]
+    leakage = [
+        {"test": test, "instrument": NAME, "at": 10**18 + at, "rows": 500, "score": 2.0, "leak": ""}
+        for test, n in tests
+        for at in range(n)
+    ]
+    return complete(
+        {
+            "policy_hash": own["policy_hash"], "genotype": own["genotype"], "search": SEARCH, "generation": OWN[0],
+            "index": OWN[1], "code_hash": "8" * 64, "evaluator": evaluator, "tapes": {NAME: "7" * 64}, "grid": cells,
+            "ledger": entered(
+                ("genesis", {"roster": []}, []), ("search", search, []), *batches,
+                ("look", look(own["policy_hash"], cells), []),
+            ),
+            "ledger_problems": [], "fingerprint": "9" * 64, "head": "5:" + "9" * 64, "again": [], "holdout": holdout,
+            "costly": costly, "cost_multiple": 2.0,
+            "incumbent": {"policy_hash": "a" * 64, "holdout": earned(rng, held, 0.0)}, "leakage": leakage,
+            "red_team": [{"name": f"scenario_{at}", "passed": True} for at in range(17)],
+            "latency": {"n": 5000, "p99": 400_000, "base_p99": 390_000},
+        },
+    )  # fmt: skip
+
+
+def house() -> Plain:
+    """Return the gate's evaluator: the identity of the default run, and of its grid."""
+    run = compose_settings(["genotype=default"]).run
+    return {"run": run.identity(), "grid": {"period_s": 3600.0, "least": 100}}
+
+
+def complete(plain: Plain, truth: Plain | None = None) -> Evidence:
+    """Replay what the gate would replay: the candidate and the trials that are drawn, as they really are."""
+    found = Evidence.model_validate(plain)
+    real = truth if truth is not None else really(plain)
+    places = [(found.generation, found.index), *spots(found, spec().spot)]
+    again = [{"generation": g, "index": i, "cells": real.get((g, i), [])} for g, i in places]
+    return Evidence.model_validate(plain | {"again": again})
+
+
+def really(plain: Plain) -> Plain:
+    return {(t["generation"], t["index"]): t["cells"] for record in plain["ledger"] for t in record["trials"]}
+
+
+# -- the cheats
+
+
+class Cheat(NamedTuple):
+    """What is wrong with the evidence, how it is made from that of the honest twin, and the check meant for it."""
+
+    name: str
+    words: str
+    check: str
+    make: Callable[[Plain], None]
+
+
+def body(plain: Plain, kind: str) -> Plain:
+    found: Plain = next(record["body"] for record in plain["ledger"] if record["kind"] == kind)
+    return found
+
+
+def leaf(plain: Plain, place: tuple[int, int] = OWN) -> Plain:
+    (found,) = [
+        t
+        for r in plain["ledger"]
+        for t in r["trials"]
+        if (t["generation"], t["index"]) == place and t["search"] == SEARCH
+    ]
+    return found  # type: ignore[no-any-return]
+
+
+def called(plain: Plain, genotype: Genotype, policy_hash: str) -> None:
+    """Put a genotype and a policy in the candidate's place, wherever it is named."""
+    named = {"genotype": canonical(genotype), "genotype_hash": genotype.genotype_hash, "policy_hash": policy_hash}
+    leaf(plain).update(named)
+    plain.update(genotype=named["genotype"], policy_hash=policy_hash)
+    body(plain, "look")["policy_hash"] = policy_hash
+
+
+def look_ahead(plain: Plain) -> None:
+    plain["leakage"][4]["leak"] = "decisions row 0, f_mine: 1.5 and -0.25"
+
+
+def unexamined(plain: Plain) -> None:
+    plain["leakage"] = []
+
+
+def hidden_trial(plain: Plain) -> None:
+    plain["ledger"][3]["trials"] = [t for t in plain["ledger"][3]["trials"] if t["genotype_hash"] in _parents(plain)][
+        :5
+    ]
+
+
+def _parents(plain: Plain) -> set[str]:
+    """Return the hashes that the candidate's trial needs, and those of enough others."""
+    needed = set(leaf(plain)["lineage"]["parents"])
+    others = [t["genotype_hash"] for t in plain["ledger"][3]["trials"] if t["genotype_hash"] not in needed]
+    return needed | set(others[:4])
+
+
+def unledgered_search(plain: Plain) -> None:
+    plain["ledger"] = [record for record in plain["ledger"] if record["kind"] != "search"]
+
+
+def backdated_search(plain: Plain) -> None:
+    plain["ledger"][1]["seq"], plain["ledger"][2]["seq"] = 2, 1
+
+
+def stopped_candidate(plain: Plain) -> None:
+    leaf(plain).update(status="stopped", why="hopeless after three cells")
+
+
+def other_search(plain: Plain) -> None:
+    plain["ledger"].insert(2, deepcopy(plain["ledger"][1]))
+    plain["ledger"][2]["body"]["search"] = plain["search"] = OTHER
+
+
+def reused_holdout(plain: Plain) -> None:
+    cells = plain["grid"]
+    plain["ledger"] += entered(*[("look", look(f"{at:064x}", cells), []) for at in range(6)])
+
+
+def secret_look(plain: Plain) -> None:
+    plain["ledger"] = [record for record in plain["ledger"] if record["kind"] != "look"]
+
+
+def label_swap(plain: Plain) -> None:
+    gene = Genotype.model_validate(leaf(plain)["genotype"])
+    label = gene.model_copy(update={"topologies": dict(gene.topologies) | {"up-low": gene.topologies["flat-low"]}})
+    called(plain, label, plain["policy_hash"])
+
+
+def other_policy(plain: Plain) -> None:
+    plain["policy_hash"] = body(plain, "look")["policy_hash"] = "b" * 64
+
+
+def cost_dodge(plain: Plain) -> None:
+    plain["evaluator"]["run"]["venue"] |= {"prob_fill_on_limit": 1.0, "latency_ms": 0.0, "maker_fee": "0"}
+    body(plain, "search").update(evaluator=plain["evaluator"], evaluator_hash=sha(plain["evaluator"]))
+
+
+def cheaper_search(plain: Plain) -> None:
+    light = deepcopy(plain["evaluator"])
+    light["run"]["venue"]["cost_multiple"] = 0.0
+    body(plain, "search").update(evaluator=light, evaluator_hash=sha(light))
+
+
+def other_code(plain: Plain) -> None:
+    body(plain, "search")["code_hash"] = "c" * 64
+
+
+def cherry_picked(plain: Plain) -> None:
+    del body(plain, "search")["cells"][4]
+
+
+def forged_fitness(plain: Plain) -> None:
+    cells = [cell | {"returns": [x + 1e-4 for x in cell["returns"]]} for cell in leaf(plain)["cells"]]
+    cells = [cell | {"net_return": fsum(cell["returns"])} for cell in cells]
+    leaf(plain).update(cells=cells, fitness=worth(cells))
+
+
+def forged_rivals(plain: Plain) -> None:
+    for record in plain["ledger"]:
+        for each in record["trials"]:
+            if (each["generation"], each["index"]) != OWN:
+                each["cells"] = [cell | {"returns": [x * 0.5 for x in cell["returns"]]} for cell in each["cells"]]
+
+
+def doubled_returns(plain: Plain) -> None:
+    plain["holdout"][3]["returns"] = plain["holdout"][0]["returns"]
+
+
+def few_decisions(plain: Plain) -> None:
+    for each in plain["holdout"][2:]:
+        each.update(decisions=20, fault="20 decisions, fewer than 100")
+
+
+def dropped_cell(plain: Plain) -> None:
+    del plain["holdout"][1]
+
+
+def loosened_risk(plain: Plain) -> None:
+    gene = Genotype.model_validate(leaf(plain)["genotype"])
+    loose = gene.model_copy(update={"risk": gene.risk.model_copy(update={"gross_max": gene.risk.gross_max * 2})})
+    called(plain, loose, develop(loose).policy_hash)
+
+
+def martingale(plain: Plain) -> None:
+    plain["holdout"][5]["killed"] = "DRAWDOWN"
+
+
+def outlaw(plain: Plain) -> None:
+    plain["costly"][2]["violations"] = 1
+
+
+def orphan(plain: Plain) -> None:
+    leaf(plain)["lineage"]["parents"] = ["d" * 64]
+
+
+def lucky(plain: Plain) -> None:
+    """Make it good enough to beat nothing and the incumbent, not to be the best of 16 by more than luck."""
+    worse = [[x - 3.8e-4 for x in each["returns"]] for each in plain["holdout"]]
+    for each, dear, returns in zip(plain["holdout"], plain["costly"], worse, strict=True):
+        each.update(returns=returns, net_return=fsum(returns))
+        dear.update(returns=[x - 5e-5 for x in returns], net_return=fsum(returns) - 23 * 5e-5)
+    for each in plain["incumbent"]["holdout"]:
+        each["returns"] = [x - 4e-4 for x in each["returns"]]
+
+
+def overfitted(plain: Plain) -> None:
+    """Let every trial earn in one part of the time what it loses in the others; replays say the same."""
+    count = 0
+    for record in plain["ledger"]:
+        for each in record["trials"]:
+            for at, cell in enumerate(each["cells"]):
+                gain = 2e-3 if at == count % SEEN else -3e-4
+                cell["returns"] = [x * 0.1 + gain * (1 + count / 100) for x in cell["returns"]]
+                cell["net_return"] = fsum(cell["returns"])
+            each["fitness"] = worth(each["cells"])
+            count += 1
+
+
+def no_better(plain: Plain) -> None:
+    moved = [np.roll(each["returns"], 1).tolist() for each in plain["holdout"]]
+    for each, returns in zip(plain["incumbent"]["holdout"], moved, strict=True):
+        each["returns"] = returns
+
+
+def hidden_incumbent(plain: Plain) -> None:
+    stage = {"policy_hash": "e" * 64, "from": "experiment", "to": "paper", "why": "", "dossier": "", "verdict": ""}
+    plain["ledger"] += entered(("stage", stage, []))
+
+
+def churner(plain: Plain) -> None:
+    for each in plain["costly"]:
+        each["net_return"] = -0.002
+
+
+def unpaid_costs(plain: Plain) -> None:
+    plain["costly"] = deepcopy(plain["holdout"])
+
+
+def cut_ledger(plain: Plain) -> None:
+    plain["ledger_problems"] = ["head 9: got no such entry: the end was cut off, expected another"]
+
+
+def untrusted_ledger(plain: Plain) -> None:
+    plain["fingerprint"] = ""
+
+
+def fragile(plain: Plain) -> None:
+    plain["red_team"][3]["passed"] = False
+
+
+def slow(plain: Plain) -> None:
+    plain["latency"]["p99"] = 3_000_000
+
+
+CHEATS: tuple[Cheat, ...] = (
+    Cheat("look_ahead", "a feature that looks ahead", "leakage", look_ahead),
+    Cheat("unexamined", "no leakage test", "leakage", unexamined),
+    Cheat("hidden_trial", "a trial of a generation is missing", "transcript", hidden_trial),
+    Cheat("unledgered_search", "the search is not in the ledger", "trial", unledgered_search),
+    Cheat("backdated_search", "the search was entered after its trials", "trial", backdated_search),
+    Cheat("stopped_candidate", "a trial that was given up", "trial", stopped_candidate),
+    Cheat("other_search", "a trial of another search", "trial", other_search),
+    Cheat("reused_holdout", "six others have seen the held-out cells", "looks", reused_holdout),
+    Cheat("secret_look", "the look at the held-out cells was not entered", "looks", secret_look),
+    Cheat("label_swap", "the genotype of another behaviour", "policy", label_swap),
+    Cheat("other_policy", "a policy that no trial has", "policy", other_policy),
+    Cheat("cost_dodge", "search and gate charge too little", "costs", cost_dodge),
+    Cheat("cheaper_search", "the search charged less than the gate", "evaluator", cheaper_search),
+    Cheat("other_code", "the search was run by other code", "evaluator", other_code),
+    Cheat("cherry_picked", "the search left out a cell", "cells", cherry_picked),
+    Cheat("dropped_cell", "a held-out cell is not shown", "holdout", dropped_cell),
+    Cheat("few_decisions", "hardly any decisions in the held-out cells", "holdout", few_decisions),
+    Cheat("doubled_returns", "a held-out cell is counted twice", "sample", doubled_returns),
+    Cheat("forged_fitness", "better results entered than replays give", "recomputed", forged_fitness),
+    Cheat("forged_rivals", "the other trials were made to look poor", "recomputed", forged_rivals),
+    Cheat("loosened_risk", "a risk template looser than its parent's", "template", loosened_risk),
+    Cheat("martingale", "doubles after losses until the law stops it", "law", martingale),
+    Cheat("outlaw", "breaks the law once", "law", outlaw),
+    Cheat("orphan", "its parent was never tried", "lineage", orphan),
+    Cheat("lucky", "the best of many worthless trials", "dsr", lucky),
+    Cheat("overfitted", "each trial fits one part of the time", "pbo", overfitted),
+    Cheat("no_better", "as good as the incumbent", "incumbent", no_better),
+    Cheat("hidden_incumbent", "compared with nobody, though somebody is in charge", "incumbent", hidden_incumbent),
+    Cheat("churner", "loses at twice the costs", "net", churner),
+    Cheat("unpaid_costs", "twice the costs were not charged", "net", unpaid_costs),
+    Cheat("cut_ledger", "the end of the ledger was cut off", "ledger", cut_ledger),
+    Cheat("untrusted_ledger", "nobody knows the ledger", "ledger", untrusted_ledger),
+    Cheat("fragile", "fails the red team", "red_team", fragile),
+    Cheat("slow", "decides too late", "latency", slow),
+)
+HONEST_RESULTS = frozenset({"overfitted"})  # replays say what the ledger says: they do not lie, they overfit
+
+
+def cheated(cheat: Cheat) -> Evidence:
+    """Return the evidence of a cheat; what the gate replays by itself is what the strategies really do."""
+    plain = deepcopy(canonical(honest()))
+    truth = deepcopy(really(plain))
+    cheat.make(plain)
+    return complete(plain, None if cheat.name in HONEST_RESULTS else truth)
+
+
+def main() -> None:
+    """Print a row per cheat; exit code 1 if one is not refused by its check, or the honest twin is refused."""
+    thresholds, wrong = spec(), 0
+    twin = judge(honest(), thresholds)
+    print(f"{'honest twin':20} {'promoted' if twin.promoted else 'REFUSED'} {', '.join(twin.refused)}")
+    for cheat in CHEATS:
+        refused = judge(cheated(cheat), thresholds).refused
+        caught = cheat.check in refused
+        wrong += not caught
+        print(f"{cheat.name:20} {'refused ' if caught else 'PASSED  '} {', '.join(refused):40} {cheat.words}")
+    print(f"{len(CHEATS) - wrong} of {len(CHEATS)} refused by the check meant for them")
+    raise SystemExit(wrong > 0 or not twin.promoted)
+
+
+if __name__ == "__main__":
+    main()
