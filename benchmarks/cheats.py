@@ -21,9 +21,13 @@ import alphatrade.conf
 from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, spots
 from alphatrade.evolution.genotype import Genotype, develop
-from alphatrade.evolution.operators import OPERATORS, breed
+from alphatrade.evolution.grid import Cell
+from alphatrade.evolution.operators import OPERATORS
 from alphatrade.evolution.promotion import judge
 from alphatrade.evolution.provenance import fitness_of
+from alphatrade.evolution.search import Search, SearchSpec
+from alphatrade.evolution.trial import Outcome, row_from
+from alphatrade.evolution.trial import leaf as leaf_of
 from alphatrade.nodes.promote import promotion_spec
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.strategies.policy import canonical
@@ -31,7 +35,7 @@ from alphatrade.strategies.policy import canonical
 Plain = dict[str, Any]
 HOUR, DAY = 3600 * 10**9, 86_400 * 10**9
 NAME, SEARCH, OTHER = "BTC/USD.SIM", "5" * 64, "6" * 64
-SIZES = (4, 6, 6)
+PLAN = {"parents": 4, "children": 6, "generations": 2, "operators": dict.fromkeys(OPERATORS, 1.0)}
 SEEN, HELD = 8, 6
 REGIMES = ("up-low", "flat-low", "down-high")
 CONF = Path(alphatrade.conf.__file__).parent
@@ -51,31 +55,6 @@ def sha(value: Any) -> str:
 # -- the honest twin
 
 
-@cache
-def bred() -> list[list[tuple[Genotype, Plain]]]:
-    """Return the genotypes of a search, generation by generation, with their lineage."""
-    domain = Domain.model_validate(yaml.safe_load((CONF / "domain.yaml").read_text()))
-    rng = np.random.default_rng(3)
-    (first,) = [compose_settings(["genotype=default"]).genotype]
-    assert first is not None
-    founders = [first]
-    while len(founders) < SIZES[0]:
-        made = breed("op_mutate_tunable", (first,), domain, rng)
-        founders += [made[0]] if made and made[0] not in founders else []
-    generations = [[(each, {"operator": "founder", "parents": [], "words": ""}) for each in founders]]
-    for size in SIZES[1:]:
-        children: list[tuple[Genotype, Plain]] = []
-        while len(children) < size:
-            parent = generations[-1][int(rng.integers(len(generations[-1])))][0]
-            made = breed(sorted(OPERATORS)[int(rng.integers(len(OPERATORS)))], (parent,), domain, rng)
-            known = [one for each in (*generations, children) for one, _ in each]
-            if made and made[0] not in known:
-                lineage = {**made[1]._asdict(), "parents": list(made[1].parents)}
-                children.append((made[0], lineage))
-        generations.append(children)
-    return generations
-
-
 def grid() -> list[Plain]:
     start = 1_700_000_000_000_000_000 // DAY * DAY
     return [
@@ -90,20 +69,17 @@ def result(cell: Plain, returns: Sequence[float], **other: Any) -> Plain:
         "instrument": cell["instrument"], "regime": cell["regime"], "start": str(cell["start"]),
         "end": str(cell["end"]), "decisions": 1300, "fills": 40, "violations": 0, "net_return": fsum(returns),
         "sharpe": 1.0, "drawdown": 0.01, "turnover": 3.0, "killed": "", "fault": "", "returns": list(returns),
+        "exposure": 0.1, "passive": 0.5,
     }  # fmt: skip
     return found | other
 
 
+def place_of(each: Plain) -> tuple[str, str]:
+    return each["instrument"], each["start"]
+
+
 def earned(rng: np.random.Generator, cells: Sequence[Plain], mean: float) -> list[Plain]:
     return [result(cell, rng.normal(mean, 1e-3, 23).tolist()) for cell in cells]
-
-
-def trial(place: tuple[int, int], genotype: Genotype, lineage: Plain, cells: list[Plain]) -> Plain:
-    return {
-        "search": SEARCH, "generation": place[0], "index": place[1], "genotype": canonical(genotype),
-        "genotype_hash": genotype.genotype_hash, "policy_hash": develop(genotype).policy_hash, "lineage": lineage,
-        "status": "scored", "why": "", "fitness": worth(cells), "cells": cells,
-    }  # fmt: skip
 
 
 def worth(cells: list[Plain]) -> float | None:
@@ -125,21 +101,27 @@ def entered(*kinds: tuple[str, Plain, list[Plain]]) -> list[Plain]:
 @cache
 def honest() -> Evidence:
     """Return evidence that passes: a search of 16 trials, one of which has an edge, in and out of sample."""
-    rng, cells = np.random.default_rng(11), grid()
+    rng, cells, evaluator = np.random.default_rng(11), grid(), house()
     seen, held = cells[:SEEN], cells[SEEN:]
-    generations = [
-        [
-            trial((g, i), genotype, lineage, earned(rng, seen, 6e-4 if (g, i) == OWN else 0.0))
-            for i, (genotype, lineage) in enumerate(each)
-        ]
-        for g, each in enumerate(bred())
-    ]
-    own, evaluator = generations[OWN[0]][OWN[1]], house()
+    (founder,) = [compose_settings(["genotype=default"]).genotype]
+    assert founder is not None
+    plan = SearchSpec.model_validate(PLAN)
+    domain = Domain.model_validate(yaml.safe_load((CONF / "domain" / "default.yaml").read_text()))
+    searching = Search(plan, domain, [founder], [Cell(**cell) for cell in seen])
+    generations = []
+    while bred := searching.ask():
+        means = [6e-4 if (one.generation, one.place) == OWN else 0.0 for one in bred]
+        found = [{place_of(each): each for each in earned(rng, seen, mean)} for mean in means]
+        rows = [[row_from(each[cell.instrument, str(cell.start)]) for cell in searching.order] for each in found]
+        outcomes = [Outcome("scored", "", tuple(each)) for each in rows]
+        generations.append([leaf_of(SEARCH, one, outcome) for one, outcome in zip(bred, outcomes, strict=True)])
+        searching.tell(outcomes)
+    own = generations[OWN[0]][OWN[1]]
     search = {
-        "search": SEARCH, "spec": {"sizes": list(SIZES)}, "evaluator": evaluator, "evaluator_hash": sha(evaluator),
-        "seed": 1, "founders": [each["genotype_hash"] for each in generations[0]],
+        "search": SEARCH, "spec": canonical(plan), "evaluator": evaluator, "evaluator_hash": sha(evaluator),
+        "seed": 1, "founders": [canonical(founder)],
         "cells": [cell | {"start": str(cell["start"]), "end": str(cell["end"])} for cell in cells],
-        "tapes": {NAME: "7" * 64}, "code_hash": "8" * 64, "domain": {},
+        "tapes": {NAME: "7" * 64}, "code_hash": "8" * 64, "domain": canonical(domain),
     }  # fmt: skip
     holdout = earned(rng, held, 6e-4)
     costly = [result(cell, [x - 1e-4 for x in each["returns"]]) for cell, each in zip(held, holdout, strict=True)]
@@ -233,6 +215,14 @@ def hidden_trial(plain: Plain) -> None:
     plain["ledger"][3]["trials"] = [t for t in plain["ledger"][3]["trials"] if t["genotype_hash"] in _parents(plain)][
         :5
     ]
+
+
+def other_parents(plain: Plain) -> None:
+    """Give one trial of the second generation another founder's child for a parent."""
+    first, second = plain["ledger"][2]["trials"], plain["ledger"][3]["trials"]
+    victim = next(t for t in second if t["genotype_hash"] not in leaf(plain)["lineage"]["parents"])
+    others = [t["genotype_hash"] for t in first if t["genotype_hash"] not in victim["lineage"]["parents"]]
+    victim["lineage"]["parents"] = others[:1]
 
 
 def _parents(plain: Plain) -> set[str]:
@@ -404,6 +394,7 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("look_ahead", "a feature that looks ahead", "leakage", look_ahead),
     Cheat("unexamined", "no leakage test", "leakage", unexamined),
     Cheat("hidden_trial", "a trial of a generation is missing", "transcript", hidden_trial),
+    Cheat("other_parents", "a trial says that it descends from others", "transcript", other_parents),
     Cheat("unledgered_search", "the search is not in the ledger", "trial", unledgered_search),
     Cheat("backdated_search", "the search was entered after its trials", "trial", backdated_search),
     Cheat("stopped_candidate", "a trial that was given up", "trial", stopped_candidate),

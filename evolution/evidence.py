@@ -84,6 +84,8 @@ class Result(Plain):
     killed: str
     fault: str
     returns: tuple[float, ...]
+    exposure: float | None
+    passive: float | None
 
     @property
     def place(self) -> tuple[str, int, int]:

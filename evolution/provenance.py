@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 
 import rfc8785
 
+from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, search_of, spots, trials_of
 from alphatrade.evolution.fitness import Measured, Row, fitness
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.grid import Cell
+from alphatrade.evolution.search import Search, SearchSpec
+from alphatrade.evolution.search import transcript as bred_again
+from alphatrade.evolution.trial import cell_from
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.tightness import as_tight
 
@@ -73,7 +77,7 @@ def policy(evidence: Evidence, spec: PromotionSpec) -> Finding:
 def lineage(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask that it descends from the founders through trials of its own search."""
     found, wrong = ancestors(evidence)
-    return Finding(len(found), "ancestors in earlier generations, up to founders of the search", "; ".join(wrong[:1]))
+    return Finding(len(found), "ancestors among earlier trials, up to founders of the search", "; ".join(wrong[:1]))
 
 
 def template(evidence: Evidence, spec: PromotionSpec) -> Finding:
@@ -86,20 +90,12 @@ def template(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 
 def transcript(evidence: Evidence, spec: PromotionSpec) -> Finding:
-    """Ask that every generation up to the candidate's own is there, as large as the search said beforehand."""
-    sizes = [int(size) for size in search_of(evidence)["spec"]["sizes"]]
-    own = trials_of(evidence, evidence.search)
-    target = f"{sum(sizes[: evidence.generation + 1])} trials up to generation {evidence.generation}"
-    if min(sizes) < 1 or not 0 <= evidence.generation < len(sizes):
-        return Finding(len(own), target, f"the search has generations of {sizes}")
-    count = 0
-    for generation, size in enumerate(sizes):
-        there = sorted(each["index"] for each in own if each["generation"] == generation)
-        if generation <= evidence.generation and there != list(range(size)):
-            return Finding(count + len(there), target, f"generation {generation} has {len(there)} of {size} trials")
-        count += len(there) if generation <= evidence.generation else 0
-    extra = sum(not 0 <= each["generation"] < len(sizes) for each in own)
-    return Finding(count, target, f"{extra} trials of no generation" if extra else "")
+    """Ask that the search, bred again from what is entered of its trials, comes to the same trials, all of them."""
+    search, own = search_of(evidence), trials_of(evidence, evidence.search)
+    seen = [cell_from(cell) for cell in search["cells"] if not cell["holdout"]]
+    founders = [Genotype.model_validate(each) for each in search["founders"]]
+    again = Search(SearchSpec.model_validate(search["spec"]), Domain.model_validate(search["domain"]), founders, seen)
+    return Finding(len(own), "every trial as it was bred, none left out", bred_again(again, evidence.search, own))
 
 
 def evaluator(evidence: Evidence, spec: PromotionSpec) -> Finding:
@@ -173,7 +169,7 @@ def candidate(evidence: Evidence) -> dict[str, Any]:
 
 def ancestors(evidence: Evidence) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the trials that the candidate descends from, founders included, and what is wrong with its lineage."""
-    founders = {_hash(each) for each in search_of(evidence)["founders"]}
+    founders = {Genotype.model_validate(each).genotype_hash for each in search_of(evidence)["founders"]}
     earlier: dict[str, dict[str, Any]] = {}
     for each in sorted(trials_of(evidence, evidence.search), key=_place):
         earlier.setdefault(each["genotype_hash"], each)  # where it came up first
@@ -184,8 +180,8 @@ def ancestors(evidence: Evidence) -> tuple[list[dict[str, Any]], list[str]]:
         if not parents and child["genotype_hash"] not in founders:
             wrong.append(f"{child['genotype_hash'][:12]} has no parents and is no founder")
         for name in parents:
-            if name not in earlier or earlier[name]["generation"] >= child["generation"]:
-                wrong.append(f"{name[:12]} is no trial of an earlier generation")
+            if name not in earlier or _place(earlier[name]) >= _place(child):
+                wrong.append(f"{name[:12]} is no earlier trial")
             elif name not in found:
                 found[name] = earlier[name]
                 todo.append(earlier[name])
@@ -201,10 +197,6 @@ def _at(evidence: Evidence, generation: int, index: int) -> dict[str, Any]:
 
 def _place(each: dict[str, Any]) -> tuple[int, int]:
     return int(each["generation"]), int(each["index"])
-
-
-def _hash(founder: str | dict[str, Any]) -> str:
-    return founder if isinstance(founder, str) else Genotype.model_validate(founder).genotype_hash
 
 
 def _by_place(result: Result) -> tuple[str, int, int]:

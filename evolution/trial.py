@@ -14,6 +14,9 @@ from alphatrade.strategies.policy import canonical
 Status = Literal["scored", "stopped", "failed", "killed", "timeout"]
 STATUSES: tuple[Status, ...] = ("scored", "stopped", "failed", "killed", "timeout")
 WORST = float("-inf")
+_NOTHING: dict[str, Any] = dict.fromkeys(Measured._fields) | {
+    "decisions": 0, "fills": 0, "violations": 0, "killed": "", "returns": [],
+}  # fmt: skip
 
 
 class Candidate(NamedTuple):
@@ -67,18 +70,20 @@ def cell_from(plain: Mapping[str, Any]) -> Cell:
 
 
 def row_plain(row: Row) -> dict[str, Any]:
-    """Return a row as plain values: its cell, why it does not count, and what was measured."""
-    found = None if row.measured is None else row.measured._asdict() | {"returns": list(row.measured.returns)}
-    return cell_plain(row.cell) | {"fault": row.fault, "measured": found is not None} | (found or {})
+    """Return a row as plain values: its cell, what was measured (None where nothing was), why it does not count."""
+    found = row.measured
+    told = _NOTHING if found is None else found._asdict() | {"returns": list(found.returns)}
+    place = {name: value for name, value in cell_plain(row.cell).items() if name != "holdout"}
+    return place | told | {"fault": row.fault}
 
 
 def row_from(plain: Mapping[str, Any]) -> Row:
-    """Return the row of plain values."""
+    """Return the row of plain values, of a cell that may be seen."""
     found = None
-    if plain["measured"]:
+    if plain["net_return"] is not None:
         fields = {name: plain[name] for name in Measured._fields}
         found = Measured(**fields | {"returns": tuple(plain["returns"])})
-    return Row(cell_from(plain), found, plain["fault"])
+    return Row(cell_from({"holdout": False, **plain}), found, plain["fault"])
 
 
 def outcome_plain(outcome: Outcome) -> dict[str, Any]:
