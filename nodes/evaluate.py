@@ -13,6 +13,7 @@ from tqdm import tqdm
 from alphatrade.evolution.fitness import Measured, Row, table
 from alphatrade.evolution.grid import Cell, GridSpec, cut
 from alphatrade.nodes.artifacts import Folder
+from alphatrade.nodes.counting import counted
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.tape import Tape
@@ -71,10 +72,14 @@ def evaluate(settings: Settings, spec: GridSpec) -> list[Row]:
     Raises
     ------
     InputError
-        If a tape cannot be used, or is too short for the grid.
+        If a tape cannot be used, is too short for the grid, or the replay has to be counted in the ledger and cannot.
     """
     tapes = load_tapes(settings.run)
     cells = [cell for tape in tapes for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), spec)]
     seen = [cell for cell in cells if not cell.holdout]
+    run_id = identity_of(settings, tapes).run_id
+    count = counted(settings, tapes, run_id, "fitness", [(cell.start, cell.end) for cell in seen])
     bar = tqdm(seen, desc="cells", unit="cell", disable=not sys.stderr.isatty())
-    return table(settings.policy, bar, replays(settings, tapes), spec.least)
+    rows = table(settings.policy, bar, replays(settings, tapes), spec.least)
+    count.close_table(rows)
+    return rows

@@ -48,7 +48,7 @@ def completed(arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     ConfigError
-        If a short key is ambiguous, or the policy is overridden beside a genotype.
+        If a short key is ambiguous, or the policy is overridden beside a genotype or a file that has all of it.
     """
     known = known_paths(arguments)
     full = [lengthen(argument, known) for argument in arguments]
@@ -57,13 +57,17 @@ def completed(arguments: Sequence[str]) -> list[str]:
 
 
 def _refuse_both(overrides: Sequence[str]) -> None:
-    """Refuse overrides of the policy beside a genotype, which develops into the whole of it."""
+    """Refuse overrides of the policy beside what is the whole of it: a file, or a genotype, which develops into it."""
     keys = {item.partition("=")[0].lstrip("+~"): item.partition("=")[2] for item in overrides}
-    if keys.get("genotype", "null") == "null":
+    genotype, file = (keys.get(name, "null") not in ("null", "") for name in ("genotype", "policy_file"))
+    if genotype and file:
+        raise ConfigError("policy_file", keys["policy_file"], "none beside a genotype")
+    if not genotype and not file:
         return
     for key, value in keys.items():
         if (key.startswith(("policy.", "policy/")) and "@genotype." not in key) or key == "policy":
-            raise ConfigError(key, value, "none beside a genotype; its own parts are below genotype.")
+            instead = "a genotype; its own parts are below genotype." if genotype else "the file of all of it"
+            raise ConfigError(key, value, f"none beside {instead}")
 
 
 def _follow(overrides: Sequence[str], loader: ConfigLoader) -> tuple[DictConfig, list[str]]:

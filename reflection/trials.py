@@ -6,13 +6,13 @@ checked when they are read.
 
 from collections.abc import Iterable, Mapping
 from math import fsum, sqrt
+from pathlib import Path
 from typing import NamedTuple
 
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_bodies import Look, Outcome, Replay, Search, Trial
-from alphatrade.reflection.ledger_chain import Entry
+from alphatrade.reflection.ledger_chain import Chain, Entry
 from alphatrade.reflection.ledger_files import read_batch
-from alphatrade.reflection.stages import Stages
 
 Span = tuple[int, int]
 
@@ -91,14 +91,17 @@ class Book(NamedTuple):
     trials : tuple of Counted
         In the order in which they were entered.
     looks : tuple of Looked
-    stages : Stages
+    chain : Chain
+        Head, roster and stages.
+    folder : Path
     """
 
     entries: tuple[Entry, ...]
     searches: Mapping[str, Started]
     trials: tuple[Counted, ...]
     looks: tuple[Looked, ...]
-    stages: Stages
+    chain: Chain
+    folder: Path
 
     def of_search(self, search: str) -> tuple[Counted, ...]:
         """Return the trials of a search, and the manual replays on its grid."""
@@ -117,7 +120,8 @@ class Book(NamedTuple):
 
     def looks_at(self, tape_hash: str, span: Span) -> tuple[Looked, ...]:
         """Return the looks at a part of a tape, ``start <= ts < end``: those that share a moment with it."""
-        return tuple([one for one in self.looks if tape_hash in one.look.tapes.values() and met(one.look.spans, [span])])
+        there = [one for one in self.looks if tape_hash in one.look.tapes.values()]
+        return tuple([one for one in there if met(one.look.spans, [span])])
 
 
 def read(ledger: Ledger) -> Book:
@@ -149,7 +153,7 @@ def read(ledger: Ledger) -> Book:
             trials[at] = trials[at]._replace(outcome=Outcome.model_validate(entry.body))
         elif entry.kind == "look":
             looks.append(Looked(entry, Look.model_validate(entry.body)))
-    return Book(tuple(entries), searches, tuple(trials), tuple(looks), chain.stages)
+    return Book(tuple(entries), searches, tuple(trials), tuple(looks), chain, ledger.folder)
 
 
 def sharpes(trials: Iterable[Counted]) -> tuple[float, ...]:

@@ -21,7 +21,8 @@ from alphatrade.reflection.ledger_files import BATCHES, FILE
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.errors import LedgerError
 from tests.conftest import ROOT
-from tests.reflection.make_ledger import NOW, Cast, leaf, make_cast, replay, stage
+from tests.reflection.make_ledger import NOW, Cast, leaf, make_cast, stage
+
 
 @pytest.fixture
 def cast(tmp_path: Path) -> Cast:
