@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger import Ledger
+from alphatrade.reflection.lineage import genotype_hash
 
 NOW = 1_790_000_000_000_000_000
 HOUR = 3_600 * 10**9
@@ -40,6 +41,11 @@ def digest(n: int) -> str:
     return f"{n:064x}"
 
 
+def gene(n: int) -> str:
+    """Return the hash of genotype `n`."""
+    return genotype_hash({"n": n})
+
+
 def search(**parts: Any) -> dict[str, Any]:
     """Return the body of a search: four hours of a tape to see and two held out, a budget of ten trials."""
     cells = [
@@ -48,21 +54,21 @@ def search(**parts: Any) -> dict[str, Any]:
     ]
     body = {
         "search": SEARCH, "spec": {"budget": 10}, "evaluator": {}, "evaluator_hash": digest(1), "seed": 1,
-        "founders": [digest(100)], "cells": cells, "tapes": {BTC: TAPE}, "code_hash": digest(2), "domain": {},
+        "founders": [gene(0)], "cells": cells, "tapes": {BTC: TAPE}, "code_hash": digest(2), "domain": {},
     }  # fmt: skip
     return body | parts
 
 
 def leaf(n: int = 0, **parts: Any) -> dict[str, Any]:
-    """Return a trial: candidate `n` has genotype 100 + n, whose parent is genotype 99 + n; the first is a founder."""
+    """Return a trial: candidate `n`, whose parent is candidate `n` - 1; the first is a founder."""
     cell = {
         "instrument": BTC, "regime": "flat-low", "start": str(NOW), "end": str(NOW + 2 * HOUR), "decisions": 200,
         "fills": 7, "violations": 0, "net_return": 0.001 * n, "sharpe": None, "drawdown": 0.01, "turnover": 1.5,
         "killed": "", "fault": "", "returns": [0.001, 0.001 * (n + 2)],
     }  # fmt: skip
-    lineage = {"operator": "op_x" if n else "", "parents": [digest(99 + n)] if n else [], "words": "x"}
+    lineage = {"operator": "op_x" if n else "", "parents": [gene(n - 1)] if n else [], "words": "x"}
     body = {
-        "search": SEARCH, "generation": n, "index": 0, "genotype": {"n": n}, "genotype_hash": digest(100 + n),
+        "search": SEARCH, "generation": n, "index": 0, "genotype": {"n": n}, "genotype_hash": gene(n),
         "policy_hash": digest(1000 + n), "lineage": lineage, "status": "scored", "why": "", "fitness": 0.5 * n,
         "cells": [cell],
     }  # fmt: skip
