@@ -100,7 +100,7 @@ def counted(
     folder = ledger_dir()
     if not (folder / FILE).is_file():
         return Count()
-    chain, entries = Ledger(folder).read()
+    chain, entries = Ledger(folder).read(whole=False)
     whole = list(spans) if spans is not None else [(tape.span[0], tape.span[1] + 1) for tape in tapes]
     concerned = _concerned(settings, tapes, whole, entries)
     if not concerned:

@@ -165,11 +165,27 @@ class Ledger:
         self._keep(VERDICTS, f"{named['verdict']}.json", dumped(dict(verdict)).decode())
         return self.append("stage", named, key, ts)
 
-    def read(self) -> tuple[Chain, list[Entry]]:
-        """Return the chain as it is now and all its entries; each is checked again."""
+    def read(self, whole: bool = True) -> tuple[Chain, list[Entry]]:
+        """
+        Return the chain as it is now and all its entries; each is checked again.
+
+        Parameters
+        ----------
+        whole : bool, default True
+            Refuse an end that was cut short; the next writer puts it aside.
+
+        Raises
+        ------
+        LedgerError
+            If it is damaged.
+        """
         with self._locked(fcntl.LOCK_SH):
             chain, text = Chain(), self._file.read_bytes()
-        entries = [chain.take(line) for line in text.split(b"\n")[:-1]]
+        *lines, rest = text.split(b"\n")
+        if rest and whole:
+            expected = "a whole last entry; the next one that is added puts aside what a crash has cut short"
+            raise LedgerError(str(self._file), f"{len(rest)} bytes without an end", expected)
+        entries = [chain.take(line) for line in lines]
         return chain, entries
 
     def entries(self) -> list[Entry]:
@@ -187,12 +203,11 @@ class Ledger:
         """
         with self._locked(fcntl.LOCK_SH):
             text = self._file.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
         chain = Chain()
-        for line in whole.split(b"\n")[:-1]:
+        for line in text.split(b"\n")[:-1]:
             for path in beside(chain.take(line)):
                 copied(self.folder, path, folder)
-        (folder / FILE).write_bytes(whole)
+        (folder / FILE).write_bytes(text)
 
     # -- the files
 
