@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,19 +12,19 @@ from typing import NamedTuple
 
 import pytest
 
+from alphatrade.evolution.genotype import develop
 from alphatrade.nodes.app import main
 from alphatrade.nodes.ledger_home import home, key_file
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import BATCHES, FILE
-from alphatrade.strategies.policy import canonical
+from alphatrade.strategies.policy import ExpostSpec, canonical
+from tests.conftest import ROOT
 from tests.reflection.make_ledger import NOW, digest, leaf, search, verdict
 
 A, B = digest(1001), digest(1002)
-SMALL = (
-    "tape=world", "tape.hours=2", "tape.step_s=2", "output.stress=false", "output.report=false",
-)  # fmt: skip
+SMALL = ("tape=world", "tape.hours=2", "tape.step_s=2", "output.stress=false", "output.report=false")
 
 
 class Said(NamedTuple):
@@ -218,3 +220,40 @@ def test_a_policy_file_is_the_whole_policy(door: Door, tmp_path: Path) -> None:
         ("genotype=default", "none beside a genotype"),
     ):
         assert message in door("sim", "policy_file=policy.json", word, code=2).err
+
+
+def test_the_commands_of_the_page_work(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of the section on the ledger is run as it stands, with a hash and keys in their places."""
+    page = (ROOT / "docs" / "evolution.md").read_text(encoding="utf-8").split("## Policy ledger")[1]
+    lines = [line.split("  #")[0].strip() for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(lines) == 15
+    genotype = compose_settings(["genotype=default"]).genotype
+    assert genotype is not None
+    first, second = (develop(one) for one in (genotype, genotype.model_copy(update={"expost": ExpostSpec(horizons=(5,))})))
+    proof(tmp_path, 0, policy_hash=first.policy_hash)
+    (tmp_path / f"verdict-0-{first.policy_hash}.json").rename(tmp_path / "verdict.json")
+    told, ran, words = "", list[str](), {"HASH": first.policy_hash, "FINGERPRINT": "", "NUMBER:HASH": "", "PUBLIC": ""}
+
+    def one(line: str) -> str:
+        ran.append(line)
+        return door(*[words.get(word, word) for word in shlex.split(line)[1:]]).out
+
+    for line in lines:
+        verb = " ".join(line.split()[1:3])
+        if verb == "ledger verify":
+            words |= {"FINGERPRINT": home().ledger.chain.fingerprint, "NUMBER:HASH": told.strip()}
+        if verb == "ledger key":
+            monkeypatch.setenv("ALPHATRADE_LEDGER", str(tmp_path / "joint"))
+        if verb == "ledger add":
+            words["PUBLIC"] = SigningKey.generate(tmp_path / f"{len(ran)}.pem").public
+        if verb == "stage promote":
+            monkeypatch.delenv("ALPHATRADE_LEDGER")
+        if verb == "stage rollback":
+            door("stage", "promote", second.policy_hash, "--why", "x", *proof(tmp_path, 1, policy_hash=second.policy_hash))
+        if verb.startswith("rebuild-policy"):
+            plain = leaf(genotype=canonical(genotype), genotype_hash=genotype.genotype_hash, policy_hash=first.policy_hash)
+            home().append_batch([plain])
+        if not verb.startswith("sim"):  # which the test above replays
+            told = one(line)
+    assert len(ran) == len(lines) - 1
+    one("alphatrade kpi")
