@@ -229,16 +229,17 @@ def test_eight_writers_that_are_killed_leave_one_chain_with_all_they_were_told(
         for number in range(8)
     ]  # fmt: skip
     told: dict[int, str] = {}
+    first: dict[subprocess.Popen[str], list[str]] = {}
     draw = random.Random(3)
     for writer in writers:
         assert writer.stdout is not None
-        writer.stdout.readline()  # it is at work
+        first[writer] = [writer.stdout.readline() for _ in range(8)]  # it is at work
     for writer in writers:
         time.sleep(draw.random() * 0.1)
         writer.send_signal(signal.SIGKILL)
     for writer in writers:
         assert writer.stdout is not None
-        rows = [row.split() for row in writer.stdout.read().splitlines()]
+        rows = [row.split() for row in [*first[writer], *writer.stdout.read().splitlines()]]
         told |= {int(row[0]): row[1] for row in rows if len(row) == 2 and len(row[1]) == 64}
         writer.wait()
     cast.ledger.append("trial", leaf(3), cast.service, NOW)
