@@ -98,10 +98,10 @@ def week_of(ts: int) -> str:
 
 def _search(book: Book, one: Started) -> dict[str, Any]:
     own = [trial for trial in book.of_search(one.search.search) if trial.trial.search]
-    policies = {trial.trial.policy_hash for trial in own}
+    tried = {trial.trial.policy_hash: trial.entry.seq for trial in reversed(own)}
     scored = [trial.entry.ts for trial in own if getattr(trial.trial, "status", "") == "scored"]
     moves = [move for move in book.chain.stages.history if move.kind == "promotion" and move.body.to == "paper"]
-    paper = [move.ts for move in moves if move.body.policy_hash in policies and move.seq > one.entry.seq]
+    paper = [move.ts for move in moves if tried.get(move.body.policy_hash, move.seq) < move.seq]
     budget = one.search.spec.get("budget")
     return {
         "search": one.search.search,
@@ -116,7 +116,8 @@ def _search(book: Book, one: Started) -> dict[str, Any]:
 
 
 def _since(start: int, stamps: list[int]) -> float | None:
-    return _rounded((min(stamps) - start) / NS / HOUR_S) if stamps else None
+    """Return the hours to the first of some moments; None also where clocks contradict the order of the entries."""
+    return _rounded((min(stamps) - start) / NS / HOUR_S) if stamps and min(stamps) >= start else None
 
 
 def _promotion(book: Book, move: Move) -> dict[str, Any]:

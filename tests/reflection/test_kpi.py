@@ -89,6 +89,13 @@ def test_what_is_not_told_is_missing_and_no_pass(tmp_path: Path) -> None:
     assert told(cast, "complete lineage") == (None, None, 0, 0)
 
 
+def test_a_clock_that_goes_backwards_tells_nothing(cast: Cast) -> None:
+    cast.ledger.append("search", search(search="6" * 64), cast.person, NOW + WEEK)
+    cast.ledger.append_batch([leaf(n, search="6" * 64) for n in range(3)], cast.service, NOW)
+    assert told(cast, "first scored candidate") == (1.0, True, 1, 1)
+    assert told(cast, "first policy in paper") == (5.0, True, 1, 1), "what was promoted before it was tried here"
+
+
 BREAKS: dict[str, str] = {
     "verdict gone": "expected the verdict",
     "verdict changed": "another verdict",
