@@ -101,12 +101,14 @@ def test_a_part_of_the_tape_is_the_tape(place: Path) -> None:
     own = home()
     tape = searched(own, settled(place))
     held = next(cell for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), SPEC) if cell.holdout)
-    run(place, f"tape.end={held.start}")
+    first = settled(place, f"tape.end={held.start}")
+    assert counting.counted(first, load_tapes(first.run), "0" * 16, "sim").trial
     (one,) = book(own).trials
     assert one.trial.tapes[tape.instrument.id] != tape.tape_hash
     assert len(book(own).of_tapes([tape.tape_hash])) == 1
     assert book(own).looks == (), "nothing held out was in it"
-    run(place, f"tape.start={held.start}")
+    rest = settled(place, f"tape.start={held.start}")
+    assert counting.counted(rest, load_tapes(rest.run), "1" * 16, "sim").trial
     assert len(book(own).looks) == 1
 
 
@@ -224,9 +226,9 @@ def test_a_fitness_table_is_a_trial_on_the_cells_that_it_replays(place: Path) ->
 def test_without_the_check_a_replay_goes_uncounted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutation: where no grid is concerned, nothing is entered."""
     own = home()
-    searched(own, settled(place))
+    tape = searched(own, settled(place))
     monkeypatch.setattr(counting, "_concerned", lambda *_: [])
-    run(place)
+    assert counting.counted(settled(place), [tape], "0" * 16, "sim") == counting.Count()
     assert book(own).trials == ()
 
 
