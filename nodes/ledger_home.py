@@ -100,9 +100,14 @@ def existing(key: Path | None = None, folder: Path | None = None) -> Home:
     return Home(Ledger(ledger_dir(folder)), SigningKey.load(key or key_file(SERVICE)))
 
 
-def home() -> Home:
+def home(folder: Path | None = None) -> Home:
     """
     Return the ledger of this machine and its service; on first use make keys and ledger, and tell the fingerprint.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Of a ledger of its own; none: see :func:`ledger_dir`.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def home() -> Home:
     from alphatrade.reflection.ledger import Ledger
     from alphatrade.reflection.ledger_files import FILE
 
-    folder = ledger_dir()
+    folder = ledger_dir(folder)
     with _alone(key_file(ROOT).parent):
         if not (folder / FILE).is_file():
             root = _key(ROOT)
@@ -123,7 +128,7 @@ def home() -> Home:
         ledger = Ledger(folder)
         if key_file(ROOT).is_file():
             _complete(ledger, SigningKey.load(key_file(ROOT)))
-    return existing()
+    return existing(folder=folder)
 
 
 def _complete(ledger: "Ledger", root: "SigningKey") -> None:

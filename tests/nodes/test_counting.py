@@ -13,6 +13,7 @@ from alphatrade.evolution.grid import GridSpec, cut
 from alphatrade.nodes import counting
 from alphatrade.nodes.evaluate import evaluate, reference
 from alphatrade.nodes.ledger_home import Home, home, key_file
+from alphatrade.nodes.nightly import nightly
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes, simulate
@@ -221,6 +222,20 @@ def test_a_fitness_table_is_a_trial_on_the_cells_that_it_replays(place: Path) ->
     evaluate(settings, SPEC.model_copy(update={"holdout": 0.3}))
     assert len(book(own).trials) == 2
     assert len(book(own).looks) == 1, "with a smaller holdout of one's own, one looks at that of the search"
+
+
+def test_the_nightly_job_is_counted_and_fails_where_it_cannot_be(place: Path) -> None:
+    own = home()
+    searched(own, settled(place))
+    _, rows = nightly(settled(place))
+    assert rows[0].holds
+    (one,) = book(own).trials
+    assert one.trial.why == "nightly"
+    assert one.outcome is not None
+    key_file("service").unlink()
+    _, rows = nightly(settled(place, "seed=2"))
+    assert (rows[0].check, rows[0].holds) == ("replay", False)
+    assert "a private key file" in rows[0].detail
 
 
 def test_without_the_check_a_replay_goes_uncounted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

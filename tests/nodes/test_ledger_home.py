@@ -46,6 +46,9 @@ def test_first_use_makes_keys_and_a_ledger_and_tells_the_fingerprint(state: Path
     again.append("search", search())
     again.append_batch([leaf(n) for n in range(2)])
     assert verify(state / "ledger", own.ledger.chain.fingerprint).trials == 2
+    other = home(state / "own")
+    assert other.ledger.chain.fingerprint != own.ledger.chain.fingerprint
+    assert verify(state / "own").entries == 3
 
 
 def test_whoever_comes_first_there_is_one_ledger(state: Path, door_env: dict[str, str], tmp_path: Path) -> None:
