@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from alphatrade.reflection.stages import Stages
 from alphatrade.risk.errors import LedgerError
 
 SCHEMA = 1
+_TS = r"[0-9]{1,19}"  # UTC ns
 _FIELDS = {"schema", "seq", "ts", "kind", "body", "key", "prev", "sig"}
 MAY: Mapping[str, frozenset[str]] = {  # who may sign what
     "genesis": frozenset({"root"}),
@@ -167,7 +169,7 @@ def _canonical(line: bytes, seq: int) -> dict[str, Any]:
         same = isinstance(plain, dict) and rfc8785.dumps(plain) == line
     except (ValueError, RecursionError, rfc8785.CanonicalizationError):
         same = False
-    if not same or set(plain) != _FIELDS or not isinstance(plain["ts"], str) or not plain["ts"].isdecimal():
+    if not same or set(plain) != _FIELDS or not isinstance(plain["ts"], str) or not re.fullmatch(_TS, plain["ts"]):
         raise LedgerError(f"ledger entry {seq}", line[:60].decode("utf-8", "replace"), "one canonical JSON object")
     assert isinstance(plain, dict)
     return plain

@@ -72,8 +72,12 @@ def read_verdict(folder: Path, entry: Entry) -> dict[str, Any]:
         raise LedgerError(path.name, "nothing", f"the verdict of entry {entry.seq}") from None
     if hashlib.sha256(text).hexdigest() != entry.body["verdict"]:
         raise LedgerError(path.name, "another verdict", f"that of entry {entry.seq}")
-    verdict = json.loads(text)
-    if verdict.get("holds") is not True or verdict.get("policy_hash") != entry.body["policy_hash"]:
+    try:
+        verdict = json.loads(text)
+    except ValueError:
+        verdict = None
+    holds = isinstance(verdict, dict) and verdict.get("holds") is True
+    if not holds or verdict.get("policy_hash") != entry.body["policy_hash"]:
         raise LedgerError(path.name, "one that does not hold", f"one that holds for the policy of entry {entry.seq}")
     assert isinstance(verdict, dict)
     return verdict

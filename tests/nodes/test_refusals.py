@@ -40,7 +40,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "+policy.belief.kk=1": ("policy.belief.kk: got 1", BELIEF),
     "+new.key=1": (
         "new: got {'key': 1}",
-        "a known key, one of env, tape, tapes, venue, seed, policy_file, exploration, governed_feedback, flat_at_end, learned, "
+        "a known key, one of env, tape, tapes, venue, seed, exploration, governed_feedback, flat_at_end, learned, "
         "output, paths",
     ),
     "tape.path=x.csv": (

@@ -96,6 +96,7 @@ def test_another_ledger_is_not_this_one(cast: Cast, tmp_path: Path) -> None:
         (lambda lines: [*lines[:2], lines[1], *lines[2:]], "schema 1 and number 2"),
         (lambda lines: [lines[0].replace(b'"seq":0', b'"seq":false'), *lines[1:]], "schema 1 and number 0"),
         (lambda lines: [lines[0].replace(b",", b", ", 1), *lines[1:]], "one canonical JSON object"),
+        (lambda lines: [lines[0].replace(b'"ts":"', b'"ts":"9999999999'), *lines[1:]], "one canonical JSON object"),
         (lambda lines: [*lines[:-1], b"{}"], "bytes without an end"),
         (lambda lines: [b""], "a genesis"),
         (lambda lines: lines[1:], "schema 1 and number 0"),

@@ -1,5 +1,6 @@
 """Stages: up one step with proof and a person, down at any time, back to who was there before, nobody into live yet."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,12 @@ def test_a_verdict_is_kept_beside_the_ledger_and_must_hold(cast: Cast) -> None:
     assert "expected the verdict of entry 3" in verify(cast.folder).problems[0]
     with pytest.raises(LedgerError, match=r"stage\.verdict"):
         cast.ledger.append_stage(stage(2, "experiment", "paper"), cast.person, NOW)
+
+
+@pytest.mark.parametrize("text", [b"[]", b"no json", b'{"holds":true}', b'{"holds":1,"policy_hash":"x"}'])
+def test_a_verdict_by_hash_that_does_not_hold_is_found(cast: Cast, text: bytes) -> None:
+    name = hashlib.sha256(text).hexdigest()
+    (cast.folder / VERDICTS).mkdir()
+    (cast.folder / VERDICTS / f"{name}.json").write_bytes(text)
+    cast.ledger.append("stage", stage(1, "experiment", "paper", verdict=name), cast.person, NOW)
+    assert "one that does not hold" in verify(cast.folder).problems[0]
