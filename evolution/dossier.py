@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import rfc8785
@@ -46,8 +46,8 @@ class Manifest(Spec):
         Of that code in git; empty where it was no clean checkout.
     tapes : dict of str to str
         Instrument to hash of its tape.
-    files : dict of str to str
-        Instrument to sha256 of the files that its tape was read from; none for embedded and generated tapes.
+    files : tuple of str
+        Of each tape, in the order of the run: sha256 of what it was read from; empty if it is embedded or generated.
     plugins : dict of str to str
         Import path to sha256 of its source, for parts of the policy that are not ours.
     fingerprint, head : str
@@ -70,7 +70,7 @@ class Manifest(Spec):
     python: str
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
     tapes: dict[str, Sha]
-    files: dict[str, Sha]
+    files: tuple[NoSha, ...]
     plugins: dict[str, Sha]
     fingerprint: NoSha
     head: str
@@ -189,8 +189,8 @@ def opened(data: bytes, where: str = "dossier") -> Opened:
         signatures = _SIGNATURES.validate_json(members[SIGNATURES])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(where, f"{place or 'manifest'}: {first['input']!r}"[:120], f"a dossier: {first['msg']}") from None
+        told = f"{'.'.join(map(str, first['loc']))}: {first['input']!r}"[:120]
+        raise InputError(where, told, f"a dossier: {first['msg']}") from None
     return Opened(data, members, manifest, signatures)
 
 
@@ -212,3 +212,28 @@ def plain(members: Mapping[str, bytes], name: str) -> Any:
     if not same:
         raise InputError(f"dossier {name}", data[:60].decode("utf-8", "replace"), "canonical JSON")
     return value
+
+
+def difference(told: Any, found: Any) -> tuple[str, str] | None:
+    """Return the first place in which two plain values differ as JSON, with what each has there; None: they do not."""
+    return _difference(json.loads(dumped(told)), json.loads(dumped(found)), "")
+
+
+def _difference(told: Any, found: Any, where: str) -> tuple[str, str] | None:
+    if isinstance(told, dict) and isinstance(found, dict) and told.keys() == found.keys():
+        pairs: Sequence[tuple[Any, Any, Any]] = [(name, told[name], found[name]) for name in told]
+    elif isinstance(told, list) and isinstance(found, list) and len(told) == len(found):
+        pairs = [(at, *both) for at, both in enumerate(zip(told, found, strict=True))]
+    else:
+        same = type(told) is type(found) and told == found
+        return None if same else (f"{where} {_brief(told)}".strip(), _brief(found))
+    for name, one, other in pairs:
+        if (first := _difference(one, other, f"{where}.{name}" if where else str(name))) is not None:
+            return first
+    return None
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"{len(value)} {'fields' if isinstance(value, dict) else 'items'}"
+    return str(value)[:120]

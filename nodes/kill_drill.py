@@ -1,4 +1,4 @@
-"""Kill drill of one policy: in a replay with a position open the switch is tripped; how long until it is flat?
+"""Kill drill of one policy: the switch is tripped in a replay with a position open, and the time until flat is taken.
 
 What counts is read from the files of the run, with no help from the law that is drilled. Only cells that a search may
 see are used: a drill is no look at held-out ones.
