@@ -13,7 +13,6 @@ import itertools
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,14 +33,26 @@ from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.search import Search, SearchSpec
 from alphatrade.evolution.trial import Candidate, Outcome, cell_plain, leaf, outcome_from, outcome_plain
-from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger import Ledger
+from alphatrade.reflection.ledger_chain import Entry
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.errors import ConfigError, WorkerDiedError
 from alphatrade.strategies.policy import canonical
 
 GROUP, OUTCOMES, SUMMARY, TRIALS = "genotype", "outcomes", "search.json", "trials.jsonl"
+
+
+class Recorder(Protocol):
+    """A ledger that can be written to."""
+
+    ledger: Ledger
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        """Add an entry, signed now."""
+
+    def append_batch(self, leaves: Sequence[Mapping[str, Any]]) -> Entry:
+        """Add trials as one entry, signed now."""
 
 
 class Plan(NamedTuple):
@@ -62,9 +73,8 @@ class Plan(NamedTuple):
     code_hash : str
     folder : Callable[[str], Path]
         Where the files of a search go, by its hash.
-    ledger : Ledger
-    key : SigningKey
-        Of the service that records trials.
+    home : Recorder
+        The ledger, with the key of the service that records trials.
     """
 
     spec: SearchSpec
@@ -75,8 +85,7 @@ class Plan(NamedTuple):
     tapes: dict[str, str]
     code_hash: str
     folder: Callable[[str], Path]
-    ledger: Ledger
-    key: SigningKey
+    home: Recorder
 
     def body(self) -> dict[str, Any]:
         """Return what the ledger is told of the search; its hash names it."""
@@ -140,9 +149,9 @@ class EvolutionSweeper(Sweeper):
             hydra.sweep.dir, hydra.sweep.subdir = str(files.folder), "."
             # Of two search paths Hydra takes the first; the one of the jobs has both folders.
             hydra.overrides.hydra = [one for one in hydra.overrides.hydra if not one.startswith("hydra.searchpath=")]
-        known = {entry.body["search"] for entry in plan.ledger.entries() if entry.kind == "search"}
+        known = {entry.body["search"] for entry in plan.home.ledger.entries() if entry.kind == "search"}
         if body["search"] not in known:
-            plan.ledger.append("search", body, plan.key, time.time_ns())
+            plan.home.append("search", body)
         search = Search(plan.spec, plan.domain, plan.founders, [cell for cell in plan.cells if not cell.holdout])
         leaves: list[dict[str, Any]] = []
         try:
@@ -281,8 +290,8 @@ class _Files:
 def _record(plan: Plan, leaves: list[dict[str, Any]]) -> None:
     """Put a generation into the ledger; one that is there already, from before a crash, is not counted twice."""
     root = merkle_root([rfc8785.dumps(one) for one in leaves])
-    if all(entry.kind != "batch" or entry.body["root"] != root for entry in plan.ledger.entries()):
-        plan.ledger.append_batch(leaves, plan.key, time.time_ns())
+    if all(entry.kind != "batch" or entry.body["root"] != root for entry in plan.home.ledger.entries()):
+        plan.home.append_batch(leaves)
 
 
 def _check(done: JobReturn, out: Path) -> None:

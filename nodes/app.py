@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from alphatrade.nodes import evolve_app
-from alphatrade.nodes.ledger_app import app as ledger_app
+from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError
 
 EXIT_BAD_INPUT = 2
@@ -26,8 +26,8 @@ app = typer.Typer(
 
 regime_app = typer.Typer(help="Regime models.", no_args_is_help=True)
 app.add_typer(regime_app, name="regime")
-app.add_typer(ledger_app, name="ledger")
 app.add_typer(evolve_app.app)
+attach_policy_verbs(app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -1,7 +1,6 @@
-"""``alphatrade fitness``: a policy on the cells of a grid that a search may see, each replayed under law and audit."""
+"""What a policy comes to in one cell of a grid: a replay under law and audit, in a folder that is thrown away."""
 
 import os
-import sys
 from collections.abc import Callable
 from math import fsum
 from pathlib import Path
@@ -10,13 +9,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from alphatrade.evolution.fitness import Measured, Row, table
-from alphatrade.evolution.grid import NS, Cell, GridSpec, cut
+from alphatrade.evolution.fitness import Measured
+from alphatrade.evolution.grid import NS, Cell
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.settings import Settings
-from alphatrade.nodes.sim import identity_of, load_tapes, run_into
+from alphatrade.nodes.sim import identity_of, run_into
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.report_stats import sharpe
 from alphatrade.risk.audit import audit
@@ -101,19 +99,3 @@ def per_period(ts: NDArray[np.int64], equity: NDArray[np.float64], cell: Cell, p
     at = np.searchsorted(ts, edges, side="right")
     marks = np.concatenate(([1.0], equity))[at]
     return tuple([float(change) for change in np.diff(marks)])
-
-
-def evaluate(settings: Settings, spec: GridSpec) -> list[Row]:
-    """
-    Return the fitness table of a policy on the cells that a search may see.
-
-    Raises
-    ------
-    InputError
-        If a tape cannot be used, or is too short for the grid.
-    """
-    tapes = load_tapes(settings.run)
-    cells = [cell for tape in tapes for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), spec)]
-    seen = [cell for cell in cells if not cell.holdout]
-    bar = tqdm(seen, desc="cells", unit="cell", disable=not sys.stderr.isatty())
-    return table(settings.policy, bar, replays(settings, tapes, spec.period_s), spec.least)

@@ -23,11 +23,13 @@ from alphatrade.evolution.schedule import fair, hopeless
 from alphatrade.evolution.search import SearchSpec
 from alphatrade.evolution.sweeper import Plan
 from alphatrade.evolution.trial import Outcome, outcome_from, outcome_plain
+from alphatrade.nodes.counting import Count, counted
 from alphatrade.nodes.evaluate import reference, replays
 from alphatrade.nodes.identity import code_hash
+from alphatrade.nodes.ledger_home import home
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.settings import RunSpec, Settings, plain_from, settings_of
-from alphatrade.nodes.sim import instrument_facts, load_tapes
+from alphatrade.nodes.sim import identity_of, instrument_facts, load_tapes
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.errors import ConfigError, InputError
@@ -121,13 +123,10 @@ class CandidateJob:
         InputError
             If a founder, the grid or a tape cannot be used.
         """
-        from alphatrade.nodes.ledger_home import open_ledger
-
         all_of_them = [search_settings(config) for config in configs]
         own = all_of_them[0]
         run = own.settings.run
         tapes = _tapes(own.settings)
-        ledger, key = open_ledger(run.paths.state)
 
         def folder(name: str) -> Path:
             self.folder = search_folder(run.paths.artifacts, name)
@@ -142,8 +141,7 @@ class CandidateJob:
             tapes={tape.instrument.id: tape.tape_hash for tape in tapes},
             code_hash=code_hash(),
             folder=folder,
-            ledger=ledger,
-            key=key,
+            home=home(),
         )
 
 
@@ -157,7 +155,12 @@ def measured(own: SearchSettings) -> Outcome:
     race = own.search.race if rival else None
     replay = replays(own.settings, tapes, own.grid.period_s)
     lost = None if race is None else lambda rows: hopeless(rows, rival, race)
+    count = Count()
+    if own.out is None:  # of a search, the ledger counts whole generations
+        run_id = identity_of(own.settings, tapes).run_id
+        count = counted(own.settings, tapes, run_id, "fitness", [(cell.start, cell.end) for cell in order])
     rows = table(own.settings.policy, order, replay, own.grid.least, lost)
+    count.close_table(rows)
     if len(rows) < len(order):
         return Outcome("stopped", f"hopeless after {len(rows)} of {len(order)} cells", tuple(rows))
     return Outcome("scored", "", tuple(rows))

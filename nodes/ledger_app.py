@@ -1,12 +1,12 @@
 """``alphatrade ledger``: keys, the roster, and the check that a stranger makes."""
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.risk.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -17,14 +17,6 @@ app = typer.Typer(help="The policy ledger: who may sign what, what was tried and
 Folder = Annotated[Path | None, typer.Option(help="its folder; $ALPHATRADE_LEDGER, else ledger/ in the state folder")]
 KeyFile = Annotated[Path, typer.Option(help="private key file, as `ledger key` makes it")]
 Name = Annotated[str, typer.Argument(help="of a member of the roster")]
-
-
-def ledger_dir(folder: Path | None) -> Path:
-    """Return the folder of the ledger: the one given, ``$ALPHATRADE_LEDGER``, or ``ledger`` in the state folder."""
-    from alphatrade.nodes.app import state_root
-
-    named = os.environ.get("ALPHATRADE_LEDGER", "")
-    return folder or (Path(named).expanduser() if named else state_root() / "ledger")
 
 
 @app.command()
@@ -52,10 +44,12 @@ def add(
     role: Annotated[str, typer.Option(help="root, person or service")],
     public: Annotated[str, typer.Option(help="public key, 64 hexadecimal digits")],
     key: KeyFile,
+    of: Annotated[str, typer.Option(help="of a service: the person that it works for")] = "",
     folder: Folder = None,
 ) -> None:
     """Add a member to the roster; signed by a root."""
-    _change(folder, {"add": {"name": name, "role": role, "public": public}}, key)
+    member = {"name": name, "role": role, "public": public}
+    _change(folder, {"add": member | ({"of": of} if of else {})}, key)
 
 
 @app.command()
@@ -94,6 +88,29 @@ def verify(
         raise typer.Exit(EXIT_VIOLATION)
     known = "" if trust and head else " in itself; --trust and --head tell whether it is the one that was known"
     print(f"nothing wrong{known}")
+
+
+@app.command()
+def home() -> None:
+    """Make the keys and the ledger of this machine, unless they are there, and print where they are."""
+    from alphatrade.nodes.ledger_home import PERSON, SERVICE, key_file
+    from alphatrade.nodes.ledger_home import home as opened
+
+    own = opened()
+    print(f"ledger       {own.ledger.folder}")
+    print(f"fingerprint  {own.ledger.chain.fingerprint}")
+    print(f"keys         {key_file(PERSON)} to promote, {key_file(SERVICE)} to record")
+
+
+@app.command()
+def export(
+    folder: Folder = None,
+    artifacts: Annotated[Path, typer.Option(help="root of the dated folders")] = Path("artifacts"),
+) -> None:
+    """Copy the ledger into artifacts/<date>/ledger/, whole, with its head and roster to read."""
+    from alphatrade.nodes.ledger_export import export_ledger
+
+    print(export_ledger(ledger_dir(folder), artifacts))
 
 
 def _change(folder: Path | None, body: dict[str, object], key: Path) -> None:

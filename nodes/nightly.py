@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from alphatrade.nodes.artifacts import Folder, RunFolder
+from alphatrade.nodes.counting import counted
 from alphatrade.nodes.graph import graph_settings
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
@@ -120,7 +121,10 @@ def _replay(settings: Settings, run: Path, facts: dict[str, Any]) -> Row:
             raise TapeError("tapes", str(error), "rows of every tape in the last whole day of the first") from None
     first, last = tapes[0].span
     facts |= {"from": _time(first), "to": _time(last), "tape": tapes[0].name}
-    summary = run_into(Folder(run), settings, tapes, identity_of(settings, tapes))
+    identity = identity_of(settings, tapes)
+    count = counted(settings, tapes, identity.run_id, NAME)
+    summary = run_into(Folder(run), settings, tapes, identity)
+    count.close_run(run, summary, tapes, float(settings.run.venue.starting_balance))
     facts |= {"run_id": summary["run_id"], "digests": summary["digests"]}
     told = f"{summary['events']:,} events, {summary['decisions']:,} decisions, {summary['orders']:,} orders"
     stopped = f"; stopped: {summary['killed']}" if summary["killed"] else ""

@@ -56,21 +56,26 @@ def completed(arguments: Sequence[str], name: str = CONFIG_NAME) -> list[str]:
     Raises
     ------
     ConfigError
-        If a short key is ambiguous, or the policy is overridden beside a genotype.
+        If a short key is ambiguous, or the policy is overridden beside a genotype or a file that has all of it.
     """
     known = known_paths(arguments, name)
     full = [lengthen(argument, known) for argument in arguments]
-    if "genotype.schema_version" in known:
-        _refuse_both(full)
+    _refuse_both(full, "genotype.schema_version" in known)
     return full
 
 
-def _refuse_both(overrides: Sequence[str]) -> None:
-    """Refuse overrides of the policy beside a genotype, which develops into the whole of it."""
-    for item in overrides:
-        key, _, value = item.lstrip("+~").partition("=")
+def _refuse_both(overrides: Sequence[str], genotype: bool) -> None:
+    """Refuse overrides of the policy beside what is the whole of it: a file, or a genotype, which develops into it."""
+    keys = {item.partition("=")[0].lstrip("+~"): item.partition("=")[2] for item in overrides}
+    file = keys.get("policy_file", "null") not in ("null", "")
+    if genotype and file:
+        raise ConfigError("policy_file", keys["policy_file"], "none beside a genotype")
+    if not genotype and not file:
+        return
+    for key, value in keys.items():
         if (key.startswith(("policy.", "policy/")) and "@genotype." not in key) or key == "policy":
-            raise ConfigError(key, value, "none beside a genotype; its own parts are below genotype.")
+            instead = "a genotype; its own parts are below genotype." if genotype else "the file of all of it"
+            raise ConfigError(key, value, f"none beside {instead}")
 
 
 def _follow(overrides: Sequence[str], loader: ConfigLoader, name: str) -> tuple[DictConfig, list[str]]:

@@ -1,5 +1,6 @@
 """Settings of a run: Hydra composes, one pydantic tree validates, and the run spec is told apart from the policy."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -160,6 +161,9 @@ def settings_of(plain: dict[str, Any]) -> Settings:
     """
     plain = dict(plain)
     plain_policy, genes = plain.pop("policy", {}), plain.pop("genotype", None)
+    file = plain.pop("policy_file", None)
+    if file is not None:
+        plain_policy, genes = _read_policy(file), None
     if genes is None:
         return Settings(policy=checked(Policy, plain_policy, "policy"), run=checked(RunSpec, plain, ""))
     try:
@@ -169,6 +173,18 @@ def settings_of(plain: dict[str, Any]) -> Settings:
         field = re.sub(r"^policy\.", "genotype.", error.field)
         raise ConfigError(field, error.value, error.expected) from None
     return Settings(policy=policy, run=checked(RunSpec, plain, ""), genotype=genotype)
+
+
+def _read_policy(file: Any) -> Any:
+    """Return the plain values of a file that holds a whole policy."""
+    expected = "a JSON file with a whole policy, as `alphatrade rebuild-policy` or a run folder has it"
+    try:
+        found = json.loads(Path(str(file)).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError("policy_file", str(file), f"{expected} ({type(error).__name__})") from None
+    if not isinstance(found, dict):
+        raise ConfigError("policy_file", str(file), expected)
+    return found
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:

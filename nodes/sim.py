@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from alphatrade.nodes import wiring
 from alphatrade.nodes.artifacts import Folder, RunFolder
+from alphatrade.nodes.counting import counted
 from alphatrade.nodes.identity import Identity, file_digest, identify, plugin_digests
 from alphatrade.nodes.replay import Replay, ReplayOutput, replay
 from alphatrade.nodes.result import RunResult
@@ -39,14 +40,17 @@ def simulate(settings: Settings) -> RunResult:
     Raises
     ------
     InputError
-        If a tape or a folder cannot be used, or a feature asks for what a tape lacks.
+        If a tape or a folder cannot be used, a feature asks for what a tape lacks, or the replay is one that the ledger
+        has to count (:mod:`alphatrade.nodes.counting`) and cannot.
     """
     run = settings.run
     _check_ack(run.output.ack_fd)
     tapes = load_tapes(run)
     identity = identity_of(settings, tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
+        count = counted(settings, tapes, identity.run_id, "sim")
         summary = run_into(folder, settings, tapes, identity)
+        count.close_run(folder.path, summary, tapes, float(run.venue.starting_balance))
         return RunResult(folder.publish(), summary)
 
 

@@ -87,11 +87,12 @@ class SigningKey:
 
 
 class Member(NamedTuple):
-    """Who may sign: a name, a role and a public key."""
+    """Who may sign: a name, a role, a public key, and of a service the person that it works for, if that is told."""
 
     name: str
     role: Role
     public: str
+    of: str = ""
 
 
 class Roster:
@@ -101,7 +102,7 @@ class Roster:
     Parameters
     ----------
     members : iterable of mapping
-        ``name``, ``role``, ``public``.
+        ``name``, ``role``, ``public``, and perhaps ``of``.
 
     Raises
     ------
@@ -123,7 +124,7 @@ class Roster:
 
     def add(self, plain: Any) -> None:
         """Add a member; a name and a key are used once and never again."""
-        if not isinstance(plain, dict) or set(plain) != set(Member._fields):
+        if not isinstance(plain, dict) or set(plain) | {"of"} != set(Member._fields):
             raise LedgerError("roster", plain, "members with name, role and public")
         member = Member(**plain)
         if not isinstance(member.name, str) or not member.name or member.name in self._members:
@@ -132,6 +133,10 @@ class Roster:
             raise LedgerError("roster.role", member.role, f"one of {', '.join(ROLES)}")
         if any(member.public == other.public for other in self._members.values()):
             raise LedgerError("roster.public", member.public, "a key that was not used before")
+        if member.of != "":
+            person = self._members.get(member.of) if isinstance(member.of, str) else None
+            if member.role != "service" or person is None or person.role != "person":
+                raise LedgerError("roster.of", member.of, "of a service only: a person of the roster")
         _public(member.public)
         self._members[member.name] = member
 
@@ -147,6 +152,10 @@ class Roster:
     def members(self) -> tuple[Member, ...]:
         """Those who may sign now."""
         return tuple([member for name, member in self._members.items() if name not in self.revoked])
+
+    def named(self, name: str) -> Member | None:
+        """Return the member of a name, also one who may sign no more; None if nobody ever had it."""
+        return self._members.get(name)
 
     def of(self, name: object) -> Member:
         """
@@ -172,10 +181,14 @@ class Roster:
         LedgerError
             If it belongs to nobody, or he may sign no more.
         """
-        name = next((m.name for m in self._members.values() if m.public == key.public), None)
-        if name is None:
+        name = self.holder(key.public)
+        if not name:
             raise LedgerError("key", key.public, "the key of somebody in the roster")
         return self.of(name)
+
+    def holder(self, public: str) -> str:
+        """Return whose a public key is or was; empty if nobody's."""
+        return next((member.name for member in self._members.values() if member.public == public), "")
 
 
 def signed(public: str, signature: object, message: bytes) -> bool:

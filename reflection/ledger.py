@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.reflection.keys import SigningKey
+from alphatrade.reflection.ledger_bodies import leaf
 from alphatrade.reflection.ledger_chain import START, Chain, Entry, dumped, sealed
+from alphatrade.reflection.ledger_files import BATCHES, FILE, LOCK, VERDICTS, beside, copied, verdict_hash
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import sync, write_whole
 from alphatrade.risk.errors import LedgerError
-
-FILE, LOCK, BATCHES = "ledger.jsonl", "ledger.lock", "batches"
 
 
 class Ledger:
@@ -135,25 +135,90 @@ class Ledger:
         LedgerError
             As :meth:`append`; and if there are none.
         """
-        lines = [dumped(dict(leaf)) for leaf in leaves]
+        lines = [dumped(dict(one)) for one in leaves]
         if not lines:
             raise LedgerError("trials", 0, "at least one")
+        for at, line in enumerate(lines):
+            leaf(line, f"trial {at} of {len(lines)}")
         root = merkle_root(lines)
-        try:
-            with self._locked(fcntl.LOCK_EX):
-                (self.folder / BATCHES).mkdir(exist_ok=True)
-                write_whole(self.folder / BATCHES / f"{root}.jsonl", b"\n".join(lines).decode() + "\n")
-        except OSError as error:
-            raise _unwritable(str(self.folder), error, "a folder that can be written") from error
+        self._keep(BATCHES, f"{root}.jsonl", b"\n".join(lines).decode() + "\n")
         return self.append("batch", {"n": len(lines), "root": root}, key, ts)
+
+    def append_stage(
+        self, body: Mapping[str, Any], key: SigningKey, ts: int, verdict: Mapping[str, Any] | None = None
+    ) -> Entry:
+        """
+        Add a move between stages; the verdict on a promotion is kept beside the ledger, and the entry holds its hash.
+
+        Raises
+        ------
+        LedgerError
+            As :meth:`append`; and if the verdict does not hold, or is on another policy.
+        """
+        if verdict is None:
+            return self.append("stage", dict(body) | {"verdict": ""}, key, ts)
+        for field, expected in (("holds", True), ("policy_hash", body.get("policy_hash"))):
+            found = verdict.get(field)
+            if type(found) is not type(expected) or found != expected:
+                raise LedgerError(f"verdict.{field}", found, f"{expected}: nobody goes up without")
+        named = dict(body) | {"verdict": verdict_hash(verdict)}
+        self._keep(VERDICTS, f"{named['verdict']}.json", dumped(dict(verdict)).decode())
+        return self.append("stage", named, key, ts)
+
+    def read(self, whole: bool = True) -> tuple[Chain, list[Entry]]:
+        """
+        Return the chain as it is now and all its entries; each is checked again.
+
+        Parameters
+        ----------
+        whole : bool, default True
+            Refuse an end that was cut short; the next writer puts it aside.
+
+        Raises
+        ------
+        LedgerError
+            If it is damaged.
+        """
+        with self._locked(fcntl.LOCK_SH):
+            chain, text = Chain(), self._file.read_bytes()
+        *lines, rest = text.split(b"\n")
+        if rest and whole:
+            expected = "a whole last entry; the next one that is added puts aside what a crash has cut short"
+            raise LedgerError(str(self._file), f"{len(rest)} bytes without an end", expected)
+        entries = [chain.take(line) for line in lines]
+        return chain, entries
 
     def entries(self) -> list[Entry]:
         """Return all entries; each is checked again."""
-        with self._locked(fcntl.LOCK_SH):
-            chain, text = Chain(), self._file.read_bytes()
-        return [chain.take(line) for line in text.split(b"\n")[:-1]]
+        return self.read()[1]
 
-    # -- the file
+    def copy_to(self, folder: Path) -> None:
+        """
+        Copy the ledger, with all that its entries name, into an empty folder, as it is at one moment.
+
+        Raises
+        ------
+        LedgerError
+            If it is damaged, or something that it names is missing.
+        """
+        with self._locked(fcntl.LOCK_SH):
+            text = self._file.read_bytes()
+        chain = Chain()
+        for line in text.split(b"\n")[:-1]:
+            for path in beside(chain.take(line)):
+                copied(self.folder, path, folder)
+        (folder / FILE).write_bytes(text)
+
+    # -- the files
+
+    def _keep(self, part: str, name: str, text: str) -> None:
+        """Put a file beside the ledger, durably, before the entry that names it."""
+        try:
+            with self._locked(fcntl.LOCK_EX):
+                (self.folder / part).mkdir(exist_ok=True)
+                write_whole(self.folder / part / name, text)
+        except OSError as error:
+            raise _unwritable(str(self.folder), error, "a folder that can be written") from error
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:

@@ -2,23 +2,38 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import rfc8785
 
-from alphatrade.reflection.keys import Roster, SigningKey, signed
+from alphatrade.reflection.keys import Member, Roster, SigningKey, signed
+from alphatrade.reflection.ledger_bodies import (
+    Batch,
+    Body,
+    Outcome,
+    Replay,
+    RosterChange,
+    Stage,
+    Trial,
+    checked,
+)
+from alphatrade.reflection.stages import Stages
 from alphatrade.risk.errors import LedgerError
 
 SCHEMA = 1
+_TS = r"[0-9]{1,19}"  # UTC ns
 _FIELDS = {"schema", "seq", "ts", "kind", "body", "key", "prev", "sig"}
 MAY: Mapping[str, frozenset[str]] = {  # who may sign what
     "genesis": frozenset({"root"}),
     "roster": frozenset({"root"}),
-    "trial": frozenset({"person", "service"}),
     "search": frozenset({"person", "service"}),
+    "trial": frozenset({"person", "service"}),
     "batch": frozenset({"person", "service"}),
-    "stage": frozenset({"person"}),
+    "look": frozenset({"person", "service"}),
+    "outcome": frozenset({"person", "service"}),
+    "stage": frozenset({"person", "service"}),  # a service only down, see Stages
 }
 
 
@@ -72,6 +87,10 @@ class Chain:
         Trials so far, alone and in batches.
     fingerprint : str
         Hash of the genesis.
+    stages : Stages
+        Where every policy is.
+    open : dict of str to int
+        Manual replays without an outcome: hash of the entry to its number.
     """
 
     def __init__(self) -> None:
@@ -79,6 +98,8 @@ class Chain:
         self.roster = Roster()
         self.trials = 0
         self.fingerprint = ""
+        self.stages = Stages()
+        self.open: dict[str, int] = {}
 
     def take(self, line: bytes) -> Entry:
         """
@@ -87,7 +108,8 @@ class Chain:
         Raises
         ------
         LedgerError
-            If it is not canonical, does not follow the one before, or is not signed by who may.
+            If it is not canonical or well formed, does not follow the one before, is not signed by who may, or tells
+            of something that cannot be: a move between stages that is not lawful, an outcome of nothing.
         """
         seq = self.head.seq + 1
         plain = _canonical(line, seq)
@@ -100,7 +122,7 @@ class Chain:
         kind, body = plain["kind"], plain["body"]
         if kind not in MAY or (kind == "genesis") != (seq == 0) or not isinstance(body, dict):
             raise LedgerError(where, kind, f"genesis first, then one of {', '.join(MAY)}, with a body")
-        roster = Roster(body.get("roster") or ()) if seq == 0 else self.roster
+        roster = self.roster if seq else Roster(checked(kind, body, where).model_dump()["roster"])
         member = roster.of(plain["key"])
         if member.role not in MAY[kind]:
             by = " or ".join(sorted(MAY[kind]))
@@ -108,33 +130,35 @@ class Chain:
         unsigned = {name: value for name, value in plain.items() if name != "sig"}
         if not signed(member.public, plain["sig"], rfc8785.dumps(unsigned)):
             raise LedgerError(where, "a wrong signature", f"that of {member.name}")
-        self._apply(kind, body, roster, where)
-        self.head = Head(seq, hashlib.sha256(line).hexdigest())
-        if seq == 0:
-            self.roster, self.fingerprint = roster, self.head.hash
+        head = Head(seq, hashlib.sha256(line).hexdigest())
+        self._apply(checked(kind, body, where), roster, member, head, int(plain["ts"]))
         return Entry(seq, int(plain["ts"]), kind, body, member.name, self.head.hash)
 
-    def _apply(self, kind: str, body: dict[str, Any], roster: Roster, where: str) -> None:
-        if kind == "roster":
-            if set(body) == {"add"}:
-                roster.add(body["add"])
-            elif set(body) == {"revoke"}:
-                roster.revoke(body["revoke"])
-            else:
-                raise LedgerError(where, sorted(body), "either add or revoke")
-        elif kind == "batch":
-            n = body.get("n")
-            if set(body) != {"n", "root"} or type(n) is not int or n < 1:
-                raise LedgerError(where, body, "n trials and their root")
-            self.trials += n
-        elif kind == "trial":
+    def _apply(self, body: Body, roster: Roster, member: Member, head: Head, ts: int) -> None:
+        if isinstance(body, RosterChange):
+            roster.add(body.add) if body.add is not None else roster.revoke(body.revoke)
+        elif isinstance(body, Stage):
+            self.stages = self.stages.after(body, member.role, member.name, head.seq, ts)
+        elif isinstance(body, Outcome):
+            if self.open.pop(body.trial, None) is None:
+                expected = "the hash of a manual replay whose outcome is not known yet"
+                raise LedgerError(f"ledger entry {head.seq}, outcome.trial", body.trial, expected)
+        elif isinstance(body, Batch):
+            self.trials += body.n
+        elif isinstance(body, Trial):
             self.trials += 1
+        elif isinstance(body, Replay):
+            self.trials += 1
+            self.open[head.hash] = head.seq
+        self.head = head
+        if head.seq == 0:
+            self.roster, self.fingerprint = roster, head.hash
 
     def copy(self) -> "Chain":
         """Return a chain of its own that is as far."""
         other = Chain()
         other.head, other.trials, other.fingerprint = self.head, self.trials, self.fingerprint
-        other.roster = self.roster.copy()
+        other.roster, other.stages, other.open = self.roster.copy(), self.stages, dict(self.open)
         return other
 
 
@@ -145,7 +169,7 @@ def _canonical(line: bytes, seq: int) -> dict[str, Any]:
         same = isinstance(plain, dict) and rfc8785.dumps(plain) == line
     except (ValueError, RecursionError, rfc8785.CanonicalizationError):
         same = False
-    if not same or set(plain) != _FIELDS or not isinstance(plain["ts"], str) or not plain["ts"].isdecimal():
+    if not same or set(plain) != _FIELDS or not isinstance(plain["ts"], str) or not re.fullmatch(_TS, plain["ts"]):
         raise LedgerError(f"ledger entry {seq}", line[:60].decode("utf-8", "replace"), "one canonical JSON object")
     assert isinstance(plain, dict)
     return plain

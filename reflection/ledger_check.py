@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from alphatrade.reflection.ledger import BATCHES, FILE
 from alphatrade.reflection.ledger_chain import Chain, Entry, Head
-from alphatrade.reflection.merkle import merkle_root
+from alphatrade.reflection.ledger_files import FILE, read_batch, read_verdict
 from alphatrade.risk.errors import LedgerError
 
 
@@ -47,11 +46,10 @@ def verify(folder: Path, fingerprint: str | None = None, known: Head | None = No
     for line in lines:
         try:
             entry = chain.take(line)
-            if entry.kind == "batch":
-                problems += _missing(folder, entry)
         except LedgerError as error:
             problems.append(str(error))
             break
+        problems += _missing(folder, entry)
         if known is not None and entry.seq == known.seq:
             then = entry.hash
     if rest and not problems:
@@ -69,12 +67,12 @@ def verify(folder: Path, fingerprint: str | None = None, known: Head | None = No
 
 
 def _missing(folder: Path, entry: Entry) -> list[str]:
-    """Return what is wrong with the trials of a batch."""
-    path = folder / BATCHES / f"{entry.body['root']}.jsonl"
+    """Return what is wrong with what an entry names beside the ledger."""
     try:
-        *lines, rest = path.read_bytes().split(b"\n")
-    except OSError:
-        return [f"ledger entry {entry.seq}: got no {path.name}, expected the {entry.body['n']} trials of its batch"]
-    if rest or len(lines) != entry.body["n"] or merkle_root(lines) != entry.body["root"]:
-        return [f"{path.name}: got {len(lines)} other trials, expected the {entry.body['n']} of entry {entry.seq}"]
+        if entry.kind == "batch":
+            read_batch(folder, entry)
+        elif entry.kind == "stage" and entry.body["verdict"]:
+            read_verdict(folder, entry)
+    except LedgerError as error:
+        return [str(error)]
     return []

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What a run must not depend on, and must not inherit from whoever runs the tests.
-FOREIGN = ("ALPHATRADE_STATE", "PYTHONHASHSEED", "OMP_NUM_THREADS", "PYTHONPATH", "HYDRA_FULL_ERROR")
+FOREIGN = ("ALPHATRADE_STATE", "ALPHATRADE_LEDGER", "PYTHONHASHSEED", "OMP_NUM_THREADS", "PYTHONPATH", "HYDRA_FULL_ERROR")
 
 FrontDoor = Callable[..., "subprocess.CompletedProcess[str]"]
 

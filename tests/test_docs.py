@@ -127,6 +127,8 @@ def test_the_overrides_of_a_command_are_valid(command: str) -> None:
         words = shlex.split(words[0].removeprefix("ARGS="))
     if "mine:" in command or "my_conf" in command:
         pytest.skip("run for real by tests/nodes/test_plugins.py")
+    if "policy_file=" in command:
+        pytest.skip("run for real by tests/nodes/test_policy_app.py")
     compose_settings([word for word in words if not word.startswith("--") and word != "job"])
 
 

@@ -16,7 +16,6 @@ ALLOWED = {
     "nodes/artifacts.py": {"datetime.now"},  # the date of the artifacts folder
     "nodes/evolve.py": {"datetime.now"},  # likewise
     "nodes/ledger_home.py": {"time.time_ns"},  # an entry says when it was made
-    "evolution/sweeper.py": {"time.time_ns"},  # likewise
     "nodes/ledger_app.py": {"time.time_ns"},  # an entry says when it was made
     "nodes/app.py": {"time.time_ns"},  # an operator's command carries the time it was given
     "risk/kill.py": {"time.time_ns", "datetime.now"},  # an operator's command carries the time it was given

@@ -8,7 +8,7 @@ from alphatrade.nodes.overrides import explain
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 
-TOP = "policy, env, tape, venue, tapes, seed, exploration, governed_feedback, flat_at_end, learned, output, paths"
+TOP = "policy, env, tape, venue, tapes, seed, policy_file, exploration, governed_feedback, flat_at_end, learned, output, paths"
 SYNTAX = "key=value: no spaces around =, quotes and brackets closed, special characters in quotes"
 BELIEF = "a known key, one of n, k, seed, halflife"
 INPUTS: dict[str, tuple[str, str]] = {
@@ -25,7 +25,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
     "policy/riks=tight": (
         "policy/riks: got 'tight'",
-        "a group, one of domain, env, genotype, grid, policy, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
+        "a group, one of domain, env, genotype, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
         "policy/learning, policy/regime, policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
     ),
     # keys

@@ -9,43 +9,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from alphatrade.reflection.keys import Roster, SigningKey
-from alphatrade.reflection.ledger import BATCHES, FILE, Ledger
+from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_chain import MAY, Chain, Head, sealed
 from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.ledger_files import BATCHES, FILE
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.errors import LedgerError
 from tests.conftest import ROOT
-
-NOW = 1_790_000_000_000_000_000
-
-
-class Cast(NamedTuple):
-    folder: Path
-    root: SigningKey
-    person: SigningKey
-    service: SigningKey
-
-    @property
-    def ledger(self) -> Ledger:
-        return Ledger(self.folder)
+from tests.reflection.make_ledger import NOW, Cast, leaf, make_cast, stage
 
 
 @pytest.fixture
 def cast(tmp_path: Path) -> Cast:
     """A ledger with a root, a person and a service, five entries."""
-    names = ("root", "person", "service")
-    keys = [SigningKey.generate(tmp_path / f"{name}.pem") for name in names]
-    ledger = Ledger.create(tmp_path / "ledger", keys[0], "root", NOW)
-    for name, key in zip(names[1:], keys[1:], strict=True):
-        ledger.append("roster", {"add": {"name": name, "role": name, "public": key.public}}, keys[0], NOW)
-    ledger.append("trial", {"policy": "a" * 64, "n": 1, "sharpe": 0.25}, keys[2], NOW)
-    ledger.append_batch([{"seed": seed} for seed in range(7)], keys[2], NOW)
-    return Cast(tmp_path / "ledger", *keys)
+    cast = make_cast(tmp_path)
+    cast.ledger.append("trial", leaf(9), cast.service, NOW)
+    cast.ledger.append_batch([leaf(n) for n in range(7)], cast.service, NOW)
+    return cast
 
 
 def rewrite(cast: Cast, change: Any) -> None:
@@ -60,7 +45,7 @@ def test_a_sound_ledger_is_verified_and_its_trials_counted(cast: Cast) -> None:
     assert (found.entries, found.trials) == (5, 8)
     assert found.members == ("root (root)", "person (person)", "service (service)")
     assert [entry.kind for entry in ledger.entries()] == ["genesis", "roster", "roster", "trial", "batch"]
-    assert ledger.entries()[3].body == {"policy": "a" * 64, "n": 1, "sharpe": 0.25}
+    assert ledger.entries()[3].body == leaf(9)
 
 
 def test_any_changed_byte_is_found(cast: Cast) -> None:
@@ -79,12 +64,12 @@ def test_any_changed_byte_is_found(cast: Cast) -> None:
 
 def test_without_the_signatures_a_forged_entry_passes(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     forger = SigningKey.generate(cast.folder / "forger.pem")
-    line = sealed(cast.ledger.chain.head, NOW, "stage", {"to": "paper"}, "person", forger)
+    line = sealed(cast.ledger.chain.head, NOW, "stage", stage(1, "experiment", "paper"), "person", forger)
     with (cast.folder / FILE).open("ab") as file:
         file.write(line + b"\n")
     assert any("a wrong signature" in problem for problem in verify(cast.folder).problems)
     monkeypatch.setattr("alphatrade.reflection.ledger_chain.signed", lambda *_: True)
-    assert verify(cast.folder).problems == ()
+    assert len(verify(cast.folder).problems) == 1, "only the verdict that it names is missing"
 
 
 def test_a_cut_end_and_a_rewritten_past_show_against_a_head_that_was_kept(cast: Cast) -> None:
@@ -92,7 +77,7 @@ def test_a_cut_end_and_a_rewritten_past_show_against_a_head_that_was_kept(cast: 
     rewrite(cast, lambda lines: [*lines[:-2], b""])
     assert verify(cast.folder).problems == (), "nothing in the file itself tells"
     assert "the end was cut off" in verify(cast.folder, known=known).problems[0]
-    cast.ledger.append("trial", {"policy": "b" * 64}, cast.service, NOW)
+    cast.ledger.append("trial", leaf(2), cast.service, NOW)
     assert verify(cast.folder).problems == ()
     assert "it was rewritten" in verify(cast.folder, known=known).problems[0]
 
@@ -111,6 +96,7 @@ def test_another_ledger_is_not_this_one(cast: Cast, tmp_path: Path) -> None:
         (lambda lines: [*lines[:2], lines[1], *lines[2:]], "schema 1 and number 2"),
         (lambda lines: [lines[0].replace(b'"seq":0', b'"seq":false'), *lines[1:]], "schema 1 and number 0"),
         (lambda lines: [lines[0].replace(b",", b", ", 1), *lines[1:]], "one canonical JSON object"),
+        (lambda lines: [lines[0].replace(b'"ts":"', b'"ts":"9999999999'), *lines[1:]], "one canonical JSON object"),
         (lambda lines: [*lines[:-1], b"{}"], "bytes without an end"),
         (lambda lines: [b""], "a genesis"),
         (lambda lines: lines[1:], "schema 1 and number 0"),
@@ -127,10 +113,10 @@ def test_a_damaged_ledger_takes_nothing_more(cast: Cast) -> None:
     ledger = cast.ledger
     rewrite(cast, lambda lines: [*lines[:-2], lines[-2].replace(b'"n":7', b'"n":8'), b""])
     with pytest.raises(LedgerError, match="a wrong signature"):
-        cast.ledger.append("trial", {}, cast.service, NOW)
+        cast.ledger.append("trial", leaf(), cast.service, NOW)
     rewrite(cast, lambda lines: [*lines[:2], b""])
     with pytest.raises(LedgerError, match="that were there before"):
-        ledger.append("trial", {}, cast.service, NOW)
+        ledger.append("trial", leaf(), cast.service, NOW)
 
 
 def test_each_kind_is_signed_by_who_may(cast: Cast) -> None:
@@ -146,14 +132,14 @@ def test_each_kind_is_signed_by_who_may(cast: Cast) -> None:
         with pytest.raises(LedgerError, match=message):
             cast.ledger.append(kind, {}, cast.root, NOW)
     with pytest.raises(LedgerError, match="the key of somebody in the roster"):
-        cast.ledger.append("trial", {}, SigningKey.generate(cast.folder / "stranger.pem"), NOW)
+        cast.ledger.append("trial", leaf(), SigningKey.generate(cast.folder / "stranger.pem"), NOW)
     assert (cast.folder / FILE).stat().st_size == size, "nothing that was refused is written"
 
 
 def test_a_revoked_key_signs_no_more_and_what_it_signed_stands(cast: Cast) -> None:
     cast.ledger.append("roster", {"revoke": "service"}, cast.root, NOW)
     with pytest.raises(LedgerError, match="a key that was not revoked"):
-        cast.ledger.append("trial", {}, cast.service, NOW)
+        cast.ledger.append("trial", leaf(), cast.service, NOW)
     assert verify(cast.folder).problems == ()
     with pytest.raises(LedgerError, match="without a root"):
         cast.ledger.append("roster", {"revoke": "root"}, cast.root, NOW)
@@ -166,7 +152,7 @@ def test_a_revoked_key_signs_no_more_and_what_it_signed_stands(cast: Cast) -> No
 def test_a_batch_needs_its_trials(cast: Cast) -> None:
     (path,) = (cast.folder / BATCHES).iterdir()
     whole = path.read_bytes()
-    for text in (whole.replace(b"6", b"9"), whole[:-1], whole + b"{}\n", whole.split(b"\n", 1)[1]):
+    for text in (whole.replace(b"op_x", b"op_y"), whole[:-1], whole + b"{}\n", whole.split(b"\n", 1)[1]):
         path.write_bytes(text)
         assert "expected the 7 of entry 4" in verify(cast.folder).problems[0]
     path.unlink()
@@ -194,15 +180,15 @@ def test_a_tree_has_one_root() -> None:
 
 def test_an_entry_that_a_crash_cut_short_is_put_aside_and_a_whole_one_is_kept(cast: Cast) -> None:
     file, before = cast.folder / FILE, (cast.folder / FILE).read_bytes()
-    line = sealed(cast.ledger.chain.head, NOW, "trial", {}, "service", cast.service)
+    line = sealed(cast.ledger.chain.head, NOW, "trial", leaf(), "service", cast.service)
     file.write_bytes(before + line[: len(line) // 2])
     assert verify(cast.folder).problems
-    cast.ledger.append("trial", {"after": 1}, cast.service, NOW)
+    cast.ledger.append("trial", leaf(1), cast.service, NOW)
     assert verify(cast.folder).problems == ()
     (aside,) = cast.folder.glob("torn-*")
     assert aside.read_bytes() == line[: len(line) // 2]
     file.write_bytes(before + line)
-    cast.ledger.append("trial", {"after": 2}, cast.service, NOW)
+    cast.ledger.append("trial", leaf(2), cast.service, NOW)
     found = verify(cast.folder)
     assert (found.problems, found.entries) == ((), 7), "only its end was missing"
 
@@ -212,10 +198,10 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(cast: Cast, monkeypatch: pytest
     ledger, write = cast.ledger, os.write
     monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:50]))
     with pytest.raises(LedgerError, match="no space left for a whole entry"):
-        ledger.append("trial", {}, cast.service, NOW)
+        ledger.append("trial", leaf(), cast.service, NOW)
     monkeypatch.undo()
     assert (cast.folder / FILE).read_bytes() == before
-    ledger.append("trial", {}, cast.service, NOW)
+    ledger.append("trial", leaf(), cast.service, NOW)
     assert verify(cast.folder).problems == ()
 
 
@@ -224,9 +210,10 @@ import sys
 from pathlib import Path
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger import Ledger
+from tests.reflection.make_ledger import leaf
 ledger, key = Ledger(Path(sys.argv[1])), SigningKey.load(Path(sys.argv[2]))
 for n in range(10_000):
-    entry = ledger.append("trial", {"writer": sys.argv[3], "n": n}, key, n)
+    entry = ledger.append("trial", leaf(n, why=sys.argv[3]), key, n)
     print(entry.seq, entry.hash, flush=True)
 """
 
@@ -243,19 +230,20 @@ def test_eight_writers_that_are_killed_leave_one_chain_with_all_they_were_told(
         for number in range(8)
     ]  # fmt: skip
     told: dict[int, str] = {}
+    first: dict[subprocess.Popen[str], list[str]] = {}
     draw = random.Random(3)
     for writer in writers:
         assert writer.stdout is not None
-        writer.stdout.readline()  # it is at work
+        first[writer] = [writer.stdout.readline() for _ in range(8)]  # it is at work
     for writer in writers:
         time.sleep(draw.random() * 0.1)
         writer.send_signal(signal.SIGKILL)
     for writer in writers:
         assert writer.stdout is not None
-        rows = [row.split() for row in writer.stdout.read().splitlines()]
+        rows = [row.split() for row in [*first[writer], *writer.stdout.read().splitlines()]]
         told |= {int(row[0]): row[1] for row in rows if len(row) == 2 and len(row[1]) == 64}
         writer.wait()
-    cast.ledger.append("trial", {"after": "the crash"}, cast.service, NOW)
+    cast.ledger.append("trial", leaf(3), cast.service, NOW)
     kept = {entry.seq: entry.hash for entry in cast.ledger.entries()}
     assert verify(cast.folder).problems == ()
     assert len(told) > 50
@@ -264,8 +252,8 @@ def test_eight_writers_that_are_killed_leave_one_chain_with_all_they_were_told(
 
 def test_a_fork_is_found(cast: Cast) -> None:
     one, other = cast.ledger, cast.ledger
-    line = sealed(one.chain.head, NOW, "trial", {}, "service", cast.service)
-    other.append("trial", {"first": 1}, cast.service, NOW)
+    line = sealed(one.chain.head, NOW, "trial", leaf(), "service", cast.service)
+    other.append("trial", leaf(1), cast.service, NOW)
     with (cast.folder / FILE).open("ab") as file:
         file.write(line + b"\n")
     assert "expected schema 1 and number 6" in verify(cast.folder).problems[0]
@@ -299,7 +287,7 @@ def test_a_folder_without_a_ledger_is_refused(cast: Cast, tmp_path: Path) -> Non
     shutil.copytree(cast.folder, tmp_path / "copy")
     assert verify(tmp_path / "copy").problems == ()
     with pytest.raises(LedgerError, match="plain values"):
-        cast.ledger.append("trial", {"x": float("nan")}, cast.service, NOW)
+        cast.ledger.append("trial", leaf(fitness=float("nan")), cast.service, NOW)
     assert Chain().head == Head(-1, "0" * 64)
     with pytest.raises(LedgerError, match="members with name"):
         Roster(["me"])
