@@ -21,6 +21,7 @@ from alphatrade.evolution.evidence import Evidence, PromotionSpec, search_of
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.promotion import Verdict, judge
 from alphatrade.evolution.provenance import ancestors, candidate
+from alphatrade.evolution.rebuild import GENOTYPE, policy_file
 from alphatrade.nodes.artifacts import today, unwritable
 from alphatrade.nodes.evolve import SearchSettings, grid_of
 from alphatrade.nodes.identity import ROOMS, code_hash, file_digest, joint_digest, plugin_digests
@@ -39,7 +40,7 @@ from alphatrade.risk.errors import ConfigError, LedgerError
 from alphatrade.strategies.policy import Policy, canonical
 
 FOLDER = "dossiers"
-GENOTYPE, POLICY, LINEAGE, SETTINGS = "genotype.json", "policy.json", "lineage.json", "settings.json"
+POLICY, LINEAGE, SETTINGS = "policy.json", "lineage.json", "settings.json"
 PROMOTION, EVIDENCE, VERDICT, DRILL = "promotion.json", "evidence.json", "verdict.json", "kill_drill.json"
 README = "README.txt"
 APART = "ledger"  # the field of the evidence that is not in its member: the segment has it
@@ -160,9 +161,10 @@ def write_dossier(
     drill = drilled(evidence, own, tapes)
     proof = Proof(evidence, spec, settings, own, tapes, drill)
     data = sealed({**members_of(proof), **segment(ledger, evidence)}, facts_of(proof) | {"commit": commit()}, named)
-    folder = today(own.settings.run.paths.artifacts, FOLDER)
-    path = folder / f"{evidence.policy_hash}.zip"
+    path = today(own.settings.run.paths.artifacts, FOLDER) / f"{evidence.policy_hash}.zip"
     try:
+        if path.exists() and (before := path.read_bytes()) != data:  # the ledger may name that one: it stays
+            path.rename(path.with_name(f"{evidence.policy_hash}-{sha(before)[:12]}.zip"))
         write_whole(path, data)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -191,7 +193,6 @@ def members_of(proof: Proof) -> dict[str, bytes]:
     evidence.pop(APART)
     plain = {
         GENOTYPE: canonical(proof.genotype),
-        POLICY: canonical(proof.policy),
         LINEAGE: lineage_of(proof.evidence),
         SETTINGS: portable(proof.settings),
         PROMOTION: canonical(proof.spec),
@@ -199,7 +200,8 @@ def members_of(proof: Proof) -> dict[str, bytes]:
         VERDICT: canonical(proof.verdict),
         DRILL: canonical(proof.drill),
     }
-    return {README: READ_ME.encode()} | {name: dumped(value) for name, value in plain.items()}
+    texts = {README: READ_ME.encode(), POLICY: policy_file(proof.policy)}
+    return texts | {name: dumped(value) for name, value in plain.items()}
 
 
 def facts_of(proof: Proof) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from alphatrade.evolution.evidence import Evidence, PromotionSpec, Record
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.grid import GridSpec
 from alphatrade.evolution.promotion import Verdict
+from alphatrade.evolution.rebuild import GENOTYPE
 from alphatrade.evolution.search import SearchSpec
 from alphatrade.nodes import dossier, promote
 from alphatrade.nodes.evolve import SearchSettings
@@ -87,7 +88,7 @@ class Case:
     @cached_property
     def genotype(self) -> Genotype:
         """As recorded."""
-        return Genotype.model_validate(self.plain(dossier.GENOTYPE))
+        return Genotype.model_validate(self.plain(GENOTYPE))
 
     @cached_property
     def spec(self) -> PromotionSpec:

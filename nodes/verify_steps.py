@@ -8,16 +8,16 @@ from alphatrade.evolution.dossier import LEDGER, MANIFEST, PURPOSE, SIGNATURES, 
 from alphatrade.evolution.genotype import develop
 from alphatrade.evolution.promotion import INEXACT, Verdict, judge
 from alphatrade.evolution.provenance import transcript
+from alphatrade.evolution.rebuild import policy_file
 from alphatrade.nodes import dossier
 from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.kill_drill import WALL
 from alphatrade.nodes.verify_case import Case
 from alphatrade.reflection.keys import Roster, signed
 from alphatrade.reflection.ledger import Ledger
-from alphatrade.reflection.ledger_chain import Head
+from alphatrade.reflection.ledger_chain import head_of
 from alphatrade.reflection.ledger_check import verify as check_ledger
 from alphatrade.reflection.ledger_files import FILE, beside
-from alphatrade.risk.errors import InputError
 from alphatrade.strategies.policy import canonical
 
 
@@ -71,7 +71,7 @@ def ledger(case: Case) -> Found:
     """Chain, signatures, roster and batches are sound, and it is the ledger that was known."""
     told, asked = case.file.manifest, case.asked
     fingerprint, head = asked.fingerprint or told.fingerprint, asked.head or told.head
-    found = check_ledger(case.ledger, fingerprint, _head(head))
+    found = check_ledger(case.ledger, fingerprint, head_of(head))
     if found.problems:
         return Found(f"head {told.head[:16]}", found.problems[0], False)
     entries = Ledger(case.ledger).entries()
@@ -127,7 +127,8 @@ def tapes(case: Case) -> Found:
 def policy(case: Case) -> Found:
     """The genotype develops into the policy, whose hash it is."""
     found = develop(case.genotype)
-    if case.plain(dossier.POLICY) != canonical(found) or case.evidence.genotype != canonical(case.genotype):
+    as_told = case.evidence.genotype == canonical(case.genotype)
+    if case.file.members.get(dossier.POLICY) != policy_file(found) or not as_told:
         return Found(dossier.POLICY, f"its genotype develops into another one, {found.policy_hash[:16]}", False)
     return _hashes(case.file.manifest.policy_hash, found.policy_hash)
 
@@ -235,13 +236,6 @@ def _short(value: str | None) -> str:
 
 def _roster(case: Case) -> Roster:
     return Ledger(case.ledger).chain.roster
-
-
-def _head(text: str) -> Head:
-    number, _, digest = text.partition(":")
-    if not number.isdecimal() or len(digest) != 64:
-        raise InputError("head", text, "NUMBER:HASH, as `alphatrade ledger head` prints it")
-    return Head(int(number), digest)
 
 
 def _continues(path: Path, data: bytes, may_grow: bool) -> bool:

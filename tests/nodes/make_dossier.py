@@ -24,25 +24,25 @@ from alphatrade.strategies.policy import canonical
 from tests.reflection.make_ledger import NOW, Cast, make_cast
 
 WORDS = (
-    *("tape=world", "tape.hours=4", "cadence.n=3", "grid.block_s=3600", "grid.embargo_s=600", "grid.period_s=600"),
+    *("cadence.n=3", "grid.block_s=3600", "grid.embargo_s=600", "grid.period_s=600"),
     *("grid.least=20", "grid.holdout=0.25", "search.parents=3", "search.children=3", "search.generations=1"),
     "search.race=null",
 )
+
+
+WORLD = ("tape=world", "tape.hours=4")
 
 
 class Made(NamedTuple):
     """A dossier, what it was made of, and who signed it."""
 
     path: Path
+    data: bytes
     evidence: Evidence
     spec: PromotionSpec
     settings: dict[str, Any]
     own: SearchSettings
     cast: Cast
-
-    @property
-    def data(self) -> bytes:
-        return self.path.read_bytes()
 
     @property
     def policy_hash(self) -> str:
@@ -82,7 +82,7 @@ def sha(plain: Any) -> str:
     return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
 
 
-def make(folder: Path, *words: str) -> Made:
+def make(folder: Path, words: tuple[str, ...] = WORLD) -> Made:
     """Return a dossier of a search without replays."""
     folder.mkdir(parents=True, exist_ok=True)
     own, cast = composed(folder, *words), make_cast(folder)
@@ -125,4 +125,4 @@ def make(folder: Path, *words: str) -> Made:
     }  # fmt: skip
     spec = promotion_spec()
     path = dossier.write_dossier(evidence, spec, settings, own, cast.folder, [cast.service])
-    return Made(path, evidence, spec, settings, own, cast)
+    return Made(path, path.read_bytes(), evidence, spec, settings, own, cast)
