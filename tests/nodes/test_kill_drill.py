@@ -13,6 +13,7 @@ from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_kill import Reduction
+from alphatrade.risk.limits import ALLOWED
 
 GRID = GridSpec(block_s=3600, embargo_s=600, period_s=600, least=20, holdout=0.25)
 Ground = tuple[Settings, list[Tape], list[Cell]]
@@ -82,7 +83,7 @@ def test_a_law_that_lets_orders_through_after_the_trip_is_found_out(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The switch trips and flattens, but neither law nor policy takes any notice of its state."""
-    monkeypatch.setattr(RiskGate, "state_denial", lambda self: None)
+    monkeypatch.setattr(RiskGate, "state_denial", lambda self: None if self.switch.trip_cause is None else ALLOWED)
     monkeypatch.setattr(RiskGate, "_announce", lambda self, before, now: None)
     monkeypatch.setattr(RiskGate, "_native", lambda self, state: None)
     found = kill_drill(*ground)
