@@ -122,7 +122,7 @@ def _best(scored: Sequence[Trial]) -> Section:
                 number(cell["turnover"]), str(cell["violations"]),
             ]
             for cell in cells
-            if cell["measured"]
+            if cell["net_return"] is not None
         ]  # fmt: skip
         names = [
             "instrument",
@@ -234,7 +234,7 @@ def _budget(trials: Sequence[Trial], summary: Mapping[str, Any]) -> Section:
 
 
 def _mean(one: Trial, name: str) -> float:
-    found = [float(cell[name]) for cell in one["cells"] if cell["measured"]]
+    found = [float(cell[name]) for cell in one["cells"] if cell["net_return"] is not None]
     return sum(found) / len(found) if found else 0.0
 
 

@@ -219,9 +219,9 @@ def _rate(searches: list[dict[str, Any]]) -> Figure:
 def _granted(search: Search) -> int | None:
     """Return how many trials a search may take: the founders' generation and its children's."""
     sizes = [search.spec.get(name) for name in ("parents", "children", "generations")]
-    if any(type(size) is not int or size < 0 for size in sizes):
+    parents, children, generations = [size if type(size) is int and size >= 0 else -1 for size in sizes]
+    if min(parents, children, generations) < 0:
         return None
-    parents, children, generations = sizes
     return max(parents, len(search.founders)) + children * generations or None
 
 

@@ -198,7 +198,7 @@ def test_a_candidate_that_fails_fails_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("search.operators={op_magic: 1}",), "search.operators: got 'op_magic'"),
+        (("+search.operators.op_magic=1",), "search.operators: got 'op_magic'"),
         (("genotype.sizing.fraction=0.9",), "genotype.sizing.fraction: got 0.9, expected a number from 0.01 to 0.1"),
         (("seed=1,2",), "seed: got '1,2', expected one value: only genotypes may be several"),
         (("grid.block_s=86400",), "grid.block_s: got 86400.0, expected blocks to search and to hold out"),

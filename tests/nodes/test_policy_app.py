@@ -175,7 +175,7 @@ def test_the_key_figures_are_shown_and_written(door: Door, tmp_path: Path) -> No
     assert "--date" in door("kpi", "--date", "yesterday", code=2).err
     file = own.ledger.folder / FILE
     whole = file.read_bytes()
-    file.write_bytes(whole.replace(b'"budget":10', b'"budget":99'))
+    file.write_bytes(whole.replace(b'"generations":2', b'"generations":9'))
     assert "a wrong signature" in door("kpi", code=2).err
     for text in (whole[:-30], whole + b"{"):
         file.write_bytes(text)
