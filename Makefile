@@ -35,6 +35,12 @@ lint: $(READY)  ## ruff, import contracts, mypy strict on the pure modules
 red-team: $(READY)  ## attack the policy in every known way, with pictures; ARGS="policy/risk=tight"
 	@$(VENV)/bin/alphatrade red-team $(ARGS)
 
+verify-policy: $(READY)  ## HASH=… DOSSIER=<file> TRUST=<public keys>: derive a dossier again, exit 1 at what differs
+	@$(VENV)/bin/alphatrade verify-policy "$(HASH)" --dossier "$(DOSSIER)" --trust "$(TRUST)" $(ARGS)
+
+rebuild-policy: $(READY)  ## HASH=… [DOSSIER=<file>] [OUT=<file>]: the runtime config of a policy, byte for byte
+	@$(VENV)/bin/alphatrade rebuild-policy "$(HASH)" $(if $(DOSSIER),--dossier "$(DOSSIER)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+
 weekly: $(READY)  ## the red team, and the auditor over the runs of the last seven days
 	@$(VENV)/bin/alphatrade weekly $(ARGS)
 
@@ -63,4 +69,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team weekly nightly bench learn-bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team verify-policy rebuild-policy weekly nightly bench learn-bench accept dod lock wheel clean

@@ -106,7 +106,8 @@ def op_mutate_tunable(genotype: Genotype, domain: Domain, rng: Rng) -> Change | 
     topologies = {
         regime: tuple([other if each == gene else each for each in own]) for regime, own in genotype.topologies.items()
     }
-    return _changed(genotype, f"{gene.kind}.{path}: {before} to {after}", topologies=topologies)
+    told = "none" if before is None else f"{float(before):.12g}"  # JSON has no 8.0: a parent read back says 8
+    return _changed(genotype, f"{gene.kind}.{path}: {told} to {float(after):.12g}", topologies=topologies)
 
 
 def op_crossover(one: Genotype, other: Genotype, domain: Domain, rng: Rng) -> Change | None:

@@ -156,6 +156,23 @@ class RunFolder(Folder):
         return self.final
 
 
+def today(artifacts: Path, name: str) -> Path:
+    """
+    Return the folder ``artifacts/<date>/<name>`` of today, made if it is missing.
+
+    Raises
+    ------
+    RunDirError
+        If it cannot be written.
+    """
+    folder = artifacts.expanduser() / datetime.now(UTC).date().isoformat() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder
+
+
 def recent_runs(artifacts: Path, days: int) -> list[Path]:
     """Return the folders of finished runs of the last `days` days, today's included, the nightly ones too."""
     root = artifacts.expanduser()

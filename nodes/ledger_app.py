@@ -2,15 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.risk.errors import LedgerError
-
-if TYPE_CHECKING:
-    from alphatrade.reflection.ledger_chain import Head
 
 app = typer.Typer(help="The policy ledger: who may sign what, what was tried and decided.", no_args_is_help=True)
 
@@ -75,9 +71,10 @@ def verify(
 ) -> None:
     """Check form, chain, signatures, roster and trials of the whole ledger; exit code 1 if anything is wrong."""
     from alphatrade.nodes.app import EXIT_VIOLATION
+    from alphatrade.reflection.ledger_chain import head_of
     from alphatrade.reflection.ledger_check import verify as check
 
-    found = check(ledger_dir(folder), trust, None if head is None else _head(head))
+    found = check(ledger_dir(folder), trust, None if head is None else head_of(head))
     print(f"entries      {found.entries:,}, {found.trials:,} trials")
     print(f"fingerprint  {found.fingerprint or 'none'}")
     print(f"head         {found.head.seq}:{found.head.hash}")
@@ -121,12 +118,3 @@ def _change(folder: Path | None, body: dict[str, object], key: Path) -> None:
     entry = ledger.append("roster", body, SigningKey.load(key), time.time_ns())
     print(f"entry {entry.seq} {entry.hash}")
     print(f"roster {', '.join(f'{m.name} ({m.role})' for m in ledger.chain.roster.members)}")
-
-
-def _head(text: str) -> "Head":
-    from alphatrade.reflection.ledger_chain import Head
-
-    number, _, digest = text.partition(":")
-    if not number.isdecimal() or len(digest) != 64:
-        raise LedgerError("--head", text, "NUMBER:HASH, as `alphatrade ledger head` prints it")
-    return Head(int(number), digest)

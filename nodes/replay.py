@@ -36,6 +36,7 @@ class Replay:
     run: RunSpec
     extras: tuple[Any, ...] = ()  # ready-made actors and strategies beside those of the policy
     events: Callable[[Tape], list[Any]] = feed.events  # what a tape is for the engine
+    ready: Callable[[Any], None] | None = None  # shown the engine before it runs
 
 
 class Learned(NamedTuple):
@@ -118,6 +119,8 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         what.extras,
     )
     try:
+        if what.ready is not None:
+            what.ready(engine)
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)

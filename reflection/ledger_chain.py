@@ -44,6 +44,21 @@ class Head(NamedTuple):
     hash: str
 
 
+def head_of(text: str) -> Head:
+    """
+    Return a head as it is kept elsewhere, ``NUMBER:HASH``.
+
+    Raises
+    ------
+    LedgerError
+        If it is none.
+    """
+    number, _, digest = text.partition(":")
+    if not re.fullmatch(r"[0-9]{1,15}", number) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise LedgerError("head", text, "NUMBER:HASH, as `alphatrade ledger head` prints it")
+    return Head(int(number), digest)
+
+
 START = Head(-1, "0" * 64)  # what comes before the genesis
 
 

@@ -47,11 +47,11 @@ def writing(folder: Path) -> Iterator[None]:
         raise InputError("state_dir", str(folder), f"a folder that can be written ({error})") from error
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str | bytes) -> None:
     """Write `text` to a temporary name, sync it and rename it: after a crash the file is the old or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
