@@ -35,6 +35,10 @@ lint: $(READY)  ## ruff, import contracts, mypy strict on the pure modules
 red-team: $(READY)  ## attack the policy in every known way, with pictures; ARGS="policy/risk=tight"
 	@$(VENV)/bin/alphatrade red-team $(ARGS)
 
+evolve: $(READY)  ## a small search on the embedded tape, its report, and the best of it before the gate; ARGS="search.seed=2"
+	@$(VENV)/bin/alphatrade evolve --multirun search=small $(ARGS)
+	@$(VENV)/bin/alphatrade judge artifacts/latest-search --sign
+
 verify-policy: $(READY)  ## HASH=… DOSSIER=<file> TRUST=<public keys>: derive a dossier again, exit 1 at what differs
 	@$(VENV)/bin/alphatrade verify-policy "$(HASH)" --dossier "$(DOSSIER)" --trust "$(TRUST)" $(ARGS)
 
@@ -69,4 +73,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team verify-policy rebuild-policy weekly nightly bench learn-bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly bench learn-bench accept dod lock wheel clean

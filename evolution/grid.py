@@ -39,7 +39,7 @@ class GridSpec(Spec):
 
     block_s: Annotated[float, Field(gt=0, le=1e9)] = 86_400.0
     embargo_s: Annotated[float, Field(ge=0, le=1e8)] = 3_600.0
-    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.35
     trend: Annotated[float, Field(gt=0, le=10)] = 1.0
     least: Annotated[int, Field(ge=1)] = 100
     period_s: Annotated[float, Field(gt=0, le=1e8)] = 3_600.0

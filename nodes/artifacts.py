@@ -7,6 +7,7 @@ in ``artifacts/<date>/.partial-<run_id>/``, where the diary's acknowledged segme
 import fcntl
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +16,8 @@ from typing import Any, Self
 
 from alphatrade.risk.errors import RunDirError
 
-LATEST = "latest"
+LATEST, LATEST_SEARCH = "latest", "latest-search"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LOCK = ".lock"
 
 
@@ -41,6 +43,20 @@ class Folder:
     def former(self) -> dict[str, Any] | None:
         """Return the summary of what this replaces: a plain folder replaces nothing."""
         return None
+
+
+def point(name: str, folder: Path) -> Path:
+    """Let a link in the root of the artifacts lead to a folder of a day, and return the link."""
+    root = next(parent for parent in folder.parents if folder.relative_to(parent).parts[0] == _day_of(folder))
+    link = root / f".{name}-{folder.name}"
+    with suppress(FileNotFoundError):
+        link.unlink()
+    link.symlink_to(folder.relative_to(root))
+    return link.replace(root / name)
+
+
+def _day_of(folder: Path) -> str:
+    return next(part for part in reversed(folder.parts) if _DAY.fullmatch(part))
 
 
 class RunFolder(Folder):
@@ -147,12 +163,7 @@ class RunFolder(Folder):
             shutil.rmtree(self._aside)
         if not latest:
             return self.final
-        root = self.final.parent.parent
-        link = root / f".{LATEST}-{self.final.name}"
-        with suppress(FileNotFoundError):
-            link.unlink()
-        link.symlink_to(self.final.relative_to(root))
-        link.replace(root / LATEST)
+        point(LATEST, self.final)
         return self.final
 
 

@@ -5,7 +5,7 @@ import faulthandler
 import json
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.fitness import Row, table
-from alphatrade.evolution.genotype import Genotype
+from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.grid import Cell, GridSpec, cut
 from alphatrade.evolution.schedule import fair, hopeless
 from alphatrade.evolution.search import SearchSpec
@@ -152,6 +152,22 @@ def plain_settings(own: SearchSettings) -> dict[str, Any]:
     """Return what a search is made of as plain values, its genotypes left out: content of its ``settings.json``."""
     parts = {"run": own.settings.run, "grid": own.grid, "search": own.search, "domain": own.domain}
     return {name: part.model_dump(mode="json") for name, part in parts.items()}
+
+
+def settings_again(plain: Mapping[str, Any], genotype: Genotype) -> SearchSettings:
+    """
+    Return the settings of a search, with a candidate of it, from its ``settings.json``.
+
+    Raises
+    ------
+    ConfigError
+        If they are not valid.
+    """
+    settings = Settings(policy=develop(genotype), run=checked(RunSpec, plain["run"], "run"), genotype=genotype)
+    return SearchSettings(
+        settings, genotype, checked(GridSpec, plain["grid"], "grid"), checked(SearchSpec, plain["search"], "search"),
+        checked(Domain, plain["domain"], "domain"), None, None,
+    )  # fmt: skip
 
 
 def measured(own: SearchSettings) -> Outcome:

@@ -1,5 +1,8 @@
 """``alphatrade fitness`` and ``alphatrade evolve``: one genotype on the grid, and a search among many."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 app = typer.Typer()
@@ -22,11 +25,30 @@ def fitness(context: typer.Context) -> None:
 @app.command(context_settings=_HYDRA, add_help_option=False)
 def evolve(context: typer.Context) -> None:
     """Search: `alphatrade evolve --multirun`, with the overrides of sim and search.generations=8 and the like."""
+    from alphatrade.nodes.artifacts import LATEST_SEARCH, point
     from alphatrade.nodes.evolve import CandidateJob
     from alphatrade.nodes.hydra_app import run_search
+    from alphatrade.nodes.show import show_fitness
     from alphatrade.nodes.show_search import show_search
 
     job = CandidateJob()
     run_search("evolve", context.args, job)
     if job.folder is not None:
         show_search(job.folder)
+        point(LATEST_SEARCH, job.folder)
+    elif job.outcome is not None:
+        show_fitness(job.outcome)
+
+
+@app.command()
+def judge(
+    folder: Annotated[Path, typer.Argument(help="of a finished search")] = Path("artifacts/latest-search"),
+    trial: Annotated[str, typer.Option(help="GENERATION.PLACE; none: the best one")] = "",
+    thresholds: Annotated[str, typer.Option(help="name in conf/promotion")] = "default",
+    sign: Annotated[bool, typer.Option(help="if the verdict holds, move it to paper with this machine's key")] = False,
+) -> None:
+    """Bring a trial before the promotion gate: held-out cells, leakage, red team; writes its dossier."""
+    from alphatrade.nodes.judge import judge_search
+    from alphatrade.nodes.show_search import show_verdict
+
+    show_verdict(judge_search(folder, trial, thresholds, sign))

@@ -43,6 +43,14 @@ def key_file(whose: str) -> Path:
     return state_root() / "keys" / f"{whose}.pem"
 
 
+def public_keys(ledger: "Ledger") -> Path:
+    """Write the public keys of a ledger's members beside this machine's own keys, to be given to others."""
+    file = key_file(ROOT).with_name("public.txt")
+    lines = [f"{member.public}  {member.role} {member.name}" for member in ledger.chain.roster.members]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
 class Home:
     """
     A ledger, and a key with which this machine writes into it.

@@ -2,12 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from alphatrade.evolution.report import load_search, write_search
 from alphatrade.evolution.sweeper import SUMMARY, TRIALS
+
+if TYPE_CHECKING:
+    from alphatrade.nodes.judge import Judged
 
 
 def show_search(folder: Path) -> None:
@@ -19,8 +23,27 @@ def show_search(folder: Path) -> None:
         one = by_hash[name]
         made, words = one["lineage"]["operator"], one["lineage"]["words"]
         table.add_row(name[:16], f"{one['fitness']:+.2f}", str(one["generation"]), made, words)
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    console = _console()
     console.print(table)
     n = summary["trials"]
     console.print(f"{n} trials, {summary['replays']} of {n * summary['grid']} replays; digest {summary['digest'][:16]}")
     console.print(f"report {write_search(folder, summary, trials)}")
+
+
+def show_verdict(judged: "Judged") -> None:
+    """Print what the gate says, check by check, and where the dossier is."""
+    verdict = judged.verdict
+    table = Table("check", "figure", "target", "", box=None, padding=(0, 2, 0, 0))
+    for check in verdict.checks:
+        table.add_row(check.name, str(check.figure), check.target, "holds" if check.holds else f"NO: {check.why}")
+    console = _console()
+    console.print(table)
+    said = "PROMOTED" if verdict.promoted else f"NOT promoted, refused by {', '.join(verdict.refused)}"
+    console.print(f"policy {verdict.policy_hash}: {said}" + ("; it is in charge of paper now" if judged.moved else ""))
+    console.print(f"dossier {judged.dossier}")
+    trust = f"TRUST={judged.trust}"
+    console.print(f"verify it: make verify-policy HASH={verdict.policy_hash} DOSSIER={judged.dossier} {trust}")
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)

@@ -1,28 +1,20 @@
 """A dossier under verification: its parts as they are recorded, and what is derived from them on this machine."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.dossier import LEDGER, Opened, opened, plain
-from alphatrade.evolution.evidence import Evidence, PromotionSpec, Record
-from alphatrade.evolution.genotype import Genotype, develop
-from alphatrade.evolution.grid import GridSpec
+from alphatrade.evolution.evidence import Evidence, PromotionSpec
+from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.promotion import Verdict
 from alphatrade.evolution.rebuild import GENOTYPE
-from alphatrade.evolution.search import SearchSpec
 from alphatrade.nodes import dossier, promote
-from alphatrade.nodes.evolve import SearchSettings
+from alphatrade.nodes.evolve import SearchSettings, settings_again
 from alphatrade.nodes.kill_drill import Drill
-from alphatrade.nodes.refusals import checked
-from alphatrade.nodes.settings import RunSpec, Settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
-from alphatrade.reflection.ledger import Ledger
-from alphatrade.reflection.ledger_files import beside, read_batch
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import canonical
 
@@ -109,7 +101,7 @@ class Case:
     def evidence(self) -> Evidence:
         """As recorded, with the segment of the ledger in its place."""
         told = self.plain(dossier.EVIDENCE)
-        return Evidence.model_validate(told | {dossier.APART: [canonical(one) for one in records(self.ledger)]})
+        return Evidence.model_validate(told | {dossier.APART: [canonical(one) for one in promote.records(self.ledger)]})
 
     @cached_property
     def own(self) -> SearchSettings:
@@ -129,19 +121,6 @@ class Case:
         return promote.gather(self.own, self.ledger, claim, self.spec, told.fingerprint, told.head)
 
 
-def records(folder: Path) -> tuple[Record, ...]:
-    """Return the entries of a ledger as evidence has them."""
-    found = []
-    for entry in Ledger(folder).entries():
-        trials: tuple[dict[str, Any], ...] = ()
-        if entry.kind == "batch":
-            read_batch(folder, entry)
-            lines = (folder / beside(entry)[0]).read_bytes().splitlines()
-            trials = tuple([json.loads(line) for line in lines])
-        found.append(Record(seq=entry.seq, hash=entry.hash, kind=entry.kind, body=entry.body, trials=trials))
-    return tuple(found)
-
-
 def own_settings(plain: Mapping[str, Any], genotype: Genotype, place: Path, tapes: tuple[str, ...]) -> SearchSettings:
     """
     Return the settings of a search with a candidate, the paths of this machine, and the tapes that are given.
@@ -154,11 +133,7 @@ def own_settings(plain: Mapping[str, Any], genotype: Genotype, place: Path, tape
     run = dict(plain["run"]) | {"paths": {"artifacts": str(place / "artifacts"), "state": str(place / "state")}}
     specs = _placed(run["tapes"] or [run["tape"]], tapes)
     run |= {"tapes": specs} if run["tapes"] else {"tape": specs[0]}
-    settings = Settings(policy=develop(genotype), run=checked(RunSpec, run, "run"), genotype=genotype)
-    return SearchSettings(
-        settings, genotype, checked(GridSpec, plain["grid"], "grid"), checked(SearchSpec, plain["search"], "search"),
-        checked(Domain, plain["domain"], "domain"), None, None,
-    )  # fmt: skip
+    return settings_again(dict(plain) | {"run": run}, genotype)
 
 
 def _placed(specs: list[dict[str, Any]], given: tuple[str, ...]) -> list[dict[str, Any]]:
