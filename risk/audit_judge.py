@@ -31,6 +31,7 @@ class Judge:
         self.violations: list[Finding] = []
         self.integrity: list[Finding] = []
         self.orders: dict[str, Order] = {}
+        self.opening: set[str] = set()  # orders that could open or enlarge a position
         self.working = self.submitted = 0
         self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id; what counts for rates
         self.repeats: dict[tuple[object, ...], list[tuple[int, int, str]]] = {}
@@ -206,6 +207,7 @@ class Judge:
 
     def _judge_risk(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
         limits, book = self.limits, self.book
+        self.opening.add(row.order_id)
         if limits.order_qty is not None:
             self._bound(row, "ORDER_QTY", terms.qty, limits.order_qty)
         price = terms.price if terms.price is not None else terms.trigger

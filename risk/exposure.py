@@ -54,6 +54,8 @@ class Order(msgspec.Struct, gc=False):
     by_law: bool = False
     ts: int = 0  # when it was approved, UTC ns
     identity: tuple[object, ...] | None = None  # what makes two orders identical
+    explores: str = ""  # the tactic that is explored with it
+    asked: tuple[int, int] = (0, 0)  # of an explored order: quantity (nano) and doubled price of the change just judged
 
     @property
     def leaves(self) -> int:
