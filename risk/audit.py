@@ -1,10 +1,10 @@
 """The auditor: judges a finished run from orders, fills and marks alone, with its own arithmetic.
 
 It shares no state and no code path with the gate. Limits, capital and staleness come from ``policy.json``
-and ``run.yaml``; but for exploration (:mod:`alphatrade.risk.audit_explored`), ``risk_events.parquet`` only completes the common counter `seq` (a hole means that rows
-were removed) and ``equity.parquet`` is only a witness to compare with. Columns that repeat what can be
-recomputed (``position_after``, ``realized``, ``leaves``, the repeated terms of an order) are compared,
-never used.
+and ``run.yaml``; ``risk_events.parquet`` completes the common counter `seq` (a hole means that rows were removed) and
+tells which orders were explored, and what should have stopped that (:mod:`alphatrade.risk.audit_explored`);
+``equity.parquet`` is only a witness to compare with. Columns that repeat what can be recomputed (``position_after``,
+``realized``, ``leaves``, the repeated terms of an order) are compared, never used.
 
 What it holds against the law:
 

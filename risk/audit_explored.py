@@ -26,14 +26,19 @@ FLIGHT_NS = 5 * 10**9  # a fill this soon after a freeze was on its way before t
 _CODE = "EXPLORATION"
 
 
-class _Mark(NamedTuple):
-    """One order that was let through as explored."""
+_EVENTS = "seq:int ts:int? kind:str? instrument:str? order_id:str? limit:str? detail:str?"
+
+
+class _Event(NamedTuple):
+    """One row of the law's record; of an explored order, `detail` is the tactic."""
 
     seq: int
     ts: int
+    kind: str
     instrument: str
     order_id: str
-    tactic: str
+    limit: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +93,17 @@ def explored(run_dir: Path, files: RunFiles, opening: set[str], killed: int | No
     RunDirError
         If a file is damaged, or an exploring run does not say what it may explore.
     """
-    events = read_columns(
-        run_dir / "risk_events.parquet", "seq:int ts:int kind:str instrument:str? order_id:str? limit:str detail:str"
-    )
-    rows = list(zip(*(list(column) for column in events.values()), strict=True))
-    marks = [_Mark(row[0], row[1], row[3], row[4], row[6]) for row in rows if row[2] == "explored"]
+    rows = [_Event._make(row) for row in zip(*read_columns(run_dir / "risk_events.parquet", _EVENTS).values(), strict=True)]
+    marks = [row for row in rows if row.kind == "explored"]
+    for row in marks:
+        if None in row:
+            raise RunDirError("risk_events.parquet", f"seq={row.seq} without a value", "all of an explored order")
     run = read_file(run_dir / "run.yaml")
     share, every, bounds = _budget(run)
     diary = _diary(run_dir)
     if not marks and not diary:
         return Explored()
-    warned = [(row[0], row[1]) for row in rows if row[2] in _WARNINGS and (row[2] == "frozen" or row[5] != _CODE)]
+    warned = [row for row in rows if row.kind in _WARNINGS and (row.kind == "frozen" or row.limit != _CODE)]
     alarms = [*_alarms(run_dir), *([(killed, "")] if killed is not None else [])]
     decisions = {row.order_id: row for row in files.orders if row.event == "submitted"}
     ids = _decisions(run_dir)
@@ -108,7 +113,7 @@ def explored(run_dir: Path, files: RunFiles, opening: set[str], killed: int | No
         *_frozen_approvals(marks, warned, alarms),
         *_guarded(diary, bounds),
     ]
-    first = min([*(ts for _, ts in warned), *(ts for ts, _ in alarms)], default=None)
+    first = min([*(row.ts for row in warned), *(ts for ts, _ in alarms)], default=None)
     return _flow(files, {mark.order_id for mark in marks}, share, first, findings)
 
 
@@ -147,9 +152,11 @@ def _flow(files: RunFiles, marked: set[str], share: Fraction, first: int | None,
     return Explored(findings, len(marked), part, flow, most, first, flying, late)
 
 
-def _frozen_approvals(marks: list[_Mark], warned: list[tuple[int, int]], alarms: list[tuple[int, str]]) -> Iterator[Finding]:
+def _frozen_approvals(
+    marks: list[_Event], warned: list[_Event], alarms: list[tuple[int, str]]
+) -> Iterator[Finding]:
     """Yield what was let through after a warning; an alarm comes before the decision of its own time."""
-    first = min((seq for seq, _ in warned), default=None)
+    first = min((row.seq for row in warned), default=None)
     for mark in marks:
         late = [ts for ts, name in alarms if mark.ts > ts or (mark.ts == ts and mark.instrument == name)]
         if (first is not None and mark.seq > first) or late:
@@ -157,18 +164,18 @@ def _frozen_approvals(marks: list[_Mark], warned: list[tuple[int, int]], alarms:
             yield Finding(mark.seq, mark.ts, "EXPLORED_FROZEN", mark.order_id, detail)
 
 
-def _changes(marks: list[_Mark], ids: dict[str, int], every: int, count: int) -> Iterator[Finding]:
+def _changes(marks: list[_Event], ids: dict[str, int], every: int, count: int) -> Iterator[Finding]:
     """Yield changes of what is explored in an instrument that came too soon; a decision's id tells its step."""
     since: dict[str, tuple[str, int]] = {}
     for mark in marks:
         step = ids.get(mark.order_id, -1) // count
         before, then = since.get(mark.instrument, ("", 0))
-        if before == mark.tactic:
+        if before == mark.detail:
             continue
         if before and step - then < every:
-            detail = f"{mark.tactic} {step - then} decisions after {before} was explored first, < every={every}"
+            detail = f"{mark.detail} {step - then} decisions after {before} was explored first, < every={every}"
             yield Finding(mark.seq, mark.ts, "EXPLORED_CHANGE", mark.order_id, detail)
-        since[mark.instrument] = mark.tactic, step
+        since[mark.instrument] = mark.detail, step
 
 
 def _unmarked(
