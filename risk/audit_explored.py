@@ -105,10 +105,10 @@ def explored(run_dir: Path, files: RunFiles, opening: set[str], killed: int | No
         return Explored()
     warned = [row for row in rows if row.kind in _WARNINGS and (row.kind == "frozen" or row.limit != _CODE)]
     alarms = [*_alarms(run_dir), *([(killed, "")] if killed is not None else [])]
-    decisions = {row.order_id: row for row in files.orders if row.event == "submitted"}
+    sent = {row.order_id: row for row in files.orders if row.event == "submitted"}
     ids = _decisions(run_dir)
     findings = [
-        *_unmarked(diary, ids, decisions, opening, {mark.order_id for mark in marks}),
+        *_unmarked(diary, sent, opening, {mark.order_id for mark in marks}),
         *_changes(marks, ids, every, len(run["instruments"])),
         *_frozen_approvals(marks, warned, alarms),
         *_guarded(diary, bounds),
@@ -179,15 +179,15 @@ def _changes(marks: list[_Event], ids: dict[str, int], every: int, count: int) -
 
 
 def _unmarked(
-    diary: list[dict[str, Any]], ids: dict[str, int], sent: dict[str, OrderRow], opening: set[str], marked: set[str]
+    diary: list[dict[str, Any]], sent: dict[str, OrderRow], opening: set[str], marked: set[str]
 ) -> Iterator[Finding]:
-    """Yield orders of exploring decisions that could open a position and are not counted as explored."""
-    exploring = {row["decision"]: row["explored"] for row in diary if row["explored"]}
-    for order_id, row in sent.items():
-        tactic = exploring.get(ids.get(order_id, -1))
-        if tactic and order_id in opening and order_id not in marked:
-            detail = f"sent to explore {tactic}, and not counted as explored"
-            yield Finding(row.seq, row.ts, "EXPLORED_UNMARKED", order_id, detail)
+    """Yield orders sent or changed by exploring decisions that could open a position and are not counted as explored."""
+    for decision in diary:
+        for order_id in decision["order_ids"] if decision["explored"] else ():
+            row = sent.get(order_id)
+            if row is not None and order_id in opening and order_id not in marked:
+                detail = f"decision {decision['decision']} explores {decision['explored']} with it, and it is not counted"
+                yield Finding(row.seq, row.ts, "EXPLORED_UNMARKED", order_id, detail)
 
 
 def _guarded(diary: list[dict[str, Any]], bounds: tuple[float, float]) -> Iterator[Finding]:
@@ -213,7 +213,7 @@ def _decisions(run_dir: Path) -> dict[str, int]:
 def _diary(run_dir: Path) -> list[dict[str, Any]]:
     """Return the diary's words on exploration, in order; nothing where there is no diary or nothing explored."""
     path = run_dir / "diary" / "decisions.parquet"
-    names = ["decision", "ts", "instrument", "explored", "compared_topo", "compared_own", "compared_base"]
+    names = ["decision", "ts", "instrument", "order_ids", "explored", "compared_topo", "compared_own", "compared_base"]
     if not path.exists():
         return []
     try:

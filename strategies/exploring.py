@@ -124,7 +124,7 @@ class Explorer:
         self._since, self._last = 0, ""  # when what was explored last was first sent, in decisions, and what that was
         self._drawn = ""  # in this block; empty: none
         self._open = False  # whether this block could have explored
-        self._tactic = ""  # in charge
+        self._charge = ("", False)  # who is in charge, and whether to explore
         self._others: dict[tuple[str, str], int] = {}  # how many others may be explored, by regime and base
         self._flow = self._explored = self._held = 0.0
         self._claims: dict[str, float] = {}  # by order: notional that may still be filled
@@ -152,17 +152,18 @@ class Explorer:
         base, tactic = route.tactic, self._drawn
         if tactic and (tactic == base or not self._may(tactic, belief.regime)):
             tactic = ""
-        before, self._tactic = self._tactic, tactic or base
+        before, self._charge = self._charge, (tactic or base, bool(tactic))
         propensity = self._propensity(belief.regime, base, tactic) if self._open else 1.0
         self.now = Exploring(tactic, base, propensity, compared)
         if tactic:
             self.counterfactual.follow(belief, tactic, base, self._book, own, notional)
         elif self.counterfactual.open:
             self.counterfactual.go_on(belief, base)
-        if not tactic and before in ("", base):
+        if not tactic and before in (("", False), self._charge):
             return route
-        switched = bool(before) and before != self._tactic
-        return Route(self._tactic, route.scores, switched, f"explores {tactic} for {base}" if tactic else route.why)
+        # Also where the same tactic goes on: what it has resting is explored from now on, or no longer.
+        switched = bool(before[0]) and before != self._charge
+        return Route(tactic or base, route.scores, switched, f"explores {tactic} for {base}" if tactic else route.why)
 
     def freeze(self, why: str) -> None:
         """Explore nothing from the next decision on."""
