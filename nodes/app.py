@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alphatrade.nodes.explore_app import app as explore_app
 from alphatrade.nodes.ledger_app import app as ledger_app
 from alphatrade.risk.errors import AlphaTradeError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 regime_app = typer.Typer(help="Regime models.", no_args_is_help=True)
 app.add_typer(regime_app, name="regime")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(explore_app, name="explore")
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -24,8 +24,8 @@ _SIGMA = (("sigma_norm", _FLOAT), ("sigma_rank", _FLOAT), ("sigma_post", pa.int1
 _OFF = (None,) * len(_SIGMA)
 # Only in a run that explores.
 _EXPLORING = (
-    ("explored", _TEXT), ("base_topo", _TEXT), ("propensity", _FLOAT), ("compared_step", _INT), ("compared_topo", _TEXT),
-    ("compared_with", _TEXT), ("compared_own", _FLOAT), ("compared_base", _FLOAT),
+    ("explored", _TEXT), ("base_topo", _TEXT), ("propensity", _FLOAT), ("compared_step", _INT),
+    ("compared_topo", _TEXT), ("compared_with", _TEXT), ("compared_own", _FLOAT), ("compared_base", _FLOAT),
 )  # fmt: skip
 
 

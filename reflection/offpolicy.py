@@ -4,7 +4,7 @@ Each decision has the tactic that was in charge, the probability with which the 
 outcome. Decisions of one block share a draw, so that intervals are taken over blocks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import fsum, inf, sqrt
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 _Z95 = 1.959963984540054
+_LEAST = 10  # blocks with any weight, below which an interval would be a pretence
 
 
 class Logged(NamedTuple):
@@ -57,7 +58,7 @@ class Estimate(NamedTuple):
     value : float
         Mean reward of a decision.
     low, high : float
-        95 % interval, normal over blocks; infinite where fewer than two blocks say anything.
+        95 % interval, normal over blocks; infinite where fewer than ten blocks say anything.
     n : int
         Decisions.
     effective : float
@@ -73,7 +74,7 @@ class Estimate(NamedTuple):
 
 def ips(log: Logged, target: Table) -> Estimate:
     """
-    Return the inverse propensity estimate (Horvitz & Thompson 1952): ``mean of w * r`` with ``w = target / propensity``.
+    Return the inverse propensity estimate (Horvitz & Thompson 1952): mean of ``w * r``, ``w = target / propensity``.
 
     Parameters
     ----------
@@ -142,6 +143,13 @@ def own_choice(log: Logged) -> Table:
     return table
 
 
+def drawn(log: Logged) -> Logged:
+    """Return the decisions at which something was drawn: nothing is known of what could not have been in charge."""
+    some = log.propensity < 1.0
+    columns = (log.chosen[some], log.propensity[some], log.reward[some], log.block[some], log.base[some])
+    return Logged(log.actions, *columns)
+
+
 def read_log(run_dir: Path, horizon: int | None = None) -> Logged:
     """
     Return the decisions of an exploring run whose outcome is known: mark-outs, bps net of costs.
@@ -166,8 +174,8 @@ def read_log(run_dir: Path, horizon: int | None = None) -> Logged:
     with open_views(run_dir) as base:
         rows = base.execute(
             f"SELECT d.exec_topo, d.base_topo, d.propensity, x.markout_{horizon}, "
-            "row_number() OVER (PARTITION BY d.instrument ORDER BY d.ts) - 1 AS at, dense_rank() OVER (ORDER BY d.instrument) "
-            f"FROM decisions d JOIN expost x USING (decision) WHERE d.decision >= 0 ORDER BY d.decision"
+            "row_number() OVER (PARTITION BY d.instrument ORDER BY d.ts) - 1, "
+            "dense_rank() OVER (ORDER BY d.instrument) FROM decisions d JOIN expost x USING (decision) WHERE d.decision >= 0 ORDER BY d.decision"
         ).fetchall()
     rows = [row for row in rows if row[3] is not None]
     names = tuple(sorted({row[0] for row in rows} | {row[1] for row in rows}))
@@ -196,16 +204,25 @@ def _mean(values: Floats, block: Ints, weights: Floats) -> Estimate:
     groups: dict[int, list[float]] = {}
     for number, each in zip(block.tolist(), values.tolist(), strict=True):
         groups.setdefault(number, []).append(each - value)
-    if len(groups) < 2 or effective < 2.0:
+    if len(set(block[weights > 0.0].tolist())) < _LEAST:
         return Estimate(value, -inf, inf, n, effective)
     spread = fsum(fsum(group) ** 2 for group in groups.values()) * len(groups) / (len(groups) - 1)
     half = _Z95 * sqrt(spread) / n
     return Estimate(value, value - half, value + half, n, effective)
 
 
-def summary(run_dir: Path) -> Sequence[tuple[str, Estimate, Estimate, Estimate]]:
-    """Return for the router's own choice, and for every tactic alone: its name and the three estimates."""
-    log = read_log(run_dir)
+def values(run_dir: Path) -> list[tuple[str, Estimate, Estimate, Estimate]]:
+    """
+    Return the three estimates of the router's own choice and of each tactic alone, where something was drawn.
+
+    Raises
+    ------
+    RunDirError
+        As :func:`read_log`, or if nothing was ever drawn.
+    """
+    log = drawn(read_log(run_dir))
+    if not len(log.reward):
+        raise RunDirError(str(run_dir), "no decision at which anything was drawn", "a run that had room to explore")
     model = crossed_means(log)
     targets = [("own choice", own_choice(log)), *((name, always(log, name)) for name in log.actions)]
     return [(name, ips(log, to), snips(log, to), doubly_robust(log, to, model)) for name, to in targets]

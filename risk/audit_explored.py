@@ -93,7 +93,8 @@ def explored(run_dir: Path, files: RunFiles, opening: set[str], killed: int | No
     RunDirError
         If a file is damaged, or an exploring run does not say what it may explore.
     """
-    rows = [_Event._make(row) for row in zip(*read_columns(run_dir / "risk_events.parquet", _EVENTS).values(), strict=True)]
+    events = read_columns(run_dir / "risk_events.parquet", _EVENTS)
+    rows = [_Event._make(row) for row in zip(*events.values(), strict=True)]
     marks = [row for row in rows if row.kind == "explored"]
     for row in marks:
         if None in row:
@@ -120,7 +121,7 @@ def explored(run_dir: Path, files: RunFiles, opening: set[str], killed: int | No
 def _budget(run: dict[str, Any]) -> tuple[Fraction, int, tuple[float, float]]:
     if run.get("exploration") is not True:
         return Fraction(0), 1, (0.0, 0.0)
-    told = run.get("explore")
+    told: Any = run.get("explore")
     try:
         low, high = (float(bound) for bound in told["delta_bps"])
         return Fraction(repr(float(told["share"]))), int(told["every"]), (low, high)
@@ -181,12 +182,12 @@ def _changes(marks: list[_Event], ids: dict[str, int], every: int, count: int) -
 def _unmarked(
     diary: list[dict[str, Any]], sent: dict[str, OrderRow], opening: set[str], marked: set[str]
 ) -> Iterator[Finding]:
-    """Yield orders sent or changed by exploring decisions that could open a position and are not counted as explored."""
+    """Yield orders sent or changed by exploring decisions that could open a position and are not counted."""
     for decision in diary:
         for order_id in decision["order_ids"] if decision["explored"] else ():
             row = sent.get(order_id)
             if row is not None and order_id in opening and order_id not in marked:
-                detail = f"decision {decision['decision']} explores {decision['explored']} with it, and it is not counted"
+                detail = f"decision {decision['decision']} explores {decision['explored']} with it, uncounted"
                 yield Finding(row.seq, row.ts, "EXPLORED_UNMARKED", order_id, detail)
 
 

@@ -31,6 +31,7 @@ class ExploringLaw(Law):
     ) -> None:
         super().__init__(template, capital, long_only)
         self.exploration = exploration or Exploration()
+        self._asked = (0, 0)  # quantity (nano) and doubled price of the change of an explored order just judged
 
     def check(self, orders: Sequence[Order], now: int) -> Verdict:
         """Judge orders as the law does, then what is explored among them."""
@@ -56,13 +57,14 @@ class ExploringLaw(Law):
         verdict = super().check_modify(order, qty, price, trigger, now)
         if order is None or verdict.code is not None or order.order_id not in self.exploration.opening:
             return verdict
-        order.asked = self._asked(order, qty, price, trigger)
-        return self._near_denial(verdict) or self.exploration.check(order, *order.asked) or verdict
+        leaves = max((order.qty if qty is None else qty) - order.filled, order.reserved)
+        self._asked = leaves, self._price2(order, self.exposure.holding(order.instrument), price, trigger)
+        return self._near_denial(verdict) or self.exploration.check(order, *self._asked) or verdict
 
     def commit_modify(self, order: Order, qty: int | None, now: int) -> None:
         """Reserve for an approved change."""
         if order.order_id in self.exploration.opening:
-            self.exploration.commit(order, *order.asked)
+            self.exploration.commit(order, *self._asked)
         super().commit_modify(order, qty, now)
 
     def on_fill(
@@ -93,9 +95,6 @@ class ExploringLaw(Law):
     def _near_denial(verdict: Verdict) -> Verdict | None:
         """Return a denial of what would use a limit beyond the near-miss share: nothing is explored near a limit."""
         for use in verdict.near:
-            return deny(Code.EXPLORATION, f"near {use.code}: explored orders stay far from limits", use.value, use.bound)
+            words = f"near {use.code}: explored orders stay far from limits"
+            return deny(Code.EXPLORATION, words, use.value, use.bound)
         return None
-
-    def _asked(self, order: Order, qty: int | None, price: int | None, trigger: int | None) -> tuple[int, int]:
-        leaves = max((order.qty if qty is None else qty) - order.filled, order.reserved)
-        return leaves, self._price2(order, self.exposure.holding(order.instrument), price, trigger)

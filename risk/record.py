@@ -150,7 +150,11 @@ class RunRecord:
         self, ts: int, kind: str, instrument: str | None, order_id: str | None, limit: str, value: str,
         bound: str, detail: str,
     ) -> None:  # fmt: skip
-        """Add a risk event; its kind is denied, near_miss, breach, state, tripwire, advice, kill, resumed, explored, …"""
+        """
+        Add a risk event.
+
+        Its kind is denied, near_miss, breach, state, tripwire, advice, kill, resumed, suspect, explored or frozen.
+        """
         if self.quiet is not None:
             self.quiet.close()
         self.seq += 1

@@ -1,9 +1,9 @@
 """What would have come of it without exploring: the router's own choice goes on on paper, from the same position.
 
 The paper book is a :class:`~alphatrade.strategies.shadow.Shadow`: passive orders fill when the market has gone through
-them, aggressive ones pay the spread. It starts with what the organism holds when a tactic is explored, and goes on until
-the last exploring decision is one horizon old. Then both outcomes of a decision are known: the change of the worth of
-the real book and of the paper one over the horizon, basis points of a clip.
+them, aggressive ones pay the spread. It starts with what the organism holds when a tactic is explored, and goes on
+until the last exploring decision is one horizon old. Then both outcomes of a decision are known: the change of the
+worth of the real book and of the paper one over the horizon, basis points of a clip.
 """
 
 from collections import deque

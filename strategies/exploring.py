@@ -7,7 +7,8 @@ not choose it anyway. So the propensity of each tactic is known at each step: ``
 that may be explored, what is left for the router's own choice.
 
 No block explores that has no room in the budget at its start, or begins sooner than `every` decisions after the first
-order that explored before; within a block, what would open a position beyond the budget is not sent. The law (:mod:`alphatrade.risk.exploration`) counts the same by itself.
+order that explored before; within a block, what would open a position beyond the budget is not sent. The law
+(:mod:`alphatrade.risk.exploration`) counts the same by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -186,8 +187,8 @@ class Explorer:
             return each
         others = self._others.get((regime, base))
         if others is None:
-            may = [name for name in self._tactics if name != base and name not in self.stopped and self._may(name, regime)]
-            others = self._others[regime, base] = len(may)
+            may = [name for name in self._tactics if name not in self.stopped and self._may(name, regime)]
+            others = self._others[regime, base] = len(may) - (base in may)
         return 1.0 - each * others
 
     def _judge(self, compared: Compared) -> None:
