@@ -183,7 +183,7 @@ def _alternative(trail: _Trail, order_id: str) -> list[str]:
         return lines
     if later is not None and later["learnt"]:
         pairs = [f"{name} {value:+.2f}" for name, value in zip(later["candidates"], later["learnt"], strict=True)]
-        return [*lines, f"  came to     {', '.join(pairs)} bps of a clip (who was in charge by its fills, others on paper)"]
+        return [*lines, f"  came to     {', '.join(pairs)} bps of a clip (in charge: by its fills; others on paper)"]
     return [*lines, f"  not simulated in this run; alphatrade explore whynot RUN --order {order_id} does"]
 
 

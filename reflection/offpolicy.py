@@ -175,7 +175,8 @@ def read_log(run_dir: Path, horizon: int | None = None) -> Logged:
         rows = base.execute(
             f"SELECT d.exec_topo, d.base_topo, d.propensity, x.markout_{horizon}, "
             "row_number() OVER (PARTITION BY d.instrument ORDER BY d.ts) - 1, "
-            "dense_rank() OVER (ORDER BY d.instrument) FROM decisions d JOIN expost x USING (decision) WHERE d.decision >= 0 ORDER BY d.decision"
+            "dense_rank() OVER (ORDER BY d.instrument) "
+            "FROM decisions d JOIN expost x USING (decision) WHERE d.decision >= 0 ORDER BY d.decision"
         ).fetchall()
     rows = [row for row in rows if row[3] is not None]
     names = tuple(sorted({row[0] for row in rows} | {row[1] for row in rows}))
