@@ -111,7 +111,7 @@ def told(answer: Answer) -> list[str]:
             f"Checked by a replay with {answer.instead} always in charge",
             f"  this decision  {answer.paper[answer.instead]:+8.2f} bps on paper, {answer.replay:+8.2f} in the replay",
             f"  {c.n} decisions: mean {c.predicted:+.2f} on paper, {c.replayed:+.2f} in the replay, "
-            f"apart {c.apart:.2f} bps; correlation {c.correlation:.2f}, same sign {c.same_sign:.0%}",
+            f"apart {c.apart:.2f} bps; rank correlation {c.correlation:.2f}, same sign {c.same_sign:.0%}",
         ]
     return lines
 

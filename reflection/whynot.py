@@ -5,16 +5,19 @@ On paper every tactic of the policy runs beside the one in charge, with a book o
 charge gives the same outcome from real fills: the change of its book's worth over the horizon, basis points of a clip.
 """
 
-from collections.abc import Iterable, Mapping
-from math import fsum, isnan, nan, sqrt
+from collections.abc import Callable, Iterable, Mapping
+from math import fsum, isnan, nan
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
+
+import pandas as pd
 
 from alphatrade.actors.messages import BeliefSnapshot
 from alphatrade.reflection.query import open_views
 from alphatrade.strategies.shadow import BPS, Costs, Shadow, seen
 from alphatrade.strategies.sizing import Sizer
-from alphatrade.strategies.topologies import Topology
+from alphatrade.strategies.topologies import Topology, View
 
 NANO = 1e9
 
@@ -28,7 +31,7 @@ class Paper(NamedTuple):
     steps : dict of int to int
         Decision step to its place in the lists.
     worth : dict of str to list of float
-        By tactic: earnings so far at each step, bps of a clip.
+        By tactic: earnings so far at each step, quote currency.
     clip : list of float
         Value of a clip at each step, quote currency; 0 where the capital does not reach for one.
     """
@@ -38,9 +41,33 @@ class Paper(NamedTuple):
     clip: list[float]
 
     def outcome(self, tactic: str, step: int, horizon: int) -> float:
-        """Return what a tactic earned in `horizon` steps from `step` on, bps; NaN where the tape ends before."""
-        first, last = self.steps.get(step), self.steps.get(step + horizon)
-        return nan if first is None or last is None else self.worth[tactic][last] - self.worth[tactic][first]
+        """Return what a tactic earned in `horizon` steps from `step` on, bps of the clip of then; NaN if not known."""
+        first, last, worth = self.steps.get(step), self.steps.get(step + horizon), self.worth[tactic]
+        if first is None or last is None or not self.clip[first]:
+            return nan
+        return (worth[last] - worth[first]) / self.clip[first] * BPS
+
+
+class _Book:
+    """A shadow in money: a position keeps the size of the clip with which it was opened."""
+
+    def __init__(self, shadow: Shadow) -> None:
+        self.shadow, self.clip, self.worth = shadow, 0.0, 0.0
+
+    def step(self, belief: BeliefSnapshot, idle: View, before: float, now: float) -> float:
+        """Live through a step and act, with clips worth `before` and `now`; return the worth between the two."""
+        shadow = self.shadow
+        self._count(before, lambda: shadow.mark(belief))
+        worth = self.worth
+        self._count(now, lambda: shadow.act(belief, idle))
+        return worth
+
+    def _count(self, clip: float, what: Callable[[], object]) -> None:
+        held, was = self.shadow.clips, self.shadow.worth
+        what()
+        if not held or held * self.shadow.clips < 0.0:
+            self.clip = clip
+        self.worth += (self.shadow.worth - was) / BPS * self.clip
 
 
 class Closeness(NamedTuple):
@@ -51,8 +78,9 @@ class Closeness(NamedTuple):
     ----------
     n : int
     correlation : float
+        Of ranks (Spearman 1904): a single crash in both would make any two alike.
     apart, predicted, replayed : float
-        Mean absolute difference, and both means, bps.
+        Median absolute difference, and both means, bps.
     same_sign : float
         Share of decisions with the same sign, where neither is nothing.
     """
@@ -84,17 +112,18 @@ def on_paper(
     sizer : Sizer
         Of the policy and the instrument.
     """
-    shadows = {name: Shadow(tactic, costs, long_only) for name, tactic in tactics.items()}
+    books = {name: _Book(Shadow(tactic, costs, long_only)) for name, tactic in tactics.items()}
+    last = 0.0
     paper = Paper({}, {name: [] for name in tactics}, [])
     for belief in beliefs:
         if not belief.warm:
             continue
         paper.steps[belief.step] = len(paper.clip)
-        paper.clip.append(sizer.clip(belief.mid, belief.vol, 1.0) / NANO * belief.mid)
-        idle = seen(belief)
-        for name, shadow in shadows.items():
-            paper.worth[name].append(shadow.mark(belief))
-            shadow.act(belief, idle)
+        clip, idle = sizer.clip(belief.mid, belief.vol, 1.0) / NANO * belief.mid, seen(belief)
+        paper.clip.append(clip)
+        for name, book in books.items():
+            paper.worth[name].append(book.step(belief, idle, last, clip))
+        last = clip
     return paper
 
 
@@ -139,13 +168,12 @@ def closeness(paper: Paper, tactic: str, worth: Mapping[int, float], horizon: in
         return Closeness(0, nan, nan, nan, nan, nan)
     n = len(pairs)
     predicted, real = fsum(p for p, _ in pairs) / n, fsum(r for _, r in pairs) / n
-    spread = sqrt(fsum((p - predicted) ** 2 for p, _ in pairs) * fsum((r - real) ** 2 for _, r in pairs))
-    joint = fsum((p - predicted) * (r - real) for p, r in pairs)
+    ranks = pd.DataFrame(pairs).rank()
     signed = [p * r > 0.0 for p, r in pairs if abs(p) > 1e-9 and abs(r) > 1e-9]
     return Closeness(
         n,
-        joint / spread if spread else nan,
-        fsum(abs(p - r) for p, r in pairs) / n,
+        float(ranks[0].corr(ranks[1])) if ranks[0].nunique() > 1 < ranks[1].nunique() else nan,
+        median(abs(p - r) for p, r in pairs),
         predicted,
         real,
         sum(signed) / len(signed) if signed else nan,

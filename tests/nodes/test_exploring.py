@@ -9,7 +9,7 @@ import pytest
 
 from alphatrade.actors.messages import DRIFT_TOPIC, DriftSignal
 from alphatrade.actors.sentry import DriftSentry
-from alphatrade.nodes import run
+from alphatrade.nodes import run, wiring
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.audit import AuditReport, audit
@@ -103,6 +103,20 @@ def test_with_both_off_the_auditor_is_red(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Explorer, "room", property(lambda _: 1e12))
     monkeypatch.setattr(Exploration, "check", lambda self, *_: None)
     assert "EXPLORED_SHARE" in codes(audit(go(tmp_path, *ON).path))
+
+
+def test_changes_that_the_router_makes_too_soon_are_denied_by_the_law(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = wiring._explored
+    monkeypatch.setattr(wiring, "_explored", lambda run: told(run) | {"every": 2, "share": 0.5})
+    on = (*ON, "explore.share=0.5")
+    hasty = go(tmp_path / "hasty", *on)
+    reasons = hasty.risk_events.query("kind == 'denied' and limit == 'EXPLORATION'")["detail"]
+    assert reasons.str.contains("was explored first").sum() > 0
+    assert codes(audit(hasty.path)) == set()
+    monkeypatch.setattr(Exploration, "check", lambda self, *_: None)
+    assert "EXPLORED_CHANGE" in codes(audit(go(tmp_path / "mutant", *on).path))
 
 
 # -- freezing
