@@ -85,11 +85,12 @@ def one(overrides: Sequence[str], mutant: bool = False) -> Seen:
     told = rows[rows["compared_step"].notna()]
     delta = told["compared_own"] - told["compared_base"]
     outside = told[~delta.between(*_bounds(words))]
-    first = None if found.frozen is None else found.frozen
+    first = found.frozen
     late = 0 if first is None else int(((events["kind"] == "explored") & (events["ts"] > first)).sum())
     return Seen(
         len(report.violations) + len(report.integrity), found.orders, found.most / _share(words),
-        int(first is not None), found.after_freeze + late, found.in_flight, len(told), outside["compared_topo"].nunique(),
+        int(first is not None), found.after_freeze + late, found.in_flight, len(told),
+        outside["compared_topo"].nunique(),
     )  # fmt: skip
 
 
@@ -123,23 +124,25 @@ def runs(seeds: int) -> list[Figure]:
     """Return the figures of budget, freeze and guardrail."""
     seen = [one(words) for words in tqdm(jobs(seeds).values(), desc="exploring runs", unit="run", disable=None)]
     mutants = [one((*WORLD, *CALM, f"tape.seed={seed}", f"seed={seed}"), mutant=True) for seed in (1, 3, 5)]
-    n = len(seen)
-
     def total(name: str) -> int:
         return sum(int(getattr(each, name)) for each in seen)
 
-    rows = [
-        ("violations", f"violations by the auditor, over {n} exploring runs", total("violations"), "violations", "== 0"),
-        ("orders", "explored orders let through", total("orders"), "orders", "> 0"),
-        ("share", "largest explored share of any prefix of any run, over the budget", max(s.used for s in seen), "x", "<= 1"),
-        ("frozen", "runs that a drift alarm or a warning of the law froze", total("frozen"), "runs", "> 0"),
-        ("late", "explored after a freeze: orders let through, and notional filled", total("late"), "units", "== 0"),
-        ("flying", "fills of explored orders on their way when the freeze came", total("flying"), "fills", ""),
-        ("compared", "exploring decisions held against their simulated alternative", total("compared"), "decisions", "> 0"),
-        ("stopped", "tactics stopped by the guardrail", total("stopped"), "tactics", ""),
-        ("mutant", "violations found where neither router nor law checks the budget", sum(m.violations for m in mutants), "violations", "> 0"),
-    ]  # fmt: skip
-    return [figure(f"explore.{name}", what, value, unit, target, command=COMMAND) for name, what, value, unit, target in rows]
+    def row(name: str, what: str, value: float, unit: str, target: str = "") -> Figure:
+        return figure(f"explore.{name}", what, value, unit, target, command=COMMAND)
+
+    found = sum(mutant.violations for mutant in mutants)
+    return [
+        row("runs", "exploring runs, worlds and real tapes", len(seen), "runs", "> 0"),
+        row("violations", "violations that the auditor found in them", total("violations"), "violations", "== 0"),
+        row("orders", "explored orders let through", total("orders"), "orders", "> 0"),
+        row("share", "largest explored share of a prefix, over the budget", max(s.used for s in seen), "x", "<= 1"),
+        row("frozen", "runs that an alarm or a warning of the law froze", total("frozen"), "runs", "> 0"),
+        row("late", "explored after a freeze: orders let through, notional", total("late"), "units", "== 0"),
+        row("flying", "fills of explored orders on their way at a freeze", total("flying"), "fills"),
+        row("compared", "exploring decisions held against their alternative", total("compared"), "decisions", "> 0"),
+        row("stopped", "tactics stopped by the guardrail", total("stopped"), "tactics"),
+        row("mutant", "violations where nobody checks the budget", found, "violations", "> 0"),
+    ]
 
 
 def side(clone: Path, name: str) -> dict[str, float]:
@@ -166,18 +169,18 @@ def cost(before: Path | None, pairs: int) -> list[Figure]:
     def row(name: str, what: str, values: Sequence[float], unit: str, target: str = "") -> Figure:
         return figure(f"explore.cost.{name}", what, values, unit, target, command=COMMAND)
 
+    on, off = found["on"], found["off"]
     rows = [
-        row("on_p50", "decision step, median: exploring at budget over off", over("step_p50_us", "on", "off"), "x", "<= 1.15"),
-        row("on_p99", "decision step, 99th percentile: exploring at budget over off", over("step_p99_us", "on", "off"), "x"),
-        row("off_us", "decision step, median, off", [run["step_p50_us"] for run in found["off"]], "us"),
-        row("explored", "share of decisions that explored, on", [run["explored"] for run in found["on"]], "share", "> 0"),
-        row("used", "explored share of the flow over the budget, at the end, on", [run["used"] for run in found["on"]], "x"),
-    ]  # fmt: skip
-    if before is not None:
-        rows += [
-            row("off_p50", "decision step, median: off over the code before", over("step_p50_us", "off", "before"), "x", "<= 1.05"),
-            row("off_p99", "decision step, 99th percentile: off over the code before", over("step_p99_us", "off", "before"), "x", "<= 1.2"),
-        ]  # fmt: skip
+        row("on_p50", "decision step, median: at budget over off", over("step_p50_us", "on", "off"), "x", "<= 1.15"),
+        row("on_p99", "decision step, 99th percentile: at budget over off", over("step_p99_us", "on", "off"), "x"),
+        row("off_us", "decision step, median, off", [run["step_p50_us"] for run in off], "us"),
+        row("explored", "share of decisions that explored, on", [run["explored"] for run in on], "share", "> 0"),
+        row("used", "explored share at the end over the budget, on", [run["used"] for run in on], "x"),
+    ]
+    for key, what, target in (("p50", "median", "<= 1.05"), ("p99", "99th percentile", "<= 1.2")):
+        if before is not None:
+            times = over(f"step_{key}_us", "off", "before")
+            rows.append(row(f"off_{key}", f"decision step, {what}: off over the code before", times, "x", target))
     return rows
 
 

@@ -26,8 +26,10 @@ SIGNALS = "SELECT step FROM '{folder}/**/beliefs.parquet' WHERE cause <> ''"
 # What the sides "learn" and "explore" have beside "full". Nothing is to freeze exploration half way.
 MORE = {
     "learn": ("policy.flags.linear_attention=true", "policy.flags.fast_weights=true"),
-    "explore": ("exploration=true", "explore.probability=1", "explore.delta_bps=[-9000,9000]", "policy.risk.near_miss=1",
-                "policy.drift.run_length=5000", "policy.drift.baseline=2000"),
+    "explore": (
+        "exploration=true", "explore.probability=1", "explore.delta_bps=[-9000,9000]", "policy.risk.near_miss=1",
+        "policy.drift.run_length=5000", "policy.drift.baseline=2000", "policy.drift.k=3",
+    ),
 }  # fmt: skip
 
 
