@@ -23,7 +23,14 @@ TAPES = Path(os.environ.get("ALPHATRADE_TAPES", ROOT / ".." / "shared" / "tapes"
 FOLDERS = {"EUR/USD": "eurusd_ticks_201405", "XAU/USD": "xauusd_ticks_201405"}
 SIDES = ("bare", "full", "no_diary")
 SIGNALS = "SELECT step FROM '{folder}/**/beliefs.parquet' WHERE cause <> ''"
-LEARN = ("policy.flags.linear_attention=true", "policy.flags.fast_weights=true")  # side "learn"
+# What the sides "learn" and "explore" have beside "full". Nothing is to freeze exploration half way.
+MORE = {
+    "learn": ("policy.flags.linear_attention=true", "policy.flags.fast_weights=true"),
+    "explore": (
+        "exploration=true", "explore.probability=1", "explore.delta_bps=[-9000,9000]", "policy.risk.near_miss=1",
+        "policy.drift.run_length=5000", "policy.drift.baseline=2000", "policy.drift.k=3",
+    ),
+}  # fmt: skip
 
 
 def run_side(side: str, instrument: str, events_per_decision: int) -> None:
@@ -43,7 +50,7 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
             f"tape.instrument={instrument}",
             "policy.cadence.kind=events",
             f"policy.cadence.n={events_per_decision}",
-            *(LEARN if side == "learn" else ()),
+            *MORE.get(side, ()),
         ]
     )
     tapes = load_tapes(settings.run)
@@ -72,6 +79,11 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
             with_orders = sorted(eye.step_ns)
             signals = duckdb.sql(SIGNALS.format(folder=folder)).fetchall() if side != "no_diary" else []
             switches = sorted(eye.step_ns[step] for (step,) in signals) or [0]
+            if side == "explore":
+                budget = engine.kernel._controller.law.exploration
+                told = duckdb.sql(f"SELECT avg((explored <> '')::INT) FROM '{folder}/**/decisions.parquet'").fetchall()
+                used = budget.explored2 / budget.flow2 / settings.run.explore.share
+                result |= {"explored": told[0][0], "used": used, "frozen": budget.frozen}
             result |= {
                 "decisions": organism.decisions,
                 "orders": sum(row[5] == "initialized" for row in rows),
@@ -127,7 +139,7 @@ def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--side", choices=[*SIDES, "learn"], help="run one side here and print JSON")
+    parser.add_argument("--side", choices=[*SIDES, *MORE], help="run one side here and print JSON")
     parser.add_argument("--instrument", choices=sorted(FOLDERS), default="EUR/USD")
     parser.add_argument("--every", type=int, default=10, help="events per decision")
     args = parser.parse_args()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alphatrade.nodes import dossier_app, evolve_app
+from alphatrade.nodes import dossier_app, evolve_app, explore_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 regime_app = typer.Typer(help="Regime models.", no_args_is_help=True)
 app.add_typer(regime_app, name="regime")
+app.add_typer(explore_app.app, name="explore")
 app.add_typer(evolve_app.app)
 app.add_typer(dossier_app.app)
 attach_policy_verbs(app)

@@ -5,13 +5,13 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.nodes.overrides import (
@@ -75,6 +75,22 @@ class PathSpec(_Model):
     state: Folder
 
 
+class ExploreSpec(_Model):
+    """What an exploring run may explore: of the flow, how often it may change, how far from its alternative."""
+
+    share: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    every: Annotated[int, Field(ge=2, le=1_000_000)] = 50
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.2
+    delta_bps: tuple[float, float] = (-60.0, 60.0)
+
+    @field_validator("delta_bps")
+    @classmethod
+    def _around_zero(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not -1e4 <= bounds[0] < 0.0 < bounds[1] <= 1e4:
+            raise ValueError("a bound below 0 and one above, basis points: [-60, 60]")
+        return bounds
+
+
 class RunSpec(_Model):
     """Everything of a run that is not the policy."""
 
@@ -84,13 +100,14 @@ class RunSpec(_Model):
     venue: VenueSpec
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     exploration: bool = False
+    explore: Annotated[ExploreSpec, Field(json_schema_extra=SINCE_1)] = ExploreSpec()
     governed_feedback: bool = False
     flat_at_end: bool = True
     learned: Annotated[Folder | None, Field(json_schema_extra=SINCE_1)] = None
     output: OutputSpec
     paths: PathSpec
 
-    @field_validator("exploration", "governed_feedback")
+    @field_validator("governed_feedback")
     @classmethod
     def _mechanisms(cls, on: bool, info: ValidationInfo) -> bool:
         if on:
@@ -105,8 +122,10 @@ class RunSpec(_Model):
     def identity(self) -> dict[str, Any]:
         """Return what shapes the results, as plain values: no paths, no output settings, no unused tape."""
         plain = canonical(self)
-        for name in ("paths", "output", "tape", "tapes", "learned"):
+        for name in ("paths", "output", "tape", "tapes", "learned", "explore"):
             plain.pop(name, None)
+        if self.exploration:
+            plain["explore"] = self.explore.model_dump(mode="json")
         # What a tape or a learned state holds is in its hash, wherever the file lies.
         return plain
 
@@ -117,6 +136,12 @@ class Settings(_Model):
     policy: Policy
     run: RunSpec
     genotype: Genotype | None = None
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.run.exploration and not self.policy.drift.enabled:
+            raise ConfigError("exploration", True, "false without policy.drift.enabled: no alarm could freeze it")
+        return self
 
 
 def settings_from(config: DictConfig) -> Settings:

@@ -12,6 +12,7 @@ from nautilus_trader.config import (
 )
 
 from alphatrade.actors.cadence import SECOND_NS
+from alphatrade.actors.messages import BELIEF_TOPIC, DRIFT_TOPIC
 from alphatrade.nodes import feed
 from alphatrade.nodes.engine import engine_config
 from alphatrade.nodes.settings import RunSpec
@@ -40,8 +41,19 @@ def gate(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) 
             "long_only": run.venue.account == "cash",
             "half_spread_bps": _half_spreads(tapes, run.venue.cost_multiple),
             "stale_after_s": {tape.instrument.id: tape.stale_after_s for tape in tapes},
+            **({} if not run.exploration else _allowance(run)),
         },
     )
+
+
+def _allowance(run: RunSpec) -> dict[str, Any]:
+    """Return what the law lets be explored; in a live environment it lets nothing, whatever this says."""
+    return {
+        "explored_share": run.explore.share,
+        "explored_every": run.explore.every,
+        "steps_topic": f"{BELIEF_TOPIC}.*",
+        "alarms_topic": DRIFT_TOPIC,
+    }
 
 
 def second_layer(template: RiskTemplate) -> RiskEngineConfig:
@@ -154,10 +166,17 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "long_only": run.venue.account == "cash",
             "policy_hash": policy.policy_hash,
             "learned": str(learned_file(run.learned, tapes[index])) if run.learned else "",
+            "seed": run.seed,
+            "exploration": _explored(run) if run.exploration else {},
             "flat_after_ns": flat_after(tapes[index], policy.cadence) if run.flat_at_end else 0,
             **plain,
         },
     )
+
+
+def _explored(run: RunSpec) -> dict[str, float]:
+    low, high = run.explore.delta_bps
+    return run.explore.model_dump(exclude={"delta_bps"}) | {"low": low, "high": high}
 
 
 def learned_file(folder: Path, tape: Tape) -> Path:

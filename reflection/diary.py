@@ -16,11 +16,17 @@ import pyarrow as pa
 from alphatrade.actors.messages import Array, BeliefSnapshot
 from alphatrade.reflection.expost import Outcome
 from alphatrade.reflection.probes import BUILT_IN
+from alphatrade.strategies.exploring import Exploring
 from alphatrade.strategies.messages import Decision, Lesson
 
 _INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
 _SIGMA = (("sigma_norm", _FLOAT), ("sigma_rank", _FLOAT), ("sigma_post", pa.int16()), ("sigma_pre", pa.int16()))
 _OFF = (None,) * len(_SIGMA)
+# Only in a run that explores.
+_EXPLORING = (
+    ("explored", _TEXT), ("base_topo", _TEXT), ("propensity", _FLOAT), ("compared_step", _INT),
+    ("compared_topo", _TEXT), ("compared_with", _TEXT), ("compared_own", _FLOAT), ("compared_base", _FLOAT),
+)  # fmt: skip
 
 
 class _Codes:
@@ -122,6 +128,7 @@ class DecisionBuffer:
         self._probes: list[tuple[float, ...]] = []
         self._sigma: list[tuple[Any, ...]] = []
         self._lessons: list[Lesson | None] = []
+        self._exploring: list[tuple[Any, ...]] = []
 
     @property
     def rows(self) -> int:
@@ -142,6 +149,8 @@ class DecisionBuffer:
         self._probes.append(probes)
         self._sigma.append(_OFF if s is None else (s.norm, s.rank, s.post, s.pre))
         self._lessons.append(d.lesson)
+        if d.exploring is not None:
+            self._exploring.append(_exploring(d.exploring))
         return len(rows) == self._capacity
 
     def table(self) -> pa.Table:
@@ -178,6 +187,9 @@ class DecisionBuffer:
         columns["learnt_step"] = pa.array([None if each is None else each.step for each in lessons], _INT)
         columns["learnt_real"] = pa.array([None if each is None else each.real for each in lessons], pa.bool_())
         columns["learnt"] = pa.array([None if each is None else each.values for each in lessons], pa.list_(_FLOAT))
+        if self._exploring:
+            for (name, kind), values in zip(_EXPLORING, zip(*self._exploring, strict=True), strict=True):
+                columns[name] = pa.array(values, kind)
         columns |= {
             "candidates": _lists(candidates, _TEXT),
             "scores": _lists(scores, _FLOAT),
@@ -233,6 +245,13 @@ class OutcomeBuffer:
             columns[f"markout_{horizon}"] = pa.array(worth, _FLOAT)
             columns[f"known_{horizon}"] = pa.array(when, _INT)
         return pa.table(columns)
+
+
+def _exploring(e: Exploring) -> tuple[Any, ...]:
+    """Return the cells of :data:`_EXPLORING`."""
+    c = e.compared
+    compared = (None,) * 5 if c is None else (c.step, c.tactic, c.alternative, c.own, c.base)
+    return e.tactic, e.base, e.propensity, *compared
 
 
 def _numbers(first: int, rows: int) -> pa.Array:

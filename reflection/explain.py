@@ -23,6 +23,7 @@ class _Trail(NamedTuple):
     risk: list[Row]
     decision: Row | None
     outcome: Row | None
+    later: Row | None  # where outcomes of other tactics at the decision became known
 
 
 def explain_order(run_dir: Path, order_id: str) -> str:
@@ -47,12 +48,29 @@ def explain_order(run_dir: Path, order_id: str) -> str:
     sections = [
         _order(order_id, trail),
         _decision(trail.decision, policy, probes),
+        _alternative(trail, order_id),
         _law(trail),
         _events(trail.events),
         _fills(trail),
         _outcome(trail.outcome, policy),
     ]
     return "\n\n".join("\n".join(section) for section in sections)
+
+
+def decision_of(run_dir: Path, order_id: str) -> Row:
+    """
+    Return the diary row of the decision behind an order.
+
+    Raises
+    ------
+    RunDirError
+        As :func:`explain_order`, or if nobody's decision is behind it.
+    """
+    with open_views(run_dir) as base:
+        row = _trail(base, Path(run_dir), order_id).decision
+    if row is None or row["decision"] < 0:
+        raise RunDirError("order", order_id, "an order that an Organism decided: this one has no alternative")
+    return row
 
 
 def _trail(base: duckdb.DuckDBPyConnection, run_dir: Path, order_id: str) -> _Trail:
@@ -75,13 +93,23 @@ def _trail(base: duckdb.DuckDBPyConnection, run_dir: Path, order_id: str) -> _Tr
         known = ", ".join(row["order_id"] for row in some) or "this run has no orders"
         raise RunDirError("order", order_id, f"a client order id of {run_dir} (for instance {known})")
     outcome = rows("SELECT * FROM expost WHERE decision = ?", decision["decision"]) if decision else []
+    later = rows(*_later(decision)) if decision else []
     return _Trail(
         events,
         rows("SELECT * FROM fills WHERE order_id = ? ORDER BY seq", order_id),
         rows("SELECT * FROM risk_events WHERE order_id = ? ORDER BY seq", order_id),
         decision,
         outcome[0] if outcome else None,
+        later[0] if later else None,
     )
+
+
+def _later(decision: Row) -> tuple[str, str, int]:
+    """Return the query, with its values, for the row that tells what other tactics came to at a decision."""
+    column = "compared_step" if decision.get("explored") else "learnt_step"
+    wanted = f"{column} = ?" if column in decision else "step < 0 AND step = ?"
+    query = f"SELECT * FROM decisions WHERE instrument = ? AND {wanted} LIMIT 1"
+    return query, decision["instrument"], decision["step"]
 
 
 def _order(order_id: str, trail: _Trail) -> list[str]:
@@ -136,6 +164,27 @@ def _synapses(row: Row) -> str:
     if row["sigma_post"] >= 0:
         strongest = f"strongest in this step {row['sigma_pre']} to {row['sigma_post']}"
     return f"norm {_number(row['sigma_norm'])}, rank {_number(row['sigma_rank'])}; {strongest}"
+
+
+def _alternative(trail: _Trail, order_id: str) -> list[str]:
+    """Return why not another topology: what it would have come to, as far as the run has simulated it."""
+    row, later, lines = trail.decision, trail.later, ["Why not another topology"]
+    if row is None:
+        return [*lines, "  nobody chose one"]
+    if row.get("explored"):
+        chance = _number(row["propensity"])
+        lines.append(f"  explores    {row['explored']} for {row['base_topo']}, with propensity {chance}")
+        if later is not None:
+            delta = later["compared_own"] - later["compared_base"]
+            lines.append(
+                f"  instead     {row['base_topo']} {later['compared_base']:+.2f} bps of a clip on paper; this came to "
+                f"{later['compared_own']:+.2f}: {delta:+.2f}"
+            )
+        return lines
+    if later is not None and later["learnt"]:
+        pairs = [f"{name} {value:+.2f}" for name, value in zip(later["candidates"], later["learnt"], strict=True)]
+        return [*lines, f"  came to     {', '.join(pairs)} bps of a clip (in charge: by its fills; others on paper)"]
+    return [*lines, f"  not simulated in this run; alphatrade explore whynot RUN --order {order_id} does"]
 
 
 def _law(trail: _Trail) -> list[str]:

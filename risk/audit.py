@@ -1,10 +1,10 @@
 """The auditor: judges a finished run from orders, fills and marks alone, with its own arithmetic.
 
 It shares no state and no code path with the gate. Limits, capital and staleness come from ``policy.json``
-and ``run.yaml``; ``risk_events.parquet`` only completes the common counter `seq` (a hole means that rows
-were removed) and ``equity.parquet`` is only a witness to compare with. Columns that repeat what can be
-recomputed (``position_after``, ``realized``, ``leaves``, the repeated terms of an order) are compared,
-never used.
+and ``run.yaml``; ``risk_events.parquet`` completes the common counter `seq` (a hole means that rows were removed) and
+tells which orders were explored, and what should have stopped that (:mod:`alphatrade.risk.audit_explored`);
+``equity.parquet`` is only a witness to compare with. Columns that repeat what can be recomputed (``position_after``,
+``realized``, ``leaves``, the repeated terms of an order) are compared, never used.
 
 What it holds against the law:
 
@@ -48,6 +48,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alphatrade.risk.audit_explored import Explored, explored
 from alphatrade.risk.audit_files import RunFiles, read_run
 from alphatrade.risk.audit_judge import Judge
 from alphatrade.risk.audit_limits import HALF_ATTO
@@ -80,6 +81,8 @@ class AuditReport:
         Final equity at the last marks.
     currency : str
         Of `equity`.
+    explored : Explored
+        What was explored, and how much of the flow that was.
     """
 
     violations: tuple[Finding, ...]
@@ -94,6 +97,7 @@ class AuditReport:
     position: Mapping[str, Decimal]
     equity: Decimal
     currency: str
+    explored: Explored
 
     @property
     def ok(self) -> bool:
@@ -124,6 +128,8 @@ def audit(run_dir: str | Path) -> AuditReport:
         violations += _crowded(judge, "ORDER_RATE", judge.approvals, window, bound)
     for stamps in judge.repeats.values():
         violations += _crowded(judge, "REPEATED", stamps, limits.repeat_ns, limits.repeat)
+    found = explored(Path(run_dir), files, judge.opening, book.killed)
+    violations += found.findings
     return AuditReport(
         violations=tuple(sorted(violations)),
         passive=dict(sorted(book.passive.items())),
@@ -137,6 +143,7 @@ def audit(run_dir: str | Path) -> AuditReport:
         position={lot.name: Decimal(lot.pos) / 10**9 for lot in book.lots.values() if lot.pos},
         equity=Decimal(book.equity) / HALF_ATTO,
         currency=limits.currency,
+        explored=found,
     )
 
 
@@ -150,6 +157,7 @@ def format_report(report: AuditReport) -> str:
         f"violations  {len(report.violations)}",
         f"integrity   {len(report.integrity)}",
         f"passive     {sum(report.passive.values())} (the market moved; no order is to blame)",
+        *_exploring(report.explored),
         "",
         f"{'limit':<20} {'highest use':>11} {'violations':>10} {'passive':>8}",
     ]
@@ -164,6 +172,13 @@ def format_report(report: AuditReport) -> str:
             lines.append(f"… and {len(findings) - _SHOWN} more of kind {title}")
     lines += ["", "AUDIT PASSED" if report.ok else "AUDIT FAILED"]
     return "\n".join(lines)
+
+
+def _exploring(found: Explored) -> list[str]:
+    if not found.orders:
+        return []
+    share, frozen = found.notional / max(found.flow, 1), "" if found.frozen is None else f", frozen at {found.frozen}"
+    return [f"explored    {found.orders} orders, {share:.2%} of the flow, at most {found.most:.2%}{frozen}"]
 
 
 def _crowded(

@@ -98,7 +98,7 @@ def read_run(run_dir: Path) -> RunFiles:
     if not run_dir.is_dir():
         raise RunDirError("run_dir", str(run_dir), "the artifacts folder of a run")
     limits = read_limits(run_dir)
-    tables = {name: _read_table(run_dir / f"{name}.parquet", spec) for name, spec in _SPECS.items()}
+    tables = {name: read_columns(run_dir / f"{name}.parquet", spec) for name, spec in _SPECS.items()}
     marks, fills, equity = tables["marks"], tables["fills"], tables["equity"]
     for path, values in (("marks.parquet:bid", marks["bid"]), ("fills.parquet:qty", fills["qty"])):
         if len(values) and np.min(values) <= 0:
@@ -124,7 +124,7 @@ def _rows(columns: dict[str, Any]) -> "zip[tuple[Any, ...]]":
     return zip(*lists, strict=True)
 
 
-def _read_table(path: Path, spec: str) -> dict[str, Any]:
+def read_columns(path: Path, spec: str) -> dict[str, Any]:
     """
     Return the columns of one Parquet file in the order of `spec`; see :func:`read_run` for what it refuses.
 
@@ -162,7 +162,7 @@ def _column(column: pa.ChunkedArray, kind: str, where: str) -> Any:
         raise RunDirError(where, f"{column.null_count} nulls", "a value in every row")
     array = column.combine_chunks()
     if kind == "int":
-        return array.to_numpy(zero_copy_only=False)
+        return array.to_pylist() if nullable else array.to_numpy(zero_copy_only=False)
     if kind == "code":
         coded = array.dictionary_encode()
         return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -18,7 +18,7 @@ _REALIZED_SLACK = 10**12  # 1e-6 of the currency: the file may round its average
 
 class Judge:
     """
-    Replays a run and collects what the law let through and where the files contradict themselves.
+    Replays a run, collects what the law let through and where files contradict themselves.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ class Judge:
         self.integrity: list[Finding] = []
         self.orders: dict[str, Order] = {}
         self.working = self.submitted = 0
-        self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id; what counts for rates
+        self.opening: set[str] = set()  # orders that could open or enlarge a position
+        self.approvals: list[tuple[int, int, str]] = []  # ts, seq, order id; for rates
         self.repeats: dict[tuple[object, ...], list[tuple[int, int, str]]] = {}
-        self._prices, self._at = Prices(files), 0
-        self._kin = Kin()
+        self._prices, self._at, self._kin = Prices(files), 0, Kin()
         self._trades: set[tuple[str, str]] = set()
         self._approved = approvals(files.orders)
         self._granted = granted_modifications(files.orders)
@@ -206,6 +206,7 @@ class Judge:
 
     def _judge_risk(self, lot: Lot, row: OrderRow, terms: OrderRow) -> None:
         limits, book = self.limits, self.book
+        self.opening.add(row.order_id)
         if limits.order_qty is not None:
             self._bound(row, "ORDER_QTY", terms.qty, limits.order_qty)
         price = terms.price if terms.price is not None else terms.trigger

@@ -58,7 +58,7 @@ def read_limits(run_dir: Path) -> Limits:
     RunDirError
         If a file is missing or unreadable, or a number or a name in it cannot be used.
     """
-    policy, run = _read(run_dir / "policy.json"), _read(run_dir / "run.yaml")
+    policy, run = read_file(run_dir / "policy.json"), read_file(run_dir / "run.yaml")
     try:
         template = RiskTemplate.model_validate(policy.get("risk"))
     except ValidationError as error:
@@ -137,7 +137,8 @@ def _number(mapping: dict[str, Any], key: str, where: str) -> Fraction:
     return Fraction(number)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """Return a JSON or YAML file of a run that holds a mapping; refuses another as `read_limits` does."""
     try:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text) if path.suffix == ".json" else yaml.load(text, _YAML)

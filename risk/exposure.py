@@ -2,8 +2,7 @@
 
 Quantities and prices are nano integers (1e-9). Everything valued at the mid is kept *doubled*, because the
 mid is ``(bid + ask) / 2`` and halving would round: ``mid2 = bid + ask``, and a name ending in ``2`` counts
-0.5e-18 of money. Every change touches one instrument and corrects the running sums, so a check never scans
-anything.
+0.5e-18 of money. Every change touches one instrument and corrects the running sums: no check scans anything.
 """
 
 from dataclasses import dataclass, field
@@ -54,6 +53,7 @@ class Order(msgspec.Struct, gc=False):
     by_law: bool = False
     ts: int = 0  # when it was approved, UTC ns
     identity: tuple[object, ...] | None = None  # what makes two orders identical
+    explores: str = ""  # the tactic that is explored with it
 
     @property
     def leaves(self) -> int:

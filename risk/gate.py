@@ -24,15 +24,16 @@ from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.controller import Controller
 from nautilus_trader.trading.trader import Trader
 
+from alphatrade.risk.exploring_law import ExploringLaw
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_capital, read_template
 from alphatrade.risk.gate_events import Events
+from alphatrade.risk.gate_exploration import Explorations
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.gate_losses import Memory
 from alphatrade.risk.gate_market import FIRST, Market
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
-from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code, Verdict, deny, share
 from alphatrade.risk.record import RunRecord
 from alphatrade.risk.units import RAW_PER_NANO, from_atto
@@ -60,7 +61,7 @@ class RiskGate(Controller):
 
     Attributes
     ----------
-    law : Law
+    law : ExploringLaw
     record : RunRecord
     switch : KillSwitch
     """
@@ -74,6 +75,7 @@ class RiskGate(Controller):
         self.commands = Commands(self)
         self.events = Events(self)
         self.reduction = Reduction(self)
+        self.explorations = Explorations(self)
         self._clear()
         # Last, as it locks the folder: whatever else is wrong with the configuration leaves it to the next node.
         folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
@@ -82,8 +84,10 @@ class RiskGate(Controller):
         self.memory.begin()
 
     def _clear(self) -> None:
+        self.explorations.clear()
         self.law = self.new_law()
         self.record = RunRecord()
+        self.record.warned = self.explorations.warned if self.explorations.budget.share_n else None
         self.currency = self.settings.currency
         self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order
         self.factors: dict[str, float] = {}  # sizing factors below 1, by instrument
@@ -91,9 +95,9 @@ class RiskGate(Controller):
         for part in (self.market, self.commands, self.reduction):
             part.clear()
 
-    def new_law(self) -> Law:
-        """Return the law of the configuration, without any facts yet."""
-        return Law(self.template, self.capital, self.settings.long_only)
+    def new_law(self) -> ExploringLaw:
+        """Return the law of the configuration, without any facts yet but what has been explored."""
+        return ExploringLaw(self.template, self.capital, self.settings.long_only, self.explorations.budget)
 
     # -- life
 
@@ -114,6 +118,7 @@ class RiskGate(Controller):
         msgbus.subscribe(topic="events.order.*", handler=self.events.on_event, priority=FIRST)
         for topic, handler in self.market.listeners().items():
             msgbus.subscribe(topic=topic, handler=handler, priority=FIRST)
+        self.explorations.listen(FIRST)
 
     def on_start(self) -> None:
         """Refuse a latched start, take over what is open, set the native limits, look for kill requests."""

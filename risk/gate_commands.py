@@ -94,6 +94,8 @@ class Commands:
         gate.law.commit(intents, now)
         for order in intents:
             gate.market.follow(order.instrument)
+            if order.explores:
+                gate.explorations.approved(order, now)
         if verdict.near or gate.factors:
             self._near(verdict, intents, now)
         return True

@@ -23,6 +23,12 @@ class Advice(NamedTuple):
     reason: str
 
 
+class Frozen(NamedTuple):
+    """Message on ``alphatrade.risk.frozen``: nothing is explored any more, and why."""
+
+    reason: str
+
+
 class RiskGateConfig(ActorConfig, frozen=True):
     """
     Configuration of the gate.
@@ -47,6 +53,13 @@ class RiskGateConfig(ActorConfig, frozen=True):
         By instrument id: assumed half spread where there are no quotes, and the tape's own staleness limit.
     poll_interval_ms : int
         How often a live node looks for a kill request.
+    explored_share : float
+        Of the flow, notional, that may be explored on every prefix of a run; 0: nothing. Always 0 in ``live``.
+    explored_every : int
+        Decision steps of an instrument between two changes of what is explored in it, at least.
+    steps_topic, alarms_topic : str
+        Bus topics of decision steps (messages with ``instrument``), by which changes are counted, and of alarms that
+        freeze exploration (``freeze``). Without steps nothing ever changes.
     """
 
     template: dict[str, Any] = {}
@@ -60,6 +73,10 @@ class RiskGateConfig(ActorConfig, frozen=True):
     half_spread_bps: dict[str, float] | None = None
     stale_after_s: dict[str, float] | None = None
     poll_interval_ms: int = 250
+    explored_share: float = 0.0
+    explored_every: int = 1
+    steps_topic: str = ""
+    alarms_topic: str = ""
 
 
 def read_template(fields: dict[str, Any]) -> RiskTemplate:

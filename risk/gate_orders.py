@@ -61,6 +61,7 @@ UNSENT = (OrderStatus.INITIALIZED, OrderStatus.RELEASED)
 _KINDS: dict[int, str] = {}  # names of order types, filled as they are met
 LAW_TAG = "law=flatten"
 _DECISION = "decision="
+_EXPLORES = "explores="
 
 
 def intent(order: NautilusOrder) -> Order:
@@ -68,7 +69,7 @@ def intent(order: NautilusOrder) -> Order:
     kind = order.order_type
     name = _KINDS.get(kind) or _KINDS.setdefault(kind, order_type_to_str(kind))
     parent, tags = order.parent_order_id, order.tags
-    return Order(
+    found = Order(
         order.client_order_id.value,
         order.instrument_id.value,
         BUY if order.side == OrderSide.BUY else SELL,
@@ -82,6 +83,9 @@ def intent(order: NautilusOrder) -> Order:
         order.strategy_id.value,
         _decision(tags) if tags else None,
     )
+    if tags and len(tags) > 1:
+        found.explores = _explores(tags)
+    return found
 
 
 def _trigger(order: NautilusOrder) -> int | None:
@@ -94,6 +98,18 @@ def _decision(tags: list[str]) -> int | None:
         if tag.startswith(_DECISION) and tag[len(_DECISION) :].isdigit():
             return int(tag[len(_DECISION) :])
     return None
+
+
+def explores_tag(tactic: str) -> str:
+    """Return the tag that marks an order as explored."""
+    return _EXPLORES + tactic
+
+
+def _explores(tags: list[str]) -> str:
+    for tag in tags:
+        if tag.startswith(_EXPLORES):
+            return tag[len(_EXPLORES) :] or "?"  # a mark without a name is a mark
+    return ""
 
 
 def denied(order: NautilusOrder, reason: str, ts: int) -> OrderDenied:

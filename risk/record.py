@@ -6,7 +6,7 @@ Marks come by the million, so they go into flat arrays; the rest are tuples. Fil
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import repeat
 from pathlib import Path
@@ -58,6 +58,7 @@ class RunRecord:
         self._origin = array("b")
         self._minute = -1
         self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
+        self.warned: Callable[[int, str, str], None] | None = None  # told time, kind and limit of every risk event
 
     @property
     def marks(self) -> int:
@@ -149,12 +150,18 @@ class RunRecord:
         self, ts: int, kind: str, instrument: str | None, order_id: str | None, limit: str, value: str,
         bound: str, detail: str,
     ) -> None:  # fmt: skip
-        """Add a risk event; its kind is denied, near_miss, breach, state, tripwire, advice, kill, resumed."""
+        """
+        Add a risk event.
+
+        Its kind is denied, near_miss, breach, state, tripwire, advice, kill, resumed, suspect, explored or frozen.
+        """
         if self.quiet is not None:
             self.quiet.close()
         self.seq += 1
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.risk_events.append((self.seq, ts, kind, instrument, order_id, limit, value, bound, detail))
+        if self.warned is not None:
+            self.warned(ts, kind, limit)
 
     def minute_of(self, ts: int) -> bool:
         """Return whether `ts` opens a new minute of the equity curve."""

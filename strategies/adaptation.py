@@ -15,6 +15,7 @@ import pyarrow as pa
 from alphatrade.actors.belief import Encoder
 from alphatrade.actors.messages import BeliefSnapshot
 from alphatrade.strategies.attention import Attention
+from alphatrade.strategies.exploring import Explorer
 from alphatrade.strategies.fast_weights import FastWeights
 from alphatrade.strategies.hindsight import Experience, Hindsight
 from alphatrade.strategies.learning import Learner, LearningRouter
@@ -41,6 +42,8 @@ class Adaptation:
 
     Attributes
     ----------
+    explorer : Explorer or None
+        Puts another tactic in charge now and then; none where nothing is explored.
     faults : dict of str to str
         Why a mechanism is off, by its flag.
     without : str
@@ -62,6 +65,7 @@ class Adaptation:
         self.router = router
         self.hindsight, self.weights, self._encoder = hindsight, weights, encoder
         self._cap = cap
+        self.explorer: Explorer | None = None
         self.faults: dict[str, str] = {}
         self.without = ""
         self.synapses: Synapses | None = None
@@ -112,8 +116,10 @@ class Adaptation:
         self.without += f"; {mechanism} off: {reason}"
 
     def freeze(self) -> None:
-        """Learn no more: what comes is not trading but closing."""
+        """Learn and explore no more: what comes is not trading but closing."""
         self._frozen = True
+        if self.explorer is not None:
+            self.explorer.freeze("only closing")
 
     def decide(self, belief: BeliefSnapshot, own: float, notional: float) -> tuple[BeliefSnapshot, Route]:
         """
@@ -128,7 +134,7 @@ class Adaptation:
         """
         self.lesson = None
         if self.hindsight is None or self._frozen:
-            return belief, self.router.route(belief)
+            return belief, self._route(belief, own, notional)
         experience = self.hindsight.look(belief, own)
         if experience is not None:
             self._waiting.append(experience)
@@ -141,9 +147,13 @@ class Adaptation:
                     self._waiting.append(each)
         if self.weights is not None:
             belief = self._pushed(belief, self.weights)
-        route = self.router.route(belief)
+        route = self._route(belief, own, notional)
         self.hindsight.note(belief, self.router.candidates.index(route.tactic), own, notional)
         return belief, route
+
+    def _route(self, belief: BeliefSnapshot, own: float, notional: float) -> Route:
+        route = self.router.route(belief)
+        return route if self.explorer is None else self.explorer.route(belief, route, own, notional)
 
     def _absorb(self, experience: Experience) -> None:
         router, weights, cap = self.router, self.weights, self._cap

@@ -10,8 +10,10 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 from nautilus_trader.trading.strategy import Strategy
 
-from alphatrade.risk.units import RAW_PER_NANO
+from alphatrade.risk.gate_orders import explores_tag
+from alphatrade.risk.units import NANO, RAW_PER_NANO
 from alphatrade.strategies.book import Book, Resting
+from alphatrade.strategies.exploring import Explorer
 from alphatrade.strategies.planner import Cancel, Command, Market, Modify, Rest, Stop
 
 _SIDES = {1: OrderSide.BUY, -1: OrderSide.SELL}
@@ -36,6 +38,8 @@ class Dispatcher(Strategy):
         self._decision = 0
         self._order_ids: list[str] = []
         self._verdict = "none"
+        self._explorer: Explorer | None = None
+        self._explores = ""  # what the open decision explores
         self.signal_order_ns: list[int] = []
         self.order_ack_ns: list[int] = []
         self._sent_ns: dict[str, int] = {}
@@ -64,10 +68,14 @@ class Dispatcher(Strategy):
         now = perf_counter_ns()
         self.signal_order_ns.append(now - started)
         self._sent_ns[order_id] = now
+        if self._explores and not order.is_reduce_only:
+            self._explorer.sent(order_id, command)
         self.submit_order(order)
 
     def _make(self, command: Market | Rest | Stop) -> Order:
         tags = [f"decision={self._decision}"]
+        if self._explores and not isinstance(command, Stop) and not command.reduce:
+            tags.append(explores_tag(self._explores))
         side, quantity = _SIDES[command.side], self._quantity(command.qty_n)
         if isinstance(command, Market):
             return self.order_factory.market(self._instrument_id, side, quantity, reduce_only=command.reduce, tags=tags)
@@ -92,6 +100,8 @@ class Dispatcher(Strategy):
         price = self._price(command.price_n)
         filled_n = order.filled_qty.raw // RAW_PER_NANO
         self._book.changed(command.order_id, command.price_n, command.qty_n)
+        if self._explorer is not None:
+            self._explorer.changed(command)
         self._order_ids.append(command.order_id)
         self._verdict = "allow" if self._verdict == "none" else self._verdict
         self.modify_order(
@@ -116,7 +126,7 @@ class Dispatcher(Strategy):
         if isinstance(event, OrderFilled):
             self._on_fill(event, order_id)
         elif kind in _CLOSED:
-            self._book.gone(order_id)
+            self._gone(order_id)
         elif kind in _ANSWERS:
             self._book.answered(order_id)
         refused = isinstance(event, OrderDenied) or kind == "OrderModifyRejected"
@@ -132,6 +142,13 @@ class Dispatcher(Strategy):
         signed_n = quantity_n if event.order_side == OrderSide.BUY else -quantity_n
         self._book.fill(signed_n, event.last_px.as_double(), self._step, event.commission.as_double())
         self._book.filled(order_id, quantity_n)
+        if self._explorer is not None:
+            self._explorer.filled(order_id, quantity_n / NANO * event.last_px.as_double())
         order = self.cache.order(event.client_order_id)
         if order is None or order.is_closed:
-            self._book.gone(order_id)
+            self._gone(order_id)
+
+    def _gone(self, order_id: str) -> None:
+        self._book.gone(order_id)
+        if self._explorer is not None:
+            self._explorer.gone(order_id)

@@ -3,6 +3,7 @@
 import msgspec
 
 from alphatrade.actors.messages import BeliefSnapshot
+from alphatrade.strategies.exploring import Exploring
 
 DECISION_TOPIC = "alphatrade.decision"
 
@@ -74,6 +75,8 @@ class Decision(msgspec.Struct, gc=False):
         State of the fast weights, where they are on.
     lesson : Lesson or None
         What was learnt just before it.
+    exploring : Exploring or None
+        What is explored, with which propensity, and what came of it earlier; None in a run that does not explore.
     """
 
     decision: int
@@ -87,3 +90,4 @@ class Decision(msgspec.Struct, gc=False):
     explanation: str
     synapses: Synapses | None = None
     lesson: Lesson | None = None
+    exploring: Exploring | None = None

@@ -19,7 +19,9 @@ from alphatrade.actors.messages import (
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.units import NANO, RAW_PER_NANO, to_nano
 from alphatrade.strategies.adaptation import adaptation
+from alphatrade.strategies.counterfactual import Counterfactual
 from alphatrade.strategies.dispatcher import Dispatcher
+from alphatrade.strategies.exploring import Budget, Explorer
 from alphatrade.strategies.learned import pack, unpack
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 from alphatrade.strategies.planner import Grid, clear, plan
@@ -54,6 +56,10 @@ class OrganismConfig(StrategyConfig, frozen=True):
         Event time from which it only closes; 0 for never.
     long_only : bool
         Do not ask for what a cash account cannot have: a short position.
+    exploration : dict
+        What may be explored (:class:`~alphatrade.strategies.exploring.Budget`, without the margin); empty for nothing.
+    seed : int
+        Of the run; exploration draws from a stream of its own.
     policy_hash, learned : str
         Whose learnt state this organism keeps, and the file of the one it starts from; empty for none.
     """
@@ -74,6 +80,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
     stride: int = 1
     flat_after_ns: int = 0
     long_only: bool = False
+    exploration: dict[str, Any] = {}
+    seed: int = 0
     policy_hash: str = ""
     learned: str = ""
 
@@ -116,6 +124,8 @@ class Organism(Dispatcher):
         self.adaptation = adaptation(
             c.router, c.flags, c.learning, c.belief, c.topologies, c.features, c.horizon, costs, c.long_only
         )
+        if c.exploration:
+            self._explore(costs)
         saved = Path(c.learned).read_bytes() if c.learned else self._saved
         if saved:
             self._take_up(saved)
@@ -130,6 +140,19 @@ class Organism(Dispatcher):
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
         self.msgbus.subscribe(DRIFT_TOPIC, self.on_drift, ACT)
+
+    def _explore(self, costs: Costs) -> None:
+        c = self.config
+        tactics = {
+            name: load_topology(f"policy.topologies.{name}", str(spec["kind"]), dict(spec["params"]), c.features)
+            for name, spec in sorted(c.topologies.items())
+        }
+        budget = Budget(**c.exploration, margin=c.price_collar)
+        alternatives = Counterfactual(tactics, costs, c.long_only, c.horizon)
+        self._explorer = self.adaptation.explorer = Explorer(
+            budget, tuple(tactics), c.router["allowed"], c.seed, c.index, self._book, alternatives
+        )
+        self.msgbus.subscribe("alphatrade.risk.frozen", self.on_frozen)
 
     def learned(self) -> bytes:
         """Return what was learnt, to be saved; empty where nothing learns."""
@@ -154,13 +177,19 @@ class Organism(Dispatcher):
         """Leave nothing resting behind."""
         self.cancel_all_orders(self._instrument_id)
 
+    def on_frozen(self, frozen: object) -> None:
+        """Explore nothing more, as the law does."""
+        self._explorer.freeze(frozen.reason)
+
     def on_advice(self, advice: object) -> None:
         """Size down, or back up, as the law advises after a near-miss."""
         if advice.instrument == self.config.instrument_id:
             self._factor = advice.factor
 
     def on_drift(self, signal: DriftSignal) -> None:
-        """Size by the drift sentry's factor, from the next decision on; at 0 only close."""
+        """Size by the drift sentry's factor, from the next decision on; at 0 only close. Any alarm ends exploration."""
+        if signal.freeze and self._explorer is not None:
+            self._explorer.freeze(f"drift: {signal.detail}")
         if signal.instrument == self.config.instrument_id:
             self._drift = signal.factor
             self._drifts = f"; drift x{signal.factor:g} ({signal.detail})" if signal.factor < 1.0 else ""
@@ -168,6 +197,8 @@ class Organism(Dispatcher):
     def on_risk_state(self, state: object) -> None:
         """Stop acting when the kill switch leaves ACTIVE."""
         self._halted = state.after != "ACTIVE"
+        if self._halted and self._explorer is not None:
+            self._explorer.freeze("the law has halted trading")
 
     # -- one decision -------------------------------------------------------------------------------------------
 
@@ -185,6 +216,8 @@ class Organism(Dispatcher):
         belief, route = self.adaptation.decide(
             belief, self._book.worth(belief.mid), grid.clip_n / NANO * belief.mid
         )
+        explorer = self._explorer
+        self._explores = "" if explorer is None else explorer.now.tactic
         if len(self.adaptation.faults) > self._told:
             self._tell(belief.ts)
         if self._halted:
@@ -194,7 +227,11 @@ class Organism(Dispatcher):
             commands = clear(self._book)
         else:
             desire = self._desire(belief, route.tactic, grid)
+            if self._explores:
+                desire = explorer.restrained(desire)
             commands = plan(desire, self._book, grid)
+            if self._explores:
+                commands = explorer.within(commands, grid)
         if commands:
             before = perf_counter_ns()
             for command in commands:
@@ -216,6 +253,7 @@ class Organism(Dispatcher):
                 f"{self._drifts}{self.adaptation.without}",
                 self.adaptation.synapses,
                 self.adaptation.lesson,
+                None if explorer is None else explorer.now,
             ),
         )
 

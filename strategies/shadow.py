@@ -52,6 +52,15 @@ class Shadow:
         self._since = 0
         self.clips = self.worth = 0.0
 
+    def start(self, mid: float, clips: float, entry: float, since: int) -> None:
+        """Begin with a position: clips, average entry price and the step since when it is held."""
+        self._last, self.clips, self._entry, self._since = mid, clips, entry, since
+
+    def play(self, topology: Topology) -> None:
+        """Let another tactic go on with the book; what rests is cancelled."""
+        if topology is not self._topology:
+            self._topology, self._limits, self._stop = topology, (), None
+
     def mark(self, belief: BeliefSnapshot) -> float:
         """Live through the step that has just closed: fills of what rests, then the change of price; return `worth`."""
         mid, last, facts = belief.mid, self._last, belief.facts

@@ -8,7 +8,7 @@ from alphatrade.nodes.overrides import explain
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 
-TOP = "policy, env, tape, venue, tapes, seed, policy_file, exploration, governed_feedback, flat_at_end, learned, output, paths"
+TOP = "policy, env, tape, venue, explore, tapes, seed, policy_file, exploration, governed_feedback, flat_at_end, learned, output, paths"
 SYNTAX = "key=value: no spaces around =, quotes and brackets closed, special characters in quotes"
 BELIEF = "a known key, one of n, k, seed, halflife"
 INPUTS: dict[str, tuple[str, str]] = {
@@ -25,7 +25,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
     "policy/riks=tight": (
         "policy/riks: got 'tight'",
-        "a group, one of domain, env, genotype, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
+        "a group, one of domain, env, explore, genotype, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
         "policy/learning, policy/regime, policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
     ),
     # keys
@@ -40,8 +40,8 @@ INPUTS: dict[str, tuple[str, str]] = {
     "+policy.belief.kk=1": ("policy.belief.kk: got 1", BELIEF),
     "+new.key=1": (
         "new: got {'key': 1}",
-        "a known key, one of env, tape, tapes, venue, seed, exploration, governed_feedback, flat_at_end, learned, "
-        "output, paths",
+        "a known key, one of env, tape, tapes, venue, seed, exploration, explore, governed_feedback, flat_at_end, "
+        "learned, output, paths",
     ),
     "tape.path=x.csv": (
         "tape.path: got 'x.csv'",
@@ -62,7 +62,11 @@ INPUTS: dict[str, tuple[str, str]] = {
         "one that Hydra accepts (Could not override 'policy@foo'.)",
     ),
     # values
-    "exploration=true": ("exploration: got True", "false: this version has no exploration mechanism to switch on"),
+    "governed_feedback=true": (
+        "governed_feedback: got True", "false: this version has no governed_feedback mechanism to switch on",
+    ),
+    "explore.share=0": ("explore.share: got 0", "greater than 0"),
+    "explore.delta_bps=[1,2]": ("explore.delta_bps: got [1, 2]", "a bound below 0 and one above, basis points: [-60, 60]"),
     "seed=": ("seed: got ''", "a valid integer"),
     "seed=null": ("seed: got None", "a valid integer"),
     "seed=[1,2]": ("seed: got [1, 2]", "a valid integer"),
