@@ -23,7 +23,7 @@ from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_files import beside, read_batch
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, InputError
 from alphatrade.strategies.policy import canonical
 
 
@@ -78,8 +78,11 @@ class Case:
         for name, content in self.file.members.items():
             if name.startswith(f"{LEDGER}/"):
                 path = place / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                except OSError as error:  # a name that is a file and a folder, or no space
+                    raise InputError(f"dossier {name}", error.strerror or str(error), "a file to unpack") from None
 
     def plain(self, name: str) -> Any:
         """Return the values of a member."""

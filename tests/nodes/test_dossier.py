@@ -466,6 +466,7 @@ def test_what_is_no_dossier_is_one_line(made: Made, tmp_path: Path) -> None:
     files = {
         "truncated": made.data[:-100], "empty": b"", "text": b"dossier", "zip": pack({"a.json": b"{}"}),
         "manifest": pack({MANIFEST: b"{}", SIGNATURES: b"[]"}),
+        "folder": pack(opened(made.data).members | {f"{LEDGER}/x": b""}),
     }  # fmt: skip
     for name, data in files.items():
         file = tmp_path / name
