@@ -35,6 +35,7 @@ from alphatrade.risk.disk import write_whole
 from alphatrade.risk.errors import ConfigError, InputError
 from alphatrade.strategies.policy import canonical
 
+SETTINGS = "settings.json"  # of a search, in its folder
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -91,7 +92,7 @@ class CandidateJob:
     def warm(self, config: DictConfig) -> None:
         """Make this process a worker: what every candidate needs is loaded once."""
         self._worker = True
-        _tapes(search_settings(config).settings)
+        tapes_of(search_settings(config).settings)
 
     def __call__(self, config: DictConfig) -> None:
         """Replay the candidate of a configuration, and write what came of it to its file if it has one."""
@@ -126,10 +127,12 @@ class CandidateJob:
         all_of_them = [search_settings(config) for config in configs]
         own = all_of_them[0]
         run = own.settings.run
-        tapes = _tapes(own.settings)
+        tapes = tapes_of(own.settings)
 
         def folder(name: str) -> Path:
             self.folder = search_folder(run.paths.artifacts, name)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / SETTINGS, json.dumps(plain_settings(own), indent=1) + "\n")
             return self.folder
 
         return Plan(
@@ -145,9 +148,15 @@ class CandidateJob:
         )
 
 
+def plain_settings(own: SearchSettings) -> dict[str, Any]:
+    """Return what a search is made of as plain values, its genotypes left out: content of its ``settings.json``."""
+    parts = {"run": own.settings.run, "grid": own.grid, "search": own.search, "domain": own.domain}
+    return {name: part.model_dump(mode="json") for name, part in parts.items()}
+
+
 def measured(own: SearchSettings) -> Outcome:
     """Return what comes of a candidate on the cells that may be seen, until it is hopeless."""
-    tapes = _tapes(own.settings)
+    tapes = tapes_of(own.settings)
     order = fair([cell for cell in grid_of(tapes, own.grid) if not cell.holdout], own.search.cells)
     rival: tuple[Row, ...] = ()
     if own.rival is not None:
@@ -232,7 +241,7 @@ def disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def _tapes(settings: Settings) -> list[Tape]:
+def tapes_of(settings: Settings) -> list[Tape]:
     """Return the tapes of a run, loaded once in each process."""
     return _loaded(settings.run.model_dump_json())
 

@@ -1,13 +1,68 @@
-"""Promotion: the gate's thresholds as configured."""
+"""Promotion: the gate gathers its evidence by replays of its own, for a claim that the ledger has to bear out.
 
+:func:`gather` takes nothing from whoever makes the claim but where to look: trials come from the ledger, everything
+else is cut, replayed and measured here. A dossier is verified by the same function.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import yaml
+from tqdm import tqdm
 
-from alphatrade.evolution.evidence import PromotionSpec
+from alphatrade.evolution.evidence import (
+    Again,
+    Attack,
+    Evidence,
+    GridCell,
+    Incumbent,
+    Latency,
+    PromotionSpec,
+    Record,
+    Result,
+    spots,
+)
+from alphatrade.evolution.fitness import Row, table
+from alphatrade.evolution.genotype import Genotype, develop
+from alphatrade.evolution.grid import Cell
+from alphatrade.evolution.leakage import Found
+from alphatrade.evolution.rebuild import rebuild_strategy
+from alphatrade.evolution.trial import row_plain
+from alphatrade.nodes.evaluate import MEMORY, replays
+from alphatrade.nodes.evolve import SearchSettings, evaluator, grid_of, tapes_of
+from alphatrade.nodes.identity import code_hash
+from alphatrade.nodes.leakage import leaks
 from alphatrade.nodes.overrides import CONFIG_MODULE
+from alphatrade.nodes.red_team import attack, ground_of, unsorted_file
+from alphatrade.nodes.red_team_scenarios import scenarios
 from alphatrade.nodes.refusals import checked
-from alphatrade.risk.errors import ConfigError
+from alphatrade.nodes.replay import Replay, replay
+from alphatrade.nodes.settings import RunSpec, Settings, compose_settings
+from alphatrade.nodes.tape import Tape
+from alphatrade.reflection.ledger import Ledger
+from alphatrade.reflection.ledger_chain import Head
+from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.ledger_files import beside, read_batch
+from alphatrade.risk.errors import AlphaTradeError, ConfigError, LedgerError
+from alphatrade.strategies.policy import Policy, canonical
+
+PAIRS = 3  # of latency measurements
+TRADING = ("paper", "pilot", "limited_live")  # stages in which somebody is in charge
+
+
+class Claim(NamedTuple):
+    """Which trial is to be promoted: its search, generation and place in it."""
+
+    search: str
+    generation: int
+    place: int
 
 
 def promotion_spec(name: str = "default") -> PromotionSpec:
@@ -24,3 +79,169 @@ def promotion_spec(name: str = "default") -> PromotionSpec:
     if name not in names:
         raise ConfigError("promotion", name, f"one of {', '.join(names)}")
     return checked(PromotionSpec, yaml.safe_load(folder.joinpath(f"{name}.yaml").read_text("utf-8")), "promotion")
+
+
+def records(folder: Path) -> tuple[Record, ...]:
+    """
+    Return the entries of a ledger as evidence has them, the trials of its batches among them.
+
+    Raises
+    ------
+    LedgerError
+        If the ledger or a batch is damaged.
+    """
+    found = []
+    for entry in Ledger(folder).entries():
+        trials: tuple[dict[str, Any], ...] = ()
+        if entry.kind == "batch":
+            read_batch(folder, entry)  # checked against its root
+            trials = tuple([json.loads(line) for line in (folder / beside(entry)[0]).read_bytes().splitlines()])
+        found.append(Record(seq=entry.seq, hash=entry.hash, kind=entry.kind, body=entry.body, trials=trials))
+    return tuple(found)
+
+
+def gather(
+    own: SearchSettings, ledger: Path, claim: Claim, spec: PromotionSpec, fingerprint: str, head: str
+) -> Evidence:
+    """
+    Return the evidence for a claim: what the ledger says, and what comes of replays made here.
+
+    Parameters
+    ----------
+    own : SearchSettings
+        Run, grid and search as the search had them.
+    ledger : Path
+        Folder of the ledger.
+    claim : Claim
+    spec : PromotionSpec
+    fingerprint, head : str
+        Of the ledger, as they were kept elsewhere; the head as ``NUMBER:HASH``.
+
+    Raises
+    ------
+    InputError
+        If the ledger is damaged, has no such trial, or a tape cannot be used.
+    """
+    told, tapes = records(ledger), tapes_of(own.settings)
+    leaves = [leaf for record in told for leaf in record.trials if leaf["search"] == claim.search]
+    found = [one for one in leaves if (one["generation"], one["index"]) == (claim.generation, claim.place)]
+    if not found:
+        raise LedgerError("trial", f"{claim.generation}.{claim.place}", f"one of search {claim.search[:12]}")
+    genotype = Genotype.model_validate(found[0]["genotype"])
+    grid = [GridCell.model_validate(cell._asdict()) for cell in grid_of(tapes, own.grid)]
+    number, _, digest = head.partition(":")
+    problems = verify(ledger, fingerprint, Head(int(number or -1), digest)).problems
+    bare = Evidence(
+        policy_hash=develop(genotype).policy_hash, genotype=canonical(genotype), search=claim.search,
+        generation=claim.generation, index=claim.place, code_hash=code_hash(), evaluator=evaluator(own, tapes),
+        tapes={tape.instrument.id: tape.tape_hash for tape in tapes}, grid=tuple(grid), ledger=told,
+        ledger_problems=problems, fingerprint=fingerprint, head=head, cost_multiple=spec.cost_multiple,
+    )  # fmt: skip
+    return _replayed(bare, own, ledger, spec)
+
+
+def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: PromotionSpec) -> Evidence:
+    """Return the evidence with all that is found by replays."""
+    policy, tapes = develop(Genotype.model_validate(bare.genotype)), tapes_of(own.settings)
+    cells = grid_of(tapes, own.grid)
+    seen, held = ([cell for cell in cells if cell.holdout == which] for which in (False, True))
+    places = [(bare.generation, bare.index), *spots(bare, spec.spot)]
+    by_place = {
+        (leaf["generation"], leaf["index"]): Genotype.model_validate(leaf["genotype"])
+        for record in bare.ledger
+        for leaf in record.trials
+        if leaf["search"] == bare.search
+    }
+    rival = _in_charge(ledger, bare.policy_hash)
+    with _progress(len(seen) * len(places) + len(held) * (3 if rival else 2) + len(tapes) + 2) as tick:
+        play = _player(own, tapes, tick)
+        again = [Again(generation=g, index=i, cells=play(develop(by_place[g, i]), seen)) for g, i in places]
+        dear = own.settings.run.venue.model_copy(update={"cost_multiple": spec.cost_multiple})
+        costly = own.settings.run.model_copy(update={"venue": dear})
+        parts = {
+            "again": again,
+            "holdout": play(policy, held),
+            "costly": play(policy, held, costly),
+            "incumbent": None if rival is None else Incumbent(policy_hash=rival.policy_hash, holdout=play(rival, held)),
+            "leakage": [found for tape in tapes for found in _leaks(policy, tape, seen, own, spec, tick)],
+            "red_team": _attacked(policy, own, tick),
+            "latency": _latency(policy, rival, tapes, held, own, tick),
+        }
+    return Evidence.model_validate(dict(bare) | parts)
+
+
+def _player(own: SearchSettings, tapes: list[Tape], tick: Callable[[], None]) -> Callable[..., tuple[Result, ...]]:
+    """Return what replays a policy in cells, at the costs of the search or of another run spec."""
+
+    def play(policy: Policy, cells: Sequence[Cell], run: RunSpec | None = None) -> tuple[Result, ...]:
+        settings = Settings(policy=policy, run=run or own.settings.run)
+        measure = replays(settings, tapes, own.grid.period_s)
+        rows: list[Row] = []
+        for cell in cells:
+            rows += table(policy, [cell], measure, own.grid.least)
+            tick()
+        return tuple([Result.model_validate(row_plain(row)) for row in rows])
+
+    return play
+
+
+def _in_charge(ledger: Path, but: str) -> Policy | None:
+    """Return the policy that is in charge in the highest stage where anybody is, other than the candidate."""
+    stages = Ledger(ledger).chain.stages
+    names = [name for stage in reversed(TRADING) if (name := stages.incumbent(stage)) and name != but]
+    return rebuild_strategy(names[0], ledger) if names else None
+
+
+def _leaks(
+    policy: Policy, tape: Tape, seen: Sequence[Cell], own: SearchSettings, spec: PromotionSpec, tick: Callable[[], None]
+) -> tuple[Found, ...]:
+    """Return what the leakage tests find on the first cell of a tape."""
+    first = min((cell for cell in seen if cell.instrument == tape.instrument.id), key=lambda cell: cell.start)
+    tick()
+    return leaks(policy, tape.slice(first.start, first.end), own.settings.run, spec.leakage)
+
+
+def _attacked(policy: Policy, own: SearchSettings, tick: Callable[[], None]) -> tuple[Attack, ...]:
+    """Return how a policy stood each scenario of the red team, in folders that are thrown away."""
+    settings = Settings(policy=policy, run=own.settings.run)
+    tick()
+    try:
+        makers = scenarios(ground_of(settings), settings.run.venue.account == "cash")
+    except AlphaTradeError as error:  # it cannot be attacked: that is no pass
+        return (Attack(name=" ".join(str(error).split())[:200], passed=False),)
+    with TemporaryDirectory(prefix="alphatrade-red-team-", dir=MEMORY) as folder:
+        found = [attack(make(), settings, Path(folder) / name) for name, make in makers.items()]
+        found.append(unsorted_file(Path(folder)))
+    return tuple([Attack(name=one.name, passed=one.passed) for one in found])
+
+
+def _latency(
+    policy: Policy, rival: Policy | None, tapes: Sequence[Tape], held: Sequence[Cell], own: SearchSettings,
+    tick: Callable[[], None],
+) -> Latency | None:  # fmt: skip
+    """Return how long decisions take, and those of the incumbent or the default policy, measured in turn."""
+    base = rival or compose_settings([]).policy
+    by_name = {tape.instrument.id: tape for tape in tapes}
+    cell, found = held[0], dict[str, list[dict[str, int]]]()
+    part = by_name[cell.instrument].slice(cell.start, cell.end)
+    tick()
+    for _ in range(PAIRS):
+        for name, one in (("own", policy), ("base", base)):
+            output = replay(Replay(one, [part], own.settings.run), None)
+            found.setdefault(name, []).append(output.latency["decision"])
+    counts = [one["count"] for one in found["own"] + found["base"]]
+    if not min(counts):
+        return None
+    p99 = {name: round(median([one["p99_ns"] for one in each])) for name, each in found.items()}
+    return Latency(n=min(counts), p99=p99["own"], base_p99=p99["base"])
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show how far the gate is; quiet when stderr is not a terminal."""
+    with tqdm(total=total, desc="gate", unit="replay", disable=not sys.stderr.isatty()) as bar:
+
+        def tick() -> None:
+            bar.update()
+
+        yield tick
