@@ -154,9 +154,9 @@ def own_settings(plain: Mapping[str, Any], genotype: Genotype, place: Path, tape
     ConfigError
         If they are not valid, or not as many tapes are given as are read from files.
     """
-    run = dict(plain["run"]) | {"paths": {"artifacts": str(place / "artifacts"), "state": str(place / "state")}}
-    specs = _placed(run["tapes"] or [run["tape"]], tapes)
-    run |= {"tapes": specs} if run["tapes"] else {"tape": specs[0]}
+    paths = {"artifacts": str(place / "artifacts"), "state": str(place / "state")}
+    specs = _placed(plain["run"]["tapes"], tapes)
+    run = dict(plain["run"]) | {"tape": specs[0], "tapes": specs, "output": {}, "paths": paths}
     settings = Settings(policy=develop(genotype), run=checked(RunSpec, run, "run"), genotype=genotype)
     return SearchSettings(
         settings, genotype, checked(GridSpec, plain["grid"], "grid"), checked(SearchSpec, plain["search"], "search"),
