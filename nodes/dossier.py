@@ -7,10 +7,8 @@
 ``docs/dossier.md`` says what is in it. :mod:`alphatrade.nodes.verify` derives all of it again.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +22,7 @@ from alphatrade.evolution.provenance import ancestors, candidate
 from alphatrade.evolution.rebuild import GENOTYPE, policy_file
 from alphatrade.nodes.artifacts import today, unwritable
 from alphatrade.nodes.evolve import SearchSettings, grid_of
-from alphatrade.nodes.identity import ROOMS, code_hash, file_digest, joint_digest, plugin_digests
+from alphatrade.nodes.identity import code_hash, commit, file_digest, joint_digest, lock_hash, plugin_digests
 from alphatrade.nodes.instruments import guess_name
 from alphatrade.nodes.kill_drill import Drill, kill_drill
 from alphatrade.nodes.settings import RunSpec, Settings
@@ -234,16 +232,25 @@ def facts_of(proof: Proof) -> dict[str, Any]:
 
 
 def portable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a search without places on this machine: a file keeps its name, and its instrument."""
-    run = {name: value for name, value in settings["run"].items() if name != "paths"}
-    many = bool(run["tapes"])
-    specs = [dict(spec) for spec in (run["tapes"] or [run["tape"]])]
+    """Return the settings of a search without what only its machine knows; a file keeps its name and instrument."""
+    run = {name: value for name, value in settings["run"].items() if name not in ("paths", "output", "tape", "tapes")}
+    specs = [dict(spec) for spec in (settings["run"]["tapes"] or [settings["run"]["tape"]])]
     for spec in specs:
         if spec["source"] == "file" and spec["instrument"] is None:  # a stranger's copy may have another name
             spec["instrument"] = guess_name(data_files(spec["path"])[0])
         if "path" in spec:
             spec["path"] = Path(spec["path"]).name
-    return settings | {"run": run | ({"tapes": specs} if many else {"tape": specs[0]})}
+    whole: dict[str, Any] = _safe(settings | {"run": run | {"tapes": specs}})
+    return whole
+
+
+def _safe(value: Any) -> Any:
+    """Return plain values with whole numbers beyond 2^53 as text: RFC 8785 stops there."""
+    if isinstance(value, dict):
+        return {name: _safe(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_safe(one) for one in value]
+    return str(value) if isinstance(value, int) and abs(value) > 2**53 else value
 
 
 def lineage_of(evidence: Evidence) -> list[dict[str, Any]]:
@@ -292,26 +299,3 @@ def _file_hash(spec: Any) -> str:
     else:
         return ""
     return file_digest(paths[0]) if len(paths) == 1 else joint_digest(paths)
-
-
-def lock_hash() -> str:
-    """Return the sha256 of the lock file."""
-    return sha((files("alphatrade") / "requirements.lock").read_bytes())
-
-
-def commit() -> str:
-    """Return the commit of this code; empty where it is no clean git checkout."""
-    package = Path(str(files("alphatrade")))
-    roots = [str((package / room).resolve()) for room in ROOMS] + [str((package / "requirements.lock").resolve())]
-
-    def git(*words: str) -> str | None:
-        command = ["git", "-C", str(package), *words]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changed = git("status", "--porcelain", "--", str(package), *roots)
-    tracked = git("ls-files", "--", str(package / "__init__.py"))
-    return (git("rev-parse", "HEAD") or "") if changed == "" and tracked else ""

@@ -1,6 +1,7 @@
 """Identity: what a run is called follows from what it is made of, never from when or where it ran."""
 
 import hashlib
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,3 +90,26 @@ def file_digest(path: Path) -> str:
 def joint_digest(paths: Sequence[Path]) -> str:
     """Return one sha256 over several files, in the given order."""
     return hashlib.sha256("\n".join(file_digest(path) for path in paths).encode()).hexdigest()
+
+
+def lock_hash() -> str:
+    """Return the sha256 of the lock file."""
+    return file_digest(Path(str(files("alphatrade"))) / "requirements.lock")
+
+
+def commit() -> str:
+    """Return the commit of this code; empty where it is no clean git checkout."""
+    package = Path(str(files("alphatrade")))
+    roots = [str((package / room).resolve()) for room in ROOMS] + [str((package / "requirements.lock").resolve())]
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(package), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changed = git("status", "--porcelain", "--", str(package), *roots)
+    tracked = git("ls-files", "--", str(package / "__init__.py"))
+    return (git("rev-parse", "HEAD") or "") if changed == "" and tracked else ""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
 from tqdm import tqdm
 
 from alphatrade.nodes.verify_case import Asked, Case
@@ -19,7 +18,6 @@ from alphatrade.risk.errors import AlphaTradeError, ConfigError
 
 __all__ = ["Asked", "Case", "Row", "outcome", "trusted", "verified"]
 
-UNREADABLE = (AlphaTradeError, ValidationError, LookupError, TypeError, ValueError, ArithmeticError, OSError)
 KEY = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -47,7 +45,7 @@ def verified(case: Case, shown: bool = False) -> Iterator[Row]:
             bar.set_postfix_str(name)
             try:
                 row = Row(name, *step(case))
-            except UNREADABLE as error:  # a dossier is foreign: what cannot be read is not what it should be
+            except Exception as error:  # a dossier is foreign: whatever it makes fail is not as it should be
                 words = str(error) if isinstance(error, AlphaTradeError) else f"{type(error).__name__}: {error}"
                 row = Row(name, "unreadable", " ".join(words.split())[:300], False)
             yield row

@@ -15,7 +15,7 @@ from alphatrade.nodes.evolve import SearchSettings, settings_again
 from alphatrade.nodes.kill_drill import Drill
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, InputError
 from alphatrade.strategies.policy import canonical
 
 
@@ -70,8 +70,11 @@ class Case:
         for name, content in self.file.members.items():
             if name.startswith(f"{LEDGER}/"):
                 path = place / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                except OSError as error:  # a name that is a file and a folder, or no space
+                    raise InputError(f"dossier {name}", error.strerror or str(error), "a file to unpack") from None
 
     def plain(self, name: str) -> Any:
         """Return the values of a member."""
@@ -130,9 +133,9 @@ def own_settings(plain: Mapping[str, Any], genotype: Genotype, place: Path, tape
     ConfigError
         If they are not valid, or not as many tapes are given as are read from files.
     """
-    run = dict(plain["run"]) | {"paths": {"artifacts": str(place / "artifacts"), "state": str(place / "state")}}
-    specs = _placed(run["tapes"] or [run["tape"]], tapes)
-    run |= {"tapes": specs} if run["tapes"] else {"tape": specs[0]}
+    paths = {"artifacts": str(place / "artifacts"), "state": str(place / "state")}
+    specs = _placed(plain["run"]["tapes"], tapes)
+    run = dict(plain["run"]) | {"tape": specs[0], "tapes": specs, "output": {}, "paths": paths}
     return settings_again(dict(plain) | {"run": run}, genotype)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alphatrade.evolution.dossier import LEDGER, MANIFEST, PURPOSE, SIGNATURES, difference, pack, sha
+from alphatrade.evolution.evidence import search_of
 from alphatrade.evolution.genotype import develop
 from alphatrade.evolution.promotion import INEXACT, Verdict, judge
 from alphatrade.evolution.provenance import transcript
 from alphatrade.evolution.rebuild import policy_file
 from alphatrade.nodes import dossier
-from alphatrade.nodes.identity import code_hash
+from alphatrade.nodes.identity import code_hash, lock_hash
 from alphatrade.nodes.kill_drill import WALL
 from alphatrade.nodes.verify_case import Case
 from alphatrade.reflection.keys import Roster, signed
@@ -110,7 +111,7 @@ def code(case: Case) -> Found:
 
 def lock(case: Case) -> Found:
     """The lock file is the same."""
-    return _hashes(case.file.manifest.lock_hash, dossier.lock_hash())
+    return _hashes(case.file.manifest.lock_hash, lock_hash())
 
 
 def tapes(case: Case) -> Found:
@@ -137,6 +138,14 @@ def lineage(case: Case) -> Found:
     """It descends from whom it is said to."""
     told, found = case.plain(dossier.LINEAGE), dossier.lineage_of(case.evidence)
     return _plain(f"{len(told)} in line", told, found)
+
+
+def settings(case: Case) -> Found:
+    """Search, domain and grid are those that the ledger has of the search."""
+    own, told = case.own, search_of(case.evidence)
+    wanted = {"spec": told["spec"], "domain": told["domain"], "grid": told["evaluator"]["grid"]}
+    found = {"spec": canonical(own.search), "domain": canonical(own.domain), "grid": canonical(own.grid)}
+    return _plain(f"search {case.evidence.search[:16]}", wanted, found)
 
 
 def bred(case: Case) -> Found:
@@ -208,8 +217,8 @@ Step = Callable[[Case], Found]
 STEPS: dict[str, Step] = {
     "archive": archive, "members": members, "signatures": signatures, "policy_hash": identity, "ledger": ledger,
     "copies": copies, "code": code, "lock file": lock, "tapes": tapes, "genotype and policy": policy,
-    "lineage": lineage, "transcript": bred, "replays": replays, "verdict": verdict, "kill drill": drill,
-    "manifest": facts, "latency": latency,
+    "settings": settings, "lineage": lineage, "transcript": bred, "replays": replays, "verdict": verdict,
+    "kill drill": drill, "manifest": facts, "latency": latency,
 }  # fmt: skip
 
 

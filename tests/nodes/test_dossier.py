@@ -194,6 +194,11 @@ def _policy(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes,
     return resealed(made, {dossier.POLICY: b"{}"}), asked(made)
 
 
+def _settings(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
+    plain = dossier.portable(made.settings)
+    return resealed(made, {dossier.SETTINGS: dumped(plain | {"search": plain["search"] | {"seed": 9}})}), asked(made)
+
+
 def _lineage(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
     return resealed(made, {dossier.LINEAGE: b"[]"}), asked(made)
 
@@ -235,7 +240,7 @@ def _latency(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes
 TAMPERS: dict[str, Tamper] = {
     "archive": _zip_time, "members": _extra_member, "signatures": _stranger, "policy_hash": _other_policy,
     "ledger": _other_ledger, "copies": _other_file, "code": _code, "lock file": _lock, "tapes": _tape,
-    "genotype and policy": _policy, "lineage": _lineage, "transcript": _no_transcript, "replays": _replays,
+    "genotype and policy": _policy, "settings": _settings, "lineage": _lineage, "transcript": _no_transcript, "replays": _replays,
     "verdict": _verdict, "kill drill": _drill, "manifest": _seeds, "latency": _latency,
 }  # fmt: skip
 ALSO = {"replays": ("verdict",)}  # the hash of the evidence is part of the verdict: it tells as well
@@ -413,7 +418,7 @@ def test_a_commit_is_told_of_a_clean_checkout_only() -> None:
     if done.returncode or done.stdout:
         pytest.skip("no clean git checkout")
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert dossier.commit() == head.strip()
+    assert identity.commit() == head.strip()
 
 
 # -- what cannot be made
@@ -466,6 +471,7 @@ def test_what_is_no_dossier_is_one_line(made: Made, tmp_path: Path) -> None:
     files = {
         "truncated": made.data[:-100], "empty": b"", "text": b"dossier", "zip": pack({"a.json": b"{}"}),
         "manifest": pack({MANIFEST: b"{}", SIGNATURES: b"[]"}),
+        "folder": pack(opened(made.data).members | {f"{LEDGER}/x": b""}),
     }  # fmt: skip
     for name, data in files.items():
         file = tmp_path / name
