@@ -1,10 +1,10 @@
 """``alphatrade judge``: the best trial of a finished search before the gate; the verdict and all it follows from."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alphatrade.evolution.dossier import opened, sha
 from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.promotion import Verdict, judge
 from alphatrade.evolution.sweeper import SUMMARY, TRIALS
@@ -18,9 +18,23 @@ from alphatrade.strategies.policy import canonical
 
 
 class Judged(NamedTuple):
-    """A verdict, the dossier that it is in, whether the policy has gone to paper, and whom to trust for all that."""
+    """
+    What came of a judgement.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    promoted : bool
+        Whether verdict and kill drill let the policy go up.
+    dossier : Path
+    moved : bool
+        Whether it has gone to paper.
+    trust : Path
+        Public keys of those who say so.
+    """
 
     verdict: Verdict
+    promoted: bool
     dossier: Path
     moved: bool
     trust: Path
@@ -60,14 +74,16 @@ def judge_search(folder: Path, trial: str, thresholds: str, sign: bool) -> Judge
     verdict = judge(evidence, spec)
     signers = [SigningKey.load(key_file(SERVICE))] + ([SigningKey.load(key_file(PERSON))] if sign else [])
     dossier = write_dossier(evidence, spec, plain, own, ledger.folder, signers)
-    move = sign and verdict.promoted and ledger.chain.stages.stage_of(verdict.policy_hash) == "experiment"
+    data = dossier.read_bytes()
+    promoted = opened(data).manifest.promoted
+    move = sign and promoted and ledger.chain.stages.stage_of(verdict.policy_hash) == "experiment"
     if move:
         body = {
             "policy_hash": verdict.policy_hash, "from": "experiment", "to": "paper", "why": "the gate's verdict",
-            "dossier": hashlib.sha256(dossier.read_bytes()).hexdigest(),
+            "dossier": sha(data),
         }  # fmt: skip
         existing(key_file(PERSON)).append_stage(body, {"holds": True, **canonical(verdict)})
-    return Judged(verdict, dossier, move, public_keys(ledger))
+    return Judged(verdict, promoted, dossier, move, public_keys(ledger))
 
 
 def _chosen(folder: Path, trial: str) -> dict[str, Any]:

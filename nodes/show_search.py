@@ -38,7 +38,9 @@ def show_verdict(judged: "Judged") -> None:
         table.add_row(check.name, str(check.figure), check.target, "holds" if check.holds else f"NO: {check.why}")
     console = _console()
     console.print(table)
-    said = "PROMOTED" if verdict.promoted else f"NOT promoted, refused by {', '.join(verdict.refused)}"
+    said = (
+        "PROMOTED" if judged.promoted else f"NOT promoted, refused by {', '.join(verdict.refused) or 'the kill drill'}"
+    )
     console.print(f"policy {verdict.policy_hash}: {said}" + ("; it is in charge of paper now" if judged.moved else ""))
     console.print(f"dossier {judged.dossier}")
     trust = f"TRUST={judged.trust}"

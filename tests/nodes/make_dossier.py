@@ -17,9 +17,8 @@ from alphatrade.nodes import dossier
 from alphatrade.nodes.evolve import SearchSettings, evaluator, grid_of, search_settings
 from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.overrides import CONFIG_MODULE, completed
-from alphatrade.nodes.promote import promotion_spec
+from alphatrade.nodes.promote import promotion_spec, records
 from alphatrade.nodes.sim import load_tapes
-from alphatrade.nodes.verify_case import records
 from alphatrade.strategies.policy import canonical
 from tests.reflection.make_ledger import NOW, Cast, make_cast
 

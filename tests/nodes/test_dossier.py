@@ -2,11 +2,12 @@
 
 import io
 import random
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import rfc8785
@@ -14,11 +15,11 @@ from typer.testing import CliRunner
 
 from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, difference, dumped, opened, pack, sealed, unpack
-from alphatrade.nodes import dossier, identity, promote, verify_steps
+from alphatrade.nodes import dossier, identity, judge, promote, verify_steps
 from alphatrade.nodes.app import app
 from alphatrade.nodes.kill_drill import Drill
+from alphatrade.nodes.promote import records
 from alphatrade.nodes.verify import Asked, Case, Row, outcome, trusted, verified
-from alphatrade.nodes.verify_case import records
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger_files import FILE
 from alphatrade.risk.errors import AlphaTradeError, ConfigError, InputError, LedgerError
@@ -31,12 +32,6 @@ LEDGER = f"ledger/{FILE}"
 FAST = ("archive", "members", "signatures", "policy_hash", "ledger", "copies", "code", "lock file", "tapes")
 
 
-class Claim(NamedTuple):
-    search: str
-    generation: int
-    index: int
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("dossier"))
@@ -45,8 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(autouse=True)
 def gate(made: Made, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Gather what was gathered before: the gate's own replays are another test's matter."""
-    monkeypatch.setattr(promote, "Claim", Claim, raising=False)
-    monkeypatch.setattr(promote, "gather", made.gate, raising=False)
+    monkeypatch.setattr(promote, "gather", made.gate)
     return monkeypatch
 
 
@@ -443,6 +437,30 @@ def test_a_drill_that_failed_promotes_nobody(made: Made, gate: pytest.MonkeyPatc
     proof = dossier.Proof(made.evidence, made.spec, made.settings, made.own, [], Drill())
     assert promotion.judge(made.evidence, made.spec).promoted
     assert not dossier.facts_of(proof)["promoted"]
+
+
+def test_nobody_goes_to_paper_whose_drill_failed(made: Made, tmp_path: Path, gate: pytest.MonkeyPatch) -> None:
+    """Even signed by a person, with a verdict that holds; with the drill passed the same policy goes."""
+    state, search = tmp_path / "state", tmp_path / "search"
+    made.cast.ledger.copy_to(_empty(tmp_path / "ledger"))
+    gate.setenv("ALPHATRADE_STATE", str(state))
+    gate.setenv("ALPHATRADE_LEDGER", str(tmp_path / "ledger"))
+    (state / "keys").mkdir(parents=True)
+    for name in ("person", "service"):
+        shutil.copy(made.cast.folder.parent / f"{name}.pem", state / "keys")
+    _empty(search)
+    leaves = [one for record in made.evidence.ledger for one in record.trials]
+    (search / "search.json").write_bytes(dumped({"search": made.evidence.search}))
+    (search / "settings.json").write_bytes(dumped(made.settings))
+    (search / "trials.jsonl").write_bytes(b"\n".join(map(dumped, leaves)))
+    gate.setattr(judge, "gather", made.gate)
+    gate.setattr(promotion, "CHECKS", {"ledger": promotion.CHECKS["ledger"]})
+    passed = Case(made.data, asked(made), tmp_path / "case").drill
+    for drill, moved in ((Drill(), False), (passed, True)):
+        gate.setattr(dossier, "drilled", lambda *_, drill=drill: drill)
+        found = judge.judge_search(search, "", "default", sign=True)
+        assert found.verdict.promoted
+        assert (found.promoted, found.moved) == (moved, moved)
 
 
 # -- the command
