@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, difference, dumped, opened, pack, sealed, unpack
+from alphatrade.evolution.evidence import Evidence
 from alphatrade.nodes import dossier, identity, judge, promote, verify_steps
 from alphatrade.nodes.app import app
 from alphatrade.nodes.kill_drill import Drill
@@ -251,6 +252,24 @@ def test_without_a_step_what_it_is_for_passes(made: Made, step: str, tmp_path: P
     for name in (step, *ALSO.get(step, ())):
         gate.delitem(verify_steps.STEPS, name)
     assert all(row.holds for row in checked(data, own, tmp_path / "without"))
+
+
+def test_latency_is_held_against_what_this_machine_can_tell(
+    made: Made, tmp_path: Path, gate: pytest.MonkeyPatch
+) -> None:
+    """A ratio by chance does not refuse; none at all does; where the dossier says it was missed, nothing is asked."""
+    cases = {(1_900_000, 100_000): True, (2_100_000, 2_000_000): False, None: False}
+    for figures, holds in cases.items():
+        parts = None if figures is None else {"n": 90, "p99": figures[0], "base_p99": figures[1]}
+        other = Evidence.model_validate(canonical(made.evidence) | {"latency": parts})
+        gate.setattr(promote, "gather", lambda *_, other=other, **__: other)
+        case = Case(made.data, asked(made), tmp_path / str(figures))
+        assert verify_steps.latency(case).holds == holds
+        rows = [
+            row.model_copy(update={"holds": False}) if row.name == "latency" else row for row in case.verdict.checks
+        ]
+        case.verdict = case.verdict.model_copy(update={"checks": tuple(rows)})
+        assert verify_steps.latency(case).holds
 
 
 # -- bytes
