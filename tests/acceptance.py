@@ -52,6 +52,13 @@ CHECKS = (
     Check(("B4",), "hidden Markov regime: filter, collapse, fit", _tests("tests/actors/test_hmm.py", "tests/nodes/test_regime_fit.py", long=True)),
     Check(("Q1",), "red team: no order on bad data, each scenario red without its mechanism", _tests("tests/nodes/test_red_team.py", long=True)),
     Check(("M1.8", "M4.5"), "nightly: idempotent, survives kill -9", _tests("tests/nodes/test_nightly.py", long=True)),
+    Check(("M2.1", "M2.2", "M2.3"), "genotypes, operators, 100,000 chains that loosen nothing", _tests("tests/evolution/test_genotype.py", "tests/evolution/test_operators.py", "tests/risk/test_tightness.py", long=True)),
+    Check(("M2.4", "M2.5", "B1", "B2"), "search, archive, transcript, fair order, race", _tests("tests/evolution/test_search.py", "tests/evolution/test_archive.py", "tests/evolution/test_grid.py", "tests/evolution/test_fitness.py")),
+    Check(("M2.6",), "one search by any launcher; kill -9 of workers and driver", _tests("tests/nodes/test_evolve.py", long=True)),
+    Check(("M2.7", "M2.8", "M2.9", "M2.B", "B3"), "exploration: budget, guardrail, freeze, why not the other", _tests("tests/risk/test_exploration.py", "tests/strategies/test_exploring.py", "tests/nodes/test_exploring.py", "tests/nodes/test_whynot.py", long=True)),
+    Check(("M2.10", "M2.12"), "ledger, stages, leakage, the gate and its cheats", _tests("tests/reflection/test_ledger.py", "tests/reflection/test_stages.py", "tests/reflection/test_trials.py", "tests/nodes/test_counting.py", "tests/nodes/test_leakage.py", "tests/evolution", long=True)),
+    Check(("M2.A", "M2.11", "C3"), "search, judgement, dossier, a stranger; a policy by its hash", _tests("tests/nodes/test_dossier.py", "tests/nodes/test_judge.py", "tests/nodes/test_policy_app.py", long=True)),
+    Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),
     Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", long=True)),
     Check(("Q4",), "a wheel in an empty environment beside a user's own strategies/", _tests("tests/test_wheel.py", long=True)),
 )  # fmt: skip
@@ -60,7 +67,7 @@ CHECKS = (
 def main() -> int:
     """Run the chosen checks and print the table; exit code 1 if any fails."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--milestone", default="", help="0 or 1: only the rows of that roadmap milestone")
+    parser.add_argument("--milestone", default="", help="0, 1 or 2: only the rows of that roadmap milestone")
     milestone = parser.parse_args().milestone
     known = sorted({row[1] for check in CHECKS for row in check.rows if row.startswith("M")})
     if milestone and milestone not in known:

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from alphatrade.nodes.app import app
-from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, known_paths, lengthen
+from alphatrade.nodes.evolve import search_settings
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, completed, known_paths, lengthen
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.reflection.query import VIEWS
 from alphatrade.strategies.topologies import BUILT_IN
@@ -23,7 +24,7 @@ from alphatrade.strategies.topologies import BUILT_IN
 ROOT = Path(__file__).parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/learning.md"),
-    *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md"),
+    *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md", "docs/scale.md"),
     "docs/ROADMAP.md",
 )
 PRESENT = tuple(name for name in PAGES if name != "docs/ROADMAP.md")  # the roadmap names the future, too
@@ -105,7 +106,7 @@ def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
     verb, *rest = [word for word in shlex.split(command)[1:] if word not in ("<verb>", "[overrides]")] or ["sim"]
     cli = typer.main.get_command(app)
     assert verb in cli.commands, f"no verb {verb}"
-    if verb == "sim":
+    if verb in ("sim", "evolve"):  # Hydra's own options
         return
     command_of = cli.commands[verb]
     if hasattr(command_of, "commands"):  # a verb of two words
@@ -130,6 +131,15 @@ def test_the_overrides_of_a_command_are_valid(command: str) -> None:
     if "policy_file=" in command:
         pytest.skip("run for real by tests/nodes/test_policy_app.py")
     compose_settings([word for word in words if not word.startswith("--") and word != "job"])
+
+
+@pytest.mark.parametrize("command", starting("alphatrade evolve"))
+def test_the_overrides_of_a_search_are_valid(command: str) -> None:
+    words = [word for word in shlex.split(command)[2:] if word != "--multirun"]
+    plain = [re.sub(r",[^,]*$", "", word) for word in completed(words, "evolve")]  # of several founders the first
+    with initialize_config_module("alphatrade.conf", version_base="1.3"):
+        config = compose("evolve", overrides=plain)
+    search_settings(config)
 
 
 @pytest.mark.parametrize("command", starting("make"))
