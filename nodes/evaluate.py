@@ -61,7 +61,7 @@ def replays(settings: Settings, tapes: list[Tape], period_s: float) -> Callable[
             fills = pd.read_parquet(Path(folder) / "fills.parquet", columns=["qty", "price", "liquidity"])
         capital = float(run.venue.starting_balance)
         stamps, equity = curve["ts"].to_numpy(np.int64), curve["equity"].astype(float).to_numpy()
-        ratio = sharpe(stamps, equity, capital, part[0].instrument.asset == "equity")
+        ratio = sharpe(stamps, equity, capital, part[0].instrument.asset == "equity", interval=False)
         notional = (fills["qty"] * fills["price"]).astype(float).to_numpy()
         turnover, made = fsum(notional), fsum(notional[(fills["liquidity"] == "MAKER").to_numpy()])
         return Measured(

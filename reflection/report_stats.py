@@ -21,7 +21,8 @@ class Sharpe(NamedTuple):
     Attributes
     ----------
     value, low, high : float or None
-        The ratio and its 95 % interval; None where there are too few returns or none of them moved.
+        The ratio and its 95 % interval; None where there are too few returns, none of them moved, or no interval was
+        asked for.
     n : int
         Number of returns.
     basis : str
@@ -35,7 +36,7 @@ class Sharpe(NamedTuple):
     basis: str
 
 
-def sharpe(ts: Array, equity: Array, capital: float, shares: bool = False) -> Sharpe:
+def sharpe(ts: Array, equity: Array, capital: float, shares: bool = False, interval: bool = True) -> Sharpe:
     """
     Return the Sharpe ratio (no risk-free rate) of an equity curve, with a stationary-bootstrap interval.
 
@@ -53,6 +54,8 @@ def sharpe(ts: Array, equity: Array, capital: float, shares: bool = False) -> Sh
         Equity before the first mark.
     shares : bool
         Whether only shares are traded; one session of them cannot be told from part of an endless day.
+    interval : bool
+        Whether to resample for the interval, which takes a quarter of a second.
     """
     if len(ts) == 0:
         return Sharpe(None, None, None, 0, "no equity curve")
@@ -76,11 +79,13 @@ def sharpe(ts: Array, equity: Array, capital: float, shares: bool = False) -> Sh
         per_day, year = n / float(bins[-1] - bins[0] + 1) * (DAY_NS / period), 365
         how = "the market never closed: returns a day at the rate of the time covered"
     factor = float(np.sqrt(per_day * year))
-    low, high = np.quantile(_bootstrap(returns), (0.025, 0.975)) * factor
+    low = high = None
+    if interval:
+        low, high = (float(edge) for edge in np.quantile(_bootstrap(returns), (0.025, 0.975)) * factor)
     yearly = f"√({per_day:,.4g} a day \N{MULTIPLICATION SIGN} {year} days) ({how})"
     basis = f"{n:,} {name} returns in {span:,.1f} days, annualised by {yearly}"
     value = float(returns.mean() / returns.std(ddof=1)) * factor
-    return Sharpe(value, float(low), float(high), n, basis)
+    return Sharpe(value, low, high, n, basis)
 
 
 def _bootstrap(returns: Array) -> Array:
