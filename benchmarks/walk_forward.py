@@ -37,7 +37,7 @@ DAYS = 21  # of a window; its last third is held out
 def windows(name: str, count: int) -> list[tuple[str, str]]:
     """Return windows spread evenly over a tape, none of them overlapping another, as ISO dates."""
     stamps = pd.read_parquet(TAPES / name / "data.parquet", columns=["ts"])["ts"]
-    first, last = (pd.Timestamp(int(edge), tz="UTC") for edge in (stamps.iloc[0], stamps.iloc[-1]))
+    first, last = (pd.Timestamp(edge) for edge in (stamps.iloc[0], stamps.iloc[-1]))
     room = (last - first).days // count
     if room < DAYS:
         raise SystemExit(f"--windows: got {count}, expected windows of {DAYS} days that do not overlap")
