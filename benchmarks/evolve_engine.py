@@ -135,9 +135,7 @@ def throughput(pairs: int = 3, cells: int = 6) -> list[Figure]:
 def _bare(folder: Path) -> float:
     """Return the candidates a minute of two bare loops at the same time, each from its first candidate on."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.evolve_bare", str(folder)]
-    loops = [
-        subprocess.Popen([*command, str(at), "2"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for at in range(2)
-    ]
+    loops = [subprocess.Popen([*command, str(at), "2"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for at in range(2)]
     total = 0.0
     for loop in loops:
         told, _ = loop.communicate()
