@@ -1,6 +1,6 @@
-"""A bare loop of replays: candidates of a finished search, one after another, without Hydra, files and ledger.
+"""A bare loop of replays: candidates of a finished search, one after another, without Hydra and files.
 
-``python -m benchmarks.evolve_bare FOLDER FIRST STEP`` prints ``{"ended": [...]}``, seconds since it began its first one.
+``python -m benchmarks.evolve_bare FOLDER FIRST STEP`` prints ``{"ended": [...]}``, seconds since it began.
 """
 
 import gc

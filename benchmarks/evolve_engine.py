@@ -126,7 +126,7 @@ def throughput(pairs: int = 3, cells: int = 6) -> list[Figure]:
     what = f"candidates a minute, a day of the embedded tape in {cells} cells each: "
     share = "2 warm workers over two bare loops of the same replays"
     return [
-        figure("evolve.throughput.search", what + "alphatrade evolve, 2 warm workers", found["search"], "/min", command=COMMAND),
+        figure("evolve.throughput.search", what + "2 warm workers", found["search"], "/min", command=COMMAND),
         figure("evolve.throughput.bare", what + "two bare loops", found["bare"], "/min", command=COMMAND),
         figure("evolve.throughput", share, ratios(found["search"], found["bare"]), "x", ">= 0.85", command=COMMAND),
     ]  # fmt: skip

@@ -1,6 +1,6 @@
-"""The peer of a search: Hydra's optuna sweeper on Hydra's joblib launcher, the same tape, cells and number of candidates.
+"""The peer of a search: Hydra's optuna sweeper on Hydra's joblib launcher, the same tape, cells and budget.
 
-It lives in a venv of its own, ``.venv-optuna``, made from the hash-pinned ``benchmarks/optuna.lock``: Hydra's sweeper needs
+It lives in a venv of its own, ``.venv-optuna``, made from the hash-pinned ``benchmarks/optuna.lock``: it needs
 optuna 2. Its space is flat: the topology of each regime and numbers of the genotype, in the ranges of ``conf/domain``.
 Both start from the default genotype; the best of each is then replayed in the held-out cells, which neither has seen.
 """

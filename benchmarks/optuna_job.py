@@ -1,4 +1,4 @@
-"""A candidate for Hydra's optuna sweeper: the default genotype with other topologies and numbers, replayed as in a search.
+"""A candidate for Hydra's optuna sweeper: the default genotype with other topologies and numbers, replayed.
 
 Run in the venv of benchmarks/optuna.lock, with ``alphatrade`` on PYTHONPATH; arguments are Hydra's. What the sweeper
 moves is ``+kinds.<regime>`` and ``+numbers.<path>``; a kind that the founder does not have there gets parameters from
