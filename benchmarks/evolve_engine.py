@@ -103,7 +103,7 @@ def _until(what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
 
 
 def throughput(pairs: int = 3, cells: int = 6) -> list[Figure]:
-    """Return candidates a minute of two warm workers, and over those of two bare loops of the same replays beside it."""
+    """Return candidates a minute of two warm workers, and over those of two bare loops of the same replays."""
     words = (
         f"search.cells={cells}", "search.race=null", "search.parents=8", "search.children=8", "search.generations=2",
         "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",

@@ -3,7 +3,7 @@
 ``python -m benchmarks.walk_forward [--tapes btcusd_1m_2018 …] [--windows 3] [--candidates 6]``
 
 Each window is cut into cells of a day. The last third of them is held out: the search never sees it, and the
-gate judges the best candidate there (``alphatrade judge``). Each tape has a ledger of its own over all its windows, so that trials
+gate judges the best candidate there. Each tape has a ledger of its own over all its windows, so that trials
 add up and whoever is promoted is the incumbent of the next window. Needs the shared tapes (``ALPHATRADE_TAPES``).
 """
 
