@@ -20,8 +20,6 @@ import pandas as pd
 from benchmarks.figures import ROOT, Figure, child, figure, interleave, publish
 
 COMMAND = "python -m benchmarks.peers"
-VENV = ROOT / ".venv-peers"
-LOCK = ROOT / "benchmarks" / "peers.lock"
 NAMES = {
     "ours": "our suite under the law",
     "careful": "our suite, conservative venue",
@@ -31,21 +29,27 @@ NAMES = {
 }
 
 
-def peers_python() -> str:
+def venv_python(name: str) -> str:
     """
-    Return the interpreter of the bench venv, made from the lock if it is not there or not of this lock.
+    Return the interpreter of a bench venv, made from its lock if it is not there or not of this lock.
+
+    Parameters
+    ----------
+    name : str
+        ``.venv-<name>`` is made from ``benchmarks/<name>.lock``.
 
     Raises
     ------
     subprocess.CalledProcessError
         If the packages cannot be installed.
     """
-    python, stamp = VENV / "bin" / "python", VENV / "peers.lock"
-    lock = LOCK.read_bytes()
+    venv, source = ROOT / f".venv-{name}", ROOT / "benchmarks" / f"{name}.lock"
+    python, stamp = venv / "bin" / "python", venv / source.name
+    lock = source.read_bytes()
     if not stamp.exists() or stamp.read_bytes() != lock:
-        print(f"making {VENV} from {LOCK.relative_to(ROOT)}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-        install = [str(python), "-m", "pip", "-q", "install", "--require-hashes", "-r", str(LOCK)]
+        print(f"making {venv} from {source.relative_to(ROOT)}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+        install = [str(python), "-m", "pip", "-q", "install", "--require-hashes", "-r", str(source)]
         subprocess.run(install, check=True)
         stamp.write_bytes(lock)
     return str(python)
@@ -92,7 +96,7 @@ def main() -> None:
     parser.add_argument("--bars", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    python = peers_python()
+    python = venv_python("peers")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bars.npz"
         early = write_bars(path, args.bars)
