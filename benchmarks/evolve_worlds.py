@@ -73,7 +73,6 @@ ARMS = {
 }
 
 
-
 def everywhere(genotype: Genotype, gene: Gene) -> Genotype:
     """Return a genotype in which one topology trades in all regimes."""
     return genotype.model_copy(update={"topologies": dict.fromkeys(genotype.topologies, (gene,))})
