@@ -10,7 +10,8 @@ from benchmarks.evolve_worlds import finished, planted_in, planted_rows
 
 def test_bounds_of_a_rate() -> None:
     bounds = clopper_pearson(0, 200)
-    assert bounds is not None and bounds[0] == 0.0
+    assert bounds is not None
+    assert bounds[0] == 0.0
     assert bounds[1] == pytest.approx(1 - 0.05 ** (1 / 200))
     assert clopper_pearson(0, 0) is None
 
