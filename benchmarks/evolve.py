@@ -1,0 +1,54 @@
+"""``make evolve-bench``: does the gate promote what earns, and nothing else; one table.
+
+``python -m benchmarks.evolve [--only planted label null power cheats] [--seeds 20] [--searches 200]``
+
+Searches that are finished are kept in ``<out>/evolve/`` and not made again; rows of parts that are not measured stay.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import evolve_gate, evolve_worlds
+from benchmarks.figures import OUT, Figure, publish
+
+TARGET = "evolve"
+
+
+def merged(new: list[Figure], out: Path) -> list[Figure]:
+    """Return the rows of the file with those that were measured again in place of the old ones."""
+    path = out / f"{TARGET}.json"
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    fields = Figure.__dataclass_fields__
+    names = {row.id for row in new}
+    kept = [Figure(**{name: row[name] for name in fields}) for row in old if row["id"] not in names]
+    return [*kept, *new]
+
+
+def main() -> None:
+    """Measure the chosen parts and publish after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=len(evolve_worlds.HELD_OUT), help="planted worlds")
+    parser.add_argument("--searches", type=int, default=200, help="of null worlds")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
+    parts: dict[str, Callable[[], list[Figure]]] = {
+        "power": evolve_gate.power,
+        "cheats": evolve_gate.cheats,
+        "label": lambda: evolve_worlds.label(args.out),
+        "planted": lambda: evolve_worlds.planted(args.out, args.seeds, args.workers),
+        "null": lambda: evolve_worlds.null(args.out, args.searches, args.workers),
+    }
+    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
+    args = parser.parse_args()
+    for name in args.only:
+        started = time.monotonic()
+        print(f"-- {name}", flush=True)
+        publish(TARGET, merged(parts[name](), args.out), args.out)
+        print(f"   {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
