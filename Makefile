@@ -57,6 +57,9 @@ bench: $(READY)  ## the performance figures, interleaved, into artifacts/bench/
 learn-bench: $(READY)  ## does it adapt, does it notice, what does it cost: figures into artifacts/bench/ (under an hour)
 	@$(PY) -m benchmarks.learn $(ARGS)
 
+evolve-bench: $(READY)  ## does the gate promote what earns and nothing else: figures into artifacts/bench/ (hours, resumable)
+	@$(PY) -m benchmarks.evolve $(ARGS)
+
 accept: $(READY)  ## the long acceptance checks, with progress (about an hour)
 	@$(PY) -m tests.acceptance $(ARGS)
 
@@ -73,4 +76,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly bench learn-bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly bench learn-bench evolve-bench accept dod lock wheel clean

@@ -1,6 +1,6 @@
-"""``make evolve-bench``: does the gate promote what earns, and nothing else; one table.
+"""``make evolve-bench``: does the gate promote what earns and nothing else, one search by any launcher, what it costs.
 
-``python -m benchmarks.evolve [--only planted label null power cheats] [--seeds 20] [--searches 200]``
+``python -m benchmarks.evolve [--only planted null …] [--seeds 20] [--searches 200] [--before CLONE]``
 
 Searches that are finished are kept in ``<out>/evolve/`` and not made again; rows of parts that are not measured stay.
 """
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import evolve_gate, evolve_worlds
+from benchmarks import evolve_engine, evolve_gate, evolve_optuna, evolve_worlds, exploration
 from benchmarks.figures import OUT, Figure, publish
 
 TARGET = "evolve"
@@ -33,11 +33,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(evolve_worlds.HELD_OUT), help="planted worlds")
     parser.add_argument("--searches", type=int, default=200, help="of null worlds")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--candidates", type=int, default=1000, help="of the memory part")
+    parser.add_argument("--pairs", type=int, default=3, help="of interleaved comparisons")
+    parser.add_argument("--worlds", type=int, default=12, help="of exploration")
+    parser.add_argument("--before", type=Path, help="clone with the code to compare decisions with")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     parts: dict[str, Callable[[], list[Figure]]] = {
         "power": evolve_gate.power,
         "cheats": evolve_gate.cheats,
         "label": lambda: evolve_worlds.label(args.out),
+        "launchers": evolve_engine.launchers,
+        "first": evolve_engine.first,
+        "throughput": lambda: evolve_engine.throughput(args.pairs),
+        "memory": lambda: evolve_engine.memory(args.candidates),
+        "optuna": lambda: evolve_optuna.optuna(args.pairs),
+        "exploration": lambda: exploration.runs(args.worlds),
+        "cost": lambda: exploration.cost(args.before, args.pairs),
         "planted": lambda: evolve_worlds.planted(args.out, args.seeds, args.workers),
         "null": lambda: evolve_worlds.null(args.out, args.searches, args.workers),
     }

@@ -1,9 +1,8 @@
 """The engine of searches: one digest on any launcher, candidates a minute, memory of a worker, time to the first one.
 
-``python -m benchmarks.evolve_engine [--only launchers throughput memory first optuna] [--candidates 1000] [--pairs 3]``
+``python -m benchmarks.evolve --only launchers first throughput memory [--candidates 1000] [--pairs 3]``
 """
 
-import argparse
 import json
 import os
 import re
@@ -18,9 +17,8 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
-from benchmarks.evolve_optuna import optuna
 from benchmarks.evolve_place import TINY, Place
-from benchmarks.figures import ROOT, Figure, figure, interleave, publish, ratios
+from benchmarks.figures import ROOT, Figure, figure, interleave, ratios
 
 COMMAND = "make evolve-bench"
 WAIT_S = 600.0
@@ -223,26 +221,3 @@ def _scored(path: Path) -> bool:
     except ValueError:
         return False
 
-
-def main() -> None:
-    """Measure the chosen parts and publish."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", type=int, default=1000, help="of the memory part")
-    parser.add_argument("--pairs", type=int, default=3, help="of the throughput part")
-    parser.add_argument("--seeds", type=int, default=3, help="of the optuna part")
-    parser.add_argument("--out", type=Path, help="folder of the figures instead of artifacts/bench")
-    parts: dict[str, Callable[[], list[Figure]]] = {
-        "launchers": launchers,
-        "throughput": lambda: throughput(args.pairs),
-        "memory": lambda: memory(args.candidates),
-        "first": first,
-        "optuna": lambda: optuna(args.seeds),
-    }
-    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
-    args = parser.parse_args()
-    rows = [row for name in args.only for row in parts[name]()]
-    publish("evolve-engine", rows, args.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,17 @@
 """Exploration: does it keep to its budget and stop when it must, as the auditor sees it; and what does it cost.
 
-``python -m benchmarks.exploration [--only runs cost] [--seeds 12] [--before CLONE] [--pairs 3]``
+``python -m benchmarks.evolve --only exploration cost [--worlds 12] [--before CLONE] [--pairs 3]``
 
 Budget and freeze are measured over seeded worlds and real tapes, with a mutant of which both keepers are switched off.
 The cost is that of one decision step, each run a process of its own: exploration off against the code of another clone
 (``--before``), and on, at budget, against off. Needs the shared tapes (``ALPHATRADE_TAPES``).
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +19,7 @@ from unittest.mock import patch
 
 from tqdm import tqdm
 
-from benchmarks.figures import ROOT, Figure, figure, interleave, publish, ratios
+from benchmarks.figures import ROOT, Figure, figure, interleave, ratios
 from benchmarks.learn_worlds import REAL, TAPES
 
 COMMAND = "make evolve-bench"
@@ -183,24 +181,3 @@ def cost(before: Path | None, pairs: int) -> list[Figure]:
             rows.append(row(f"off_{key}", f"decision step, {what}: off over the code before", times, "x", target))
     return rows
 
-
-def main() -> None:
-    """Measure the chosen parts and publish."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=12, help="worlds")
-    parser.add_argument("--before", type=Path, help="clone with the code to compare with")
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=["runs", "cost"], default=["runs", "cost"])
-    parser.add_argument("--out", type=Path, help="folder of the figures instead of artifacts/bench")
-    args = parser.parse_args()
-    started, found = time.monotonic(), []
-    if "runs" in args.only:
-        found += runs(args.seeds)
-    if "cost" in args.only:
-        found += cost(args.before, args.pairs)
-    publish("exploration", found, args.out)
-    print(f"{time.monotonic() - started:.0f} s")
-
-
-if __name__ == "__main__":
-    main()
