@@ -106,7 +106,7 @@ def _best(scored: Sequence[Trial]) -> Section:
             one["genotype_hash"][:12], f"{one['generation']}.{one['index']}", one["lineage"]["operator"],
             one["lineage"]["words"] or "as it was given", number(one["fitness"], 2, True),
             number(sum(cell["fills"] for cell in one["cells"]), 0),
-            percent(max(cell["drawdown"] for cell in one["cells"])),
+            percent(max([cell["drawdown"] for cell in one["cells"] if cell["drawdown"] is not None], default=None)),
         ]
         for one in scored[:SHOWN]
     ]  # fmt: skip
