@@ -24,7 +24,7 @@ setup: $(READY)  ## the virtual environment, from the lock file
 run-sim: $(READY)  ## replay the embedded tape under the law; ARGS="seed=2 policy/risk=tight" passes overrides
 	@$(VENV)/bin/alphatrade sim $(ARGS)
 
-test: lint  ## lint, import contracts, types and the default tests (about six minutes)
+test: lint  ## lint, import contracts, types and the default tests (about ten minutes)
 	@$(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: $(READY)  ## ruff, import contracts, mypy strict on the pure modules
