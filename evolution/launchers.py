@@ -9,12 +9,10 @@ others do not notice. Results come back in the order of the jobs, whoever was fa
 import gc
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -216,23 +214,12 @@ def _work(number: int, overrides: list[str]) -> JobReturn:
     own = context.config_loader.load_sweep_config(config, overrides)
     with open_dict(own):
         own.hydra.job.id, own.hydra.job.num = f"{own.hydra.job.name}_{number}", number
-    with _hydra():
-        done = run_job(
-            hydra_context=context, task_function=task, config=own, job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )  # fmt: skip
+    done = run_job(
+        hydra_context=context, task_function=task, config=own, job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )  # fmt: skip
     done.cfg = done.hydra_cfg = None  # nobody asks, and they would travel
     return done
-
-
-@contextmanager
-def _hydra() -> Iterator[None]:
-    """Leave Hydra's own configuration as it was."""
-    before = HydraConfig.instance().cfg
-    try:
-        yield
-    finally:
-        HydraConfig.instance().cfg = before
 
 
 def _dead() -> JobReturn:

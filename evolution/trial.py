@@ -1,6 +1,6 @@
 """A trial: one candidate and what came of it, as plain values that go into files and into the ledger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Literal, NamedTuple
 
@@ -123,10 +123,3 @@ def leaf(search: str, candidate: Candidate, outcome: Outcome) -> dict[str, Any]:
         "fitness": worth if isfinite(worth) else None,
         **outcome_plain(outcome),
     }
-
-
-def net_returns(rows: Sequence[Row]) -> list[float]:
-    """Return the returns per period of all cells that count, in order of time."""
-    counted = [(row.cell, row.measured) for row in rows if row.measured is not None and not row.fault]
-    in_time = sorted(counted, key=lambda found: (found[0].start, found[0].instrument))
-    return [change for _, measured in in_time for change in measured.returns]

@@ -7,7 +7,6 @@ in ``artifacts/<date>/.partial-<run_id>/``, where the diary's acknowledged segme
 import fcntl
 import json
 import os
-import re
 import shutil
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +16,6 @@ from typing import Any, Self
 from alphatrade.risk.errors import RunDirError
 
 LATEST, LATEST_SEARCH = "latest", "latest-search"
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LOCK = ".lock"
 
 
@@ -45,18 +43,13 @@ class Folder:
         return None
 
 
-def point(name: str, folder: Path) -> Path:
-    """Let a link in the root of the artifacts lead to a folder of a day, and return the link."""
-    root = next(parent for parent in folder.parents if folder.relative_to(parent).parts[0] == _day_of(folder))
-    link = root / f".{name}-{folder.name}"
+def point(link: Path, folder: Path) -> None:
+    """Let a link in the root of the artifacts lead to a folder below it, whatever it led to before."""
+    beside = link.with_name(f".{link.name}-{folder.name}")
     with suppress(FileNotFoundError):
-        link.unlink()
-    link.symlink_to(folder.relative_to(root))
-    return link.replace(root / name)
-
-
-def _day_of(folder: Path) -> str:
-    return next(part for part in reversed(folder.parts) if _DAY.fullmatch(part))
+        beside.unlink()
+    beside.symlink_to(folder.relative_to(link.parent))
+    beside.replace(link)
 
 
 class RunFolder(Folder):
@@ -163,7 +156,7 @@ class RunFolder(Folder):
             shutil.rmtree(self._aside)
         if not latest:
             return self.final
-        point(LATEST, self.final)
+        point(self.final.parent.parent / LATEST, self.final)
         return self.final
 
 

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
@@ -23,6 +22,7 @@ from alphatrade.evolution.schedule import fair, hopeless
 from alphatrade.evolution.search import SearchSpec
 from alphatrade.evolution.sweeper import Plan
 from alphatrade.evolution.trial import Outcome, outcome_from, outcome_plain
+from alphatrade.nodes.artifacts import today
 from alphatrade.nodes.counting import Count, counted
 from alphatrade.nodes.evaluate import reference, replays
 from alphatrade.nodes.identity import code_hash
@@ -66,9 +66,14 @@ def search_settings(config: DictConfig) -> SearchSettings:
     if settings.genotype is None:
         raise ConfigError("genotype", None, "a genotype: only those are searched")
     out, rival = (None if plain["trial"][name] is None else Path(plain["trial"][name]) for name in ("out", "rival"))
+    return _checked(plain, settings, settings.genotype)._replace(out=out, rival=rival)
+
+
+def _checked(plain: Mapping[str, Any], settings: Settings, genotype: Genotype) -> SearchSettings:
+    """Validate what a search has beside the run of a candidate."""
     return SearchSettings(
-        settings, settings.genotype, checked(GridSpec, plain["grid"], "grid"),
-        checked(SearchSpec, plain["search"], "search"), checked(Domain, plain["domain"], "domain"), out, rival,
+        settings, genotype, checked(GridSpec, plain["grid"], "grid"), checked(SearchSpec, plain["search"], "search"),
+        checked(Domain, plain["domain"], "domain"), None, None,
     )  # fmt: skip
 
 
@@ -164,10 +169,7 @@ def settings_again(plain: Mapping[str, Any], genotype: Genotype) -> SearchSettin
         If they are not valid.
     """
     settings = Settings(policy=develop(genotype), run=checked(RunSpec, plain["run"], "run"), genotype=genotype)
-    return SearchSettings(
-        settings, genotype, checked(GridSpec, plain["grid"], "grid"), checked(SearchSpec, plain["search"], "search"),
-        checked(Domain, plain["domain"], "domain"), None, None,
-    )  # fmt: skip
+    return _checked(plain, settings, genotype)
 
 
 def measured(own: SearchSettings) -> Outcome:
@@ -208,9 +210,8 @@ def evaluator(own: SearchSettings, tapes: Sequence[Tape]) -> dict[str, Any]:
 
 def search_folder(artifacts: Path, name: str) -> Path:
     """Return the folder of a search: where it was begun, on whatever day, else a new one of today."""
-    root = artifacts.expanduser()
-    begun = sorted(root.glob(f"*/evolve/{name[:12]}"))
-    return begun[0] if begun else root / datetime.now(UTC).date().isoformat() / "evolve" / name[:12]
+    begun = sorted(artifacts.expanduser().glob(f"*/evolve/{name[:12]}"))
+    return begun[0] if begun else today(artifacts, "evolve") / name[:12]
 
 
 class TimedOut(BaseException):

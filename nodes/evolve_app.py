@@ -35,7 +35,7 @@ def evolve(context: typer.Context) -> None:
     run_search("evolve", context.args, job)
     if job.folder is not None:
         show_search(job.folder)
-        point(LATEST_SEARCH, job.folder)
+        point(job.folder.parents[2] / LATEST_SEARCH, job.folder)  # <root>/<date>/evolve/<search>
     elif job.outcome is not None:
         show_fitness(job.outcome)
 

@@ -147,7 +147,7 @@ def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: Promotion
     seen, held = ([cell for cell in cells if cell.holdout == which] for which in (False, True))
     places = [(bare.generation, bare.index), *spots(bare, spec.spot)]
     by_place = {
-        (leaf["generation"], leaf["index"]): Genotype.model_validate(leaf["genotype"])
+        (leaf["generation"], leaf["index"]): leaf["genotype"]
         for record in bare.ledger
         for leaf in record.trials
         if leaf["search"] == bare.search
@@ -155,7 +155,10 @@ def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: Promotion
     rival = _in_charge(ledger, bare.policy_hash)
     with _progress(len(seen) * len(places) + len(held) * (3 if rival else 2) + len(tapes) + 2) as tick:
         play = _player(own, tapes, tick)
-        again = [Again(generation=g, index=i, cells=play(develop(by_place[g, i]), seen)) for g, i in places]
+        again = [
+            Again(generation=g, index=i, cells=play(develop(Genotype.model_validate(by_place[g, i])), seen))
+            for g, i in places
+        ]
         dear = own.settings.run.venue.model_copy(update={"cost_multiple": spec.cost_multiple})
         costly = own.settings.run.model_copy(update={"venue": dear})
         parts = {
