@@ -16,7 +16,7 @@ from tests.nodes.test_evolve import Place
 @pytest.mark.long
 def test_a_search_is_judged_and_its_look_is_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(tmp_path / "place")
-    place.run("hydra/launcher=basic")
+    place.run("hydra/launcher=basic", "tape.step_s=1", "cadence.n=3")  # the leakage tests need some hundred decisions
     monkeypatch.chdir(place.root)
     monkeypatch.setenv("ALPHATRADE_STATE", str(place.root / "state"))
     monkeypatch.delenv("ALPHATRADE_LEDGER", raising=False)
