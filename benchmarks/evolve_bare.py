@@ -3,7 +3,6 @@
 ``python -m benchmarks.evolve_bare FOLDER FIRST STEP`` prints ``{"ended": [...]}``, seconds since it began.
 """
 
-import gc
 import json
 import sys
 import time
@@ -25,8 +24,6 @@ def main() -> None:
     tapes = tapes_of(own.settings)
     order = fair([cell for cell in grid_of(tapes, own.grid) if not cell.holdout], own.search.cells)
     replay = replays(own.settings, tapes, own.grid.period_s)
-    gc.collect()
-    gc.freeze()  # as a warm worker does
     began, ended = time.perf_counter(), []
     for genotype in genotypes:
         rows = table(develop(genotype), order, replay, own.grid.least)

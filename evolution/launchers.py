@@ -6,7 +6,6 @@ job whose worker dies gets another one and, if that dies too, is returned as fai
 others do not notice. Results come back in the order of the jobs, whoever was faster.
 """
 
-import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -205,8 +204,6 @@ def _start(payload: bytes) -> None:
     warm = getattr(task, "warm", None)
     if warm is not None:
         warm(config)
-    gc.collect()
-    gc.freeze()  # what is there now stays: no pass has to look at it again
 
 
 def _work(number: int, overrides: list[str]) -> JobReturn:

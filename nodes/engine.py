@@ -6,9 +6,7 @@ it reopens. Here trades are listed and become Series when asked for, and what is
 it is in the run's record. Orders and balances are the same as without.
 """
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -35,10 +33,11 @@ from nautilus_trader.model.orders import Order
 from nautilus_trader.model.position import Position
 from nautilus_trader.trading.strategy import Strategy
 
+from alphatrade.nodes.collector import quiet_gc
+
 TRADER_ID = "ALPHATRADE-001"
 _DAY_NS = 86_400 * 10**9
 _NEVER_MS = 10**12  # Nautilus formats every account state for a log line, also when nothing is logged
-_GC = (50_000, 20, 20)
 
 
 class PastPosition(NamedTuple):
@@ -251,26 +250,6 @@ def engine_config(
         strategies=list(strategies),
         run_analysis=False,
     )
-
-
-@contextmanager
-def quiet_gc() -> Iterator[None]:
-    """
-    Keep the garbage collector off the tape: what exists now is not looked at, passes are rare.
-
-    A worker has frozen what it started with (:func:`gc.freeze`): then nothing more is, or it would never go away.
-    """
-    before, frozen = gc.get_threshold(), gc.get_freeze_count() > 0
-    gc.collect()
-    if not frozen:
-        gc.freeze()
-    gc.set_threshold(*_GC)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        if not frozen:
-            gc.unfreeze()
 
 
 def run_engine(engine: BacktestEngine) -> None:

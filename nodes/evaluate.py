@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from alphatrade.evolution.fitness import Measured
 from alphatrade.evolution.grid import NS, Cell
 from alphatrade.nodes.artifacts import Folder
+from alphatrade.nodes.collector import settle
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, run_into
 from alphatrade.nodes.tape import Tape
@@ -44,6 +45,7 @@ def replays(settings: Settings, tapes: list[Tape], period_s: float) -> Callable[
     period_s : float
         Length of a period of `Measured.returns`, seconds.
     """
+    settle()
     quiet = settings.run.output.model_copy(update={"diary": False, "stress": False, "report": False, "ack_fd": None})
     run = settings.run.model_copy(update={"output": quiet})
     by_name = {tape.instrument.id: tape for tape in tapes}

@@ -237,7 +237,7 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
 
 def plain_yaml(value: dict[str, Any]) -> str:
     """Return plain values as YAML, keys in their own order."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return str(yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True))
 
 
 def cache_dir(paths: PathSpec) -> Path:

@@ -1,6 +1,7 @@
 """A long run costs no more per order than a short one; orders, balances, statistics are as in stock."""
 
 import gc
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -27,12 +28,13 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.trading.strategy import Strategy
 
+from alphatrade.nodes import collector
+from alphatrade.nodes.collector import quiet_gc, settle
 from alphatrade.nodes.engine import (
     Housekeeper,
     LeanAnalyzer,
     build_engine,
     engine_config,
-    quiet_gc,
     run_engine,
 )
 from tests.nodes import market
@@ -242,12 +244,23 @@ def test_a_reset_engine_starts_with_empty_lists() -> None:
     engine.dispose()
 
 
-def test_the_garbage_collector_is_left_as_it_was() -> None:
+def test_the_garbage_collector_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     before = gc.get_threshold()
+    monkeypatch.setattr(collector, "_settled", threading.Event())
+    gc.unfreeze()
     with quiet_gc():
         assert gc.get_threshold() != before
+        assert gc.get_freeze_count() > 0
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
+    settle()
+    frozen = gc.get_freeze_count()
+    more = [[number] for number in range(1000)]
+    settle()
+    with quiet_gc():
+        assert gc.get_freeze_count() == frozen > 0
+    assert gc.get_freeze_count() == frozen
+    del more
 
 
 def test_the_housekeeper_works_in_a_stock_node_from_config_alone(tmp_path: Any) -> None:
