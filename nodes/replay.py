@@ -65,6 +65,8 @@ class ReplayOutput:
         Seconds of the engine's run and of closing the diary.
     killed : str or None
         Why the law stopped trading, if it did.
+    decision_ns : list of int
+        How long each decision took, without sending its orders, ns; of one instrument after the other.
     latency, heartbeat : dict
         Content of ``latency.json`` and ``heartbeat.json``.
     learned : dict of str to Learned
@@ -84,6 +86,7 @@ class ReplayOutput:
     turnover: Decimal
     run_s: float
     killed: str | None
+    decision_ns: list[int]
     latency: dict[str, dict[str, int]]
     heartbeat: dict[str, Any]
     learned: dict[str, Learned]
@@ -168,6 +171,7 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
     gate.save()
     run_s = time.perf_counter() - started
     cause = gate.switch.trip_cause
+    thinking = _thinking(eyes, organisms)
     return ReplayOutput(
         events=sum(eye.events for eye in eyes),
         steps=sum(eye.perceiver.steps.n for eye in eyes),
@@ -180,7 +184,8 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
         turnover=from_atto(sum(qty * price for _, _, _, _, _, _, _, qty, price, *_ in gate.record.fills)),
         run_s=run_s,
         killed=None if cause is None else cause.reason,
-        latency=_latency(eyes, organisms),
+        decision_ns=thinking,
+        latency=_latency(eyes, organisms, thinking),
         heartbeat=heartbeat,
         learned={
             organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
@@ -191,11 +196,14 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
     )
 
 
-def _latency(eyes: Sequence[Any], organisms: Sequence[Any]) -> dict[str, dict[str, int]]:
+def _thinking(eyes: Sequence[Any], organisms: Sequence[Any]) -> list[int]:
     sent = {organism.config.instrument_id: organism.sending_ns for organism in organisms}
-    thinking = (
+    return [
         spent - sent[eye.config.instrument_id].get(step, 0) for eye in eyes for step, spent in enumerate(eye.step_ns)
-    )
+    ]
+
+
+def _latency(eyes: Sequence[Any], organisms: Sequence[Any], thinking: Sequence[int]) -> dict[str, dict[str, int]]:
     return {
         "decision": quantiles(thinking),
         "step": quantiles(chain.from_iterable(eye.step_ns for eye in eyes)),

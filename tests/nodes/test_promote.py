@@ -1,0 +1,47 @@
+"""The evidence that the gate gathers by itself."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from alphatrade.nodes import promote
+from alphatrade.nodes.settings import compose_settings
+from alphatrade.risk.errors import TapeError
+
+
+@pytest.mark.parametrize(("spent", "slow"), [(50_000, False), (5_000_000, True)])
+def test_what_a_busy_machine_adds_to_decisions_is_not_the_policys(
+    monkeypatch: pytest.MonkeyPatch, spent: int, slow: bool
+) -> None:
+    policy = compose_settings([]).policy
+    turns: list[int] = []
+
+    def replayed(what: Any, _: None) -> Any:
+        turns.append(len(turns))
+        took = [spent if what.policy is policy else 40_000] * 300
+        took[turns[-1] * 20 : turns[-1] * 20 + 20] = [9_000_000] * 20  # others had the processor, each time elsewhere
+        return SimpleNamespace(decision_ns=took)
+
+    monkeypatch.setattr(promote, "replay", replayed)
+    rival = compose_settings(["policy.cadence.n=60"]).policy
+    tape: Any = SimpleNamespace(instrument=SimpleNamespace(id="X"), slice=lambda start, end: None)
+    cell: Any = SimpleNamespace(instrument="X", start=0, end=1)
+    own: Any = SimpleNamespace(settings=compose_settings([]))
+    found = promote._latency(policy, rival, [tape], [cell], own, lambda: None)
+    assert found is not None
+    assert found.n == 300
+    assert len(turns) == 2 * promote.REPEATS
+    assert (found.p99 > 2_000_000) == slow
+    assert found.base_p99 < 50_000
+
+
+def test_a_tape_too_short_for_the_leakage_tests_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any) -> Any:
+        raise TapeError("leakage", "10 decisions", "at least 333")
+
+    monkeypatch.setattr(promote, "leaks", short)
+    tape: Any = SimpleNamespace(instrument=SimpleNamespace(id="X"), slice=lambda start, end: None)
+    cell: Any = SimpleNamespace(instrument="X", start=0, end=1)
+    nothing: Any = SimpleNamespace(leakage=None, settings=SimpleNamespace(run=None))
+    assert promote._leaks(nothing, tape, [cell], nothing, nothing, lambda: None) == ()
