@@ -131,7 +131,11 @@ class Attack(Plain):
 
 
 class Latency(Plain):
-    """Wall-clock durations of decisions, ns; `base_p99` is the incumbent's or the default's, measured beside it."""
+    """
+    Wall-clock durations of decisions, ns; `base_p99` is measured beside it.
+
+    It is the incumbent's; without one the default policy's, which tells nothing but how fast this machine is.
+    """
 
     n: int
     p99: int

@@ -256,13 +256,14 @@ def red_team(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 
 def latency(evidence: Evidence, spec: PromotionSpec) -> Finding:
-    """Ask that it decides in time; a figure of the wall clock, of one machine and one day."""
-    found = evidence.latency
-    target = f"p99 within {spec.latency_p99_us:g} us and {spec.latency_ratio:g} times the incumbent's"
+    """Ask that it decides in time, and not much later than an incumbent; a figure of the wall clock of one machine."""
+    found, rival = evidence.latency, evidence.incumbent is not None
+    target = f"p99 within {spec.latency_p99_us:g} us"
+    target += f" and {spec.latency_ratio:g} times the incumbent's" * rival
     if found is None or found.n < spec.least or found.p99 <= 0 or found.base_p99 <= 0:
         return Finding("none", target, "not measured")
     us, ratio = found.p99 / 1e3, found.p99 / found.base_p99
-    slow = us > spec.latency_p99_us or ratio > spec.latency_ratio
+    slow = us > spec.latency_p99_us or (rival and ratio > spec.latency_ratio)
     return Finding(round(us, 3), target, f"{us:.0f} us, {ratio:.2f} times" if slow else "")
 
 

@@ -103,6 +103,14 @@ def test_the_wall_clock_is_no_part_of_what_has_to_be_the_same() -> None:
     assert one.evidence_hash == other.evidence_hash != digest(honest())
 
 
+def test_decisions_may_be_slower_than_the_default_but_not_than_the_incumbent() -> None:
+    twice = {"n": 900, "p99": 400_000, "base_p99": 200_000}
+    assert honest().incumbent is not None
+    assert row(judge(changed(latency=twice), spec()), "latency").why
+    assert not row(judge(changed(latency=twice, incumbent=None), spec()), "latency").why
+    assert row(judge(changed(latency=twice | {"p99": 4_000_000}, incumbent=None), spec()), "latency").why
+
+
 def test_thresholds_are_part_of_the_verdict() -> None:
     stricter = spec().model_copy(update={"dsr": 0.99})
     assert judge(honest(), stricter).spec_hash != judge(honest(), spec()).spec_hash
