@@ -59,7 +59,7 @@ REVERSION = Gene(kind=TOPOLOGY, params={"signal": "ret_1", "enter": 0.7, "offset
 BREEDING = dict.fromkeys([*OPERATORS, *PAIRINGS], 0.25) | {
     "op_swap_execution_topology": 8.0, "op_mutate_tunable": 3.0, "op_crossover": 1.0, "op_mix_strategies": 0.0,
 }  # fmt: skip
-SPANS = {
+SPANS = {  # of the planted topology, where most of what may be drawn earns
     "enter": {"low": 0.5, "high": 0.8},
     "offset": {"low": 0.15, "high": 0.4},
     "profit": {"low": 0.25, "high": 0.6},
@@ -74,6 +74,7 @@ class Arm(NamedTuple):
     """A kind of search: world, founders, what may trade in which regimes, operators, generations, cells."""
 
     name: str
+    tape: tuple[str, ...]
     schedule: str
     founders: tuple[Gene, ...]
     kinds: tuple[str, ...]
@@ -83,11 +84,12 @@ class Arm(NamedTuple):
     cells: str
 
 
+CHEAP = ("tape.price=1000", "tape.taker_fee=0.00001")  # a tenth of the spread: luck can win
 TRADING = ("breakout_stop", TOPOLOGY, "taker_momentum")
 ARMS = {
-    "topology": Arm("topology", SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), BREEDING, 4, "null"),
-    "parameters": Arm("parameters", SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), PARAMETERS, 4, "null"),
-    "null": Arm("null", "calm", (MOMENTUM, REVERSION), TRADING, REGIMES, BREEDING, 2, "4"),
+    "topology": Arm("topology", (), SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), BREEDING, 4, "null"),
+    "parameters": Arm("parameters", (), SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), PARAMETERS, 4, "null"),
+    "null": Arm("null", CHEAP, "calm", (MOMENTUM, REVERSION), TRADING, REGIMES, BREEDING, 2, "4"),
 }
 
 
@@ -99,15 +101,16 @@ def founder(genotype: Genotype, gene: Gene, regimes: Sequence[str] = REGIMES) ->
 
 def given(arm: Arm, seed: int, state: Path) -> SearchSettings:
     """Return the settings of a search; the world and the search have the same seed."""
-    words = [*WORLD, f"tape.seed={seed}", f"tape.schedule=[{arm.schedule}]", f"search.seed={seed}"]
+    words = [*WORLD, *arm.tape, f"tape.seed={seed}", f"tape.schedule=[{arm.schedule}]", f"search.seed={seed}"]
     words += [f"paths.state={state}", f"paths.artifacts={state}", f"search.generations={arm.generations}"]
     words.append(f"search.cells={arm.cells}")
     full = [one for one in completed(words, "evolve") if not one.startswith("hydra")]
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         own = search_settings(compose("evolve", overrides=full))
     topologies = {kind: own.domain.topologies[kind] for kind in arm.kinds}
-    plain = topologies[TOPOLOGY].model_dump() | {"params": SPANS, "signal": ["ret"]}
-    topologies[TOPOLOGY] = checked(TopologyDomain, plain, "domain")
+    if arm.schedule == SHIFTS:
+        plain = topologies[TOPOLOGY].model_dump() | {"params": SPANS, "signal": ["ret"]}
+        topologies[TOPOLOGY] = checked(TopologyDomain, plain, "domain")
     never = tuple([regime for regime in REGIMES if regime not in arm.regimes])
     topologies |= {kind: topologies[kind].model_copy(update={"never": never}) for kind in TRADING}
     tunables = {path: own.domain.tunables[path] for path in TUNED}
