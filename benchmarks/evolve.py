@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import evolve_engine, evolve_gate, evolve_optuna, evolve_worlds, exploration
+from benchmarks import evolve_engine, evolve_gate, evolve_optuna, evolve_racing, evolve_worlds, exploration
 from benchmarks.figures import OUT, Figure, publish
 
 TARGET = "evolve"
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=1000, help="of the memory part")
     parser.add_argument("--pairs", type=int, default=3, help="of interleaved comparisons")
     parser.add_argument("--worlds", type=int, default=12, help="of exploration")
+    parser.add_argument("--races", type=int, default=8, help="pairs of searches with and without races")
     parser.add_argument("--before", type=Path, help="clone with the code to compare decisions with")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     parts: dict[str, Callable[[], list[Figure]]] = {
@@ -46,6 +47,7 @@ def main() -> None:
         "first": evolve_engine.first,
         "throughput": lambda: evolve_engine.throughput(args.pairs),
         "memory": lambda: evolve_engine.memory(args.candidates),
+        "racing": lambda: evolve_racing.racing(args.races),
         "optuna": lambda: evolve_optuna.optuna(args.pairs),
         "exploration": lambda: exploration.runs(args.worlds),
         "cost": lambda: exploration.cost(args.before, args.pairs),
