@@ -23,7 +23,7 @@ from alphatrade.reflection.ledger_bodies import leaf
 from alphatrade.reflection.ledger_chain import START, Chain, Entry, dumped, sealed
 from alphatrade.reflection.ledger_files import BATCHES, FILE, LOCK, VERDICTS, beside, copied, verdict_hash
 from alphatrade.reflection.merkle import merkle_root
-from alphatrade.risk.disk import sync, write_whole
+from alphatrade.risk.disk import write_whole
 from alphatrade.risk.errors import LedgerError
 
 
@@ -48,7 +48,7 @@ class Ledger:
         if not self._file.is_file():
             raise LedgerError(str(folder), "no ledger", f"a folder with {FILE}; `alphatrade ledger init` makes one")
         self._begin()
-        with self._locked(fcntl.LOCK_SH):
+        with _locked(self.folder, fcntl.LOCK_SH):
             self._catch_up()
 
     def _begin(self) -> None:
@@ -79,10 +79,10 @@ class Ledger:
         Chain().take(line)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            _write(handle, line + b"\n", 0)
-            os.close(handle)
-            sync(folder)
+            with _locked(folder, fcntl.LOCK_EX):  # whoever makes one takes it: none is written over
+                if (folder / FILE).exists():
+                    raise LedgerError(str(folder), "one that is there", "a writable folder without a ledger")
+                write_whole(folder / FILE, line + b"\n")  # an empty file could be neither made nor added to
         except OSError as error:
             raise _unwritable(str(folder), error, "a writable folder without a ledger") from error
         return cls(folder)
@@ -107,7 +107,7 @@ class Ledger:
         LedgerError
             If the key may not sign it, the ledger is damaged, or it cannot be written; nothing is added then.
         """
-        with self._locked(fcntl.LOCK_EX):
+        with _locked(self.folder, fcntl.LOCK_EX):
             if torn := self._catch_up():
                 self._mend(torn)
             name = self.chain.roster.whose(key).name
@@ -179,7 +179,7 @@ class Ledger:
         LedgerError
             If it is damaged.
         """
-        with self._locked(fcntl.LOCK_SH):
+        with _locked(self.folder, fcntl.LOCK_SH):
             chain, text = Chain(), self._file.read_bytes()
         *lines, rest = text.split(b"\n")
         if rest and whole:
@@ -201,7 +201,7 @@ class Ledger:
         LedgerError
             If it is damaged, or something that it names is missing.
         """
-        with self._locked(fcntl.LOCK_SH):
+        with _locked(self.folder, fcntl.LOCK_SH):
             text = self._file.read_bytes()
         chain = Chain()
         for line in text.split(b"\n")[:-1]:
@@ -214,23 +214,11 @@ class Ledger:
     def _keep(self, part: str, name: str, text: str) -> None:
         """Put a file beside the ledger, durably, before the entry that names it."""
         try:
-            with self._locked(fcntl.LOCK_EX):
+            with _locked(self.folder, fcntl.LOCK_EX):
                 (self.folder / part).mkdir(exist_ok=True)
                 write_whole(self.folder / part / name, text)
         except OSError as error:
             raise _unwritable(str(self.folder), error, "a folder that can be written") from error
-
-    @contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
-        try:
-            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise _unwritable(str(self.folder), error, "a folder that can be written") from error
-        try:
-            fcntl.flock(handle, how)
-            yield
-        finally:
-            os.close(handle)  # and with it the lock, also when this process is killed
 
     def _catch_up(self) -> bytes:
         """Take what others have added since, and return what has no end; a file that became shorter is another one."""
@@ -261,6 +249,19 @@ class Ledger:
             write_whole(self.folder / f"torn-{self._offset}", torn.decode("utf-8", "backslashreplace"))
             file.truncate(self._offset)
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _unwritable(str(folder), error, "a folder that can be written") from error
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)  # and with it the lock, also when this process is killed
 
 
 def _write(handle: int, data: bytes, size: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.errors import LedgerError
 from tests.conftest import ROOT
 from tests.reflection.make_ledger import NOW, Cast, leaf, make_cast, stage
+
+GUEST = {"name": "guest", "role": "person", "public": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}
 
 
 @pytest.fixture
@@ -203,6 +206,40 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(cast: Cast, monkeypatch: pytest
     assert (cast.folder / FILE).read_bytes() == before
     ledger.append("trial", leaf(), cast.service, NOW)
     assert verify(cast.folder).problems == ()
+
+
+def test_a_ledger_that_could_not_be_made_can_be_made_later(cast: Cast, tmp_path: Path) -> None:
+    """A full disk while the genesis is written: there is a whole ledger or none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(LedgerError, match="a writable folder without a ledger"):
+            Ledger.create(tmp_path / "new", cast.root, "root", NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "new" / FILE).exists()
+    Ledger.create(tmp_path / "new", cast.root, "root", NOW).append("roster", {"add": GUEST}, cast.root, NOW)
+    assert (verify(tmp_path / "new").problems, verify(tmp_path / "new").entries) == ((), 2)
+
+
+MAKER = """
+import os, signal, sys
+from pathlib import Path
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.reflection.ledger import Ledger
+key = SigningKey.load(Path(sys.argv[2]))
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+Ledger.create(Path(sys.argv[1]), key, "root", 1)
+"""
+
+
+def test_a_maker_that_is_killed_before_the_disk_has_it_leaves_no_ledger(
+    cast: Cast, tmp_path: Path, door_env: dict[str, str]
+) -> None:
+    words = [sys.executable, "-c", MAKER, str(tmp_path / "new"), str(cast.folder.parent / "root.pem")]
+    assert subprocess.run(words, env=door_env, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "new" / FILE).exists()
+    assert Ledger.create(tmp_path / "new", cast.root, "root", NOW).chain.head.seq == 0
 
 
 WRITER = """
