@@ -33,7 +33,6 @@ from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.search import Search, SearchSpec
 from alphatrade.evolution.trial import Candidate, Outcome, cell_plain, leaf, outcome_from, outcome_plain
-from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_chain import Entry
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import write_whole
@@ -46,7 +45,8 @@ GROUP, OUTCOMES, SUMMARY, TRIALS = "genotype", "outcomes", "search.json", "trial
 class Recorder(Protocol):
     """A ledger that can be written to."""
 
-    ledger: Ledger
+    def entries(self) -> list[Entry]:
+        """Return what is entered, for who is about to add to it."""
 
     def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
         """Add an entry, signed now."""
@@ -149,7 +149,7 @@ class EvolutionSweeper(Sweeper):
             hydra.sweep.dir, hydra.sweep.subdir = str(files.folder), "."
             # Of two search paths Hydra takes the first; the one of the jobs has both folders.
             hydra.overrides.hydra = [one for one in hydra.overrides.hydra if not one.startswith("hydra.searchpath=")]
-        known = {entry.body["search"] for entry in plan.home.ledger.entries() if entry.kind == "search"}
+        known = {entry.body["search"] for entry in plan.home.entries() if entry.kind == "search"}
         if body["search"] not in known:
             plan.home.append("search", body)
         search = Search(plan.spec, plan.domain, plan.founders, [cell for cell in plan.cells if not cell.holdout])
@@ -290,7 +290,7 @@ class _Files:
 def _record(plan: Plan, leaves: list[dict[str, Any]]) -> None:
     """Put a generation into the ledger; one that is there already, from before a crash, is not counted twice."""
     root = merkle_root([rfc8785.dumps(one) for one in leaves])
-    if all(entry.kind != "batch" or entry.body["root"] != root for entry in plan.home.ledger.entries()):
+    if all(entry.kind != "batch" or entry.body["root"] != root for entry in plan.home.entries()):
         plan.home.append_batch(leaves)
 
 

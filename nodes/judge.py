@@ -103,7 +103,7 @@ def _chosen(folder: Path, trial: str) -> dict[str, Any]:
 
 def _enter_look(home: Home, policy_hash: str, own: SearchSettings) -> None:
     """Enter the look at the held-out cells of each tape, unless this policy was shown them before."""
-    known = [entry.body for entry in home.ledger.entries() if entry.kind == "look"]
+    known = [entry.body for entry in home.entries() if entry.kind == "look"]
     cells = [cell for cell in grid_of(tapes_of(own.settings), own.grid) if cell.holdout]
     for tape in tapes_of(own.settings):
         name = tape.instrument.id

@@ -74,6 +74,10 @@ class Home:
         ledger.chain.roster.of(name)
         self.ledger, self._key = ledger, key
 
+    def entries(self) -> "list[Entry]":
+        """Return all entries, the end mended first; see :meth:`~alphatrade.reflection.ledger.Ledger.mended`."""
+        return self.ledger.mended()
+
     def append(self, kind: str, body: Mapping[str, Any]) -> "Entry":
         """Add an entry, signed now; see :meth:`~alphatrade.reflection.ledger.Ledger.append`."""
         return self.ledger.append(kind, body, self._key, time.time_ns())

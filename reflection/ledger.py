@@ -108,8 +108,7 @@ class Ledger:
             If the key may not sign it, the ledger is damaged, or it cannot be written; nothing is added then.
         """
         with _locked(self.folder, fcntl.LOCK_EX):
-            if torn := self._catch_up():
-                self._mend(torn)
+            self._mend()
             name = self.chain.roster.whose(key).name
             line = sealed(self.chain.head, ts, kind, body, name, key)
             trial = self.chain.copy()
@@ -188,6 +187,22 @@ class Ledger:
         entries = [chain.take(line) for line in lines]
         return chain, entries
 
+    def mended(self) -> list[Entry]:
+        """
+        Return all entries, for a writer that asks before it adds: an end that a crash cut short is dealt with first.
+
+        Raises
+        ------
+        LedgerError
+            If it is damaged, or cannot be written.
+        """
+        with _locked(self.folder, fcntl.LOCK_EX):
+            try:
+                self._mend()
+            except OSError as error:
+                raise _unwritable(str(self._file), error, "a file that can be written") from error
+        return self.entries()
+
     def entries(self) -> list[Entry]:
         """Return all entries; each is checked again."""
         return self.read()[1]
@@ -234,8 +249,10 @@ class Ledger:
             self._offset += len(line) + 1
         return rest
 
-    def _mend(self, torn: bytes) -> None:
-        """Deal with an end that a crash cut short: a whole entry gets its end, anything else is put aside."""
+    def _mend(self) -> None:
+        """Take what others have added, and deal with an end cut short: a whole entry gets it, all else is put aside."""
+        if not (torn := self._catch_up()):
+            return
         with self._file.open("rb+") as file:
             file.seek(0, os.SEEK_END)
             trial = self.chain.copy()

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from alphatrade.evolution.trial import outcome_from
 from alphatrade.nodes.app import app
 from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.ledger_files import FILE
 from alphatrade.risk.errors import InputError
 from tests.conftest import ROOT
 
@@ -82,10 +83,15 @@ def test_a_search_is_whole_and_in_the_ledger(reference: Place) -> None:
 
 
 def test_a_search_that_is_run_again_is_the_same_and_counts_once(reference: Place) -> None:
-    before = reference.summary()
+    """Also where a crash has cut short the last entry of the ledger: it was never acknowledged, and is put aside."""
+    before, file, half = reference.summary(), reference.root / "state" / "ledger" / FILE, b'{"body":{"n":3,'
+    whole = file.read_bytes()
+    file.write_bytes(whole + half)
     reference.run("hydra/launcher=basic")
     assert reference.summary() == before
     assert reference.trials() == 6
+    assert file.read_bytes() == whole
+    assert [one.read_bytes() for one in file.parent.glob("torn-*")] == [half]
 
 
 def test_two_warm_workers_give_the_same_search(reference: Place, tmp_path: Path) -> None:

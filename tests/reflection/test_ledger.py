@@ -196,6 +196,20 @@ def test_an_entry_that_a_crash_cut_short_is_put_aside_and_a_whole_one_is_kept(ca
     assert (found.problems, found.entries) == ((), 7), "only its end was missing"
 
 
+def test_who_asks_before_it_adds_is_told_of_an_entry_whose_end_was_missing(cast: Cast) -> None:
+    """A reader who leaves it out would have the caller enter again what the next writer completes."""
+    ledger, before = cast.ledger, (cast.folder / FILE).read_bytes()
+    line = sealed(ledger.chain.head, NOW, "trial", leaf(), "service", cast.service)
+    for tail, kept in ((line[:-40], 5), (line, 6)):
+        (cast.folder / FILE).write_bytes(before + tail)
+        with pytest.raises(LedgerError, match="bytes without an end"):
+            ledger.entries()
+        assert len(cast.ledger.read(whole=False)[1]) == 5
+        assert len(ledger.mended()) == len(ledger.entries()) == kept
+        assert (cast.folder / FILE).read_bytes().startswith(before)
+    assert verify(cast.folder).problems == ()
+
+
 def test_a_full_disk_leaves_the_ledger_as_it_was(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (cast.folder / FILE).read_bytes()
     ledger, write = cast.ledger, os.write
