@@ -91,6 +91,12 @@ def look(policy_hash: str, cells: Sequence[Plain]) -> Plain:
     return {"policy_hash": policy_hash, "tapes": {NAME: "7" * 64}, "spans": spans, "why": "promotion"}
 
 
+def promoted(policy_hash: str, **parts: str) -> tuple[str, Plain, list[Plain]]:
+    """Return a move, by default to paper."""
+    proof = {"dossier": "d" * 64, "verdict": "d" * 64}
+    return "stage", {"policy_hash": policy_hash, "from": "experiment", "to": "paper", "why": "dsr"} | proof | parts, []
+
+
 def entered(*kinds: tuple[str, Plain, list[Plain]]) -> list[Plain]:
     return [
         {"seq": at, "hash": f"{at:064x}", "kind": kind, "body": body, "trials": trials}
@@ -138,7 +144,7 @@ def honest() -> Evidence:
             "index": OWN[1], "code_hash": "8" * 64, "evaluator": evaluator, "tapes": {NAME: "7" * 64}, "grid": cells,
             "ledger": entered(
                 ("genesis", {"roster": []}, []), ("search", search, []), *batches,
-                ("look", look(own["policy_hash"], cells), []),
+                ("look", look(own["policy_hash"], cells), []), promoted("a" * 64),
             ),
             "ledger_problems": [], "fingerprint": "9" * 64, "head": "5:" + "9" * 64, "again": [], "holdout": holdout,
             "costly": costly, "cost_multiple": 2.0,
@@ -361,8 +367,7 @@ def no_better(plain: Plain) -> None:
 
 
 def hidden_incumbent(plain: Plain) -> None:
-    stage = {"policy_hash": "e" * 64, "from": "experiment", "to": "paper", "why": "", "dossier": "", "verdict": ""}
-    plain["ledger"] += entered(("stage", stage, []))
+    plain["ledger"] += entered(promoted("e" * 64))
 
 
 def churner(plain: Plain) -> None:

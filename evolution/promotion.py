@@ -4,7 +4,7 @@
 says what each check proves and what it does not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from math import fsum, isfinite
@@ -23,12 +23,13 @@ from alphatrade.evolution.statistics import (
     overfitting,
     sampling_variance,
 )
+from alphatrade.reflection.ledger_bodies import Stage, checked
+from alphatrade.reflection.stages import Stages
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
 from alphatrade.strategies.policy import Spec
 
 INEXACT = frozenset({"latency"})  # of the wall clock: never the same again
 REFUSED = (AlphaTradeError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-STAGES = ("experiment", "paper", "pilot", "limited_live")
 
 
 class Checked(Spec):
@@ -138,6 +139,17 @@ def looked(evidence: Evidence) -> list[str]:
     return list(found)
 
 
+def in_charge(evidence: Evidence) -> str:
+    """Return who else is in charge of the highest stage, by the ledger's moves; who may sign them, the chain checks."""
+    stages = Stages()
+    for record in evidence.ledger:
+        if record.kind == "stage":
+            move = checked(record.kind, record.body, f"ledger entry {record.seq}")
+            assert isinstance(move, Stage)
+            stages = stages.after(move, "person", "", record.seq, int(move.noticed or 0))
+    return stages.in_charge(evidence.policy_hash)
+
+
 def holdout(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for every held-out cell, and for enough of them, in enough regimes, in which enough was decided."""
     out_of_sample(evidence)
@@ -211,10 +223,10 @@ def pbo(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def incumbent(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for more than the incumbent earned at the same time, or than not trading where nobody is in charge."""
-    own, rival, due = out_of_sample(evidence), evidence.incumbent, _in_charge(evidence)
+    own, rival, due = out_of_sample(evidence), evidence.incumbent, in_charge(evidence)
     target = f"p at most {spec.lead:g} against {rival.policy_hash[:12] if rival else 'not trading'}"
-    if due and (rival is None or rival.policy_hash not in due):
-        return Finding("none", target, f"{due[-1][:12]} is in charge")
+    if due != (rival.policy_hash if rival else ""):
+        return Finding("none", target, f"{due[:12] or 'nobody'} is in charge")
     other = series(rival.holdout, evidence.held_out, evidence.period) if rival else (0.0,) * len(own)
     found = lead(own, other, spec.seed)
     return Finding(found.p, target, "" if found.p <= spec.lead else f"{found.p:g}, {1e4 * found.mean:g} bps a period")
@@ -303,18 +315,3 @@ def _seen_series(evidence: Evidence) -> Iterator[tuple[float, ...]]:
             with suppress(ConfigError):
                 results = [Result.model_validate(cell) for cell in each["cells"]]
                 yield series(results, evidence.seen, evidence.period)
-
-
-def _in_charge(evidence: Evidence) -> list[str]:
-    """Return the other policies whose last move went up, or back in charge; the latest last."""
-    last: dict[str, Mapping[str, str]] = {}
-    for record in evidence.ledger:
-        if record.kind == "stage":
-            name = str(record.body["policy_hash"])
-            last.pop(name, None)
-            last[name] = record.body
-    return [
-        name
-        for name, body in last.items()
-        if name != evidence.policy_hash and STAGES.index(body["to"]) >= STAGES.index(body["from"])
-    ]

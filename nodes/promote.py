@@ -32,6 +32,7 @@ from alphatrade.evolution.fitness import Row, table
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.leakage import Found
+from alphatrade.evolution.promotion import in_charge
 from alphatrade.evolution.rebuild import rebuild_strategy
 from alphatrade.evolution.trial import row_plain
 from alphatrade.nodes.evaluate import MEMORY, replays
@@ -54,7 +55,6 @@ from alphatrade.risk.errors import AlphaTradeError, ConfigError, LedgerError, Ta
 from alphatrade.strategies.policy import Policy, canonical
 
 REPEATS = 3  # of each decision that is timed
-TRADING = ("paper", "pilot", "limited_live")  # stages in which somebody is in charge
 
 
 class Claim(NamedTuple):
@@ -152,7 +152,8 @@ def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: Promotion
         for leaf in record.trials
         if leaf["search"] == bare.search
     }
-    rival = _in_charge(ledger, bare.policy_hash)
+    due = in_charge(bare)
+    rival = rebuild_strategy(due, ledger) if due else None
     with _progress(len(seen) * len(places) + len(held) * (3 if rival else 2) + len(tapes) + 2) as tick:
         play = _player(own, tapes, tick)
         again = [
@@ -186,13 +187,6 @@ def _player(own: SearchSettings, tapes: list[Tape], tick: Callable[[], None]) ->
         return tuple([Result.model_validate(row_plain(row)) for row in rows])
 
     return play
-
-
-def _in_charge(ledger: Path, but: str) -> Policy | None:
-    """Return the policy that is in charge in the highest stage where anybody is, other than the candidate."""
-    stages = Ledger(ledger).chain.stages
-    names = [name for stage in reversed(TRADING) if (name := stages.incumbent(stage)) and name != but]
-    return rebuild_strategy(names[0], ledger) if names else None
 
 
 def _leaks(

@@ -72,6 +72,11 @@ class Stages:
         """Return who is in charge of a stage; empty if nobody."""
         return self._incumbents.get(stage, "")
 
+    def in_charge(self, but: str) -> str:
+        """Return who is in charge of the highest stage in which anybody other than `but` is; empty if nobody."""
+        names = [self.incumbent(stage) for stage in reversed(STAGES)]
+        return next((name for name in names if name not in ("", but)), "")
+
     def previous(self, stage: str) -> str:
         """Return who a rollback would put in charge: of those who are in the stage, who came last before."""
         there = [policy for policy in self._lines.get(stage, ()) if policy != self.incumbent(stage)]

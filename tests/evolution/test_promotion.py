@@ -16,8 +16,10 @@ from alphatrade.evolution import promotion
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, digest, pooled, series
 from alphatrade.evolution.promotion import CHECKS, INEXACT, Verdict, judge
 from alphatrade.evolution.statistics import moments
+from alphatrade.reflection.ledger_bodies import Stage, checked
+from alphatrade.reflection.stages import Stages
 from alphatrade.strategies.policy import canonical
-from benchmarks.cheats import CHEATS, Cheat, cheated, honest, leaf, look, spec
+from benchmarks.cheats import CHEATS, Cheat, cheated, entered, honest, leaf, look, promoted, spec
 from tests.conftest import ROOT
 
 ALONE = {
@@ -247,6 +249,43 @@ def test_a_search_that_finds_its_edge_again_and_again_is_not_punished() -> None:
     ratios = [moments(one).sharpe for one in promotion._seen_series(evidence)]
     assert promotion._spread(evidence)[0] < 0.15 * np.var(ratios)
     assert row(judge(evidence, spec()), "dsr").holds
+
+
+# -- who is in charge
+
+
+UP, DOWN = {"from": "experiment", "to": "paper"}, {"from": "paper", "to": "experiment", "dossier": "", "verdict": ""}
+BACK = {"from": "paper", "to": "paper", "dossier": "", "verdict": ""}
+MOVES: dict[str, tuple[list[tuple[str, dict[str, str]]], str]] = {
+    "the last one was demoted: nobody": ([("a", UP), ("b", UP), ("b", DOWN)], ""),
+    "it was rolled back": ([("a", UP), ("b", UP), ("a", BACK)], "a"),
+    "the one before was demoted": ([("a", UP), ("b", UP), ("a", DOWN)], "b"),
+    "the higher stage counts": ([("a", UP), ("a", {"from": "paper", "to": "pilot"}), ("b", UP)], "a"),
+    "nobody ever": ([], ""),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_who_is_in_charge_for_the_gate_is_who_is_for_the_ledger(name: str) -> None:
+    moves, expected = MOVES[name]
+    plain, stages = canonical(honest()), Stages()
+    plain["ledger"] = [record for record in plain["ledger"] if record["kind"] != "stage"]
+    plain["ledger"] += entered(*(promoted(one * 64, **parts) for one, parts in moves))
+    for one, parts in moves:
+        move = checked("stage", promoted(one * 64, **parts)[1], "here")
+        assert isinstance(move, Stage)
+        stages = stages.after(move, "person", "ada", 1, 1)
+    assert stages.in_charge("") == expected * 64
+    rivals = {one: None if not one else plain["incumbent"] | {"policy_hash": one * 64} for one in ("", "a", "b")}
+    rows = {one: row(judge(changed(ledger=plain["ledger"], incumbent=rivals[one]), spec()), "incumbent") for one in rivals}
+    assert {one for one, found in rows.items() if found.holds} == {expected}
+    assert all("is in charge" in found.why for one, found in rows.items() if one != expected)
+
+
+def test_a_move_that_cannot_be_is_no_evidence() -> None:
+    plain = canonical(honest())
+    for body in (promoted("a" * 64), promoted("c" * 64, dossier=""), promoted("c" * 64, to="moon")):
+        assert not row(judge(changed(ledger=plain["ledger"] + entered(body)), spec()), "incumbent").holds
 
 
 # -- series
