@@ -383,8 +383,8 @@ def cut_ledger(plain: Plain) -> None:
     plain["ledger_problems"] = ["head 9: got no such entry: the end was cut off, expected another"]
 
 
-def untrusted_ledger(plain: Plain) -> None:
-    plain["fingerprint"] = ""
+def rewritten_ledger(plain: Plain) -> None:
+    plain["ledger_problems"] = [f"genesis: got {'b' * 64}, expected {'9' * 64}"]
 
 
 def fragile(plain: Plain) -> None:
@@ -428,7 +428,7 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("churner", "loses at twice the costs", "net", churner),
     Cheat("unpaid_costs", "twice the costs were not charged", "net", unpaid_costs),
     Cheat("cut_ledger", "the end of the ledger was cut off", "ledger", cut_ledger),
-    Cheat("untrusted_ledger", "nobody knows the ledger", "ledger", untrusted_ledger),
+    Cheat("rewritten_ledger", "the ledger was made up at once", "ledger", rewritten_ledger),
     Cheat("fragile", "fails the red team", "red_team", fragile),
     Cheat("slow", "decides too late", "latency", slow),
 )

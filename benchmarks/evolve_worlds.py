@@ -152,7 +152,7 @@ def gate(own: SearchSettings, name: str, best: Trial, keeper: Home) -> tuple[boo
         spans = [[str(cell.start), str(cell.end)] for cell in held]
         look = {"policy_hash": policy.policy_hash, "tapes": {tape.instrument.id: tape.tape_hash}, "spans": spans}
         keeper.append("look", look | {"why": "the gate"})
-    ledger, head = keeper.ledger, keeper.ledger.chain.head
+    ledger = keeper.ledger
     play = promote._player(own, tapes, lambda: None)
     dear = own.settings.run.venue.model_copy(update={"cost_multiple": spec.cost_multiple})
     first = Evidence(
@@ -172,7 +172,7 @@ def gate(own: SearchSettings, name: str, best: Trial, keeper: Home) -> tuple[boo
     if refused:
         return False, refused, undeflated
     claim = promote.Claim(name, best.candidate.generation, best.candidate.place)
-    evidence = promote.gather(own, ledger.folder, claim, spec, ledger.chain.fingerprint, f"{head.seq}:{head.hash}")
+    evidence = promote.gather(own, ledger.folder, claim, spec)
     verdict = judge(evidence, spec)
     return verdict.promoted, list(verdict.refused), undeflated
 

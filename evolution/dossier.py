@@ -51,7 +51,7 @@ class Manifest(Spec):
     plugins : dict of str to str
         Import path to sha256 of its source, for parts of the policy that are not ours.
     fingerprint, head : str
-        Of the ledger, as they were kept elsewhere.
+        Of the ledger in it, on the word of who has signed; the evidence has those that were kept elsewhere.
     seeds : dict of str to int
     contents : dict of str to str
         Where each thing is.

@@ -165,9 +165,9 @@ class Evidence(Plain):
     ledger : tuple of Record
         All entries.
     ledger_problems : tuple of str or None
-        What a check against a fingerprint and a head that were kept elsewhere has found; None if there was no check.
+        What a check has found, against what was kept elsewhere of it; None if there was no check.
     fingerprint, head : str
-        Those.
+        As they were kept elsewhere; empty where nobody has told: then the ledger was checked in itself and no more.
     again : tuple of Again
         The candidate and the trials of :func:`spots`.
     holdout, costly : tuple of Result

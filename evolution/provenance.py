@@ -24,6 +24,8 @@ from alphatrade.risk.tightness import as_tight
 
 CONSERVATIVE = ("exact_latency", "assumed_spread", "adaptive_bars", "queue_position", "liquidity_consumption")
 
+IN_ITSELF = "nothing wrong in itself; not compared with a fingerprint and a head kept elsewhere"
+
 
 class Finding(NamedTuple):
     """What a check measured, what it asks for, and why it does not hold; `why` is empty where it does."""
@@ -37,10 +39,11 @@ Check = Callable[[Evidence, PromotionSpec], Finding]
 
 
 def ledger(evidence: Evidence, spec: PromotionSpec) -> Finding:
-    """Ask for a ledger that was checked, against a fingerprint and a head that somebody else has kept."""
-    target = "nothing wrong, by a fingerprint and a head kept elsewhere"
-    if evidence.ledger_problems is None or not evidence.fingerprint or not evidence.head:
-        return Finding("not checked", target, "the ledger was not checked against a fingerprint and a head")
+    """Ask for a ledger that was checked: in itself, and against what somebody else has kept of it, if anything."""
+    kept = [name for name in ("fingerprint", "head") if getattr(evidence, name)]
+    target = f"nothing wrong, by a {' and a '.join(kept)} kept elsewhere" if kept else IN_ITSELF
+    if evidence.ledger_problems is None:
+        return Finding("not checked", target, "the ledger was not checked")
     return Finding(len(evidence.ledger_problems), target, "; ".join(evidence.ledger_problems[:1]))
 
 

@@ -205,6 +205,7 @@ def members_of(proof: Proof) -> dict[str, bytes]:
 def facts_of(proof: Proof) -> dict[str, Any]:
     """Return what the manifest says, but for the commit: the same wherever the same things are at hand."""
     evidence, policy = proof.evidence, proof.policy
+    first, last = evidence.ledger[0], evidence.ledger[-1]
     kinds = [each.kind for each in policy.features.values()] + [each.kind for each in policy.topologies.values()]
     return {
         "policy_hash": policy.policy_hash,
@@ -218,8 +219,8 @@ def facts_of(proof: Proof) -> dict[str, Any]:
         "tapes": {tape.instrument.id: tape.tape_hash for tape in proof.tapes},
         "files": file_hashes(proof.own.settings.run),
         "plugins": plugin_digests(kinds),
-        "fingerprint": evidence.fingerprint,
-        "head": evidence.head,
+        "fingerprint": first.hash,
+        "head": f"{last.seq}:{last.hash}",
         "seeds": {
             "run": proof.own.settings.run.seed,
             "search": int(search_of(evidence)["seed"]),

@@ -46,9 +46,11 @@ def judge(
     trial: Annotated[str, typer.Option(help="GENERATION.PLACE; none: the best one")] = "",
     thresholds: Annotated[str, typer.Option(help="name in conf/promotion")] = "default",
     sign: Annotated[bool, typer.Option(help="if the verdict holds, move it to paper with this machine's key")] = False,
+    fingerprint: Annotated[str, typer.Option(help="of the ledger, as it was kept elsewhere")] = "",
+    head: Annotated[str, typer.Option(help="an older head of the ledger, NUMBER:HASH, as it was kept elsewhere")] = "",
 ) -> None:
     """Bring a trial before the promotion gate: held-out cells, leakage, red team; writes its dossier."""
     from alphatrade.nodes.judge import judge_search
     from alphatrade.nodes.show_search import show_verdict
 
-    show_verdict(judge_search(folder, trial, thresholds, sign))
+    show_verdict(judge_search(folder, trial, thresholds, sign, fingerprint, head))

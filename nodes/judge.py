@@ -13,7 +13,9 @@ from alphatrade.nodes.evolve import SETTINGS, SearchSettings, grid_of, settings_
 from alphatrade.nodes.ledger_home import PERSON, SERVICE, Home, existing, key_file, public_keys
 from alphatrade.nodes.promote import Claim, gather, promotion_spec
 from alphatrade.reflection.keys import SigningKey
-from alphatrade.risk.errors import ConfigError, RunDirError
+from alphatrade.reflection.ledger_chain import head_of
+from alphatrade.reflection.ledger_check import verify
+from alphatrade.risk.errors import ConfigError, LedgerError, RunDirError
 from alphatrade.strategies.policy import canonical
 
 
@@ -40,7 +42,9 @@ class Judged(NamedTuple):
     trust: Path
 
 
-def judge_search(folder: Path, trial: str, thresholds: str, sign: bool) -> Judged:
+def judge_search(
+    folder: Path, trial: str, thresholds: str, sign: bool, fingerprint: str = "", head: str = ""
+) -> Judged:
     """
     Bring a trial of a finished search before the gate.
 
@@ -56,6 +60,8 @@ def judge_search(folder: Path, trial: str, thresholds: str, sign: bool) -> Judge
         Name in ``conf/promotion``.
     sign : bool
         If the verdict holds, move the policy to paper, signed with the person's key of this machine.
+    fingerprint, head : str
+        Of the ledger, as they were kept elsewhere; empty: it is checked only in itself, and the verdict says so.
 
     Raises
     ------
@@ -66,11 +72,11 @@ def judge_search(folder: Path, trial: str, thresholds: str, sign: bool) -> Judge
     leaf, spec = _chosen(folder, trial), promotion_spec(thresholds)
     own = settings_again(plain, Genotype.model_validate(leaf["genotype"]))
     home = existing()
+    _known(home, fingerprint, head)
     _enter_look(home, leaf["policy_hash"], own)
     ledger = home.ledger
-    head = ledger.chain.head
     claim = Claim(summary["search"], leaf["generation"], leaf["index"])
-    evidence = gather(own, ledger.folder, claim, spec, ledger.chain.fingerprint, f"{head.seq}:{head.hash}")
+    evidence = gather(own, ledger.folder, claim, spec, fingerprint, head)
     verdict = judge(evidence, spec)
     signers = [SigningKey.load(key_file(SERVICE))] + ([SigningKey.load(key_file(PERSON))] if sign else [])
     dossier = write_dossier(evidence, spec, plain, own, ledger.folder, signers)
@@ -99,6 +105,14 @@ def _chosen(folder: Path, trial: str) -> dict[str, Any]:
         raise ConfigError("--trial", trial or "the best", "a scored trial of the search, GENERATION.PLACE")
     found: dict[str, Any] = max(scored, key=lambda leaf: leaf["fitness"])
     return found
+
+
+def _known(home: Home, fingerprint: str, head: str) -> None:
+    """Refuse a ledger that is not the one whose fingerprint or head was kept elsewhere, before anything is entered."""
+    home.entries()
+    problems = verify(home.ledger.folder, fingerprint or None, head_of(head) if head else None).problems
+    if problems:
+        raise LedgerError(str(home.ledger.folder), problems[0], "a ledger in which nothing is wrong")
 
 
 def _enter_look(home: Home, policy_hash: str, own: SearchSettings) -> None:

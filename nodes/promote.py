@@ -48,7 +48,7 @@ from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import RunSpec, Settings, compose_settings
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.ledger import Ledger
-from alphatrade.reflection.ledger_chain import Head
+from alphatrade.reflection.ledger_chain import head_of
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import beside, read_batch
 from alphatrade.risk.errors import AlphaTradeError, ConfigError, LedgerError, TapeError
@@ -101,7 +101,7 @@ def records(folder: Path) -> tuple[Record, ...]:
 
 
 def gather(
-    own: SearchSettings, ledger: Path, claim: Claim, spec: PromotionSpec, fingerprint: str, head: str
+    own: SearchSettings, ledger: Path, claim: Claim, spec: PromotionSpec, fingerprint: str = "", head: str = ""
 ) -> Evidence:
     """
     Return the evidence for a claim: what the ledger says, and what comes of replays made here.
@@ -115,7 +115,7 @@ def gather(
     claim : Claim
     spec : PromotionSpec
     fingerprint, head : str
-        Of the ledger, as they were kept elsewhere; the head as ``NUMBER:HASH``.
+        Of the ledger, as they were kept elsewhere, the head as ``NUMBER:HASH``; empty: nobody has told.
 
     Raises
     ------
@@ -129,8 +129,7 @@ def gather(
         raise LedgerError("trial", f"{claim.generation}.{claim.place}", f"one of search {claim.search[:12]}")
     genotype = Genotype.model_validate(found[0]["genotype"])
     grid = [GridCell.model_validate(cell._asdict()) for cell in grid_of(tapes, own.grid)]
-    number, _, digest = head.partition(":")
-    problems = verify(ledger, fingerprint, Head(int(number or -1), digest)).problems
+    problems = verify(ledger, fingerprint or None, head_of(head) if head else None).problems
     bare = Evidence(
         policy_hash=develop(genotype).policy_hash, genotype=canonical(genotype), search=claim.search,
         generation=claim.generation, index=claim.place, code_hash=code_hash(), evaluator=evaluator(own, tapes),

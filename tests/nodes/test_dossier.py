@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, difference, dumped, opened, pack, sealed, unpack
 from alphatrade.evolution.evidence import Evidence
+from alphatrade.evolution.provenance import IN_ITSELF
 from alphatrade.nodes import dossier, identity, judge, promote, verify_steps
 from alphatrade.nodes.app import app
 from alphatrade.nodes.kill_drill import Drill
@@ -458,28 +459,81 @@ def test_a_drill_that_failed_promotes_nobody(made: Made, gate: pytest.MonkeyPatc
     assert not dossier.facts_of(proof)["promoted"]
 
 
-def test_nobody_goes_to_paper_whose_drill_failed(made: Made, tmp_path: Path, gate: pytest.MonkeyPatch) -> None:
-    """Even signed by a person, with a verdict that holds; with the drill passed the same policy goes."""
-    state, search = tmp_path / "state", tmp_path / "search"
+@pytest.fixture
+def search(made: Made, tmp_path: Path, gate: pytest.MonkeyPatch) -> Path:
+    """The folder of a finished search, on a machine that has its ledger and the keys to it."""
+    state, folder = tmp_path / "state", tmp_path / "search"
     made.cast.ledger.copy_to(_empty(tmp_path / "ledger"))
     gate.setenv("ALPHATRADE_STATE", str(state))
     gate.setenv("ALPHATRADE_LEDGER", str(tmp_path / "ledger"))
     (state / "keys").mkdir(parents=True)
     for name in ("person", "service"):
         shutil.copy(made.cast.folder.parent / f"{name}.pem", state / "keys")
-    _empty(search)
+    _empty(folder)
     leaves = [one for record in made.evidence.ledger for one in record.trials]
-    (search / "search.json").write_bytes(dumped({"search": made.evidence.search}))
-    (search / "settings.json").write_bytes(dumped(made.settings))
-    (search / "trials.jsonl").write_bytes(b"\n".join(map(dumped, leaves)))
+    (folder / "search.json").write_bytes(dumped({"search": made.evidence.search}))
+    (folder / "settings.json").write_bytes(dumped(made.settings))
+    (folder / "trials.jsonl").write_bytes(b"\n".join(map(dumped, leaves)))
     gate.setattr(judge, "gather", made.gate)
     gate.setattr(promotion, "CHECKS", {"ledger": promotion.CHECKS["ledger"]})
+    return folder
+
+
+def test_nobody_goes_to_paper_whose_drill_failed(
+    made: Made, search: Path, tmp_path: Path, gate: pytest.MonkeyPatch
+) -> None:
+    """Even signed by a person, with a verdict that holds; with the drill passed the same policy goes."""
     passed = Case(made.data, asked(made), tmp_path / "case").drill
     for drill, moved in ((Drill(), False), (passed, True)):
         gate.setattr(dossier, "drilled", lambda *_, drill=drill: drill)
         found = judge.judge_search(search, "", "default", sign=True)
         assert found.verdict.promoted
         assert (found.promoted, found.moved) == (moved, moved)
+
+
+def test_a_ledger_that_nobody_has_kept_anything_of_is_checked_in_itself_and_no_more(
+    made: Made, tmp_path: Path
+) -> None:
+    """A ledger that was made up at once passes such a check: the verdict has to say what it was."""
+    bare = made.evidence.model_copy(update={"fingerprint": "", "head": ""})
+    told = {kept: promotion.judge(one, made.spec).checks[0].target for kept, one in ((True, made.evidence), (False, bare))}
+    assert told == {True: "nothing wrong, by a fingerprint and a head kept elsewhere", False: IN_ITSELF}
+    path = dossier.write_dossier(bare, made.spec, made.settings, made.own, made.cast.folder, [made.cast.service])
+    data = path.read_bytes()
+    path.write_bytes(made.data)
+    manifest = opened(data).manifest
+    assert (manifest.fingerprint, manifest.head) == (made.evidence.fingerprint, made.evidence.head), "of the segment"
+    case = Case(data, asked(made), tmp_path)
+    case.fresh = bare
+    assert all(row.holds for row in verified(case))
+
+
+def test_a_ledger_that_is_not_the_one_that_was_known_is_not_judged_by(
+    made: Made, search: Path, tmp_path: Path, gate: pytest.MonkeyPatch
+) -> None:
+    known, told = made.cast.ledger.chain, list[tuple[str, ...]]()
+    head = f"{known.head.seq}:{known.head.hash}"
+    file = tmp_path / "ledger" / FILE
+    whole = file.read_bytes()
+    for words, message in (
+        (("1" * 64, ""), "genesis: got"),
+        (("", f"{known.head.seq}:{'1' * 64}"), "it was rewritten"),
+        (("", f"99:{'1' * 64}"), "the end was cut off"),
+        (("", "soon"), "NUMBER:HASH"),
+    ):
+        with pytest.raises(LedgerError, match=message):
+            judge.judge_search(search, "", "default", False, *words)
+        assert file.read_bytes() == whole, "not even a look is entered"
+
+    def gathered(*words: Any) -> Evidence:
+        told.append(words[4:])
+        return made.evidence
+
+    gate.setattr(judge, "gather", gathered)
+    gate.setattr(dossier, "drilled", lambda *_: Drill())
+    judge.judge_search(search, "", "default", False, known.fingerprint, head)
+    judge.judge_search(search, "", "default", False)
+    assert told == [(known.fingerprint, head), ("", "")], "the ledger's own word is none that was kept elsewhere"
 
 
 # -- the command
