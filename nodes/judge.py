@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alphatrade.evolution.dossier import opened, sha
+from alphatrade.evolution.dossier import opened
 from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.promotion import Verdict, judge
 from alphatrade.evolution.sweeper import SUMMARY, TRIALS
@@ -12,11 +12,11 @@ from alphatrade.nodes.dossier import write_dossier
 from alphatrade.nodes.evolve import SETTINGS, SearchSettings, grid_of, settings_again, tapes_of
 from alphatrade.nodes.ledger_home import PERSON, SERVICE, Home, existing, key_file, public_keys
 from alphatrade.nodes.promote import Claim, gather, promotion_spec
+from alphatrade.nodes.promote_stage import promote_stage
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger_chain import head_of
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.risk.errors import ConfigError, LedgerError, RunDirError
-from alphatrade.strategies.policy import canonical
 
 
 class Judged(NamedTuple):
@@ -84,11 +84,7 @@ def judge_search(
     promoted = opened(data).manifest.promoted
     move = sign and promoted and ledger.chain.stages.stage_of(verdict.policy_hash) == "experiment"
     if move:
-        body = {
-            "policy_hash": verdict.policy_hash, "from": "experiment", "to": "paper", "why": "the gate's verdict",
-            "dossier": sha(data),
-        }  # fmt: skip
-        existing(key_file(PERSON)).append_stage(body, {"holds": True, **canonical(verdict)})
+        promote_stage(data, verdict.policy_hash, "the gate's verdict", existing(key_file(PERSON)), thresholds)
     return Judged(verdict, promoted, dossier, move, public_keys(ledger))
 
 

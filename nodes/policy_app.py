@@ -1,10 +1,8 @@
 """``alphatrade stage``, ``kpi`` and ``rebuild-policy``: what the ledger decides, comes to, and gives back."""
 
-import hashlib
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,20 +36,21 @@ def attach(app: typer.Typer) -> None:
 def promote(
     policy_hash: Hash,
     why: Why,
-    dossier: Annotated[Path, typer.Option(help="its dossier")],
-    verdict: Annotated[Path, typer.Option(help="JSON file of the gate's verdict, which has to hold")],
+    dossier: Annotated[Path, typer.Option(help="its dossier, as `alphatrade judge` writes it")],
+    thresholds: Annotated[str, typer.Option(help="name in conf/promotion, by which it has to be judged")] = "default",
     key: Key = None,
     folder: Folder = None,
 ) -> None:
-    """Let a policy go one stage up; it becomes the incumbent. Signed by a person."""
-    from alphatrade.reflection.stages import STAGES
+    """Judge a dossier again; if it is sound and the verdict holds, its policy goes one stage up. Signed by a person."""
+    from alphatrade.nodes.promote_stage import promote_stage
 
-    found, sha = _verdict(verdict), _digest(dossier)
+    try:
+        data = dossier.read_bytes()
+    except OSError as error:
+        raise LedgerError("--dossier", str(dossier), f"a file ({error.strerror or error})") from None
     home = existing(key or key_file(PERSON), folder)
-    origin = home.ledger.chain.stages.stage_of(policy_hash)
-    to = STAGES[min(STAGES.index(origin) + 1, len(STAGES) - 1)]
-    body = {"policy_hash": policy_hash, "from": origin, "to": to, "why": why, "dossier": sha}
-    _tell(home.append_stage(body, found), home.ledger.chain.stages, to)
+    entry = promote_stage(data, policy_hash, why, home, thresholds)
+    _tell(entry, home.ledger.chain.stages, entry.body["to"])
 
 
 @stage_app.command()
@@ -166,25 +165,6 @@ def rebuild_policy(
     except OSError as error:
         raise ConfigError("--out", str(out), f"a file that can be written ({error.strerror or error})") from error
     print(out)
-
-
-def _verdict(file: Path) -> dict[str, Any]:
-    expected = 'a JSON object with "holds" and "policy_hash"'
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LedgerError("--verdict", str(file), f"{expected} ({type(error).__name__})") from None
-    if not isinstance(found, dict):
-        raise LedgerError("--verdict", str(file), expected)
-    return found
-
-
-def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise LedgerError("--dossier", str(file), f"a file ({error.strerror or error})") from None
 
 
 def _ns(text: str) -> str:

@@ -149,6 +149,8 @@ class Ledger:
         """
         Add a move between stages; the verdict on a promotion is kept beside the ledger, and the entry holds its hash.
 
+        It is not judged here: who promotes has computed it (:mod:`alphatrade.nodes.promote_stage`).
+
         Raises
         ------
         LedgerError

@@ -3,7 +3,8 @@
 A move that is not lawful cannot be an entry: the chain (:mod:`alphatrade.reflection.ledger_chain`) asks
 :meth:`Stages.after` before it takes one, so that no writer adds it and no reader accepts a ledger that has it.
 
-Up goes one step at a time, with a dossier and a verdict, signed by a person; who arrives is in charge, the incumbent.
+Up goes one step at a time, with the hashes of a dossier and of a verdict, signed by a person; who arrives is in charge,
+the incumbent. Whether the dossier bears it out is asked before, by ``alphatrade stage promote``.
 Down goes any number of steps, signed by a person or a service: a machine may always make things safer. A demotion puts
 nobody in charge. A rollback puts the one who was in charge before back, and who was in charge goes a step down; it
 starts something, so a person signs it. Into limited_live goes nobody yet: that needs two persons.

@@ -81,10 +81,10 @@ def sha(plain: Any) -> str:
     return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
 
 
-def make(folder: Path, words: tuple[str, ...] = WORLD) -> Made:
-    """Return a dossier of a search without replays."""
+def make(folder: Path, words: tuple[str, ...] = WORLD, cast: Cast | None = None) -> Made:
+    """Return a dossier of a search without replays; by default in a ledger of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    own, cast = composed(folder, *words), make_cast(folder)
+    own, cast = composed(folder, *words), cast or make_cast(folder)
     tapes = load_tapes(own.settings.run)
     cells = grid_of(tapes, own.grid)
     body = {

@@ -1,16 +1,30 @@
-"""``alphatrade judge``: a search before the gate, refused for what it is; the look counts however it ends."""
+"""``alphatrade judge``, and the door to a higher stage: whoever knocks is judged again, by his dossier alone."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from alphatrade.evolution import promotion
+from alphatrade.evolution.dossier import dumped, opened, sha
+from alphatrade.evolution.genotype import Genotype, develop
+from alphatrade.nodes import dossier, promote_stage
 from alphatrade.nodes.app import app
+from alphatrade.nodes.kill_drill import Drill
+from alphatrade.nodes.ledger_home import Home
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.ledger_files import read_verdict
 from alphatrade.reflection.trials import read
-from alphatrade.risk.errors import ConfigError, RunDirError
+from alphatrade.risk.errors import ConfigError, InputError, LedgerError, RunDirError
+from alphatrade.strategies.policy import canonical
+from tests.nodes import test_dossier as tampers
+from tests.nodes.make_dossier import Made, make
+from tests.nodes.test_dossier import edited, resealed
 from tests.nodes.test_evolve import Place
+from tests.reflection.make_ledger import NOW, stage, verdict
 
 
 @pytest.mark.long
@@ -42,3 +56,168 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
     assert "a finished search" in str(done.exception)
     done = CliRunner().invoke(app, ["judge", str(tmp_path), "--thresholds", "lax"])
     assert done.exception is not None
+
+
+# -- the door
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """A dossier that is promoted: of a gate that asks for little, since its results are made up."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = {name: promotion.CHECKS[name] for name in ("ledger", "latency")}
+        patch.setattr(promotion, "CHECKS", few)
+        made = make(tmp_path_factory.mktemp("door"))
+        drill = Drill.model_validate_json(opened(made.data).members[dossier.DRILL])
+        patch.setattr(dossier, "drilled", lambda *_: drill)
+        yield made
+
+
+def door(made: Made, folder: Path, data: bytes | None = None, home: Home | None = None) -> Any:
+    return promote_stage.promote_stage(data or made.data, made.policy_hash, "dsr", home or at_home(made, folder))
+
+
+def at_home(made: Made, folder: Path) -> Home:
+    """A machine with a copy of the ledger."""
+    made.cast.ledger.copy_to(tampers._empty(folder / "ledger"))
+    return Home(Ledger(folder / "ledger"), made.cast.person)
+
+
+def written(made: Made, **parts: Any) -> bytes:
+    """Return a dossier of other evidence, signed by the service as if all were well."""
+    spec = parts.pop("spec", made.spec)
+    evidence = made.evidence.model_copy(update=parts)
+    return dossier.write_dossier(
+        evidence, spec, made.settings, made.own, made.cast.folder, [made.cast.service]
+    ).read_bytes()
+
+
+def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> None:
+    home = at_home(made, tmp_path)
+    entry = door(made, tmp_path, home=home)
+    assert home.ledger.chain.stages.incumbent("paper") == made.policy_hash
+    assert entry.body["dossier"] == sha(made.data)
+    kept = read_verdict(home.ledger.folder, entry)
+    assert kept == {"holds": True, **canonical(promotion.judge(made.evidence, made.spec))}
+    assert door(made, tmp_path, home=home).body["to"] == "pilot"
+    with pytest.raises(LedgerError, match="needs two persons"):
+        door(made, tmp_path, home=home)
+    assert not verify(home.ledger.folder).problems
+
+
+Tamper = Callable[[Made, Path, pytest.MonkeyPatch], tuple[bytes, Home]]
+
+
+def _as(name: str) -> Tamper:
+    """What the verification has at a step."""
+
+    def tamper(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+        return tampers.TAMPERS[name](made, folder, patch)[0], at_home(made, folder)
+
+    return tamper
+
+
+def _facts(**facts: str) -> Tamper:
+    return lambda made, folder, patch: (resealed(made, {}, facts), at_home(made, folder))
+
+
+def _evidence(**parts: Any) -> Tamper:
+    return lambda made, folder, patch: (written(made, **parts), at_home(made, folder))
+
+
+def _other_ledger(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    """The same entries by the same people, made up at once: nobody has kept anything of the ledger."""
+    own = Ledger.create(folder / "again", made.cast.root, "root", NOW + 1)
+    keys = {"root": made.cast.root, "person": made.cast.person, "service": made.cast.service}
+    for entry, record in zip(made.cast.ledger.entries()[1:], made.evidence.ledger[1:], strict=True):
+        if record.trials:
+            own.append_batch(record.trials, keys[entry.key], NOW + 1)
+        else:
+            own.append(entry.kind, entry.body, keys[entry.key], NOW + 1)
+    return written(made, fingerprint="", head=""), Home(own, made.cast.person)
+
+
+def _lax(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    return written(made, spec=made.spec.model_copy(update={"dsr": 0.9})), at_home(made, folder)
+
+
+def _no_drill(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    return resealed(made, {dossier.DRILL: dumped(canonical(Drill()))}), at_home(made, folder)
+
+
+def _never_tried(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    """A policy that no trial of the ledger has, in the place of one."""
+    bred = Genotype.model_validate(made.evidence.genotype)
+    other = bred.model_copy(update={"cadence": bred.cadence.model_copy(update={"n": bred.cadence.n + 1})})
+    data = written(made, genotype=canonical(other), policy_hash=develop(other).policy_hash)
+    patch.setattr(Made, "policy_hash", develop(other).policy_hash)
+    return data, at_home(made, folder)
+
+
+def _overtaken(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    """Somebody else has come to paper since it was judged."""
+    home = at_home(made, folder)
+    home.append_stage(stage(1, "experiment", "paper"), verdict(1))
+    return made.data, home
+
+
+CASES: dict[str, tuple[Tamper, str]] = {
+    "archive": (_as("archive"), ""),
+    "members": (_as("members"), "more.json"),
+    "signatures": (_as("signatures"), "signature of service is wrong|not the key of service"),
+    "policy_hash": (_facts(policy_hash="0" * 64), "0000"),
+    "ledger": (_facts(head=f"0:{'1' * 64}"), "it was rewritten"),
+    "copies": (_other_ledger, "is another one"),
+    "genotype and policy": (_as("genotype and policy"), "develops into another one"),
+    "evidence": (_evidence(fingerprint="1" * 64), "genesis: got"),
+    "thresholds": (_lax, r"dsr 0\.9'?, expected 0\.95"),
+    "verdict": (_as("verdict"), "which follows from the evidence"),
+    "kill drill": (_no_drill, "it held no position"),
+    "lineage": (_never_tried, "no trial of it"),
+    "incumbent": (_overtaken, "who is in charge by now"),
+}
+ALSO = {  # the policy is developed again, and the hash of the thresholds is part of the verdict: those tell as well
+    "policy_hash": ("genotype and policy",), "thresholds": ("verdict",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", promote_stage.CHECKS)
+def test_without_a_check_the_door_opens_to_what_it_is_for(
+    made: Made, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: with the check it is refused there and nothing is entered, without it nothing else notices."""
+    tamper, message = CASES[name]
+    data, home = tamper(made, tmp_path, monkeypatch)
+    with pytest.raises(LedgerError, match=f"^dossier, {name}: .*({message})"):
+        door(made, tmp_path, data, home)
+    assert not home.ledger.chain.stages.in_charge("") or name == "incumbent"
+    for each in (name, *ALSO.get(name, ())):
+        monkeypatch.delitem(promote_stage.CHECKS, each)
+    door(made, tmp_path, data, home)
+    assert home.ledger.chain.stages.incumbent("paper") == made.policy_hash
+
+
+def test_a_verdict_that_was_only_declared_opens_nothing(made: Made, tmp_path: Path) -> None:
+    """Signed by a member of the roster, with every row and the manifest saying that it holds: the evidence decides."""
+    home = at_home(made, tmp_path)
+    slow = written(made, latency=made.evidence.latency.model_copy(update={"p99": 9_000_000}))  # type: ignore[union-attr]
+    with pytest.raises(LedgerError, match="dossier, verdict: got 'refused by latency'"):
+        door(made, tmp_path, slow, home)
+    forged = made._replace(data=slow)
+    rows = [canonical(row) | {"holds": True, "why": ""} for row in promotion.judge(made.evidence, made.spec).checks]
+    data = resealed(forged, edited(forged, dossier.VERDICT, checks=rows), {"promoted": True})
+    with pytest.raises(LedgerError, match="which follows from the evidence"):
+        door(made, tmp_path, data, home)
+    with pytest.raises(InputError, match="intact zip file"):
+        door(made, tmp_path, b"dossier", home)
+    assert home.ledger.chain.stages.history == ()
+
+
+def test_who_signs_has_to_be_in_the_roster_of_today(made: Made, tmp_path: Path) -> None:
+    home = at_home(made, tmp_path)
+    with pytest.raises(LedgerError, match="a promotion signed by a person"):
+        door(made, tmp_path, home=Home(home.ledger, made.cast.service))
+    home.ledger.append("roster", {"revoke": "service"}, made.cast.root, NOW)
+    with pytest.raises(LedgerError, match="none of the 2 trusted keys has signed"):
+        door(made, tmp_path, home=home)
+    assert home.ledger.chain.stages.history == ()

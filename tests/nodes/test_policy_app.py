@@ -12,16 +12,17 @@ from typing import NamedTuple
 
 import pytest
 
-from alphatrade.evolution.genotype import develop
+from alphatrade.evolution import promotion
 from alphatrade.nodes.app import main
-from alphatrade.nodes.ledger_home import home, key_file
+from alphatrade.nodes.ledger_home import Home, home, key_file
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import BATCHES, FILE
-from alphatrade.strategies.policy import ExpostSpec, canonical
+from alphatrade.strategies.policy import canonical
 from tests.conftest import ROOT
-from tests.reflection.make_ledger import NOW, digest, leaf, search, verdict
+from tests.nodes.make_dossier import Made, make
+from tests.reflection.make_ledger import NOW, Cast, digest, leaf, search, stage, verdict
 
 A, B = digest(1001), digest(1002)
 SMALL = ("tape=world", "tape.hours=2", "tape.step_s=2", "output.stress=false", "output.report=false")
@@ -60,72 +61,87 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return call
 
 
-def proof(folder: Path, n: int, **parts: object) -> tuple[str, ...]:
-    name = "-".join(["verdict", str(n), *map(str, parts.values())])
-    (folder / "dossier.zip").write_bytes(b"dossier %d" % n)
-    (folder / f"{name}.json").write_text(json.dumps(verdict(n, **parts)))
-    return ("--dossier", str(folder / "dossier.zip"), "--verdict", str(folder / f"{name}.json"))
+def up(own: Home, n: int) -> None:
+    """Enter that policy `n` came to paper, with no dossier to show: what a ledger has, and no command would enter."""
+    Home(own.ledger, SigningKey.load(key_file("person"))).append_stage(stage(n, "experiment", "paper"), verdict(n))
 
 
-def test_promoted_rolled_back_and_demoted_by_hand(door: Door, tmp_path: Path) -> None:
-    home()
-    assert "is in paper; in charge of paper: " + A in door("stage", "promote", A, "--why", "dsr", *proof(tmp_path, 1)).out
-    door("stage", "promote", B, "--why", "better", *proof(tmp_path, 2))
+@pytest.fixture
+def made(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A dossier of a policy in this machine's ledger, by a gate that asks for little: its results are made up."""
+    monkeypatch.setattr(promotion, "CHECKS", {name: promotion.CHECKS[name] for name in ("ledger", "latency")})
+    ledger = home().ledger.folder
+    keys = [SigningKey.load(key_file(whose)) for whose in ("root", "person", "service")]
+    made = make(tmp_path / "made", cast=Cast(ledger, *keys))
+    (tmp_path / "dossier.zip").write_bytes(made.data)
+    return made
+
+
+def test_promoted_rolled_back_and_demoted_by_hand(door: Door, made: Made) -> None:
+    name, own = made.policy_hash, home()
+    up(own, 1)
+    said = door("stage", "promote", name, "--why", "dsr", "--dossier", "dossier.zip", code=2).err
+    assert "judge it again" in said, "another one is in charge now"
+    door("stage", "demote", A, "--why", "alarm")
+    said = door("stage", "promote", name, "--why", "dsr", "--dossier", "dossier.zip").out
+    assert f"is in paper; in charge of paper: {name}" in said
+    up(own, 2)
     shown = door("stage", "show").out
-    assert f"paper         {B}\n              {A} before" in shown
+    assert f"paper         {B}\n              {name} before" in shown
     assert "pilot         nobody" in shown
     back = door("stage", "rollback", "paper", "--why", "drift", "--noticed", "2026-01-01T00:00:00Z").out
-    assert f"{A} is in paper; in charge of paper: {A}" in back
+    assert f"{name} is in paper; in charge of paper: {name}" in back
     assert f"{B} is in experiment" in door("stage", "show", B).out
     service = ("--key", str(key_file("service")))
-    assert f"{A} is in experiment" in door("stage", "demote", A, "--why", "alarm", *service).out
+    assert f"{name} is in experiment" in door("stage", "demote", name, "--why", "alarm", *service).out
     moves = [entry for entry in home().ledger.entries() if entry.kind == "stage"]
-    assert [entry.key for entry in moves] == ["owner", "owner", "owner", "service"]
-    assert moves[0].body["dossier"] == hashlib.sha256(b"dossier 1").hexdigest()
-    assert moves[2].body["noticed"] == "1767225600000000000"
+    assert [entry.key for entry in moves] == ["owner"] * 5 + ["service"]
+    assert moves[2].body["dossier"] == hashlib.sha256(made.data).hexdigest()
+    assert moves[4].body["noticed"] == "1767225600000000000"
     assert verify(home().ledger.folder).problems == ()
 
 
-def test_a_promotion_without_proof_is_refused_in_one_line(door: Door, tmp_path: Path) -> None:
-    own = home()
+def test_a_promotion_without_proof_is_refused_in_one_line(door: Door, made: Made, tmp_path: Path) -> None:
+    """Nobody's word counts: neither a file that says that the verdict holds, nor a dossier of anything else."""
+    own, name = home(), made.policy_hash
     before = (own.ledger.folder / FILE).read_bytes()
-    good = proof(tmp_path, 1)
-    why = ("--why", "because")
+    (tmp_path / "any.zip").write_bytes(b"any bytes")
+    (tmp_path / "verdict.json").write_text(json.dumps({"holds": True, "policy_hash": A}))
+    why, good, bad = ("--why", "because"), ("--dossier", "dossier.zip"), ("--dossier", "any.zip")
     cases: list[tuple[tuple[str, ...], str]] = [
-        ((A, *why, *proof(tmp_path, 1, holds=False)), "verdict.holds: got False"),
-        ((B, *why, *proof(tmp_path, 1)), "verdict.policy_hash"),
-        ((A, *why, *good[:3], str(tmp_path / "none.json")), "--verdict"),
-        ((A, *why, *good[2:], "--dossier", str(tmp_path / "none")), "--dossier"),
-        (("abc", *why, *proof(tmp_path, 1, policy_hash="abc")), "stage.policy_hash"),
-        ((A, *why, *proof(tmp_path, 1), "--key", str(key_file("service"))), "a promotion signed by a person"),
-        ((A, *why, *good, "--key", str(key_file("root"))), "stage signed by a person or service"),
-        ((A, *good), "--why"),
-        ((A, "--why", "", *good), "stage.why"),
+        ((A, *why, *bad, "--verdict", "verdict.json"), "--verdict"),
+        ((A, *why, *bad), "an intact zip file"),
+        ((A, *why, *good), f"dossier, policy_hash: got '{name[:16]}'"),
+        (("abc", *why, *good), "dossier, policy_hash"),
+        ((name, *why, *good, "--thresholds", "lax"), "promotion: got 'lax'"),
+        ((name, *why, "--dossier", "none.zip"), "--dossier"),
+        ((name, *why, *good, "--key", str(key_file("service"))), "a promotion signed by a person"),
+        ((name, *why, *good, "--key", str(key_file("root"))), "stage signed by a person or service"),
+        ((name, *good), "--why"),
+        ((name, "--why", "", *good), "stage.why"),
     ]
     for words, message in cases:
         assert message in door("stage", "promote", *words, code=2).err
-    (tmp_path / "verdict-1.json").write_text("[]")
-    assert "--verdict" in door("stage", "promote", A, *why, *good, code=2).err
     for words, message in (
         (("rollback", "paper", *why), "a predecessor to go back to"),
         (("rollback", "moon", *why), "a predecessor to go back to"),
         (("demote", A, *why), "a lower stage than experiment"),
         (("demote", A, *why, "--to", "moon"), "stage.to"),
-        (("demote", A, *why, "--to", "paper"), "a promotion"),
+        (("demote", A, *why, "--to", "paper"), "stage.dossier"),
         (("demote", A, *why, "--to", "paper", "--noticed", "soon"), "--noticed"),
     ):
-        assert message in door("stage", *words, code=2).err or message == "a promotion"
+        assert message in door("stage", *words, code=2).err
     own.ledger.append("roster", {"revoke": "owner"}, SigningKey.load(key_file("root")), NOW)
-    assert "not revoked" in door("stage", "promote", A, *why, *proof(tmp_path, 1), code=2).err
+    assert "not revoked" in door("stage", "promote", name, *why, *good, code=2).err
     assert (own.ledger.folder / FILE).read_bytes().startswith(before)
     assert [entry.kind for entry in own.ledger.entries()].count("stage") == 0
 
 
-def test_nobody_goes_into_live_yet(door: Door, tmp_path: Path) -> None:
-    home()
+def test_nobody_goes_into_live_yet(door: Door, made: Made) -> None:
+    words = ("stage", "promote", made.policy_hash, "--why", "dsr", "--dossier", "dossier.zip")
     for _ in range(2):
-        door("stage", "promote", A, "--why", "dsr", *proof(tmp_path, 1))
-    assert "needs two persons" in door("stage", "promote", A, "--why", "dsr", *proof(tmp_path, 1), code=2).err
+        door(*words)
+    assert "needs two persons" in door(*words, code=2).err
 
 
 def test_an_export_is_whole_and_verified_or_not_there(door: Door, tmp_path: Path) -> None:
@@ -133,7 +149,7 @@ def test_an_export_is_whole_and_verified_or_not_there(door: Door, tmp_path: Path
     own.append("search", search())
     own.append_batch([leaf(n) for n in range(3)])
     (own.ledger.folder / BATCHES / ("0" * 64 + ".jsonl")).write_text("of no entry")
-    door("stage", "promote", A, "--why", "dsr", *proof(tmp_path, 1))
+    up(own, 1)
     folder = Path(door("ledger", "export").out.strip())
     assert folder.parent.parent == Path("artifacts")
     assert folder.name == "ledger"
@@ -221,17 +237,14 @@ def test_a_policy_file_is_the_whole_policy(door: Door, tmp_path: Path) -> None:
         assert message in door("sim", "policy_file=policy.json", word, code=2).err
 
 
-def test_the_commands_of_the_page_work(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_page_work(
+    door: Door, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every line of the section on the ledger is run as it stands, with a hash and keys in their places."""
     page = (ROOT / "docs" / "evolution.md").read_text(encoding="utf-8").split("## Policy ledger")[1]
     lines = [line.split("  #")[0].strip() for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
     assert len(lines) == 15
-    genotype = compose_settings(["genotype=default"]).genotype
-    assert genotype is not None
-    first, second = (develop(one) for one in (genotype, genotype.model_copy(update={"expost": ExpostSpec(horizons=(5,))})))
-    proof(tmp_path, 0, policy_hash=first.policy_hash)
-    (tmp_path / f"verdict-0-{first.policy_hash}.json").rename(tmp_path / "verdict.json")
-    told, ran, words = "", list[str](), {"HASH": first.policy_hash, "FINGERPRINT": "", "NUMBER:HASH": "", "PUBLIC": ""}
+    told, ran, words = "", list[str](), {"HASH": made.policy_hash, "FINGERPRINT": "", "NUMBER:HASH": "", "PUBLIC": ""}
 
     def one(line: str) -> str:
         ran.append(line)
@@ -248,10 +261,7 @@ def test_the_commands_of_the_page_work(door: Door, tmp_path: Path, monkeypatch: 
         if verb == "stage promote":
             monkeypatch.delenv("ALPHATRADE_LEDGER")
         if verb == "stage rollback":
-            door("stage", "promote", second.policy_hash, "--why", "x", *proof(tmp_path, 1, policy_hash=second.policy_hash))
-        if verb.startswith("rebuild-policy"):
-            plain = leaf(genotype=canonical(genotype), genotype_hash=genotype.genotype_hash, policy_hash=first.policy_hash)
-            home().append_batch([plain])
+            up(home(), 1)
         if not verb.startswith("sim"):  # which the test above replays
             told = one(line)
     assert len(ran) == len(lines) - 1
