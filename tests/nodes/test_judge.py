@@ -1,6 +1,6 @@
 """``alphatrade judge``, and the door to a higher stage: whoever knocks is judged again, by his dossier alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ def test_a_search_is_judged_and_its_look_is_entered(tmp_path: Path, monkeypatch:
     assert look.look.policy_hash == dossier.stem
     assert not verify(ledger).problems
     assert not Ledger(ledger).chain.stages.history, "nobody goes up without a verdict that holds"
+    assert "nothing wrong in itself" in done.output, "no fingerprint and no head were given"
+    words = ["stage", "promote", dossier.stem, "--why", "because", "--dossier", str(dossier)]
+    with pytest.raises(LedgerError, match="dossier, verdict: got 'refused by"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
     CliRunner().invoke(app, ["judge"])
     assert len(read(Ledger(ledger)).looks) == 1, "the same policy again shows nothing new"
     done = CliRunner().invoke(app, ["judge", "--trial", "7.7"])
@@ -61,16 +65,25 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
 # -- the door
 
 
+def lenient(patch: pytest.MonkeyPatch) -> None:
+    """Let the gate ask for little: the results of the search are made up."""
+    patch.setattr(promotion, "CHECKS", {name: promotion.CHECKS[name] for name in ("ledger", "latency")})
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """A dossier that is promoted: of a gate that asks for little, since its results are made up."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
     with pytest.MonkeyPatch.context() as patch:
-        few = {name: promotion.CHECKS[name] for name in ("ledger", "latency")}
-        patch.setattr(promotion, "CHECKS", few)
-        made = make(tmp_path_factory.mktemp("door"))
-        drill = Drill.model_validate_json(opened(made.data).members[dossier.DRILL])
-        patch.setattr(dossier, "drilled", lambda *_: drill)
-        yield made
+        lenient(patch)
+        return make(tmp_path_factory.mktemp("door"))
+
+
+@pytest.fixture
+def made(made_once: Made, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A dossier that is promoted; those that are written after it are of the same drill."""
+    lenient(monkeypatch)
+    drill = Drill.model_validate_json(opened(made_once.data).members[dossier.DRILL])
+    monkeypatch.setattr(dossier, "drilled", lambda *_: drill)
+    return made_once
 
 
 def door(made: Made, folder: Path, data: bytes | None = None, home: Home | None = None) -> Any:
