@@ -45,7 +45,7 @@ def judge(
     folder: Annotated[Path, typer.Argument(help="of a finished search")] = Path("artifacts/latest-search"),
     trial: Annotated[str, typer.Option(help="GENERATION.PLACE; none: the best one")] = "",
     thresholds: Annotated[str, typer.Option(help="name in conf/promotion")] = "default",
-    sign: Annotated[bool, typer.Option(help="if the verdict holds, move it to paper with this machine's key")] = False,
+    sign: Annotated[bool, typer.Option(help="if verdict and kill drill hold, move it to paper, as its person")] = False,
     fingerprint: Annotated[str, typer.Option(help="of the ledger, as it was kept elsewhere")] = "",
     head: Annotated[str, typer.Option(help="an older head of the ledger, NUMBER:HASH, as it was kept elsewhere")] = "",
 ) -> None:

@@ -59,7 +59,7 @@ def judge_search(
     thresholds : str
         Name in ``conf/promotion``.
     sign : bool
-        If the verdict holds, move the policy to paper, signed with the person's key of this machine.
+        If verdict and kill drill hold, move the policy to paper, signed with the person's key of this machine.
     fingerprint, head : str
         Of the ledger, as they were kept elsewhere; empty: it is checked only in itself, and the verdict says so.
 
@@ -105,7 +105,7 @@ def _chosen(folder: Path, trial: str) -> dict[str, Any]:
 
 def _known(home: Home, fingerprint: str, head: str) -> None:
     """Refuse a ledger that is not the one whose fingerprint or head was kept elsewhere, before anything is entered."""
-    home.entries()
+    home.entries()  # an end that a crash cut short is no problem: it was never acknowledged
     problems = verify(home.ledger.folder, fingerprint or None, head_of(head) if head else None).problems
     if problems:
         raise LedgerError(str(home.ledger.folder), problems[0], "a ledger in which nothing is wrong")

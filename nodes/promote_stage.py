@@ -66,7 +66,7 @@ def promote_stage(data: bytes, policy_hash: str, why: str, home: Home, threshold
     InputError
         At the first thing that is not as it has to be; nothing is entered then.
     """
-    home.entries()
+    home.entries()  # what others have added, and a whole end
     trust = frozenset([member.public for member in home.ledger.chain.roster.members])
     with TemporaryDirectory(prefix="alphatrade-dossier-") as place:
         case = Case(data, Asked(policy_hash, trust, ledger=home.ledger.folder), Path(place))
