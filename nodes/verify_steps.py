@@ -1,6 +1,7 @@
 """The steps of a verification, in the order in which one trusts the other: what is recorded, what was found here."""
 
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from alphatrade.evolution.rebuild import policy_file
 from alphatrade.nodes import dossier
 from alphatrade.nodes.identity import code_hash, lock_hash
 from alphatrade.nodes.kill_drill import WALL
+from alphatrade.nodes.overrides import CONFIG_MODULE
+from alphatrade.nodes.promote import promotion_spec
 from alphatrade.nodes.verify_case import Case
 from alphatrade.reflection.keys import Roster, signed
 from alphatrade.reflection.ledger import Ledger
@@ -148,6 +151,18 @@ def settings(case: Case) -> Found:
     return _plain(f"search {case.evidence.search[:16]}", wanted, found)
 
 
+def thresholds(case: Case) -> Found:
+    """The thresholds are those of a file ``conf/promotion`` of this checkout, and no softer ones of the maker's own."""
+    told = canonical(case.spec)
+    apart = {name: difference(told, canonical(promotion_spec(name))) for name in _named()}
+    for name, where in apart.items():
+        if where is None:
+            return Found("thresholds", f"conf/promotion/{name}.yaml", True)
+    name, where = next(iter(apart.items()))
+    assert where is not None, "no file has them"
+    return Found(where[0], f"{where[1]} in conf/promotion/{name}.yaml", False)
+
+
 def bred(case: Case) -> Found:
     """The search, bred again from what is entered of it, comes to the same trials."""
     recorded = next((row for row in case.verdict.checks if row.name == "transcript"), None)
@@ -224,9 +239,13 @@ Step = Callable[[Case], Found]
 STEPS: dict[str, Step] = {
     "archive": archive, "members": members, "signatures": signatures, "policy_hash": identity, "ledger": ledger,
     "copies": copies, "code": code, "lock file": lock, "tapes": tapes, "genotype and policy": policy,
-    "settings": settings, "lineage": lineage, "transcript": bred, "replays": replays, "verdict": verdict,
-    "kill drill": drill, "manifest": facts, "latency": latency,
+    "settings": settings, "thresholds": thresholds, "lineage": lineage, "transcript": bred, "replays": replays,
+    "verdict": verdict, "kill drill": drill, "manifest": facts, "latency": latency,
 }  # fmt: skip
+
+
+def _named() -> list[str]:
+    return sorted(path.stem for path in Path(str(files(CONFIG_MODULE))).glob("promotion/*.yaml"))
 
 
 def _plain(words: str, told: Any, found: Any, here: str = "the same") -> Found:

@@ -198,6 +198,14 @@ def _lineage(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes
     return resealed(made, {dossier.LINEAGE: b"[]"}), asked(made)
 
 
+def _softer(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
+    """Thresholds of one's own, each as soft as the code allows, and the verdict that follows from them."""
+    soft = {"dsr": 0.9, "pbo": 0.4}
+    spec = made.spec.model_copy(update=soft)
+    verdict = canonical(promotion.judge(made.evidence, spec))
+    return resealed(made, edited(made, dossier.PROMOTION, **soft) | {dossier.VERDICT: dumped(verdict)}), asked(made)
+
+
 def _no_transcript(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
     """A gate that has lost the check itself: the step of the verification still asks for it."""
     few = {name: check for name, check in promotion.CHECKS.items() if name != "transcript"}
@@ -235,8 +243,8 @@ def _latency(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes
 TAMPERS: dict[str, Tamper] = {
     "archive": _zip_time, "members": _extra_member, "signatures": _stranger, "policy_hash": _other_policy,
     "ledger": _other_ledger, "copies": _other_file, "code": _code, "lock file": _lock, "tapes": _tape,
-    "genotype and policy": _policy, "settings": _settings, "lineage": _lineage, "transcript": _no_transcript, "replays": _replays,
-    "verdict": _verdict, "kill drill": _drill, "manifest": _seeds, "latency": _latency,
+    "genotype and policy": _policy, "settings": _settings, "thresholds": _softer, "lineage": _lineage, "transcript": _no_transcript,
+    "replays": _replays, "verdict": _verdict, "kill drill": _drill, "manifest": _seeds, "latency": _latency,
 }  # fmt: skip
 ALSO = {"replays": ("verdict",)}  # the hash of the evidence is part of the verdict: it tells as well
 
@@ -252,6 +260,15 @@ def test_without_a_step_what_it_is_for_passes(made: Made, step: str, tmp_path: P
     for name in (step, *ALSO.get(step, ())):
         gate.delitem(verify_steps.STEPS, name)
     assert all(row.holds for row in checked(data, own, tmp_path / "without"))
+
+
+def test_thresholds_are_named_by_their_file_or_by_what_is_another(made: Made, tmp_path: Path) -> None:
+    held = verify_steps.thresholds(Case(made.data, asked(made), tmp_path / "made"))
+    assert held == ("thresholds", "conf/promotion/default.yaml", True)
+    for field, soft, ours in (("dsr", 0.9, "0.95"), ("pbo", 0.4, "0.2"), ("cost_multiple", 1.5, "2"), ("seed", 2, "1")):
+        data = resealed(made, edited(made, dossier.PROMOTION, **{field: soft}))
+        found = verify_steps.thresholds(Case(data, asked(made), tmp_path / field))
+        assert found == (f"{field} {soft}", f"{ours} in conf/promotion/default.yaml", False)
 
 
 def test_latency_is_held_against_what_this_machine_can_tell(
