@@ -27,10 +27,10 @@ def verify_policy(
     """Derive a dossier again, from its own files and this code alone; exit code 1 at the first thing that differs."""
     from tempfile import TemporaryDirectory
 
-    from rich.console import Console
     from rich.table import Table
 
     from alphatrade.nodes.app import EXIT_VIOLATION
+    from alphatrade.nodes.terminal import console
     from alphatrade.nodes.verify import Asked, Case, outcome, trusted, verified
 
     try:
@@ -44,9 +44,9 @@ def verify_policy(
         rows = list(verified(case, sys.stderr.isatty()))
         for row in rows:
             table.add_row(row.step, row.recorded, row.found, "same" if row.holds else "DIFFERS")
-        console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
-        console.print(table)
+        screen = console(wide=True)
+        screen.print(table)
         if not rows[-1].holds:
-            console.print(f"DIFFERS at {rows[-1].step}: recorded {rows[-1].recorded}, found {rows[-1].found}")
+            screen.print(f"DIFFERS at {rows[-1].step}: recorded {rows[-1].recorded}, found {rows[-1].found}")
             raise typer.Exit(EXIT_VIOLATION)
-        console.print(outcome(case))
+        screen.print(outcome(case))

@@ -521,6 +521,16 @@ def test_the_command_tells_in_a_table(made: Made) -> None:
     assert "kill drill" not in done.output
 
 
+def test_a_name_is_shown_as_it_is_written(made: Made, tmp_path: Path) -> None:
+    own = opened(made.data)
+    (told,) = [canonical(one) for one in own.signatures]
+    file = tmp_path / "dossier.zip"
+    file.write_bytes(pack(own.members | {SIGNATURES: dumped([told | {"name": "[/x]"}])}))
+    done = run(made, file=file)
+    assert done.exit_code == 1, done.output
+    assert "[/x]" in done.output
+
+
 def test_what_is_no_dossier_is_one_line(made: Made, tmp_path: Path) -> None:
     files = {
         "truncated": made.data[:-100], "empty": b"", "text": b"dossier", "zip": pack({"a.json": b"{}"}),
