@@ -1,5 +1,6 @@
 """``alphatrade verify-policy``: a stranger's check of a dossier."""
 
+import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,8 @@ def verify_policy(
     head: Annotated[str, typer.Option(help="an older head of the ledger, NUMBER:HASH, as it was kept elsewhere")] = "",
     policy: Annotated[Path | None, typer.Option(help="a policy file that has to be the one of the dossier")] = None,
     ledger: Annotated[Path | None, typer.Option(help="folder of a ledger that has to continue the dossier's")] = None,
+    spot: Annotated[int, typer.Option(min=0, help="trials to draw and replay again, beside those of the gate")] = 2,
+    spot_seed: Annotated[str, typer.Option(help="by which they are drawn; none: one of the system's entropy")] = "",
 ) -> None:
     """Derive a dossier again, from its own files and this code alone; exit code 1 at the first thing that differs."""
     from tempfile import TemporaryDirectory
@@ -38,6 +41,7 @@ def verify_policy(
     except OSError as error:
         raise InputError("--dossier", str(dossier), f"a file ({error.strerror or error})") from None
     asked = Asked(policy_hash, trusted(trust), tuple(tape or ()), fingerprint, head, policy, ledger)
+    asked = asked._replace(spot=spot, spot_seed=spot_seed or secrets.token_hex(8))
     table = Table("step", "recorded", "found here", "", box=None, padding=(0, 2, 0, 0))
     with TemporaryDirectory(prefix="alphatrade-dossier-") as place:
         case = Case(data, asked, Path(place))

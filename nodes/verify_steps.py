@@ -17,11 +17,13 @@ from alphatrade.nodes.kill_drill import WALL
 from alphatrade.nodes.overrides import CONFIG_MODULE
 from alphatrade.nodes.promote import promotion_spec
 from alphatrade.nodes.verify_case import Case
+from alphatrade.nodes.verify_spots import differs, drawn
 from alphatrade.reflection.keys import Roster, signed
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_chain import head_of
 from alphatrade.reflection.ledger_check import verify as check_ledger
 from alphatrade.reflection.ledger_files import FILE, beside
+from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import canonical
 
 
@@ -184,6 +186,20 @@ def replays(case: Case) -> Found:
     return _plain(f"{runs} replays of cells", told, found)
 
 
+def spot_checks(case: Case) -> Found:
+    """Trials that the verifier has drawn give what the ledger says of them, cell by cell."""
+    number, seed = case.asked.spot, case.asked.spot_seed
+    if number and not seed:
+        raise ConfigError("--spot-seed", seed, "a seed: by it the trials are drawn")
+    leaves, by = drawn(case.evidence, number, seed), f"--spot-seed {seed}"
+    for leaf in leaves:
+        if (where := differs(case.own, case.tapes, leaf)) is not None:
+            return Found(where[0], f"{where[1]}; {by}", False)
+    cells = sum(len(leaf["cells"]) for leaf in leaves)
+    words = f"the same; {by}" if leaves else "none was drawn"
+    return Found(f"{len(leaves)} other trials, {cells} cells", words, True)
+
+
 def verdict(case: Case) -> Found:
     """The verdict follows from the evidence, recorded and fresh."""
     told = case.verdict
@@ -240,7 +256,7 @@ STEPS: dict[str, Step] = {
     "archive": archive, "members": members, "signatures": signatures, "policy_hash": identity, "ledger": ledger,
     "copies": copies, "code": code, "lock file": lock, "tapes": tapes, "genotype and policy": policy,
     "settings": settings, "thresholds": thresholds, "lineage": lineage, "transcript": bred, "replays": replays,
-    "verdict": verdict, "kill drill": drill, "manifest": facts, "latency": latency,
+    "spot checks": spot_checks, "verdict": verdict, "kill drill": drill, "manifest": facts, "latency": latency,
 }  # fmt: skip
 
 
