@@ -224,6 +224,29 @@ def digest(model: Spec, without: Iterable[str] = ()) -> str:
     return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
 
 
+def looked(evidence: Evidence) -> list[str]:
+    """
+    Return the policies that were replayed on held-out cells, in the order in which they first were.
+
+    Looks count, manual replays, and the candidates of other searches, whose grid may have held out less; the same
+    policy again shows nothing new.
+    """
+    held = evidence.held_out
+
+    def seen(instruments: Iterable[str], start: Any, end: Any) -> bool:
+        return any(c.instrument in instruments and int(start) < c.end and c.start < int(end) for c in held)
+
+    found: dict[str, None] = {}
+    for record in evidence.ledger:
+        spans = (record.body.get("spans") or ()) if record.kind in ("look", "trial") else ()
+        if any(seen(record.body["tapes"], start, end) for start, end in spans):
+            found.setdefault(str(record.body["policy_hash"]))
+        for leaf in record.trials:
+            if any(seen((cell["instrument"],), cell["start"], cell["end"]) for cell in leaf["cells"]):
+                found.setdefault(str(leaf["policy_hash"]))
+    return list(found)
+
+
 def trials_of(evidence: Evidence, search: str | None = None) -> list[dict[str, Any]]:
     """Return every trial of a ledger, alone or in a batch, manual replays included; or those of one search."""
     found = [trial for record in evidence.ledger for trial in record.tried]
