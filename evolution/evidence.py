@@ -272,7 +272,8 @@ def spots(evidence: Evidence, number: int) -> list[tuple[int, int]]:
     """
     Return which other scored trials of the search the gate replays again: (generation, index), in order.
 
-    They are drawn by a hash over all its trials, so that nobody knows them before the last trial is entered.
+    They are drawn by a hash over all its trials, so that nobody knows them before the last trial is entered. Who enters
+    trials that he made up can change them and draw again: against him, a verifier draws by himself.
     """
     trials = trials_of(evidence, evidence.search)
     whole: Any = trials

@@ -1,8 +1,11 @@
 """``alphatrade judge``: the best trial of a finished search before the gate; the verdict and all it follows from."""
 
 import json
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from alphatrade.evolution.dossier import opened
 from alphatrade.evolution.genotype import Genotype
@@ -13,6 +16,7 @@ from alphatrade.nodes.evolve import SETTINGS, SearchSettings, grid_of, settings_
 from alphatrade.nodes.ledger_home import PERSON, SERVICE, Home, existing, key_file, public_keys
 from alphatrade.nodes.promote import Claim, gather, promotion_spec
 from alphatrade.nodes.promote_stage import promote_stage
+from alphatrade.nodes.refusals import checked
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger_chain import head_of
 from alphatrade.reflection.ledger_check import verify
@@ -69,13 +73,14 @@ def judge_search(
         If the folder is not that of a finished search, or anything in it or in the ledger cannot be used.
     """
     summary, plain = (_read(folder / name) for name in (SUMMARY, SETTINGS))
+    named = checked(_Named, summary, SUMMARY)
     leaf, spec = _chosen(folder, trial), promotion_spec(thresholds)
-    own = settings_again(plain, Genotype.model_validate(leaf["genotype"]))
+    own = settings_again(plain, checked(Genotype, leaf.genotype, f"{TRIALS}.genotype"))
     home = existing()
     _known(home, fingerprint, head)
-    _enter_look(home, leaf["policy_hash"], own)
+    _enter_look(home, leaf.policy_hash, own)
     ledger = home.ledger
-    claim = Claim(summary["search"], leaf["generation"], leaf["index"])
+    claim = Claim(named.search, leaf.generation, leaf.index)
     evidence = gather(own, ledger.folder, claim, spec, fingerprint, head)
     verdict = judge(evidence, spec)
     signers = [SigningKey.load(key_file(SERVICE))] + ([SigningKey.load(key_file(PERSON))] if sign else [])
@@ -84,23 +89,23 @@ def judge_search(
     promoted = opened(data).manifest.promoted
     move = sign and promoted and ledger.chain.stages.stage_of(verdict.policy_hash) == "experiment"
     if move:
-        promote_stage(data, verdict.policy_hash, "the gate's verdict", existing(key_file(PERSON)), thresholds)
+        promote_stage(data, verdict.policy_hash, "the gate's verdict", existing(key_file(PERSON)))
     return Judged(verdict, promoted, dossier, move, public_keys(ledger))
 
 
-def _chosen(folder: Path, trial: str) -> dict[str, Any]:
+def _chosen(folder: Path, trial: str) -> "_Leaf":
     """Return the leaf of a trial, or of the best one."""
     try:
-        leaves = [json.loads(line) for line in (folder / TRIALS).read_bytes().splitlines()]
-    except (OSError, ValueError) as error:
+        plain = [json.loads(line) for line in (folder / TRIALS).read_bytes().splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise RunDirError(str(folder), type(error).__name__, "the folder of a finished search") from None
-    scored = [leaf for leaf in leaves if leaf["fitness"] is not None]
+    leaves = [checked(_Leaf, one, TRIALS) for one in plain]
+    scored = [leaf for leaf in leaves if leaf.fitness is not None]
     if trial:
-        scored = [leaf for leaf in scored if f"{leaf['generation']}.{leaf['index']}" == trial]
+        scored = [leaf for leaf in scored if f"{leaf.generation}.{leaf.index}" == trial]
     if not scored:
         raise ConfigError("--trial", trial or "the best", "a scored trial of the search, GENERATION.PLACE")
-    found: dict[str, Any] = max(scored, key=lambda leaf: leaf["fitness"])
-    return found
+    return max(scored, key=lambda leaf: -inf if leaf.fitness is None else leaf.fitness)
 
 
 def _known(home: Home, fingerprint: str, head: str) -> None:
@@ -125,7 +130,27 @@ def _enter_look(home: Home, policy_hash: str, own: SearchSettings) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise RunDirError(str(path.parent), f"no {path.name} ({type(error).__name__})", "a finished search") from None
+    if not isinstance(found, dict):
+        raise RunDirError(str(path.parent), f"no object in {path.name}", "a finished search")
     return found
+
+
+class _Named(BaseModel):
+    """What is needed of the summary of a search."""
+
+    search: str
+
+
+class _Leaf(BaseModel):
+    """What is needed of a trial of it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    generation: int
+    index: int
+    genotype: dict[str, Any]
+    policy_hash: str
+    fitness: float | None

@@ -9,6 +9,7 @@ import typer
 from alphatrade.nodes.ledger_app import Folder
 from alphatrade.nodes.ledger_app import app as ledger_app
 from alphatrade.nodes.ledger_home import PERSON, existing, key_file, ledger_dir
+from alphatrade.nodes.terminal import console
 from alphatrade.risk.errors import ConfigError, LedgerError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def promote(
     policy_hash: Hash,
     why: Why,
     dossier: Annotated[Path, typer.Option(help="its dossier, as `alphatrade judge` writes it")],
-    thresholds: Annotated[str, typer.Option(help="name in conf/promotion, by which it has to be judged")] = "default",
     key: Key = None,
     folder: Folder = None,
 ) -> None:
@@ -49,7 +49,7 @@ def promote(
     except OSError as error:
         raise LedgerError("--dossier", str(dossier), f"a file ({error.strerror or error})") from None
     home = existing(key or key_file(PERSON), folder)
-    entry = promote_stage(data, policy_hash, why, home, thresholds)
+    entry = promote_stage(data, policy_hash, why, home)
     _tell(entry, home.ledger.chain.stages, entry.body["to"])
 
 
@@ -93,7 +93,6 @@ def show(
     policy_hash: Annotated[str, typer.Argument(help="of one policy; none: all stages")] = "", folder: Folder = None
 ) -> None:
     """Show who is in which stage, who is in charge, and how it came to that."""
-    from rich.console import Console
     from rich.table import Table
 
     from alphatrade.reflection.kpi import when
@@ -101,20 +100,20 @@ def show(
     from alphatrade.reflection.stages import STAGES
 
     stages = Ledger(ledger_dir(folder)).chain.stages
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console()
     if policy_hash:
-        console.print(f"{policy_hash} is in {stages.stage_of(policy_hash)}")
+        screen.print(f"{policy_hash} is in {stages.stage_of(policy_hash)}")
     else:
         for stage in STAGES[1:]:
-            console.print(f"{stage:13} {stages.incumbent(stage) or 'nobody'}")
+            screen.print(f"{stage:13} {stages.incumbent(stage) or 'nobody'}")
             if stages.previous(stage):
-                console.print(f"{'':13} {stages.previous(stage)} before")
+                screen.print(f"{'':13} {stages.previous(stage)} before")
     moves = [move for move in stages.history if policy_hash in ("", move.body.policy_hash)]
     table = Table("entry", "when", "policy", "", "to", "by", "why", box=None, padding=(0, 2, 0, 0))
     for move in moves:
         body = move.body
         table.add_row(str(move.seq), when(move.ts), body.policy_hash[:12], move.kind, body.to, move.key, body.why)
-    console.print(table if moves else "nothing was promoted yet")
+    screen.print(table if moves else "nothing was promoted yet")
 
 
 def kpi(
@@ -125,7 +124,6 @@ def kpi(
     """Recompute evolution's key figures from the ledger alone: artifacts/<date>/kpi.json and kpi.html."""
     from datetime import date as day
 
-    from rich.console import Console
     from rich.table import Table
 
     from alphatrade.reflection.kpi_page import HTML, rows, write_kpis
@@ -140,9 +138,9 @@ def kpi(
     table = Table("", "figure", "value", "target", "", "n", "not told", box=None, padding=(0, 2, 0, 0))
     for row in rows(found):
         table.add_row(*row)
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
-    console.print(table)
-    console.print(f"page  {out / HTML}")
+    screen = console(wide=True)
+    screen.print(table)
+    screen.print(f"page  {out / HTML}")
 
 
 def rebuild_policy(

@@ -11,11 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from alphatrade.evolution.dossier import difference, sha
-from alphatrade.evolution.evidence import PromotionSpec
 from alphatrade.evolution.promotion import Verdict, in_charge, judge
 from alphatrade.nodes import verify_steps
 from alphatrade.nodes.ledger_home import Home
-from alphatrade.nodes.promote import promotion_spec
 from alphatrade.nodes.verify_case import Asked, Case
 from alphatrade.reflection.ledger_chain import Entry, head_of
 from alphatrade.reflection.ledger_check import verify
@@ -28,11 +26,10 @@ from alphatrade.strategies.policy import canonical
 
 @dataclass(frozen=True)
 class Plea:
-    """A dossier with which somebody wants a policy to go up: it, the ledger of this machine, and its thresholds."""
+    """A dossier with which somebody wants a policy to go up, and the ledger of this machine."""
 
     case: Case
     home: Home
-    spec: PromotionSpec
 
     @property
     def policy_hash(self) -> str:
@@ -42,10 +39,10 @@ class Plea:
     @cached_property
     def verdict(self) -> Verdict:
         """Computed here."""
-        return judge(self.case.evidence, self.spec)
+        return judge(self.case.evidence, self.case.spec)
 
 
-def promote_stage(data: bytes, policy_hash: str, why: str, home: Home, thresholds: str = "default") -> Entry:
+def promote_stage(data: bytes, policy_hash: str, why: str, home: Home) -> Entry:
     """
     Let a policy go one stage up, if its dossier bears it out.
 
@@ -58,8 +55,6 @@ def promote_stage(data: bytes, policy_hash: str, why: str, home: Home, threshold
         Recorded.
     home : Home
         The ledger, and the key of a person.
-    thresholds : str, default "default"
-        Name in ``conf/promotion``; the dossier has to be by these.
 
     Raises
     ------
@@ -70,7 +65,7 @@ def promote_stage(data: bytes, policy_hash: str, why: str, home: Home, threshold
     trust = frozenset([member.public for member in home.ledger.chain.roster.members])
     with TemporaryDirectory(prefix="alphatrade-dossier-") as place:
         case = Case(data, Asked(policy_hash, trust, ledger=home.ledger.folder), Path(place))
-        plea = Plea(case, home, promotion_spec(thresholds))
+        plea = Plea(case, home)
         for name, check in CHECKS.items():
             try:
                 wrong = check(plea)
@@ -111,12 +106,6 @@ def _kept(plea: Plea) -> Wrong:
     return (found.problems[0], "a ledger in which nothing is wrong") if found.problems else None
 
 
-def _thresholds(plea: Plea) -> Wrong:
-    """Ask for the thresholds of this checkout."""
-    where = difference(canonical(plea.case.spec), canonical(plea.spec))
-    return None if where is None else (where[0], f"{where[1]}, as conf/promotion has it")
-
-
 def _verdict(plea: Plea) -> Wrong:
     """Ask for a verdict that follows from the evidence, and in which every check holds."""
     found = plea.verdict
@@ -144,8 +133,7 @@ def _incumbent(plea: Plea) -> Wrong:
     return None if now in ("", then) else (then or "nobody", f"{now}, who is in charge by now: judge it again")
 
 
-STEPS = ("archive", "members", "signatures", "policy_hash", "ledger", "copies", "genotype and policy")
+STEPS = ("archive", "members", "signatures", "policy_hash", "ledger", "copies", "genotype and policy", "thresholds")
 CHECKS: dict[str, Callable[[Plea], Wrong]] = {name: _step(name) for name in STEPS} | {
-    "evidence": _kept, "thresholds": _thresholds, "verdict": _verdict, "kill drill": _drill, "lineage": _lineage,
-    "incumbent": _incumbent,
+    "evidence": _kept, "verdict": _verdict, "kill drill": _drill, "lineage": _lineage, "incumbent": _incumbent,
 }  # fmt: skip
