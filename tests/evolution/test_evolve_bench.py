@@ -31,8 +31,8 @@ def test_a_promotion_without_the_planted_topology_does_not_count() -> None:
 
 def test_the_planted_topology_counts_only_where_it_earns() -> None:
     flat, found = [{"kind": "flat"}], [{"kind": "passive_reversion"}]
-    assert planted_in({"topologies": {"flat-low": flat, "flat-high": found, "up-low": flat}})
-    assert not planted_in({"topologies": {"flat-low": flat, "flat-high": flat, "up-low": found}})
+    assert planted_in({"topologies": {"flat-low": found, "flat-high": flat, "up-low": flat}})
+    assert not planted_in({"topologies": {"flat-low": flat, "flat-high": found, "up-low": found}})
 
 
 def test_a_torn_line_is_no_finished_search(tmp_path: Path) -> None:
