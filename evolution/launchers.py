@@ -9,6 +9,7 @@ others do not notice. Results come back in the order of the jobs, whoever was fa
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import cloudpickle
@@ -93,9 +94,15 @@ class JoblibLauncher(WarmLauncher):
 
         if self._done >= self.recycle * self.n_jobs:
             self.close()
-        pool = self._warm()
-        results = {}
-        futures = {job[0]: pool.submit(_work, *job) for job in jobs}
+        results, futures = dict[int, JobReturn](), dict[int, Any]()
+        for _ in range(LIVES):
+            pool = self._warm()
+            with suppress(BrokenProcessPool):
+                for job in jobs:
+                    futures[job[0]] = pool.submit(_work, *job)
+            if futures:
+                break
+            self.close()  # it was broken before: a worker died between two generations, of none of these jobs
         for number, future in futures.items():
             try:
                 results[number] = future.result()
@@ -160,7 +167,8 @@ class RayLauncher(WarmLauncher):
         while waiting or running:
             while waiting and len(running) < self.n_jobs:
                 job = waiting.pop()
-                actor = self._actors.pop() if self._actors else self._actor()
+                known = self._actors and lives[job[0]] == LIVES  # one that sat idle may be dead: no job's last life
+                actor = self._actors.pop() if known else self._actor()
                 running[actor.run.remote(*job)] = actor, job
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
             actor, job = running.pop(ended)
