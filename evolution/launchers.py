@@ -258,7 +258,7 @@ def _work(number: int, overrides: list[str]) -> JobReturn:
 
 
 def _no_start(why: str) -> ConfigError:
-    return ConfigError("hydra.launcher", f"a worker that does not start ({why})", "workers that can load tapes and code")
+    return ConfigError("hydra.launcher", f"a worker that does not start ({why})", "workers that load tapes and code")
 
 
 def _dead() -> JobReturn:
