@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 
 from alphatrade.evolution.grid import NS
 from alphatrade.evolution.leakage import Found, LeakageSpec
+from alphatrade.reflection.trials import unentered
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec, canonical
 
@@ -228,6 +229,20 @@ def trials_of(evidence: Evidence, search: str | None = None) -> list[dict[str, A
     """Return every trial of a ledger, alone or in a batch, manual replays included; or those of one search."""
     found = [trial for record in evidence.ledger for trial in record.tried]
     return [trial for trial in found if search is None or trial["search"] == search]
+
+
+def counted(evidence: Evidence) -> tuple[int, int]:
+    """
+    Return N: how many trials there were, of all searches of a ledger; and how many of them are not entered.
+
+    Raises
+    ------
+    LedgerError
+        If a search does not say how large it is.
+    """
+    trials, searches = trials_of(evidence), [record.body for record in evidence.ledger if record.kind == "search"]
+    hidden = unentered(searches, trials)
+    return len(trials) + hidden, hidden
 
 
 def search_of(evidence: Evidence) -> dict[str, Any]:

@@ -221,6 +221,33 @@ def test_a_manual_replay_counts_as_trial_and_as_look() -> None:
     assert "17 trials" in row(found, "dsr").target
 
 
+def barely(**search: Any) -> Evidence:
+    """Evidence that is good enough after 16 trials, with another search that was begun."""
+    plain = deepcopy(canonical(honest()))
+    for each in plain["holdout"]:
+        each["returns"] = [x - 3e-4 for x in each["returns"]]
+    (own,) = [record for record in plain["ledger"] if record["kind"] == "search"]
+    other = own | {"body": own["body"] | {"search": "f" * 64} | search}
+    return changed(holdout=plain["holdout"], ledger=[*plain["ledger"], *[other] * bool(search)])
+
+
+def test_a_generation_that_may_have_been_seen_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody stops searches before their first generation is whole, and keeps what he has seen."""
+    assert row(judge(barely(), spec()), "dsr").holds
+    found = row(judge(barely(search="f" * 64), spec()), "dsr")
+    assert not found.holds
+    assert "after 20 trials" in found.target
+    assert "4 are of generations that were begun" in found.target
+    monkeypatch.setattr("alphatrade.evolution.evidence.unentered", lambda searches, trials: 0)
+    assert row(judge(barely(search="f" * 64), spec()), "dsr").holds
+
+
+def test_a_search_of_unknown_size_passes_nobody() -> None:
+    found = row(judge(barely(spec={"generations": 3}), spec()), "dsr")
+    assert not found.holds
+    assert "search ffffffffffff, spec" in found.why
+
+
 def test_trials_that_do_nothing_lower_no_hurdle() -> None:
     """Copies of a quiet trial, in the search or elsewhere: what chance gives to one stays what it is, and N grows."""
     plain = deepcopy(canonical(honest()))
