@@ -164,7 +164,7 @@ class RayLauncher(WarmLauncher):
                 )  # fmt: skip
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
                 raise ConfigError("hydra.launcher.address", self.address, f"a cluster ({error})"[:200]) from error
-        actor = ray.remote(num_cpus=1, max_restarts=0)(_RayWorker).remote(self._payload)
+        actor: Any = ray.remote(num_cpus=1, max_restarts=0)(_RayWorker).remote(self._payload)
         return actor, actor.ready.remote()
 
     def _finish(self, jobs: list[Job]) -> list[JobReturn]:

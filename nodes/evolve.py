@@ -18,9 +18,9 @@ from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.fitness import OWN, Row, table
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.grid import Cell, GridSpec, cut
+from alphatrade.evolution.plan import Plan
 from alphatrade.evolution.schedule import fair, hopeless
 from alphatrade.evolution.search import SearchSpec
-from alphatrade.evolution.sweeper import Plan
 from alphatrade.evolution.trial import Outcome, outcome_from, outcome_plain
 from alphatrade.nodes.artifacts import today
 from alphatrade.nodes.counting import Count, counted

@@ -198,7 +198,7 @@ def _next(search: Mapping[str, Any], entered: set[int], spent: int) -> int:
     if missing is None:
         return 0
     founders = len(search["founders"])
-    size = children if missing else max(founders, parents)
+    size: int = children if missing else max(founders, parents)
     if (budget := spec.get("budget")) is not None:
         cells = sum(not cell["holdout"] for cell in search["cells"])
         size = min(size, max(0, budget - spent) // max(1, min(cells, spec.get("cells") or cells)))

@@ -1,6 +1,7 @@
 """What ends a search and is no result: full disks, workers that do not start, a second driver. Candidates are made up."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from alphatrade.evolution.trial import Outcome
 from alphatrade.nodes import evolve
 from alphatrade.nodes.app import main
 from alphatrade.nodes.evolve import SearchSettings, grid_of, tapes_of, to_blame
+from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_check import verify
+from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.errors import LawError, LedgerError, RunDirError, TapeError
 from tests.nodes.test_evolve import GRID, WORLD
 
@@ -54,6 +57,11 @@ class Door:
 
     def outcomes(self) -> list[Path]:
         return sorted(self.root.glob("artifacts/*/evolve/*/outcomes/*.json"))
+
+    def searches(self) -> int:
+        """Return how many entries tell of one."""
+        entries = Ledger(self.root / "state" / "ledger").entries()
+        return sum(entry.kind == "search" for entry in entries)
 
     def trials(self) -> int:
         found = verify(self.root / "state" / "ledger")
@@ -112,3 +120,17 @@ def test_a_full_disk_is_one_line_and_the_search_goes_on_later(
     monkeypatch.setattr(place, "write_whole", whole)
     assert door.run() == (0, [])
     assert door.trials() == 2
+
+
+def test_a_second_driver_of_a_search_is_refused_in_one_line(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evolve, "measured", lambda own: _raised(FULL))
+    door.run()
+    (folder,) = door.root.glob("artifacts/*/evolve/*")
+    monkeypatch.setattr(evolve, "measured", played)
+    with FolderLock(folder):
+        code, told = door.run()
+        assert (code, len(told)) == (2, 1)
+        assert told[0].endswith(f"is in use: process {os.getpid()} drives this search")
+        assert door.trials() == 0
+    assert door.run() == (0, [])
+    assert door.searches() == 1
