@@ -122,6 +122,14 @@ def test_a_full_disk_is_one_line_and_the_search_goes_on_later(
     assert door.trials() == 2
 
 
+def test_a_search_that_cannot_be_is_not_entered(door: Door) -> None:
+    """It would count as one that was stopped."""
+    code, told = door.run("search.budget=3")
+    assert (code, len(told)) == (2, 1)
+    assert told[0].startswith("alphatrade: search.budget: got 3, expected at least")
+    assert door.searches() == 0
+
+
 def test_a_second_driver_of_a_search_is_refused_in_one_line(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evolve, "measured", lambda own: _raised(FULL))
     door.run()
