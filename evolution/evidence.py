@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import rfc8785
 from pydantic import ConfigDict, Field
 
-from alphatrade.evolution.grid import NS
+from alphatrade.evolution.grid import NS, Cell
 from alphatrade.evolution.leakage import Found, LeakageSpec
+from alphatrade.evolution.schedule import fair
 from alphatrade.reflection.trials import unentered
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec, canonical
@@ -215,8 +216,13 @@ class Evidence(Plain):
 
     @property
     def seen(self) -> tuple[GridCell, ...]:
-        """The others."""
-        return tuple(cell for cell in self.grid if not cell.holdout)
+        """Those that its search replays each candidate in: all others, or the first ``search.cells`` in their order."""
+        others = tuple(cell for cell in self.grid if not cell.holdout)
+        most = search_of(self)["spec"].get("cells")
+        if most is None:
+            return others
+        order = {(cell.instrument, cell.start) for cell in fair([Cell(**cell.model_dump()) for cell in others], most)}
+        return tuple(cell for cell in others if (cell.instrument, cell.start) in order)
 
 
 def digest(model: Spec, without: Iterable[str] = ()) -> str:

@@ -17,6 +17,7 @@ from alphatrade.evolution.evidence import Evidence, PromotionSpec, digest, poole
 from alphatrade.evolution.promotion import CHECKS, INEXACT, Verdict, judge
 from alphatrade.evolution.statistics import moments
 from alphatrade.strategies.policy import canonical
+from benchmarks import cheats
 from benchmarks.cheats import CHEATS, Cheat, cheated, honest, leaf, look, spec
 from tests.conftest import ROOT
 
@@ -294,6 +295,43 @@ def test_a_series_has_every_cell_once_and_no_other() -> None:
     ):
         with pytest.raises(Exception, match="expected"):
             series(wrong, evidence.held_out, evidence.period)
+
+
+# -- a search on some of the cells
+
+
+def sparing(monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    """The honest twin, of a search that replays candidates in six of the eight cells; the gate replays in all."""
+    monkeypatch.setattr(cheats, "PLAN", cheats.PLAN | {"cells": 6})
+    found = honest.__wrapped__()
+    plain = canonical(found)
+    for each in plain["again"]:
+        there = {(cell["instrument"], int(cell["start"])) for cell in each["cells"]}
+        others = [cell for cell in cheats.grid() if not cell["holdout"] and (cell["instrument"], cell["start"]) not in there]
+        assert len(others) == 2
+        each["cells"] += [cheats.result(cell, [0.0] * 23) for cell in others]
+    return Evidence.model_validate(plain)
+
+
+def test_a_search_may_spare_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sparing(monkeypatch)
+    assert len(found.seen) == 6
+    assert judge(found, spec()).refused == ()
+    monkeypatch.setattr(Evidence, "seen", property(lambda self: [cell for cell in self.grid if not cell.holdout]))
+    assert {"recomputed", "pbo", "dsr"} <= set(judge(found, spec()).refused)
+
+
+def test_which_cells_a_search_spares_is_not_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = canonical(sparing(monkeypatch))
+    own = leaf(plain)
+    again = next(each for each in plain["again"] if (each["generation"], each["index"]) == cheats.OWN)
+    own["cells"] = own["cells"][:5] + again["cells"][-1:]
+    own["fitness"] = cheats.worth(own["cells"])
+    found = row(judge(Evidence.model_validate(plain), spec()), "recomputed")
+    assert "is not of the cells that its search has seen" in found.why
+    short = deepcopy(plain["again"])
+    next(each for each in short if (each["generation"], each["index"]) == cheats.OWN)["cells"].pop(0)
+    assert "recomputed" in judge(Evidence.model_validate(canonical(sparing(monkeypatch)) | {"again": short}), spec()).refused
 
 
 # -- foreign evidence, and the page
