@@ -185,7 +185,7 @@ def dsr(evidence: Evidence, spec: PromotionSpec) -> Finding:
     best = expected_maximum(spread, trials)
     words = f"{found.sharpe:.4f} a period over {found.n}; the best of {trials} by chance {best:.4f}"
     target = f"at least {needed:g} after {trials} trials ({usable} of its search with a Sharpe ratio), look {count}"
-    target += f"; {hidden} are of generations that were begun, if at all, and not entered" * bool(hidden)
+    target += f"; {hidden} of them may have been seen and are not entered" * bool(hidden)
     return Finding(value, target, "" if value >= needed else words)
 
 

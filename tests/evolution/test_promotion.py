@@ -238,7 +238,7 @@ def test_a_generation_that_may_have_been_seen_counts(monkeypatch: pytest.MonkeyP
     found = row(judge(barely(search="f" * 64), spec()), "dsr")
     assert not found.holds
     assert "after 20 trials" in found.target
-    assert "4 are of generations that were begun" in found.target
+    assert "4 of them may have been seen" in found.target
     monkeypatch.setattr("alphatrade.evolution.evidence.unentered", lambda searches, trials: 0)
     assert row(judge(barely(search="f" * 64), spec()), "dsr").holds
 

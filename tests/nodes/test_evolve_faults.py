@@ -93,18 +93,24 @@ def test_a_full_disk_in_a_replay_ends_the_search_and_is_no_outcome(door: Door, m
     monkeypatch.setattr(evolve, "measured", lambda own: table(own.settings.policy, [CELL], lambda *_: _raised(full), 1))
     code, told = door.run()
     assert (code, told) == (2, [f"alphatrade: {full}"])
-    assert not door.outcomes()
-    monkeypatch.setattr(evolve, "measured", played)
+    assert (len(door.outcomes()), door.trials(), door.searches()) == (0, 0, 1)
+
+
+def test_a_full_disk_is_one_line_and_the_search_goes_on_later(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the sweeper's own files, at once; then of what jobs write, in the second generation; then there is room."""
+    for place, after, kept in ((sweeper, 0, 0), (evolve, 2, 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, "write_whole", _until(after, place.write_whole))
+            code, told = door.run()
+        assert (code, len(told)) == (2, 1)
+        assert told[0].startswith("alphatrade: /the/disk: got 'No space left on device', expected a writable folder")
+        assert (door.trials(), door.searches()) == (kept, 1)
     assert door.run() == (0, [])
-    assert len(door.outcomes()) == door.trials() == 2
+    assert (door.trials(), door.searches()) == (2, 1)
 
 
-@pytest.mark.parametrize(("place", "after", "kept"), [(sweeper, 0, 0), (evolve, 2, 1)], ids=["sweeper", "job"])
-def test_a_full_disk_is_one_line_and_the_search_goes_on_later(
-    door: Door, monkeypatch: pytest.MonkeyPatch, place: Any, after: int, kept: int
-) -> None:
-    """Of the sweeper's own files, at once, and of what jobs write, in the second generation."""
-    whole, written = place.write_whole, list[Path]()
+def _until(after: int, whole: Any) -> Any:
+    written = list[Path]()
 
     def write(path: Path, text: str) -> None:
         if len(written) == after:
@@ -112,14 +118,7 @@ def test_a_full_disk_is_one_line_and_the_search_goes_on_later(
         written.append(path)
         whole(path, text)
 
-    monkeypatch.setattr(place, "write_whole", write)
-    code, told = door.run()
-    assert (code, len(told)) == (2, 1)
-    assert told[0].startswith("alphatrade: /the/disk: got 'No space left on device', expected a writable folder")
-    assert door.trials() == kept
-    monkeypatch.setattr(place, "write_whole", whole)
-    assert door.run() == (0, [])
-    assert door.trials() == 2
+    return write
 
 
 def test_a_search_that_cannot_be_is_not_entered(door: Door) -> None:
@@ -139,6 +138,4 @@ def test_a_second_driver_of_a_search_is_refused_in_one_line(door: Door, monkeypa
         code, told = door.run()
         assert (code, len(told)) == (2, 1)
         assert told[0].endswith(f"is in use: process {os.getpid()} drives this search")
-        assert door.trials() == 0
-    assert door.run() == (0, [])
-    assert door.searches() == 1
+    assert (len(door.outcomes()), door.searches()) == (0, 1)
