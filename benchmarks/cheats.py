@@ -128,7 +128,8 @@ def honest() -> Evidence:
     batches = [("batch", {"n": len(each), "root": "0" * 64}, each) for each in generations]
     tests = [("truncation", 3), ("shuffle", 3), ("echo", 1)]
     leakage = [
-        {"test": test, "instrument": NAME, "at": 10**18 + at, "rows": 500, "score": 2.0, "leak": ""}
+        {"test": test, "instrument": NAME, "at": cell["start"] + at, "rows": 500, "score": 2.0, "leak": ""}
+        for cell in (cells[0], held[0])
         for test, n in tests
         for at in range(n)
     ]
@@ -211,6 +212,11 @@ def unexamined(plain: Plain) -> None:
     plain["leakage"] = []
 
 
+def examined_before(plain: Plain) -> None:
+    first = min(cell["start"] for cell in plain["grid"] if cell["holdout"])
+    plain["leakage"] = [each for each in plain["leakage"] if each["at"] < first]
+
+
 def hidden_trial(plain: Plain) -> None:
     plain["ledger"][3]["trials"] = [t for t in plain["ledger"][3]["trials"] if t["genotype_hash"] in _parents(plain)][
         :5
@@ -252,6 +258,14 @@ def other_search(plain: Plain) -> None:
 def reused_holdout(plain: Plain) -> None:
     cells = plain["grid"]
     plain["ledger"] += entered(*[("look", look(f"{at:064x}", cells), []) for at in range(6)])
+
+
+def searched_holdout(plain: Plain) -> None:
+    trials = [
+        deepcopy(leaf(plain)) | {"search": OTHER, "index": at, "policy_hash": f"{at:064x}", "cells": plain["holdout"]}
+        for at in range(6)
+    ]
+    plain["ledger"] += entered(("batch", {"n": 6, "root": "0" * 64}, trials))
 
 
 def secret_look(plain: Plain) -> None:
@@ -393,6 +407,7 @@ def slow(plain: Plain) -> None:
 CHEATS: tuple[Cheat, ...] = (
     Cheat("look_ahead", "a feature that looks ahead", "leakage", look_ahead),
     Cheat("unexamined", "no leakage test", "leakage", unexamined),
+    Cheat("examined_before", "no leakage test of what was held out", "leakage", examined_before),
     Cheat("hidden_trial", "a trial of a generation is missing", "transcript", hidden_trial),
     Cheat("other_parents", "a trial says that it descends from others", "transcript", other_parents),
     Cheat("unledgered_search", "the search is not in the ledger", "trial", unledgered_search),
@@ -400,6 +415,7 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("stopped_candidate", "a trial that was given up", "trial", stopped_candidate),
     Cheat("other_search", "a trial of another search", "trial", other_search),
     Cheat("reused_holdout", "six others have seen the held-out cells", "looks", reused_holdout),
+    Cheat("searched_holdout", "an earlier search ran on the held-out cells", "looks", searched_holdout),
     Cheat("secret_look", "the look at the held-out cells was not entered", "looks", secret_look),
     Cheat("label_swap", "the genotype of another behaviour", "policy", label_swap),
     Cheat("other_policy", "a policy that no trial has", "policy", other_policy),

@@ -62,8 +62,8 @@ class TopologyDomain(Spec):
     @field_validator("signal")
     @classmethod
     def _kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(kinds) <= set(FEATURES):
-            raise ValueError(f"kinds of features, some of {', '.join(FEATURES)}")
+        if not all(kind in FEATURES or ":" in kind for kind in kinds):
+            raise ValueError(f"kinds of features, some of {', '.join(FEATURES)}, or a class as package.module:Class")
         return kinds
 
     @field_validator("never")
@@ -119,13 +119,19 @@ class Domain(Spec):
         ConfigError
             Naming what lies outside, and what would not.
         """
+        names = sorted(genotype.features)
         for regime, genes in genotype.topologies.items():
             for gene in genes:
+                where = f"genotype.topologies.{regime}"
                 if not self.suits(gene.kind, regime):
                     fit = [kind for kind in self.topologies if self.suits(kind, regime)]
-                    raise ConfigError(f"genotype.topologies.{regime}", gene.kind, f"one of {', '.join(fit)} (domain)")
-                for name, span in self.topologies[gene.kind].params.items():
-                    _within(f"genotype.topologies.{regime}.{name}", gene.params.get(name), span)
+                    raise ConfigError(where, gene.kind, f"one of {', '.join(fit)} (domain)")
+                topology, at = self.topologies[gene.kind], load_topology(where, gene.kind, gene.params, names).at
+                signal = None if at < 0 else genotype.features[names[at]].kind
+                if topology.signal and signal not in topology.signal:
+                    raise ConfigError(f"{where}.signal", signal, f"one of {', '.join(topology.signal)} (domain)")
+                for name, span in topology.params.items():
+                    _within(f"{where}.{name}", gene.params.get(name), span)
         for path, span in self.tunables.items():
             part, _, name = path.partition(".")
             _within(f"genotype.{path}", getattr(getattr(genotype, part), name), span)

@@ -16,7 +16,6 @@ from pydantic import ConfigDict, Field
 from alphatrade.evolution.grid import NS, Cell
 from alphatrade.evolution.leakage import Found, LeakageSpec
 from alphatrade.evolution.schedule import fair
-from alphatrade.reflection.trials import unentered
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec, canonical
 
@@ -237,20 +236,6 @@ def trials_of(evidence: Evidence, search: str | None = None) -> list[dict[str, A
     return [trial for trial in found if search is None or trial["search"] == search]
 
 
-def counted(evidence: Evidence) -> tuple[int, int]:
-    """
-    Return N: how many trials there were, of all searches of a ledger; and how many of them are not entered.
-
-    Raises
-    ------
-    LedgerError
-        If a search does not say how large it is.
-    """
-    trials, searches = trials_of(evidence), [record.body for record in evidence.ledger if record.kind == "search"]
-    hidden = unentered(searches, trials)
-    return len(trials) + hidden, hidden
-
-
 def search_of(evidence: Evidence) -> dict[str, Any]:
     """
     Return the entry of the candidate's search.
@@ -270,7 +255,8 @@ def spots(evidence: Evidence, number: int) -> list[tuple[int, int]]:
     """
     Return which other scored trials of the search the gate replays again: (generation, index), in order.
 
-    They are drawn by a hash over all its trials, so that nobody knows them before the last trial is entered.
+    They are drawn by a hash over all its trials, so that nobody knows them before the last trial is entered. Who enters
+    trials that he made up can change them and draw again: against him, a verifier draws by himself.
     """
     trials = trials_of(evidence, evidence.search)
     whole: Any = trials

@@ -10,7 +10,8 @@ from itertools import pairwise
 from math import fsum, isfinite
 
 from alphatrade.evolution import provenance
-from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, counted, digest, series, trials_of
+from alphatrade.evolution.counts import counted, looked
+from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, series, trials_of
 from alphatrade.evolution.families import families
 from alphatrade.evolution.grid import NS
 from alphatrade.evolution.provenance import Check, Finding
@@ -120,24 +121,6 @@ def out_of_sample(evidence: Evidence) -> tuple[float, ...]:
     return series(evidence.holdout, evidence.held_out, evidence.period)
 
 
-def looked(evidence: Evidence) -> list[str]:
-    """
-    Return the policies that were replayed on held-out cells, in the order in which they first were.
-
-    Looks count, and manual replays; the same policy again shows nothing new.
-    """
-    held = evidence.held_out
-    found: dict[str, None] = {}
-    for record in evidence.ledger:
-        if record.kind not in ("look", "trial") or record.body.get("spans") is None:
-            continue
-        spans = [(int(start), int(end)) for start, end in record.body["spans"]]
-        tapes = record.body["tapes"]
-        if any(c.instrument in tapes and start < c.end and c.start < end for c in held for start, end in spans):
-            found.setdefault(str(record.body["policy_hash"]))
-    return list(found)
-
-
 def holdout(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for every held-out cell, and for enough of them, in enough regimes, in which enough was decided."""
     out_of_sample(evidence)
@@ -220,14 +203,17 @@ def incumbent(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 
 def leakage(evidence: Evidence, spec: PromotionSpec) -> Finding:
-    """Ask for all leakage tests on every instrument, with nothing found."""
+    """Ask for all leakage tests on every instrument, in what was seen and in what was held out, with nothing found."""
     asked, wanted = spec.leakage, {"truncation": spec.leakage.cuts, "shuffle": spec.leakage.cuts, "echo": 1}
-    target = f"{asked.cuts} cuts and an echo of each instrument, nothing found"
+    target = f"{asked.cuts} cuts and an echo of each instrument, seen and held out, nothing found"
     for name in sorted(evidence.tapes):
         own = [each for each in evidence.leakage if each.instrument == name and each.rows >= asked.least]
-        short = [test for test, n in wanted.items() if len({each.at for each in own if each.test == test}) < n]
-        if short:
-            return Finding(len(own), target, f"{name}: no complete {short[0]} test")
+        first = min((cell.start for cell in evidence.grid if cell.holdout and cell.instrument == name), default=0)
+        for part, late in (("seen", False), ("held-out", True)):
+            tests = [(each.test, each.at) for each in own if (each.at >= first) == late]
+            short = [test for test, n in wanted.items() if sum(each == test for each, _ in set(tests)) < n]
+            if short:
+                return Finding(len(own), target, f"{name}: no complete {short[0]} test of the {part} part")
     found = [each for each in evidence.leakage if each.leak or not abs(each.score) <= asked.echo_max]
     why = f"{found[0].instrument}, {found[0].test} test: {found[0].leak or found[0].score}" if found else ""
     return Finding(len(found), target, why)

@@ -141,7 +141,7 @@ def cells(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 
 def recomputed(evidence: Evidence, spec: PromotionSpec) -> Finding:
-    """Ask that replays of the candidate, and of trials that nobody could foresee, give what the ledger says."""
+    """Ask that replays of the candidate, and of trials drawn by a hash over all, give what the ledger says."""
     wanted = [(evidence.generation, evidence.index), *spots(evidence, spec.spot)]
     target = f"{len(wanted)} trials as entered"
     again = {(each.generation, each.index): each.cells for each in evidence.again}

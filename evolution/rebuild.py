@@ -1,7 +1,5 @@
 """Finding a policy again: from its hash to the genotype that a ledger or a dossier has, and to the policy itself."""
 
-import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import rfc8785
 from pydantic import ValidationError
 
+from alphatrade.evolution.dossier import plain, unpack
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.trials import read
@@ -37,12 +36,12 @@ def rebuild_strategy(policy_hash: str, ledger: Path | None = None, dossier: Path
         If the ledger or the dossier is damaged, nothing of them has this policy, or what they say has it develops into
         another one here.
     """
-    for where, plain in _candidates(policy_hash, ledger, dossier):
+    for where, told in _candidates(policy_hash, ledger, dossier):
         try:
-            policy = develop(Genotype.model_validate(plain))
+            policy = develop(Genotype.model_validate(told))
         except (ValidationError, InputError) as error:
-            told = str(error).splitlines()[0]
-            raise LedgerError(where, told, f"a genotype that develops into {policy_hash}") from None
+            words = str(error).splitlines()[0]
+            raise LedgerError(where, words, f"a genotype that develops into {policy_hash}") from None
         if policy.policy_hash != policy_hash:
             raise LedgerError(where, policy.policy_hash, f"a genotype that develops into {policy_hash}")
         return policy
@@ -67,10 +66,11 @@ def _candidates(policy_hash: str, ledger: Path | None, dossier: Path | None) -> 
 def _in_dossier(dossier: Path) -> dict[str, Any]:
     expected = f"a dossier: a zip file with {GENOTYPE}"
     try:
-        with zipfile.ZipFile(dossier) as file:
-            plain = json.loads(file.read(GENOTYPE))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise LedgerError(str(dossier), type(error).__name__, expected) from None
-    if not isinstance(plain, dict):
+        found = plain(unpack(dossier.read_bytes()), GENOTYPE)
+    except OSError as error:
+        raise LedgerError(str(dossier), error.strerror or type(error).__name__, expected) from None
+    except InputError as error:
+        raise LedgerError(str(dossier), str(error), expected) from None
+    if not isinstance(found, dict):
         raise LedgerError(str(dossier), "another file", expected)
-    return plain
+    return found

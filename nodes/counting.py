@@ -2,7 +2,7 @@
 
 The entry comes before the replay, so that whatever somebody saw has been counted, however the replay ended; what came
 of it is a second entry. A replay that is to be counted and cannot be is refused before it starts. The same run has the
-same results and is counted once.
+same results and is counted once. What reads held-out cells without a replay, as a fit does, is a look alone.
 
 A grid is concerned where a tape is that of the search, or is of the same instrument and of times that its cells have: a
 tape with one row less has another hash. Only synthetic worlds, of which many have the same times, are told apart by
@@ -102,7 +102,7 @@ def counted(
     if not (folder / FILE).is_file():
         return Count()
     chain, entries = Ledger(folder).read(whole=False)
-    whole = list(spans) if spans is not None else [(tape.span[0], tape.span[1] + 1) for tape in tapes]
+    whole = list(spans) if spans is not None else _all_of(tapes)
     concerned = _concerned(settings, tapes, whole, entries)
     if not concerned:
         return Count()
@@ -112,8 +112,7 @@ def counted(
     if before:
         return Count(existing(), before[-1]) if before[-1] in chain.open else Count()
     home, policy_hash = existing(), settings.policy.policy_hash
-    for tape_hash, (instrument, parts) in _held(concerned, whole).items():
-        look = {"policy_hash": policy_hash, "tapes": {instrument: tape_hash}, "spans": _text(parts), "why": why}
+    for look in _looks(policy_hash, concerned, whole, why):
         home.append("look", look)
     genotype = None if settings.genotype is None else canonical(settings.genotype)
     entry = home.append("trial", {
@@ -124,6 +123,49 @@ def counted(
     number = home.ledger.chain.trials
     print(f"alphatrade: on the grid of a search: entered in the ledger as trial {number}", file=sys.stderr)
     return Count(home, entry.hash)
+
+
+def looked(settings: Settings, tapes: Sequence[Tape], why: str) -> None:
+    """
+    Enter the looks of what reads tapes whole and replays no policy; once for the same policy, tapes and reason.
+
+    Parameters
+    ----------
+    settings : Settings
+        Their policy is the one that is meant to learn from it.
+    tapes : sequence of Tape
+    why : str
+        The verb.
+
+    Raises
+    ------
+    LedgerError
+        If there is a ledger that is damaged, or a look at held-out cells should be entered and cannot be.
+    """
+    folder = ledger_dir()
+    if not (folder / FILE).is_file():
+        return
+    _, entries = Ledger(folder).read(whole=False)
+    whole = _all_of(tapes)
+    known = [entry.body for entry in entries if entry.kind == "look"]
+    looks = _looks(settings.policy.policy_hash, _concerned(settings, tapes, whole, entries), whole, why)
+    for look in looks:
+        if look not in known:
+            existing().append("look", look)
+            print(f"alphatrade: {why}: a look at held-out cells is entered in the ledger", file=sys.stderr)
+
+
+def _all_of(tapes: Sequence[Tape]) -> list[Span]:
+    return [(tape.span[0], tape.span[1] + 1) for tape in tapes]
+
+
+def _looks(
+    policy_hash: str, concerned: Sequence[tuple[Search, list[str]]], spans: Sequence[Span], why: str
+) -> list[dict[str, Any]]:
+    return [
+        {"policy_hash": policy_hash, "tapes": {instrument: tape_hash}, "spans": _text(parts), "why": why}
+        for tape_hash, (instrument, parts) in _held(concerned, spans).items()
+    ]
 
 
 def _concerned(

@@ -1,5 +1,6 @@
 """``alphatrade verify-policy``: a stranger's check of a dossier."""
 
+import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,14 +24,16 @@ def verify_policy(
     head: Annotated[str, typer.Option(help="an older head of the ledger, NUMBER:HASH, as it was kept elsewhere")] = "",
     policy: Annotated[Path | None, typer.Option(help="a policy file that has to be the one of the dossier")] = None,
     ledger: Annotated[Path | None, typer.Option(help="folder of a ledger that has to continue the dossier's")] = None,
+    spot: Annotated[int, typer.Option(min=0, help="trials to draw and replay again, beside those of the gate")] = 2,
+    spot_seed: Annotated[str, typer.Option(help="by which they are drawn; none: one of the system's entropy")] = "",
 ) -> None:
     """Derive a dossier again, from its own files and this code alone; exit code 1 at the first thing that differs."""
     from tempfile import TemporaryDirectory
 
-    from rich.console import Console
     from rich.table import Table
 
     from alphatrade.nodes.app import EXIT_VIOLATION
+    from alphatrade.nodes.terminal import console
     from alphatrade.nodes.verify import Asked, Case, outcome, trusted, verified
 
     try:
@@ -38,15 +41,16 @@ def verify_policy(
     except OSError as error:
         raise InputError("--dossier", str(dossier), f"a file ({error.strerror or error})") from None
     asked = Asked(policy_hash, trusted(trust), tuple(tape or ()), fingerprint, head, policy, ledger)
+    asked = asked._replace(spot=spot, spot_seed=spot_seed or secrets.token_hex(8))
     table = Table("step", "recorded", "found here", "", box=None, padding=(0, 2, 0, 0))
     with TemporaryDirectory(prefix="alphatrade-dossier-") as place:
         case = Case(data, asked, Path(place))
         rows = list(verified(case, sys.stderr.isatty()))
         for row in rows:
             table.add_row(row.step, row.recorded, row.found, "same" if row.holds else "DIFFERS")
-        console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
-        console.print(table)
+        screen = console(wide=True)
+        screen.print(table)
         if not rows[-1].holds:
-            console.print(f"DIFFERS at {rows[-1].step}: recorded {rows[-1].recorded}, found {rows[-1].found}")
+            screen.print(f"DIFFERS at {rows[-1].step}: recorded {rows[-1].recorded}, found {rows[-1].found}")
             raise typer.Exit(EXIT_VIOLATION)
-        console.print(outcome(case))
+        screen.print(outcome(case))

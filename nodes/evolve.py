@@ -166,8 +166,11 @@ def settings_again(plain: Mapping[str, Any], genotype: Genotype) -> SearchSettin
     Raises
     ------
     ConfigError
-        If they are not valid.
+        If they are not valid, or one is missing.
     """
+    parts = ("run", "grid", "search", "domain")
+    if missing := [name for name in parts if name not in plain]:
+        raise ConfigError(SETTINGS, f"no {missing[0]}", f"what a search is made of: {', '.join(parts)}")
     settings = Settings(policy=develop(genotype), run=checked(RunSpec, plain["run"], "run"), genotype=genotype)
     return _checked(plain, settings, genotype)
 

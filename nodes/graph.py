@@ -10,6 +10,7 @@ from rich.table import Table
 
 from alphatrade.nodes.overrides import CONFIG_MODULE
 from alphatrade.nodes.refusals import checked
+from alphatrade.nodes.terminal import console
 from alphatrade.reflection.graph import GraphSpec, Health
 from alphatrade.reflection.graph_files import diagnose_run, write_graph
 from alphatrade.reflection.graph_plots import HEAD, facts, page
@@ -47,17 +48,17 @@ def graph_command(run_dir: Path, file: Path | None) -> bool:
     spec = graph_settings(file)
     found = diagnose_run(run_dir, spec)
     write_graph(run_dir, found, spec, page(found))
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console()
     for name, (_, health) in found.items():
-        _show(console, name, health)
-    console.print(f"{run_dir / 'graph.html'}, {run_dir / 'graph.json'}")
+        _show(screen, name, health)
+    screen.print(f"{run_dir / 'graph.html'}, {run_dir / 'graph.json'}")
     return not any(health.alerts for _, health in found.values())
 
 
-def _show(console: Console, name: str, health: Health) -> None:
+def _show(screen: Console, name: str, health: Health) -> None:
     table = Table(*HEAD, title=name, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for row in facts(health):
         table.add_row(*row)
-    console.print(table)
+    screen.print(table)
     for line in health.alerts:
-        console.print(f"ALERT {line}", markup=False)
+        screen.print(f"ALERT {line}")

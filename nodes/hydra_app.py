@@ -74,6 +74,9 @@ def run_search(verb: str, arguments: Sequence[str], job: "Task") -> None:
     """
     from hydra_plugins import alphatrade_evolution as plugins
 
+    for word in arguments:  # of a search: whoever could set it would have replays that nobody counts
+        if word.lstrip("+~").partition("=")[0].partition(".")[0] == "trial":
+            raise ConfigError("trial", word, "nothing: a search hands this to its candidates")
     registry = Plugins.instance()
     for plugin in (plugins.EvolutionSweeper, plugins.JoblibLauncher, plugins.RayLauncher):
         registry.register(plugin)  # Hydra's own search finds them only from some folders

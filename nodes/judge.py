@@ -1,8 +1,11 @@
 """``alphatrade judge``: the best trial of a finished search before the gate; the verdict and all it follows from."""
 
 import json
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from alphatrade.evolution.dossier import opened, sha
 from alphatrade.evolution.genotype import Genotype
@@ -12,6 +15,7 @@ from alphatrade.nodes.dossier import write_dossier
 from alphatrade.nodes.evolve import SETTINGS, SearchSettings, grid_of, settings_again, tapes_of
 from alphatrade.nodes.ledger_home import PERSON, SERVICE, Home, existing, key_file, public_keys
 from alphatrade.nodes.promote import Claim, gather, promotion_spec
+from alphatrade.nodes.refusals import checked
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.risk.errors import ConfigError, RunDirError
 from alphatrade.strategies.policy import canonical
@@ -63,13 +67,14 @@ def judge_search(folder: Path, trial: str, thresholds: str, sign: bool) -> Judge
         If the folder is not that of a finished search, or anything in it or in the ledger cannot be used.
     """
     summary, plain = (_read(folder / name) for name in (SUMMARY, SETTINGS))
+    named = checked(_Named, summary, SUMMARY)
     leaf, spec = _chosen(folder, trial), promotion_spec(thresholds)
-    own = settings_again(plain, Genotype.model_validate(leaf["genotype"]))
+    own = settings_again(plain, checked(Genotype, leaf.genotype, f"{TRIALS}.genotype"))
     home = existing()
-    _enter_look(home, leaf["policy_hash"], own)
+    _enter_look(home, leaf.policy_hash, own)
     ledger = home.ledger
     head = ledger.chain.head
-    claim = Claim(summary["search"], leaf["generation"], leaf["index"])
+    claim = Claim(named.search, leaf.generation, leaf.index)
     evidence = gather(own, ledger.folder, claim, spec, ledger.chain.fingerprint, f"{head.seq}:{head.hash}")
     verdict = judge(evidence, spec)
     signers = [SigningKey.load(key_file(SERVICE))] + ([SigningKey.load(key_file(PERSON))] if sign else [])
@@ -86,19 +91,19 @@ def judge_search(folder: Path, trial: str, thresholds: str, sign: bool) -> Judge
     return Judged(verdict, promoted, dossier, move, public_keys(ledger))
 
 
-def _chosen(folder: Path, trial: str) -> dict[str, Any]:
+def _chosen(folder: Path, trial: str) -> "_Leaf":
     """Return the leaf of a trial, or of the best one."""
     try:
-        leaves = [json.loads(line) for line in (folder / TRIALS).read_bytes().splitlines()]
-    except (OSError, ValueError) as error:
+        plain = [json.loads(line) for line in (folder / TRIALS).read_bytes().splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise RunDirError(str(folder), type(error).__name__, "the folder of a finished search") from None
-    scored = [leaf for leaf in leaves if leaf["fitness"] is not None]
+    leaves = [checked(_Leaf, one, TRIALS) for one in plain]
+    scored = [leaf for leaf in leaves if leaf.fitness is not None]
     if trial:
-        scored = [leaf for leaf in scored if f"{leaf['generation']}.{leaf['index']}" == trial]
+        scored = [leaf for leaf in scored if f"{leaf.generation}.{leaf.index}" == trial]
     if not scored:
         raise ConfigError("--trial", trial or "the best", "a scored trial of the search, GENERATION.PLACE")
-    found: dict[str, Any] = max(scored, key=lambda leaf: leaf["fitness"])
-    return found
+    return max(scored, key=lambda leaf: -inf if leaf.fitness is None else leaf.fitness)
 
 
 def _enter_look(home: Home, policy_hash: str, own: SearchSettings) -> None:
@@ -115,7 +120,27 @@ def _enter_look(home: Home, policy_hash: str, own: SearchSettings) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise RunDirError(str(path.parent), f"no {path.name} ({type(error).__name__})", "a finished search") from None
+    if not isinstance(found, dict):
+        raise RunDirError(str(path.parent), f"no object in {path.name}", "a finished search")
     return found
+
+
+class _Named(BaseModel):
+    """What is needed of the summary of a search."""
+
+    search: str
+
+
+class _Leaf(BaseModel):
+    """What is needed of a trial of it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    generation: int
+    index: int
+    genotype: dict[str, Any]
+    policy_hash: str
+    fitness: float | None

@@ -11,6 +11,7 @@ import typer
 from alphatrade.nodes.ledger_app import Folder
 from alphatrade.nodes.ledger_app import app as ledger_app
 from alphatrade.nodes.ledger_home import PERSON, existing, key_file, ledger_dir
+from alphatrade.nodes.terminal import console
 from alphatrade.risk.errors import ConfigError, LedgerError
 
 if TYPE_CHECKING:
@@ -94,7 +95,6 @@ def show(
     policy_hash: Annotated[str, typer.Argument(help="of one policy; none: all stages")] = "", folder: Folder = None
 ) -> None:
     """Show who is in which stage, who is in charge, and how it came to that."""
-    from rich.console import Console
     from rich.table import Table
 
     from alphatrade.reflection.kpi import when
@@ -102,20 +102,20 @@ def show(
     from alphatrade.reflection.stages import STAGES
 
     stages = Ledger(ledger_dir(folder)).chain.stages
-    console = Console(highlight=False, soft_wrap=True)
+    screen = console()
     if policy_hash:
-        console.print(f"{policy_hash} is in {stages.stage_of(policy_hash)}")
+        screen.print(f"{policy_hash} is in {stages.stage_of(policy_hash)}")
     else:
         for stage in STAGES[1:]:
-            console.print(f"{stage:13} {stages.incumbent(stage) or 'nobody'}")
+            screen.print(f"{stage:13} {stages.incumbent(stage) or 'nobody'}")
             if stages.previous(stage):
-                console.print(f"{'':13} {stages.previous(stage)} before")
+                screen.print(f"{'':13} {stages.previous(stage)} before")
     moves = [move for move in stages.history if policy_hash in ("", move.body.policy_hash)]
     table = Table("entry", "when", "policy", "", "to", "by", "why", box=None, padding=(0, 2, 0, 0))
     for move in moves:
         body = move.body
         table.add_row(str(move.seq), when(move.ts), body.policy_hash[:12], move.kind, body.to, move.key, body.why)
-    console.print(table if moves else "nothing was promoted yet")
+    screen.print(table if moves else "nothing was promoted yet")
 
 
 def kpi(
@@ -126,7 +126,6 @@ def kpi(
     """Recompute evolution's key figures from the ledger alone: artifacts/<date>/kpi.json and kpi.html."""
     from datetime import date as day
 
-    from rich.console import Console
     from rich.table import Table
 
     from alphatrade.reflection.kpi_page import HTML, rows, write_kpis
@@ -141,9 +140,9 @@ def kpi(
     table = Table("", "figure", "value", "target", "", "n", "not told", box=None, padding=(0, 2, 0, 0))
     for row in rows(found):
         table.add_row(*row)
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
-    console.print(table)
-    console.print(f"page  {out / HTML}")
+    screen = console(wide=True)
+    screen.print(table)
+    screen.print(f"page  {out / HTML}")
 
 
 def rebuild_policy(

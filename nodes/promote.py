@@ -153,7 +153,7 @@ def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: Promotion
         if leaf["search"] == bare.search
     }
     rival = _in_charge(ledger, bare.policy_hash)
-    with _progress(len(seen) * len(places) + len(held) * (3 if rival else 2) + len(tapes) + 2) as tick:
+    with _progress(len(seen) * len(places) + len(held) * (3 if rival else 2) + 2 * len(tapes) + 2) as tick:
         play = _player(own, tapes, tick)
         again = [
             Again(generation=g, index=i, cells=play(develop(Genotype.model_validate(by_place[g, i])), seen))
@@ -166,7 +166,7 @@ def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: Promotion
             "holdout": play(policy, held),
             "costly": play(policy, held, costly),
             "incumbent": None if rival is None else Incumbent(policy_hash=rival.policy_hash, holdout=play(rival, held)),
-            "leakage": [found for tape in tapes for found in _leaks(policy, tape, seen, own, spec, tick)],
+            "leakage": [found for tape in tapes for found in _leaks(policy, tape, cells, own, spec, tick)],
             "red_team": _attacked(policy, own, tick),
             "latency": _latency(policy, rival, tapes, held, own, tick),
         }
@@ -196,15 +196,24 @@ def _in_charge(ledger: Path, but: str) -> Policy | None:
 
 
 def _leaks(
-    policy: Policy, tape: Tape, seen: Sequence[Cell], own: SearchSettings, spec: PromotionSpec, tick: Callable[[], None]
-) -> tuple[Found, ...]:
-    """Return what the leakage tests find on the first cell of a tape; nothing where too little is decided in it."""
-    first = min((cell for cell in seen if cell.instrument == tape.instrument.id), key=lambda cell: cell.start)
-    tick()
-    try:
-        return leaks(policy, tape.slice(first.start, first.end), own.settings.run, spec.leakage)
-    except TapeError:  # it cannot be tested: the gate asks for complete tests, so that is no pass
-        return ()
+    policy: Policy, tape: Tape, grid: Sequence[Cell], own: SearchSettings, spec: PromotionSpec,
+    tick: Callable[[], None],
+) -> list[Found]:  # fmt: skip
+    """
+    Return what the leakage tests find on a tape: on its first cell, and on all that is held out, in one piece.
+
+    Where too little is decided for a test there is nothing.
+    """
+    mine = sorted((cell for cell in grid if cell.instrument == tape.instrument.id), key=lambda cell: cell.start)
+    held = [cell for cell in mine if cell.holdout]
+    found: list[Found] = []
+    for start, end in [(each[0].start, each[-1].end) for each in (mine[:1], held) if each]:
+        tick()
+        try:
+            found += leaks(policy, tape.slice(start, end), own.settings.run, spec.leakage)
+        except TapeError:  # it cannot be tested: the gate asks for complete tests, so that is no pass
+            continue
+    return found
 
 
 def _attacked(policy: Policy, own: SearchSettings, tick: Callable[[], None]) -> tuple[Attack, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alphatrade.actors.hmm import HmmFilter, hmm_params
 from alphatrade.actors.hmm_kernel import observe
+from alphatrade.nodes.counting import looked
 from alphatrade.nodes.perceive import walk
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import load_tapes
@@ -60,10 +61,11 @@ def fit_regime(settings: Settings, tape: Tape, states: int, seed: int = 1) -> Re
 
 
 def fit_command(settings: Settings, states: int, out: Path, command: str) -> None:
-    """Be ``alphatrade regime fit``: load the tape, fit, write the file and say what was found."""
+    """Be ``alphatrade regime fit``: load the tape, enter a look, fit, write the file and say what was found."""
     tapes = load_tapes(settings.run)
     if len(tapes) != 1:
         raise ConfigError("tapes", [tape.name for tape in tapes], "one tape to fit on")
+    looked(settings, tapes, "regime fit")
     spec = fit_regime(settings, tapes[0], states)
     write_regime(spec, out, command)
     assert spec.hmm is not None, "it was just fitted"

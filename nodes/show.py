@@ -1,16 +1,15 @@
 """What a finished run, or red team, says on the terminal."""
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.terminal import console
 
 if TYPE_CHECKING:
     from alphatrade.evolution.trial import Outcome as Played
@@ -29,11 +28,11 @@ def show_result(result: RunResult) -> None:
     topologies = Table("topology", "decisions", "fills", box=None, padding=(0, 2, 0, 0))
     for name, used in s["topologies_used"].items():
         topologies.add_row(name, f"{used['decisions']:,}", f"{used['fills']:,}")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(topologies)
-    console.print(f"report  {result.path / 'report.html'}" if (result.path / "report.html").exists() else "")
-    console.print(f"files   {result.path}")
+    screen = console()
+    screen.print(table)
+    screen.print(topologies)
+    screen.print(f"report  {result.path / 'report.html'}" if (result.path / "report.html").exists() else "")
+    screen.print(f"files   {result.path}")
 
 
 def show_red_team(path: Path, outcomes: "list[Outcome]") -> None:
@@ -44,14 +43,14 @@ def show_red_team(path: Path, outcomes: "list[Outcome]") -> None:
         told = {check.what: check.measured for check in one.checks}
         stopped, bad, broken = (told.get(what, "-") for what in _SHOWN)
         table.add_row(one.title, stopped, bad, broken, "passed" if one.passed else "FAILED")
-    console = _wide()
-    console.print(table)
+    screen = console(wide=True)
+    screen.print(table)
     for one in outcomes:
         for check in one.checks:
             if not check.holds:
-                console.print(f"FAILED  {one.title}: {check.what}: expected {check.expected}, got {check.measured}")
-    console.print(f"{sum(one.passed for one in outcomes)} of {len(outcomes)} scenarios passed")
-    console.print(f"report  {path / 'red-team.html'}")
+                screen.print(f"FAILED  {one.title}: {check.what}: expected {check.expected}, got {check.measured}")
+    screen.print(f"{sum(one.passed for one in outcomes)} of {len(outcomes)} scenarios passed")
+    screen.print(f"report  {path / 'red-team.html'}")
 
 
 def show_rows(path: Path, rows: "list[Row]") -> None:
@@ -61,10 +60,10 @@ def show_rows(path: Path, rows: "list[Row]") -> None:
     table = Table("check", "result", "detail", "", box=None, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(row.check, row.result, row.detail, VERDICTS[row.holds])
-    console = _wide()
-    console.print(table)
-    console.print(f"{tally(rows)} checks hold")
-    console.print(f"page  {path / 'index.html'}")
+    screen = console(wide=True)
+    screen.print(table)
+    screen.print(f"{tally(rows)} checks hold")
+    screen.print(f"page  {path / 'index.html'}")
 
 
 def show_fitness(outcome: "Played") -> None:
@@ -86,15 +85,10 @@ def show_fitness(outcome: "Played") -> None:
             )  # fmt: skip
         stopped = f"stopped: {found.killed}" if found is not None and found.killed else ""
         table.add_row(cell.instrument, cell.regime, start, *told, f"does not count: {fault}" if fault else stopped)
-    console = _wide()
-    console.print(table)
+    screen = console(wide=True)
+    screen.print(table)
     counted = sum(not row.fault for row in rows)
-    console.print(f"fitness {fitness:+.3f} bps of the capital, mean over regimes; {counted} of {len(rows)} cells count")
-
-
-def _wide() -> Console:
-    """Return a console for tables of words: as wide as the terminal, or wide enough for a log file."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
+    screen.print(f"fitness {fitness:+.3f} bps of the capital, mean over regimes; {counted} of {len(rows)} cells count")
 
 
 def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,13 @@
 """What a search came to, on the terminal."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from alphatrade.evolution.report import load_search, write_search
 from alphatrade.evolution.sweeper import SUMMARY, TRIALS
+from alphatrade.nodes.terminal import console
 
 if TYPE_CHECKING:
     from alphatrade.nodes.judge import Judged
@@ -23,11 +22,11 @@ def show_search(folder: Path) -> None:
         one = by_hash[name]
         made, words = one["lineage"]["operator"], one["lineage"]["words"]
         table.add_row(name[:16], f"{one['fitness']:+.2f}", str(one["generation"]), made, words)
-    console = _console()
-    console.print(table)
+    screen = console(wide=True)
+    screen.print(table)
     n = summary["trials"]
-    console.print(f"{n} trials, {summary['replays']} of {n * summary['grid']} replays; digest {summary['digest'][:16]}")
-    console.print(f"report {write_search(folder, summary, trials)}")
+    screen.print(f"{n} trials, {summary['replays']} of {n * summary['grid']} replays; digest {summary['digest'][:16]}")
+    screen.print(f"report {write_search(folder, summary, trials)}")
 
 
 def show_verdict(judged: "Judged") -> None:
@@ -36,16 +35,12 @@ def show_verdict(judged: "Judged") -> None:
     table = Table("check", "figure", "target", "", box=None, padding=(0, 2, 0, 0))
     for check in verdict.checks:
         table.add_row(check.name, str(check.figure), check.target, "holds" if check.holds else f"NO: {check.why}")
-    console = _console()
-    console.print(table)
+    screen = console(wide=True)
+    screen.print(table)
     said = (
         "PROMOTED" if judged.promoted else f"NOT promoted, refused by {', '.join(verdict.refused) or 'the kill drill'}"
     )
-    console.print(f"policy {verdict.policy_hash}: {said}" + ("; it is in charge of paper now" if judged.moved else ""))
-    console.print(f"dossier {judged.dossier}")
+    screen.print(f"policy {verdict.policy_hash}: {said}" + ("; it is in charge of paper now" if judged.moved else ""))
+    screen.print(f"dossier {judged.dossier}")
     trust = f"TRUST={judged.trust}"
-    console.print(f"verify it: make verify-policy HASH={verdict.policy_hash} DOSSIER={judged.dossier} {trust}")
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+    screen.print(f"verify it: make verify-policy HASH={verdict.policy_hash} DOSSIER={judged.dossier} {trust}")

@@ -34,6 +34,10 @@ class Asked(NamedTuple):
         Of the ledger, as he was told them; empty: those of the dossier, which its signers vouch for.
     policy, ledger : Path or None
         A policy file and the folder of a ledger that have to be those of the dossier.
+    spot : int
+        Trials that are drawn and replayed again, beside those of the gate.
+    spot_seed : str
+        By which they are drawn; one that the maker of the dossier did not know.
     """
 
     policy_hash: str
@@ -43,6 +47,8 @@ class Asked(NamedTuple):
     head: str = ""
     policy: Path | None = None
     ledger: Path | None = None
+    spot: int = 0
+    spot_seed: str = ""
 
 
 class Case:

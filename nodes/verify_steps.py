@@ -1,6 +1,7 @@
 """The steps of a verification, in the order in which one trusts the other: what is recorded, what was found here."""
 
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,16 @@ from alphatrade.evolution.rebuild import policy_file
 from alphatrade.nodes import dossier
 from alphatrade.nodes.identity import code_hash, lock_hash
 from alphatrade.nodes.kill_drill import WALL
+from alphatrade.nodes.overrides import CONFIG_MODULE
+from alphatrade.nodes.promote import promotion_spec
 from alphatrade.nodes.verify_case import Case
+from alphatrade.nodes.verify_spots import differs, drawn
 from alphatrade.reflection.keys import Roster, signed
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_chain import head_of
 from alphatrade.reflection.ledger_check import verify as check_ledger
 from alphatrade.reflection.ledger_files import FILE, beside
+from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import canonical
 
 
@@ -148,6 +153,18 @@ def settings(case: Case) -> Found:
     return _plain(f"search {case.evidence.search[:16]}", wanted, found)
 
 
+def thresholds(case: Case) -> Found:
+    """The thresholds are those of a file ``conf/promotion`` of this checkout, and no softer ones of the maker's own."""
+    told = canonical(case.spec)
+    apart = {name: difference(told, canonical(promotion_spec(name))) for name in _named()}
+    for name, where in apart.items():
+        if where is None:
+            return Found("thresholds", f"conf/promotion/{name}.yaml", True)
+    name, where = next(iter(apart.items()))
+    assert where is not None, "no file has them"
+    return Found(where[0], f"{where[1]} in conf/promotion/{name}.yaml", False)
+
+
 def bred(case: Case) -> Found:
     """The search, bred again from what is entered of it, comes to the same trials."""
     recorded = next((row for row in case.verdict.checks if row.name == "transcript"), None)
@@ -167,6 +184,20 @@ def replays(case: Case) -> Found:
             each.pop(name)
     runs = sum(len(one.cells) for one in case.fresh.again) + len(case.fresh.holdout) + len(case.fresh.costly)
     return _plain(f"{runs} replays of cells", told, found)
+
+
+def spot_checks(case: Case) -> Found:
+    """Trials that the verifier has drawn give what the ledger says of them, cell by cell."""
+    number, seed = case.asked.spot, case.asked.spot_seed
+    if number and not seed:
+        raise ConfigError("--spot-seed", seed, "a seed: by it the trials are drawn")
+    leaves, by = drawn(case.evidence, number, seed), f"--spot-seed {seed}"
+    for leaf in leaves:
+        if (where := differs(case.own, case.tapes, leaf)) is not None:
+            return Found(where[0], f"{where[1]}; {by}", False)
+    cells = sum(len(leaf["cells"]) for leaf in leaves)
+    words = f"the same; {by}" if leaves else "none was drawn"
+    return Found(f"{len(leaves)} other trials, {cells} cells", words, True)
 
 
 def verdict(case: Case) -> Found:
@@ -224,9 +255,13 @@ Step = Callable[[Case], Found]
 STEPS: dict[str, Step] = {
     "archive": archive, "members": members, "signatures": signatures, "policy_hash": identity, "ledger": ledger,
     "copies": copies, "code": code, "lock file": lock, "tapes": tapes, "genotype and policy": policy,
-    "settings": settings, "lineage": lineage, "transcript": bred, "replays": replays, "verdict": verdict,
-    "kill drill": drill, "manifest": facts, "latency": latency,
+    "settings": settings, "thresholds": thresholds, "lineage": lineage, "transcript": bred, "replays": replays,
+    "spot checks": spot_checks, "verdict": verdict, "kill drill": drill, "manifest": facts, "latency": latency,
 }  # fmt: skip
+
+
+def _named() -> list[str]:
+    return sorted(path.stem for path in Path(str(files(CONFIG_MODULE))).glob("promotion/*.yaml"))
 
 
 def _plain(words: str, told: Any, found: Any, here: str = "the same") -> Found:

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from alphatrade.nodes.artifacts import Folder
+from alphatrade.nodes.counting import counted
 from alphatrade.nodes.perceive import walk
 from alphatrade.nodes.settings import RunSpec, Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
@@ -64,14 +65,15 @@ def why_not(run_dir: Path, order_id: str, state: Path, check: bool, instead: str
     state : Path
         Folder with the cache of converted tapes.
     check : bool
-        Replay the tape with the alternative always in charge, and compare.
+        Replay the tape with the alternative always in charge, and compare: another policy, and so a trial.
     instead : str
         The alternative to check; the router's own choice of an exploring decision, or else the best on paper.
 
     Raises
     ------
     InputError
-        If the order has no decision, or the tape is not there or another now.
+        If the order has no decision, the tape is not there or another now, or the replay is one that the ledger has to
+        count (:mod:`alphatrade.nodes.counting`) and cannot.
     """
     row = decision_of(run_dir, order_id)
     policy, run = _policy(run_dir), _run(run_dir, state)
@@ -152,11 +154,15 @@ def _paper(policy: Policy, run: RunSpec, tape: Tape) -> Paper:
 
 
 def _replay(policy: Policy, run: RunSpec, tapes: Sequence[Tape], tape: Tape, tactic: str) -> dict[int, float]:
-    """Return the worth of the real book of a replay in which one tactic is always in charge."""
+    """Return the worth of the real book of a replay in which one tactic is always in charge; it is a trial."""
     table = dict.fromkeys(policy.router.table, tactic)
     router = RouterSpec(table=table, min_hold=policy.router.min_hold, min_confidence=policy.router.min_confidence)
     only = policy.model_copy(update={"router": router, "flags": Flags()})
     settings = Settings(policy=only, run=run)
-    with TemporaryDirectory(prefix="alphatrade-whynot-") as folder:
-        run_into(Folder(Path(folder)), settings, list(tapes), identity_of(settings, list(tapes)))
-        return replayed(Path(folder), tape.instrument.id)
+    identity = identity_of(settings, list(tapes))
+    count = counted(settings, tapes, identity.run_id, "explore whynot")
+    with TemporaryDirectory(prefix="alphatrade-whynot-") as name:
+        folder = Path(name)
+        summary = run_into(Folder(folder), settings, list(tapes), identity)
+        count.close_run(folder, summary, tapes, float(run.venue.starting_balance))
+        return replayed(folder, tape.instrument.id)

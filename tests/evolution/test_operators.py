@@ -25,6 +25,10 @@ def founder(*overrides: str) -> Genotype:
     return genotype
 
 
+PLUGIN = "tests.nodes.plants:Peek"
+OWN = (f"+genotype.features.own={{kind: '{PLUGIN}', n: 1}}",)
+
+
 def rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
 
@@ -187,6 +191,32 @@ def test_a_domain_that_says_nothing_sensible_is_refused(domain: Domain, change: 
         Domain.model_validate(domain.model_dump() | change)
     with pytest.raises(ConfigError, match=r"domain\.topologies\.none\.kind"):
         Domain.model_validate(domain.model_dump() | {"topologies": {"none": {}}})
+
+
+def test_a_signal_is_of_a_kind_that_the_domain_names(domain: Domain) -> None:
+    def momentum(words: str) -> Genotype:
+        return founder(f"genotype.topologies.up-low=[{{kind: taker_momentum{words}}}]", *OWN)
+
+    def named(*kinds: str) -> Domain:
+        one = domain.topologies["taker_momentum"].model_dump() | {"signal": kinds}
+        return Domain.model_validate(domain.model_dump() | {"topologies": domain.topologies | {"taker_momentum": one}})
+
+    for words, kind in ((", params: {signal: rvol}", "rvol"), (", params: {signal: own}", PLUGIN)):
+        with pytest.raises(ConfigError, match=f"genotype.topologies.up-low.signal: got '{kind}', expected one of ret, trend"):
+            domain.check(momentum(words))
+        named("ret", kind).check(momentum(words))
+    domain.check(momentum(", params: {signal: ret_60}"))
+    domain.check(momentum(""))  # its default is a return, too
+    with pytest.raises(ConfigError, match="signal: got 'ret', expected one of range"):
+        named("range").check(momentum(""))
+
+
+def test_what_is_bred_within_the_domain_stays_there(parents: tuple[Genotype, Genotype], domain: Domain) -> None:
+    for parent in parents:
+        domain.check(parent)
+    for name in (*operators.OPERATORS, *operators.PAIRINGS):
+        for child, _ in children(name, parents, domain, 30):
+            domain.check(child)
 
 
 def test_a_number_stays_in_its_range_and_is_short() -> None:

@@ -239,7 +239,7 @@ def test_a_generation_that_may_have_been_seen_counts(monkeypatch: pytest.MonkeyP
     assert not found.holds
     assert "after 20 trials" in found.target
     assert "4 of them may have been seen" in found.target
-    monkeypatch.setattr("alphatrade.evolution.evidence.unentered", lambda searches, trials: 0)
+    monkeypatch.setattr("alphatrade.evolution.counts.unentered", lambda searches, trials: 0)
     assert row(judge(barely(search="f" * 64), spec()), "dsr").holds
 
 

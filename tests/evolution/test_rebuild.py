@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from alphatrade.evolution import rebuild
+from alphatrade.evolution.dossier import dumped, pack, unpack
 from alphatrade.evolution.genotype import Genotype, develop
-from alphatrade.evolution.rebuild import policy_file, rebuild_strategy
+from alphatrade.evolution.rebuild import GENOTYPE, policy_file, rebuild_strategy
 from alphatrade.reflection.ledger_files import BATCHES, FILE
-from alphatrade.risk.errors import LedgerError
+from alphatrade.risk.errors import InputError, LedgerError
 from alphatrade.strategies.policy import CadenceSpec, Policy, canonical
 from tests.evolution.test_operators import founder
 from tests.reflection.make_ledger import NOW, Cast, leaf, make_cast, replay
@@ -94,16 +95,39 @@ def test_a_damaged_ledger_or_batch_gives_nothing(cast: Cast, family: list[Genoty
 def test_a_dossier_will_do(tmp_path: Path, family: list[Genotype]) -> None:
     wanted = develop(family[1])
     path = tmp_path / "dossier.zip"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("genotype.json", json.dumps(canonical(family[1])))
+    path.write_bytes(pack({GENOTYPE: dumped(canonical(family[1]))}))
     assert rebuild_strategy(wanted.policy_hash, dossier=path) == wanted
     with pytest.raises(LedgerError, match="a genotype that develops into"):
         rebuild_strategy(develop(family[0]).policy_hash, dossier=path)
-    for text in (b"", path.read_bytes()[:50], b"no zip"):
-        path.write_bytes(text)
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    for data in (
+        b"", path.read_bytes()[:50], b"no zip", pack({"other.json": b"{}"}),
+        *(pack({GENOTYPE: text}) for text in (b"[]", b"{", b"\xff", b"NaN", b'{"a": 1}', deep)),
+    ):  # fmt: skip
+        path.write_bytes(data)
         with pytest.raises(LedgerError, match="a dossier: a zip file"):
             rebuild_strategy(wanted.policy_hash, dossier=path)
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("other.json", "{}")
     with pytest.raises(LedgerError, match="a dossier: a zip file"):
-        rebuild_strategy(wanted.policy_hash, dossier=path)
+        rebuild_strategy(wanted.policy_hash, dossier=tmp_path)
+
+
+def test_whatever_byte_is_another_it_is_the_projects_error(tmp_path: Path) -> None:
+    """Every byte of a tiny archive to every other value; of a dossier every bit, encryption and packing among them."""
+    tiny, honest, path = pack({"a": b"1"}), pack({GENOTYPE: b'{"a":1}'}), tmp_path / "dossier.zip"
+    for at, byte in enumerate(tiny):
+        for to in range(256):
+            if to != byte:
+                with suppress(InputError):
+                    unpack(tiny[:at] + bytes([to]) + tiny[at + 1 :])
+    for at, byte in enumerate(honest):
+        for bit in range(8):
+            path.write_bytes(honest[:at] + bytes([byte ^ 1 << bit]) + honest[at + 1 :])
+            with pytest.raises(LedgerError) as error:
+                rebuild_strategy("0" * 64, dossier=path)
+            assert "\n" not in str(error.value)
+    encrypted = bytearray(honest)
+    for at in (honest.index(b"PK\x03\x04") + 6, honest.index(b"PK\x01\x02") + 8):
+        encrypted[at] |= 1
+    path.write_bytes(encrypted)
+    with pytest.raises(LedgerError, match="encrypted"):
+        rebuild_strategy("0" * 64, dossier=path)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from alphatrade.evolution.grid import GridSpec, cut
-from alphatrade.nodes import counting
+from alphatrade.nodes import counting, regime_fit, whynot
+from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.evaluate import reference
 from alphatrade.nodes.ledger_home import Home, home, key_file
 from alphatrade.nodes.nightly import nightly
@@ -237,6 +239,74 @@ def test_the_nightly_job_is_counted_and_fails_where_it_cannot_be(place: Path) ->
     _, rows = nightly(settled(place, "seed=2"))
     assert (rows[0].check, rows[0].holds) == ("replay", False)
     assert "a private key file" in rows[0].detail
+
+
+class ReplayedError(Exception):
+    """In place of a replay: what it was counted by lies in the ledger by then."""
+
+
+def instead(settings: Settings) -> dict[int, float]:
+    """Replay as ``explore whynot --check`` does, with another topology in charge."""
+    tapes = load_tapes(settings.run)
+    return whynot._replay(settings.policy, settings.run, tapes, tapes[0], "breakout")
+
+
+def test_an_alternative_that_is_replayed_is_a_trial(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, own = settled(place), home()
+    searched(own, settings)
+
+    def replay(folder: Folder, other: Settings, tapes: list[Tape], _: Any) -> dict[str, Any]:
+        (one,) = book(own).trials
+        assert one.trial.policy_hash == other.policy.policy_hash != settings.policy.policy_hash
+        assert (one.trial.why, len(book(own).looks)) == ("explore whynot", 1), "it meets the held-out cells"
+        if broken:
+            raise ReplayedError
+        ts = pd.Series([tapes[0].span[0], tapes[0].span[1]], dtype="int64")
+        pd.DataFrame({"ts": ts, "equity": [1e5, 1e5]}).to_parquet(folder.path / "equity.parquet")
+        return {"decisions": 9, "fills": 3, "return": 0.5, "max_drawdown": 0.0, "killed": ""}
+
+    monkeypatch.setattr(whynot, "run_into", replay)
+    monkeypatch.setattr(whynot, "replayed", lambda *_: {})
+    broken = True
+    with pytest.raises(ReplayedError):
+        instead(settings)
+    assert book(own).trials[0].outcome is None, "it was looked at, and counts"
+    broken = False
+    for _ in range(2):
+        assert instead(settings) == {}
+    (one,) = book(own).trials
+    assert one.outcome is not None
+    assert one.outcome.net_return == 0.5
+    key_file("service").unlink()
+    monkeypatch.setattr(whynot, "run_into", lambda *_: pytest.fail("it was replayed"))
+    with pytest.raises(LedgerError, match="a private key file"):
+        instead(settled(place, "seed=2"))
+
+
+def test_a_fit_looks_at_what_it_is_fitted_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, out = settled(place), place / "x.yaml"
+    monkeypatch.setattr(regime_fit, "fit_regime", lambda *_: (_ for _ in ()).throw(ReplayedError))
+
+    def fits(one: Settings) -> None:
+        with pytest.raises(ReplayedError):
+            regime_fit.fit_command(one, 2, out, "")
+
+    fits(settings)
+    own = home()
+    tape = searched(own, settings)
+    held = next(cell for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), SPEC) if cell.holdout)
+    fits(settled(place, f"tape.end={held.start}"))
+    fits(settled(place, "tape.seed=2"))
+    assert book(own).looks == (), "nothing held out was in it"
+    for _ in range(2):
+        fits(settings)
+    (look,) = book(own).looks
+    assert (look.look.why, look.look.policy_hash) == ("regime fit", settings.policy.policy_hash)
+    assert look.look.spans[0][0] == str(held.start)
+    assert book(own).trials == (), "no policy was replayed"
+    key_file("service").unlink()
+    with pytest.raises(LedgerError, match="a private key file"):
+        regime_fit.fit_command(settled(place, "policy.cadence.n=9"), 2, out, "")
 
 
 def test_without_the_check_a_replay_goes_uncounted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

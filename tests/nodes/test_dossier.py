@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import shutil
 import subprocess
 import zipfile
@@ -15,8 +16,9 @@ from typer.testing import CliRunner
 
 from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, difference, dumped, opened, pack, sealed, unpack
-from alphatrade.evolution.evidence import Evidence
-from alphatrade.nodes import dossier, identity, judge, promote, verify_steps
+from alphatrade.evolution.evidence import Again, Evidence, trials_of
+from alphatrade.evolution.trial import row_from
+from alphatrade.nodes import dossier, identity, judge, promote, verify_spots, verify_steps
 from alphatrade.nodes.app import app
 from alphatrade.nodes.kill_drill import Drill
 from alphatrade.nodes.promote import records
@@ -40,13 +42,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(autouse=True)
 def gate(made: Made, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Gather what was gathered before: the gate's own replays are another test's matter."""
+    """Gather what was gathered before, and replay what was entered: real replays are another test's matter."""
     monkeypatch.setattr(promote, "gather", made.gate)
+    monkeypatch.setattr(verify_spots, "replayed", lambda _, __, leaf: leaf["cells"])
     return monkeypatch
 
 
 def asked(made: Made, **parts: Any) -> Asked:
-    return Asked(made.policy_hash, frozenset([made.cast.service.public]))._replace(**parts)
+    own = Asked(made.policy_hash, frozenset([made.cast.service.public]), spot=2, spot_seed="a")
+    return own._replace(**parts)
 
 
 def checked(data: bytes, own: Asked, folder: Path, steps: tuple[str, ...] = ()) -> list[Row]:
@@ -198,6 +202,14 @@ def _lineage(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes
     return resealed(made, {dossier.LINEAGE: b"[]"}), asked(made)
 
 
+def _softer(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
+    """Thresholds of one's own, each as soft as the code allows, and the verdict that follows from them."""
+    soft = {"dsr": 0.9, "pbo": 0.4}
+    spec = made.spec.model_copy(update=soft)
+    verdict = canonical(promotion.judge(made.evidence, spec))
+    return resealed(made, edited(made, dossier.PROMOTION, **soft) | {dossier.VERDICT: dumped(verdict)}), asked(made)
+
+
 def _no_transcript(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
     """A gate that has lost the check itself: the step of the verification still asks for it."""
     few = {name: check for name, check in promotion.CHECKS.items() if name != "transcript"}
@@ -209,6 +221,12 @@ def _replays(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes
     first, *rest = made.evidence.holdout
     other = made.evidence.model_copy(update={"holdout": (first.model_copy(update={"fills": 6}), *rest)})
     patch.setattr(promote, "gather", lambda *_, **__: other)
+    return made.data, asked(made)
+
+
+def _made_up(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Asked]:
+    """Whatever else is replayed gives other results than were entered: all trials but those of the gate are made up."""
+    patch.setattr(verify_spots, "replayed", lambda _, __, leaf: [cell | {"fills": 6} for cell in leaf["cells"]])
     return made.data, asked(made)
 
 
@@ -235,8 +253,8 @@ def _latency(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes
 TAMPERS: dict[str, Tamper] = {
     "archive": _zip_time, "members": _extra_member, "signatures": _stranger, "policy_hash": _other_policy,
     "ledger": _other_ledger, "copies": _other_file, "code": _code, "lock file": _lock, "tapes": _tape,
-    "genotype and policy": _policy, "settings": _settings, "lineage": _lineage, "transcript": _no_transcript, "replays": _replays,
-    "verdict": _verdict, "kill drill": _drill, "manifest": _seeds, "latency": _latency,
+    "genotype and policy": _policy, "settings": _settings, "thresholds": _softer, "lineage": _lineage, "transcript": _no_transcript,
+    "replays": _replays, "spot checks": _made_up, "verdict": _verdict, "kill drill": _drill, "manifest": _seeds, "latency": _latency,
 }  # fmt: skip
 ALSO = {"replays": ("verdict",)}  # the hash of the evidence is part of the verdict: it tells as well
 
@@ -252,6 +270,15 @@ def test_without_a_step_what_it_is_for_passes(made: Made, step: str, tmp_path: P
     for name in (step, *ALSO.get(step, ())):
         gate.delitem(verify_steps.STEPS, name)
     assert all(row.holds for row in checked(data, own, tmp_path / "without"))
+
+
+def test_thresholds_are_named_by_their_file_or_by_what_is_another(made: Made, tmp_path: Path) -> None:
+    held = verify_steps.thresholds(Case(made.data, asked(made), tmp_path / "made"))
+    assert held == ("thresholds", "conf/promotion/default.yaml", True)
+    for field, soft, ours in (("dsr", 0.9, "0.95"), ("pbo", 0.4, "0.2"), ("cost_multiple", 1.5, "2"), ("seed", 2, "1")):
+        data = resealed(made, edited(made, dossier.PROMOTION, **{field: soft}))
+        found = verify_steps.thresholds(Case(data, asked(made), tmp_path / field))
+        assert found == (f"{field} {soft}", f"{ours} in conf/promotion/default.yaml", False)
 
 
 def test_latency_is_held_against_what_this_machine_can_tell(
@@ -270,6 +297,89 @@ def test_latency_is_held_against_what_this_machine_can_tell(
         ]
         case.verdict = case.verdict.model_copy(update={"checks": tuple(rows)})
         assert verify_steps.latency(case).holds
+
+
+def test_a_trial_that_was_made_up_is_found_by_who_draws_it(
+    made: Made, tmp_path: Path, gate: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows which: each seed draws its own, and with all of them drawn none gets away."""
+    leaves = [leaf for leaf in trials_of(made.evidence, made.evidence.search) if leaf["cells"]]
+    others = [leaf for leaf in leaves if (leaf["generation"], leaf["index"]) != (made.evidence.generation, made.evidence.index)]
+    forged = others[-1]
+
+    def replayed(_: Any, __: Any, leaf: dict[str, Any]) -> list[dict[str, Any]]:
+        first, *rest = leaf["cells"]
+        returns = [first["returns"][0] + 1e-9, *first["returns"][1:]]
+        return leaf["cells"] if leaf != forged else [first | {"returns": returns}, *rest]
+
+    gate.setattr(verify_spots, "replayed", replayed)
+    case = Case(made.data, asked(made), tmp_path)
+
+    def found(number: int, seed: str) -> verify_steps.Found:
+        case.asked = case.asked._replace(spot=number, spot_seed=seed)
+        return verify_steps.spot_checks(case)
+
+    seeds = [str(n) for n in range(30)]
+    for seed in seeds[:5]:
+        last, cell = found(len(others), seed), forged["cells"][0]
+        where = f"trial {forged['generation']}.{forged['index']}, {cell['instrument']} from {cell['start']}: returns.0 "
+        assert not last.holds
+        assert last.recorded.startswith(where)
+        assert last.found.endswith(f"--spot-seed {seed}")
+    caught = [seed for seed in seeds if not found(1, seed).holds]
+    drew = {seed: [(leaf["generation"], leaf["index"]) for leaf in verify_spots.drawn(made.evidence, 1, seed)] for seed in seeds}
+    assert caught == [seed for seed in seeds if drew[seed] == [(forged["generation"], forged["index"])]]
+    assert 0 < len(caught) < len(seeds)
+    assert len({tuple(one) for one in drew.values()}) == len(others), "anybody may be drawn"
+    assert found(0, "").found == "none was drawn"
+    with pytest.raises(ConfigError, match="--spot-seed"):
+        found(1, "")
+
+
+def test_the_gates_own_spots_are_not_drawn_again_nor_what_has_no_cells(made: Made) -> None:
+    places = [(leaf["generation"], leaf["index"]) for leaf in verify_spots.drawn(made.evidence, 99, "a")]
+    mine = (made.evidence.generation, made.evidence.index)
+    assert mine not in places
+    again = Again(generation=places[0][0], index=places[0][1], cells=())
+    more = made.evidence.model_copy(update={"again": (*made.evidence.again, again)})
+    assert [(leaf["generation"], leaf["index"]) for leaf in verify_spots.drawn(more, 99, "a")] == places[1:]
+    stopped = [
+        record.model_copy(update={"trials": tuple([leaf | {"cells": []} for leaf in record.trials])})
+        for record in made.evidence.ledger
+    ]
+    assert verify_spots.drawn(made.evidence.model_copy(update={"ledger": tuple(stopped)}), 99, "a") == []
+
+
+def test_a_drawn_trial_is_replayed_in_its_cells(made: Made, tmp_path: Path, gate: pytest.MonkeyPatch) -> None:
+    """The real way but for the replay itself: the policy of its genotype, in the grid's own cells; no other cell."""
+    gate.undo()
+    case = Case(made.data, asked(made), tmp_path)
+    (leaf,) = verify_spots.drawn(made.evidence, 1, "a")
+    measured = [row_from(cell).measured for cell in leaf["cells"]]
+    cells: list[Any] = []
+
+    def replays(settings: Any, *_: Any) -> Any:
+        assert settings.policy.policy_hash == leaf["policy_hash"]
+
+        def measure(policy: Any, cell: Any) -> Any:
+            assert (policy.policy_hash, cell.holdout) == (leaf["policy_hash"], False)
+            cells.append(cell)
+            return measured[len(cells) - 1]
+
+        return measure
+
+    gate.setattr(verify_spots, "replays", replays)
+    assert verify_spots.differs(case.own, case.tapes, leaf) is None
+    assert [str(cell.start) for cell in cells] == [cell["start"] for cell in leaf["cells"]]
+    cells.clear()
+    later = leaf["cells"][0] | {"start": "1"}
+    told = verify_spots.differs(case.own, case.tapes, leaf | {"cells": [*leaf["cells"][1:], later]})
+    assert told == (f"trial {leaf['generation']}.{leaf['index']}: {len(leaf['cells'])} cells", f"{len(leaf['cells']) - 1} of them in the grid")
+    cells.clear()
+    measured[0] = measured[0]._replace(net_return=0.5)  # type: ignore[union-attr]
+    told = verify_spots.differs(case.own, case.tapes, leaf)
+    assert told is not None
+    assert (f"net_return {leaf['cells'][0]['net_return']}" in told[0], told[1]) == (True, "0.5")
 
 
 # -- bytes
@@ -498,10 +608,25 @@ def test_the_command_tells_in_a_table(made: Made) -> None:
     assert done.exit_code == 0, done.output
     assert all(name in done.output for name in verify_steps.STEPS)
     assert "verified: NOT promoted" in done.output
+    (seed,) = re.findall(r"--spot-seed ([0-9a-f]{16})\b", done.output)
+    again = run(made)
+    assert f"--spot-seed {seed}" not in again.output, "each verifier, and each time, another draw"
+    assert "3 other trials" in run(made, "--spot", "3", "--spot-seed", "mine").output
+    assert "none was drawn" in run(made, "--spot", "0").output
     done = run(made, trust="a" * 64)
     assert done.exit_code == 1
     assert "DIFFERS at signatures" in done.output
     assert "kill drill" not in done.output
+
+
+def test_a_name_is_shown_as_it_is_written(made: Made, tmp_path: Path) -> None:
+    own = opened(made.data)
+    (told,) = [canonical(one) for one in own.signatures]
+    file = tmp_path / "dossier.zip"
+    file.write_bytes(pack(own.members | {SIGNATURES: dumped([told | {"name": "[/x]"}])}))
+    done = run(made, file=file)
+    assert done.exit_code == 1, done.output
+    assert "[/x]" in done.output
 
 
 def test_what_is_no_dossier_is_one_line(made: Made, tmp_path: Path) -> None:

@@ -208,6 +208,7 @@ def test_a_candidate_that_fails_fails_alone(tmp_path: Path) -> None:
         (("seed=1,2",), "seed: got '1,2', expected one value: only genotypes may be several"),
         (("grid.block_s=86400",), "grid.block_s: got 86400.0, expected blocks to search and to hold out"),
         (("tape.hours=1",), "grid.block_s: got 3600.0, expected blocks to search and to hold out"),
+        (("trial.out=/tmp/x.json",), "trial: got 'trial.out=/tmp/x.json', expected nothing"),
         (("hydra.launcher.n_jobs=0",), "hydra.launcher.n_jobs: got 0"),
         (("policy.cadence.n=5",), "none beside a genotype"),
     ],

@@ -86,6 +86,13 @@ def test_promoted_rolled_back_and_demoted_by_hand(door: Door, tmp_path: Path) ->
     assert verify(home().ledger.folder).problems == ()
 
 
+def test_a_reason_is_shown_as_it_is_written(door: Door, tmp_path: Path) -> None:
+    home()
+    door("stage", "promote", A, "--why", "[/x] [bold]y[/bold]", *proof(tmp_path, 1))
+    for words in (("stage", "show"), ("stage", "show", A)):
+        assert all(word in door(*words).out for word in ("[/x]", "[bold]y[/bold]"))
+
+
 def test_a_promotion_without_proof_is_refused_in_one_line(door: Door, tmp_path: Path) -> None:
     own = home()
     before = (own.ledger.folder / FILE).read_bytes()

@@ -36,12 +36,22 @@ def test_what_a_busy_machine_adds_to_decisions_is_not_the_policys(
     assert found.base_p99 < 50_000
 
 
+def grid(*, held: int) -> Any:
+    return [SimpleNamespace(instrument="X", start=at, end=at + 1, holdout=at >= 4 - held) for at in range(4)]
+
+
+def test_what_is_held_out_is_looked_at_for_leaks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "leaks", lambda _, part, *__: [part])
+    tape: Any = SimpleNamespace(instrument=SimpleNamespace(id="X"), slice=lambda start, end: (start, end))
+    own: Any = SimpleNamespace(leakage=None, settings=SimpleNamespace(run=None))
+    assert promote._leaks(own, tape, grid(held=2), own, own, lambda: None) == [(0, 1), (2, 4)]
+
+
 def test_a_tape_too_short_for_the_leakage_tests_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: Any) -> Any:
         raise TapeError("leakage", "10 decisions", "at least 333")
 
     monkeypatch.setattr(promote, "leaks", short)
     tape: Any = SimpleNamespace(instrument=SimpleNamespace(id="X"), slice=lambda start, end: None)
-    cell: Any = SimpleNamespace(instrument="X", start=0, end=1)
-    nothing: Any = SimpleNamespace(leakage=None, settings=SimpleNamespace(run=None))
-    assert promote._leaks(nothing, tape, [cell], nothing, nothing, lambda: None) == ()
+    own: Any = SimpleNamespace(leakage=None, settings=SimpleNamespace(run=None))
+    assert promote._leaks(own, tape, grid(held=2), own, own, lambda: None) == []

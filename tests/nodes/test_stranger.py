@@ -61,6 +61,7 @@ def test_a_stranger_derives_all_of_it(maker: Place, stranger: Place) -> None:
     file = dossier(maker)
     out = alphatrade(stranger, "verify-policy", file.stem, "--dossier", str(file), "--trust", service(maker).public)
     assert "verified: NOT promoted, refused by" in out
+    assert "2 other trials" in out, "the stranger's own draw"
     assert list(stranger.root.iterdir()) == [], "nothing is left behind, and nothing was there"
 
 
