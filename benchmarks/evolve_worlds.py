@@ -27,10 +27,10 @@ from alphatrade.evolution.evidence import Evidence
 from alphatrade.evolution.fitness import table
 from alphatrade.evolution.genotype import Gene, Genotype, develop
 from alphatrade.evolution.operators import OPERATORS, PAIRINGS
+from alphatrade.evolution.plan import Plan
 from alphatrade.evolution.promotion import CHECKS, REFUSED, judge, out_of_sample
 from alphatrade.evolution.search import Search, Trial
 from alphatrade.evolution.statistics import deflated_sharpe, moments, sampling_variance
-from alphatrade.evolution.sweeper import Plan
 from alphatrade.evolution.trial import Outcome, leaf
 from alphatrade.nodes import promote
 from alphatrade.nodes.evaluate import replays

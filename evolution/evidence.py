@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import rfc8785
 from pydantic import ConfigDict, Field
 
-from alphatrade.evolution.grid import NS
+from alphatrade.evolution.grid import NS, Cell
 from alphatrade.evolution.leakage import Found, LeakageSpec
+from alphatrade.evolution.schedule import fair
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec, canonical
 
@@ -214,37 +215,19 @@ class Evidence(Plain):
 
     @property
     def seen(self) -> tuple[GridCell, ...]:
-        """The others."""
-        return tuple(cell for cell in self.grid if not cell.holdout)
+        """Those that its search replays each candidate in: all others, or the first ``search.cells`` in their order."""
+        others = tuple(cell for cell in self.grid if not cell.holdout)
+        most = search_of(self)["spec"].get("cells")
+        if most is None:
+            return others
+        order = {(cell.instrument, cell.start) for cell in fair([Cell(**cell.model_dump()) for cell in others], most)}
+        return tuple(cell for cell in others if (cell.instrument, cell.start) in order)
 
 
 def digest(model: Spec, without: Iterable[str] = ()) -> str:
     """Return the sha256 of a model's canonical JSON, without some of its fields."""
     plain = {name: value for name, value in canonical(model).items() if name not in set(without)}
     return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
-
-
-def looked(evidence: Evidence) -> list[str]:
-    """
-    Return the policies that were replayed on held-out cells, in the order in which they first were.
-
-    Looks count, manual replays, and the candidates of other searches, whose grid may have held out less; the same
-    policy again shows nothing new.
-    """
-    held = evidence.held_out
-
-    def seen(instruments: Iterable[str], start: Any, end: Any) -> bool:
-        return any(c.instrument in instruments and int(start) < c.end and c.start < int(end) for c in held)
-
-    found: dict[str, None] = {}
-    for record in evidence.ledger:
-        spans = (record.body.get("spans") or ()) if record.kind in ("look", "trial") else ()
-        if any(seen(record.body["tapes"], start, end) for start, end in spans):
-            found.setdefault(str(record.body["policy_hash"]))
-        for leaf in record.trials:
-            if any(seen((cell["instrument"],), cell["start"], cell["end"]) for cell in leaf["cells"]):
-                found.setdefault(str(leaf["policy_hash"]))
-    return list(found)
 
 
 def trials_of(evidence: Evidence, search: str | None = None) -> list[dict[str, Any]]:

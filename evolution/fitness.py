@@ -6,8 +6,10 @@ from math import inf
 from typing import NamedTuple
 
 from alphatrade.evolution.grid import Cell
-from alphatrade.risk.errors import AlphaTradeError
+from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import Policy
+
+OWN = (ConfigError, TapeError)  # what a candidate and a tape may be to blame for; never a full disk, never the law
 
 
 class Measured(NamedTuple):
@@ -74,7 +76,8 @@ def table(
     policy : Policy
     cells : iterable of Cell
     replay : callable
-        A replay that cannot be made is a row that does not count, and stops nothing.
+        A replay that this candidate or this tape does not allow (``OWN``) is a row that does not count, and stops
+        nothing; all else that is raised goes on.
     least : int
         Decisions below which a cell does not count.
     hopeless : callable, optional
@@ -86,7 +89,7 @@ def table(
             break
         try:
             found = replay(policy, cell)
-        except AlphaTradeError as error:
+        except OWN as error:
             rows.append(Row(cell, None, str(error)))
             continue
         few = f"{found.decisions} decisions, fewer than {least}" if found.decisions < least else ""

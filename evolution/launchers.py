@@ -3,12 +3,14 @@
 A worker starts once: it takes the sweep as a whole, loads what every job needs (``warm`` of the task function) and
 then runs one job after another. It is recycled after a number of jobs, so that what a long run leaks is given back. A
 job whose worker dies gets another one and, if that dies too, is returned as failed with :class:`WorkerDiedError`; the
-others do not notice. Results come back in the order of the jobs, whoever was faster.
+others do not notice. A worker that does not start is no job's fault: it ends the sweep. Results come back in the order
+of the jobs, whoever was faster.
 """
 
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import cloudpickle
@@ -93,9 +95,15 @@ class JoblibLauncher(WarmLauncher):
 
         if self._done >= self.recycle * self.n_jobs:
             self.close()
-        pool = self._warm()
-        results = {}
-        futures = {job[0]: pool.submit(_work, *job) for job in jobs}
+        results, futures = dict[int, JobReturn](), dict[int, Any]()
+        for _ in range(LIVES):
+            pool = self._warm()
+            with suppress(BrokenProcessPool):
+                for job in jobs:
+                    futures[job[0]] = pool.submit(_work, *job)
+            if futures:
+                break
+            self.close()  # it was broken before: a worker died between two generations, of none of these jobs
         for number, future in futures.items():
             try:
                 results[number] = future.result()
@@ -107,10 +115,17 @@ class JoblibLauncher(WarmLauncher):
         return results
 
     def _warm(self) -> Any:
+        from concurrent.futures.process import BrokenProcessPool
+
         if self._executor is None:
             from joblib.externals.loky import ProcessPoolExecutor
 
             self._executor = ProcessPoolExecutor(self.n_jobs, initializer=_start, initargs=(self._payload,))
+            try:
+                self._executor.submit(_ready).result()
+            except BrokenProcessPool as error:
+                self.close()
+                raise _no_start("its process died") from error
         return self._executor
 
 
@@ -127,7 +142,7 @@ class RayLauncher(WarmLauncher):
     def __init__(self, n_jobs: int = -1, recycle: int = 200, address: str | None = None) -> None:
         super().__init__(n_jobs, recycle)
         self.address = address
-        self._actors: list[Any] = []
+        self._actors: list[tuple[Any, Any]] = []  # each with what tells that it has started
 
     def close(self) -> None:
         """Let the actors go, and Ray itself."""
@@ -137,7 +152,7 @@ class RayLauncher(WarmLauncher):
             ray.shutdown()
         self._actors = []
 
-    def _actor(self) -> Any:
+    def _actor(self) -> tuple[Any, Any]:
         import ray
 
         if not ray.is_initialized():
@@ -149,24 +164,32 @@ class RayLauncher(WarmLauncher):
                 )  # fmt: skip
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
                 raise ConfigError("hydra.launcher.address", self.address, f"a cluster ({error})"[:200]) from error
-        return ray.remote(num_cpus=1, max_restarts=0)(_RayWorker).remote(self._payload)
+        actor: Any = ray.remote(num_cpus=1, max_restarts=0)(_RayWorker).remote(self._payload)
+        return actor, actor.ready.remote()
 
     def _finish(self, jobs: list[Job]) -> list[JobReturn]:
         import ray
 
         waiting, results = list(reversed(jobs)), dict[int, JobReturn]()
         lives = dict.fromkeys([job[0] for job in jobs], LIVES)
-        running: dict[Any, tuple[Any, Job]] = {}
+        running: dict[Any, tuple[Any, Any, Job]] = {}
         while waiting or running:
             while waiting and len(running) < self.n_jobs:
                 job = waiting.pop()
-                actor = self._actors.pop() if self._actors else self._actor()
-                running[actor.run.remote(*job)] = actor, job
+                known = self._actors and lives[job[0]] == LIVES  # one that sat idle may be dead: no job's last life
+                actor, started = self._actors.pop() if known else self._actor()
+                running[actor.run.remote(*job)] = actor, started, job
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
-            actor, job = running.pop(ended)
+            actor, started, job = running.pop(ended)
             try:
                 results[job[0]], worked = ray.get(ended)
+            except ray.exceptions.RayTaskError as error:  # what Ray makes of it is many lines
+                raise error.cause from None
             except ray.exceptions.RayActorError:
+                try:
+                    ray.get(started)
+                except ray.exceptions.RayActorError as error:
+                    raise _no_start("its actor died") from error
                 lives[job[0]] -= 1
                 if lives[job[0]]:
                     waiting.append(job)
@@ -174,7 +197,7 @@ class RayLauncher(WarmLauncher):
                     results[job[0]] = _dead()
                 continue
             if worked < self.recycle:
-                self._actors.append(actor)
+                self._actors.append((actor, started))
             else:
                 ray.kill(actor)
         return [results[job[0]] for job in jobs]
@@ -187,26 +210,41 @@ class _RayWorker:
         _start(payload)
         self.done = 0
 
+    def ready(self) -> None:
+        """Tell that this actor was started."""
+
     def run(self, number: int, overrides: list[str]) -> tuple[JobReturn, int]:
         self.done += 1
         return _work(number, overrides), self.done
 
 
 _SWEEP: list[Any] = []  # of this worker
+_FAULT: list[ConfigError] = []  # why it is none
 
 
 def _start(payload: bytes) -> None:
-    """Make a worker of this process."""
-    context, task, config, state = cloudpickle.loads(payload)
-    setup_globals()
-    Singleton.set_state(state)
-    _SWEEP[:] = context, task, config
-    warm = getattr(task, "warm", None)
-    if warm is not None:
-        warm(config)
+    """Make a worker of this process; where that fails, it says so to whoever wants it to work, and does not die."""
+    _FAULT.clear()
+    try:
+        context, task, config, state = cloudpickle.loads(payload)
+        setup_globals()
+        Singleton.set_state(state)
+        _SWEEP[:] = context, task, config
+        warm = getattr(task, "warm", None)
+        if warm is not None:
+            warm(config)
+    except Exception as error:
+        _FAULT.append(_no_start(f"{type(error).__name__}: {error}"))
+
+
+def _ready() -> None:
+    """Raise why this process is no worker, if it is none."""
+    if _FAULT:
+        raise _FAULT[0]
 
 
 def _work(number: int, overrides: list[str]) -> JobReturn:
+    _ready()
     context, task, config = _SWEEP
     own = context.config_loader.load_sweep_config(config, overrides)
     with open_dict(own):
@@ -217,6 +255,10 @@ def _work(number: int, overrides: list[str]) -> JobReturn:
     )  # fmt: skip
     done.cfg = done.hydra_cfg = None  # nobody asks, and they would travel
     return done
+
+
+def _no_start(why: str) -> ConfigError:
+    return ConfigError("hydra.launcher", f"a worker that does not start ({why})", "workers that load tapes and code")
 
 
 def _dead() -> JobReturn:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from math import fsum, isfinite
 
 from alphatrade.evolution import provenance
-from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, looked, series, trials_of
+from alphatrade.evolution.counts import counted, looked
+from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, digest, series, trials_of
 from alphatrade.evolution.families import families
 from alphatrade.evolution.grid import NS
 from alphatrade.evolution.provenance import Check, Finding
@@ -171,16 +172,15 @@ def net(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def dsr(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for a Sharpe ratio that luck among all trials of the ledger, and earlier looks, would not show."""
-    found, trials = moments(out_of_sample(evidence)), trials_of(evidence)
-    count = len(looked(evidence))
+    found, count = moments(out_of_sample(evidence)), len(looked(evidence))
+    trials, hidden = counted(evidence)
     needed = round(1.0 - (1.0 - spec.dsr) / max(1, count), 9)
     spread, usable = _spread(evidence)
-    value = deflated_sharpe(found, spread, len(trials))
-    best = expected_maximum(spread, len(trials))
-    words = f"{found.sharpe:.4f} a period over {found.n}; the best of {len(trials)} by chance {best:.4f}"
-    target = (
-        f"at least {needed:g} after {len(trials)} trials ({usable} of its search with a Sharpe ratio), look {count}"
-    )
+    value = deflated_sharpe(found, spread, trials)
+    best = expected_maximum(spread, trials)
+    words = f"{found.sharpe:.4f} a period over {found.n}; the best of {trials} by chance {best:.4f}"
+    target = f"at least {needed:g} after {trials} trials ({usable} of its search with a Sharpe ratio), look {count}"
+    target += f"; {hidden} of them may have been seen and are not entered" * bool(hidden)
     return Finding(value, target, "" if value >= needed else words)
 
 

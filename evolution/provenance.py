@@ -157,10 +157,11 @@ def recomputed(evidence: Evidence, spec: PromotionSpec) -> Finding:
         entered = _at(evidence, *place)
         found = [Result.model_validate(cell) for cell in entered["cells"]]
         if sorted(each.place for each in found) != sorted(places):
-            return Finding(done, target, f"trial {place} is not of the cells that may be seen")
-        if sorted(found, key=_by_place) != sorted(again[place], key=_by_place):
+            return Finding(done, target, f"trial {place} is not of the cells that its search has seen")
+        own = tuple(each for each in again[place] if each.place in places)  # the gate replays in all that may be seen
+        if sorted(found, key=_by_place) != sorted(own, key=_by_place):
             return Finding(done, target, f"trial {place}: a replay gives other results")
-        if fitness_of(again[place]) != entered["fitness"]:
+        if fitness_of(own) != entered["fitness"]:
             return Finding(done, target, f"trial {place}: its results give another fitness")
     return Finding(len(wanted), target)
 

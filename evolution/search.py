@@ -132,7 +132,7 @@ class Search:
     Raises
     ------
     ConfigError
-        If a founder lies outside the domain, there is none, or no cell, or a held-out one.
+        If a founder lies outside the domain, there is none or no cell, one is held out, or the budget is too small.
     """
 
     def __init__(self, spec: SearchSpec, domain: Domain, founders: Sequence[Genotype], cells: Sequence[Cell]) -> None:
@@ -144,9 +144,11 @@ class Search:
             domain.check(founder)
         if any(cell.holdout for cell in cells) or not cells:
             raise ConfigError("grid", len(cells), "cells to search in, none of them held out")
-        self.order = fair(cells, spec.cells)
         self.trials: list[Trial] = []
         self.population: list[Trial] = []
+        self.order = fair(cells, spec.cells)
+        if self._affordable(n := len(self.founders)) < n:
+            raise ConfigError("search.budget", spec.budget, f"at least {n * len(self.order)}, for {n} founders")
         self._archive = Archive(sorted({cell.regime for cell in self.order}), spec.neighbours)
         self._names = {name: weight for name, weight in sorted(spec.operators.items()) if weight > 0}
         self._seen: set[str] = set()
@@ -169,17 +171,14 @@ class Search:
     def ask(self) -> list[Candidate]:
         """Return the next generation; empty when the search is over."""
         assert not self._asked, "tell what came of the last generation first"
-        generation, most = self._next, self.spec.children
+        generation = self._next
         if generation > self.spec.generations:
             return []
-        if self.spec.budget is not None:
-            most = min(most, (self.spec.budget - self.spent) // len(self.order))
+        most = self._affordable(self.spec.children if generation else max(len(self.founders), self.spec.parents))
         self._next += 1
-        bred: list[Candidate] = []
-        if generation == 0:
-            bred = [Candidate(0, at, one, Lineage(FOUNDER, (), "")) for at, one in enumerate(self.founders)]
-            self._seen |= {one.genotype.genotype_hash for one in bred}
-            most = max(len(bred), self.spec.parents)
+        first = [] if generation else self.founders
+        bred = [Candidate(0, at, one, Lineage(FOUNDER, (), "")) for at, one in enumerate(first)]
+        self._seen |= {one.genotype_hash for one in first}
         while len(bred) < most:
             child = self._child(generation, len(bred))
             if child is None:
@@ -209,6 +208,10 @@ class Search:
     def archived(self) -> list[tuple[int, float]]:
         """Return the numbers of the trials in the novelty archive, and how novel each is by now."""
         return self._archive.standing()
+
+    def _affordable(self, most: int) -> int:
+        """Return how many candidates, `most` at most, the rest of the budget pays for if none loses a race."""
+        return most if self.spec.budget is None else min(most, (self.spec.budget - self.spent) // len(self.order))
 
     def _survive(self, new: list[Trial]) -> None:
         before, most = self.population, self.spec.parents

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import rfc8785
 import yaml
@@ -28,79 +28,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
 
-from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.genotype import Genotype
-from alphatrade.evolution.grid import Cell
+from alphatrade.evolution.plan import Plan
 from alphatrade.evolution.search import Search, SearchSpec
-from alphatrade.evolution.trial import Candidate, Outcome, cell_plain, leaf, outcome_from, outcome_plain
-from alphatrade.reflection.ledger_chain import Entry
+from alphatrade.evolution.trial import Candidate, Outcome, leaf, outcome_from, outcome_plain
 from alphatrade.reflection.merkle import merkle_root
-from alphatrade.risk.disk import write_whole
+from alphatrade.risk.disk import FolderLock, write_whole
 from alphatrade.risk.errors import ConfigError, WorkerDiedError
-from alphatrade.strategies.policy import canonical
 
 GROUP, OUTCOMES, SUMMARY, TRIALS = "genotype", "outcomes", "search.json", "trials.jsonl"
-
-
-class Recorder(Protocol):
-    """A ledger that can be written to."""
-
-    def entries(self) -> list[Entry]:
-        """Return what is entered, for who is about to add to it."""
-
-    def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
-        """Add an entry, signed now."""
-
-    def append_batch(self, leaves: Sequence[Mapping[str, Any]]) -> Entry:
-        """Add trials as one entry, signed now."""
-
-
-class Plan(NamedTuple):
-    """
-    What a search is made of.
-
-    Attributes
-    ----------
-    spec : SearchSpec
-    domain : Domain
-    founders : list of Genotype
-    cells : list of Cell
-        Of the whole grid, held-out ones among them; those are recorded and never replayed.
-    evaluator : dict
-        Plain values of all that shapes a replay beside genotype and cell: the same for every candidate.
-    tapes : dict of str to str
-        Hash of the tape by instrument.
-    code_hash : str
-    folder : Callable[[str], Path]
-        Where the files of a search go, by its hash.
-    home : Recorder
-        The ledger, with the key of the service that records trials.
-    """
-
-    spec: SearchSpec
-    domain: Domain
-    founders: list[Genotype]
-    cells: list[Cell]
-    evaluator: dict[str, Any]
-    tapes: dict[str, str]
-    code_hash: str
-    folder: Callable[[str], Path]
-    home: Recorder
-
-    def body(self) -> dict[str, Any]:
-        """Return what the ledger is told of the search; its hash names it."""
-        plain = {
-            "spec": canonical(self.spec),
-            "domain": canonical(self.domain),
-            "founders": [canonical(founder) for founder in self.founders],
-            "cells": [cell_plain(cell) for cell in self.cells],
-            "evaluator": self.evaluator,
-            "evaluator_hash": _sha(self.evaluator),
-            "tapes": self.tapes,
-            "seed": self.spec.seed,
-            "code_hash": self.code_hash,
-        }
-        return {"search": _sha(plain), **plain}
 
 
 class Task(Protocol):
@@ -139,28 +75,38 @@ class EvolutionSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search, and return the summary."""
+        """
+        Search, and return the summary.
+
+        Raises
+        ------
+        InUseError
+            If another process drives this search.
+        """
         fixed, founders = self._split(arguments)
         plan = self._task.plan([self._compose([*fixed, *own]) for own in founders])
         body = plan.body()
+        search = Search(plan.spec, plan.domain, plan.founders, [cell for cell in plan.cells if not cell.holdout])
         files = _Files(plan.folder(body["search"]), self._config, fixed)
         with open_dict(self._config):
             hydra = self._config.hydra
             hydra.sweep.dir, hydra.sweep.subdir = str(files.folder), "."
             # Of two search paths Hydra takes the first; the one of the jobs has both folders.
             hydra.overrides.hydra = [one for one in hydra.overrides.hydra if not one.startswith("hydra.searchpath=")]
+        with FolderLock(files.folder, "process {} drives this search"):
+            return self._search(plan, body, search, files)
+
+    def _search(self, plan: Plan, body: Mapping[str, Any], search: Search, files: "_Files") -> dict[str, Any]:
+        """Enter the search, unless it was begun before, and go on to its end."""
         known = {entry.body["search"] for entry in plan.home.entries() if entry.kind == "search"}
         if body["search"] not in known:
             plan.home.append("search", body)
-        search = Search(plan.spec, plan.domain, plan.founders, [cell for cell in plan.cells if not cell.holdout])
         leaves: list[dict[str, Any]] = []
         try:
             with files.progress(plan.spec) as told:
                 while bred := search.ask():
                     outcomes = self._run(bred, search, files)
-                    new = [
-                        leaf(body["search"], one, outcome) for one, outcome in zip(bred, outcomes, strict=True)
-                    ]
+                    new = [leaf(body["search"], one, outcome) for one, outcome in zip(bred, outcomes, strict=True)]
                     _record(plan, new)
                     search.tell(outcomes)
                     leaves += new
@@ -313,7 +259,3 @@ def _of_genotype(key: str) -> bool:
 
 def _name(genotype: Genotype) -> str:
     return genotype.genotype_hash[:16]
-
-
-def _sha(plain: Any) -> str:
-    return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()

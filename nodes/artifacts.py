@@ -8,7 +8,8 @@ import fcntl
 import json
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -188,6 +189,24 @@ def recent_runs(artifacts: Path, days: int) -> list[Path]:
                 folders = [path.parent for pattern in ("*", "nightly/run") for path in day.glob(f"{pattern}/run.yaml")]
                 found += sorted(folder for folder in folders if not folder.name.startswith("."))
     return found
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """
+    Write into a folder of the artifacts, or somewhere below it.
+
+    Raises
+    ------
+    RunDirError
+        In place of an `OSError`, but for those of pipes and connections: something there cannot be written.
+    """
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> RunDirError:

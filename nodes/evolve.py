@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from alphatrade.evolution.domain import Domain
-from alphatrade.evolution.fitness import Row, table
+from alphatrade.evolution.fitness import OWN, Row, table
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.evolution.grid import Cell, GridSpec, cut
+from alphatrade.evolution.plan import Plan
 from alphatrade.evolution.schedule import fair, hopeless
 from alphatrade.evolution.search import SearchSpec
-from alphatrade.evolution.sweeper import Plan
 from alphatrade.evolution.trial import Outcome, outcome_from, outcome_plain
 from alphatrade.nodes.artifacts import today
 from alphatrade.nodes.counting import Count, counted
@@ -32,7 +32,7 @@ from alphatrade.nodes.settings import RunSpec, Settings, plain_from, settings_of
 from alphatrade.nodes.sim import identity_of, instrument_facts, load_tapes
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.disk import write_whole
-from alphatrade.risk.errors import ConfigError, InputError
+from alphatrade.risk.errors import AlphaTradeError, ConfigError
 from alphatrade.strategies.policy import canonical
 
 SETTINGS = "settings.json"  # of a search, in its folder
@@ -108,9 +108,9 @@ class CandidateJob:
         except TimedOut:
             self.outcome = Outcome("timeout", f"longer than {own.search.timeout_s:g} s", ())
         except Exception as error:  # of whatever the candidate is made of: it has failed, the search has not
-            if disk_full(error):
+            if not to_blame(error):
                 raise
-            words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            words = str(error) if isinstance(error, OWN) else f"{type(error).__name__}: {error}"
             self.outcome = Outcome("failed", " ".join(words.split())[:300], ())
         if own.out is not None:
             write_whole(own.out, json.dumps(outcome_plain(self.outcome)))
@@ -252,13 +252,16 @@ def deadline(seconds: float, hard: bool) -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
 
 
-def disk_full(error: BaseException | None) -> bool:
-    """Return whether an error comes of a full disk, which is no candidate's fault."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def to_blame(error: BaseException) -> bool:
+    """Return whether a candidate is to blame for an error: not for a full disk, a folder, the ledger or the law."""
+    if isinstance(error, AlphaTradeError) and not isinstance(error, OWN):
+        return False
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in FULL:
+            return False
+        found = found.__cause__ or found.__context__
+    return True
 
 
 def tapes_of(settings: Settings) -> list[Tape]:

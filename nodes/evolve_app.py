@@ -25,7 +25,7 @@ def fitness(context: typer.Context) -> None:
 @app.command(context_settings=_HYDRA, add_help_option=False)
 def evolve(context: typer.Context) -> None:
     """Search: `alphatrade evolve --multirun`, with the overrides of sim and search.generations=8 and the like."""
-    from alphatrade.nodes.artifacts import LATEST_SEARCH, point
+    from alphatrade.nodes.artifacts import LATEST_SEARCH, point, writing
     from alphatrade.nodes.evolve import CandidateJob
     from alphatrade.nodes.hydra_app import run_search
     from alphatrade.nodes.show import show_fitness
@@ -34,8 +34,9 @@ def evolve(context: typer.Context) -> None:
     job = CandidateJob()
     run_search("evolve", context.args, job)
     if job.folder is not None:
-        show_search(job.folder)
-        point(job.folder.parents[2] / LATEST_SEARCH, job.folder)  # <root>/<date>/evolve/<search>
+        with writing(job.folder):
+            show_search(job.folder)
+            point(job.folder.parents[2] / LATEST_SEARCH, job.folder)  # <root>/<date>/evolve/<search>
     elif job.outcome is not None:
         show_fitness(job.outcome)
 

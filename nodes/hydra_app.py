@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -11,6 +12,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, explain
 from alphatrade.nodes.settings import Settings, settings_from
 from alphatrade.risk.errors import ConfigError
@@ -67,6 +69,8 @@ def run_search(verb: str, arguments: Sequence[str], job: "Task") -> None:
     ------
     ConfigError
         If an override or the configuration is wrong.
+    RunDirError
+        If a file cannot be written, here or by a job: the search ends there, and goes on from there when run again.
     """
     from hydra_plugins import alphatrade_evolution as plugins
 
@@ -87,12 +91,13 @@ def run_search(verb: str, arguments: Sequence[str], job: "Task") -> None:
 
     for name in ("plan", "warm"):
         setattr(application, name, getattr(job, name))
-    try:
-        _launch(verb, arguments, application, SEARCH_NAME)
-    except Exception:
-        if failures:
-            raise failures[0] from None
-        raise
+    with writing(Path.cwd()):
+        try:
+            _launch(verb, arguments, application, SEARCH_NAME)
+        except Exception:
+            if failures:
+                raise failures[0] from None
+            raise
 
 
 def _launch(verb: str, arguments: Sequence[str], application: Callable[[DictConfig], None], name: str) -> None:

@@ -7,12 +7,13 @@ checked when they are read.
 from collections.abc import Iterable, Mapping
 from math import fsum, sqrt
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_bodies import Look, Outcome, Replay, Search, Trial
 from alphatrade.reflection.ledger_chain import Chain, Entry
 from alphatrade.reflection.ledger_files import read_batch
+from alphatrade.risk.errors import LedgerError
 
 Span = tuple[int, int]
 
@@ -154,6 +155,54 @@ def read(ledger: Ledger) -> Book:
         elif entry.kind == "look":
             looks.append(Looked(entry, Look.model_validate(entry.body)))
     return Book(tuple(entries), searches, tuple(trials), tuple(looks), chain, ledger.folder)
+
+
+def unentered(searches: Iterable[Mapping[str, Any]], leaves: Iterable[Mapping[str, Any]]) -> int:
+    """
+    Return how many trials somebody may have seen that are not entered: a generation of each search that has not ended.
+
+    A generation is entered when all of it was replayed. Of a search that was stopped, nobody can tell whether the next
+    one was begun: it counts as if all of it had been replayed, as far as the budget goes. A search that has ended
+    because no more children could be bred looks the same, and counts as much too many.
+
+    Parameters
+    ----------
+    searches : iterable of mapping
+        Bodies of ``search`` entries.
+    leaves : iterable of mapping
+        All trials that were entered, manual replays among them or not.
+
+    Raises
+    ------
+    LedgerError
+        If a search does not say how large it is.
+    """
+    generations: dict[str, set[int]] = {}
+    spent: dict[str, int] = {}
+    for leaf in leaves:
+        if name := leaf["search"]:
+            generations.setdefault(name, set()).add(leaf["generation"])
+            spent[name] = spent.get(name, 0) + len(leaf["cells"])
+    begun = {body["search"]: body for body in searches}
+    return sum(_next(body, generations.get(name, set()), spent.get(name, 0)) for name, body in begun.items())
+
+
+def _next(search: Mapping[str, Any], entered: set[int], spent: int) -> int:
+    """Return how large the first generation of a search is that is not entered; 0 where all are."""
+    spec = search["spec"]
+    sizes = [spec.get(name) for name in ("parents", "children", "generations")]
+    if any(type(size) is not int or size < 0 for size in sizes):
+        raise LedgerError(f"search {search['search'][:12]}, spec", sizes, "parents, children and generations")
+    parents, children, last = sizes
+    missing = next((one for one in range(last + 1) if one not in entered), None)
+    if missing is None:
+        return 0
+    founders = len(search["founders"])
+    size: int = children if missing else max(founders, parents)
+    if (budget := spec.get("budget")) is not None:
+        cells = sum(not cell["holdout"] for cell in search["cells"])
+        size = min(size, max(0, budget - spent) // max(1, min(cells, spec.get("cells") or cells)))
+    return size if missing else max(founders, size)
 
 
 def sharpes(trials: Iterable[Counted]) -> tuple[float, ...]:

@@ -83,6 +83,8 @@ class FolderLock(AbstractContextManager["FolderLock"]):
     ----------
     folder : Path
         Made if it is missing; the lock is a file in it, which stays.
+    use : str
+        What the process that holds it is said to do, for the error.
 
     Raises
     ------
@@ -92,7 +94,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
         If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, use: str = "a node of process {} trades on this account") -> None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -105,7 +107,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             except BlockingIOError as error:
                 owner = os.read(handle, 20).decode(errors="replace")
                 self.release()
-                raise InUseError(f"{folder} is in use: a node of process {owner} trades on this account") from error
+                raise InUseError(f"{folder} is in use: {use.format(owner)}") from error
             except OSError:
                 self.release()
                 raise

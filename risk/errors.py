@@ -9,7 +9,7 @@
     │   ├── RunDirError       an artifacts folder that is missing, foreign, full or unwritable
     │   └── LedgerError       a ledger, a key or a roster that is damaged, foreign or unwritable
     ├── LatchedError          the kill switch is latched: starting is refused until an operator releases it
-    ├── InUseError            another node trades on this environment and account already
+    ├── InUseError            another process has it: a node this environment and account, a driver this search
     ├── WorkerDiedError       the process that worked on a candidate has died; the search goes on without it
     └── LawError              an invariant of the law itself is broken: everything halts
 """
@@ -65,7 +65,7 @@ class LatchedError(AlphaTradeError):
 
 
 class InUseError(AlphaTradeError):
-    """Another node trades on this environment and account already."""
+    """Another process has it: a node this environment and account, a driver this search."""
 
 
 class WorkerDiedError(AlphaTradeError):

@@ -7,7 +7,7 @@ import pytest
 
 from alphatrade.evolution.fitness import Measured, fitness, table
 from alphatrade.evolution.grid import Cell
-from alphatrade.risk.errors import TapeError
+from alphatrade.risk.errors import AlphaTradeError, LawError, LedgerError, RunDirError, TapeError
 from alphatrade.strategies.policy import Policy
 
 POLICY = cast("Policy", None)
@@ -50,3 +50,12 @@ def test_a_replay_that_cannot_be_made_stops_nothing() -> None:
     found = table(POLICY, [cell("up-low", 0), cell("up-low", 1)], replay, 100)
     assert found[0].fault == "tape: got '3 events', expected more"
     assert fitness(found) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("fault", [RunDirError("/x", "No space left", "space"), LawError("x"), LedgerError("a", 1, "b")])
+def test_what_is_nobodys_fault_is_no_result(fault: AlphaTradeError) -> None:
+    def replay(_: Policy, one: Cell) -> Measured:
+        raise fault
+
+    with pytest.raises(type(fault)):
+        table(POLICY, [cell("up-low")], replay, 100)

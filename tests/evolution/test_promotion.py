@@ -19,6 +19,7 @@ from alphatrade.evolution.statistics import moments
 from alphatrade.reflection.ledger_bodies import Stage, checked
 from alphatrade.reflection.stages import Stages
 from alphatrade.strategies.policy import canonical
+from benchmarks import cheats
 from benchmarks.cheats import CHEATS, Cheat, cheated, entered, honest, leaf, look, promoted, spec
 from tests.conftest import ROOT
 
@@ -223,6 +224,33 @@ def test_a_manual_replay_counts_as_trial_and_as_look() -> None:
     assert "17 trials" in row(found, "dsr").target
 
 
+def barely(**search: Any) -> Evidence:
+    """Evidence that is good enough after 16 trials, with another search that was begun."""
+    plain = deepcopy(canonical(honest()))
+    for each in plain["holdout"]:
+        each["returns"] = [x - 3e-4 for x in each["returns"]]
+    (own,) = [record for record in plain["ledger"] if record["kind"] == "search"]
+    other = own | {"body": own["body"] | {"search": "f" * 64} | search}
+    return changed(holdout=plain["holdout"], ledger=[*plain["ledger"], *[other] * bool(search)])
+
+
+def test_a_generation_that_may_have_been_seen_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody stops searches before their first generation is whole, and keeps what he has seen."""
+    assert row(judge(barely(), spec()), "dsr").holds
+    found = row(judge(barely(search="f" * 64), spec()), "dsr")
+    assert not found.holds
+    assert "after 20 trials" in found.target
+    assert "4 of them may have been seen" in found.target
+    monkeypatch.setattr("alphatrade.evolution.counts.unentered", lambda searches, trials: 0)
+    assert row(judge(barely(search="f" * 64), spec()), "dsr").holds
+
+
+def test_a_search_of_unknown_size_passes_nobody() -> None:
+    found = row(judge(barely(spec={"generations": 3}), spec()), "dsr")
+    assert not found.holds
+    assert "search ffffffffffff, spec" in found.why
+
+
 def test_trials_that_do_nothing_lower_no_hurdle() -> None:
     """Copies of a quiet trial, in the search or elsewhere: what chance gives to one stays what it is, and N grows."""
     plain = deepcopy(canonical(honest()))
@@ -306,6 +334,43 @@ def test_a_series_has_every_cell_once_and_no_other() -> None:
     ):
         with pytest.raises(Exception, match="expected"):
             series(wrong, evidence.held_out, evidence.period)
+
+
+# -- a search on some of the cells
+
+
+def sparing(monkeypatch: pytest.MonkeyPatch) -> Evidence:
+    """The honest twin, of a search that replays candidates in six of the eight cells; the gate replays in all."""
+    monkeypatch.setattr(cheats, "PLAN", cheats.PLAN | {"cells": 6})
+    found = honest.__wrapped__()
+    plain = canonical(found)
+    for each in plain["again"]:
+        there = {(cell["instrument"], int(cell["start"])) for cell in each["cells"]}
+        others = [cell for cell in cheats.grid() if not cell["holdout"] and (cell["instrument"], cell["start"]) not in there]
+        assert len(others) == 2
+        each["cells"] += [cheats.result(cell, [0.0] * 23) for cell in others]
+    return Evidence.model_validate(plain)
+
+
+def test_a_search_may_spare_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sparing(monkeypatch)
+    assert len(found.seen) == 6
+    assert judge(found, spec()).refused == ()
+    monkeypatch.setattr(Evidence, "seen", property(lambda self: [cell for cell in self.grid if not cell.holdout]))
+    assert {"recomputed", "pbo", "dsr"} <= set(judge(found, spec()).refused)
+
+
+def test_which_cells_a_search_spares_is_not_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = canonical(sparing(monkeypatch))
+    own = leaf(plain)
+    again = next(each for each in plain["again"] if (each["generation"], each["index"]) == cheats.OWN)
+    own["cells"] = own["cells"][:5] + again["cells"][-1:]
+    own["fitness"] = cheats.worth(own["cells"])
+    found = row(judge(Evidence.model_validate(plain), spec()), "recomputed")
+    assert "is not of the cells that its search has seen" in found.why
+    short = deepcopy(plain["again"])
+    next(each for each in short if (each["generation"], each["index"]) == cheats.OWN)["cells"].pop(0)
+    assert "recomputed" in judge(Evidence.model_validate(canonical(sparing(monkeypatch)) | {"again": short}), spec()).refused
 
 
 # -- foreign evidence, and the page

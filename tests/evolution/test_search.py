@@ -108,6 +108,23 @@ def test_a_budget_is_not_exceeded(founder: Genotype, domain: Domain) -> None:
     assert 50 <= search.spent <= 60
 
 
+def test_a_budget_bounds_the_first_generation_too(founder: Genotype, domain: Domain) -> None:
+    for budget, n in ((9, 1), (20, 2), (36, 4), (200, 19)):
+        search = searched(founder, domain, spec(budget=budget))
+        assert (len(search.trials), search.spent) == (n, 9 * n)
+        assert transcript(Search(search.spec, domain, [founder], CELLS), "s", leaves(search)) == ""
+    assert len(searched(founder, domain, spec(budget=10, cells=3)).trials) == 3
+    whole = searched(founder, domain, spec(parents=2, generations=0))
+    assert leaves(whole) == leaves(searched(founder, domain, spec(budget=20, generations=0))), "the first of the same"
+
+
+def test_a_budget_that_does_not_pay_for_the_founders_is_refused(founder: Genotype, domain: Domain) -> None:
+    other = Genotype.model_validate(founder.model_dump() | {"cadence": {"kind": "seconds", "n": 30}})
+    with pytest.raises(ConfigError, match=r"search\.budget: got 17, expected at least 18, for 2 founders"):
+        Search(spec(budget=17), domain, [founder, other], CELLS)
+    assert len(Search(spec(budget=18), domain, [founder, other], CELLS).ask()) == 2
+
+
 def test_every_prefix_of_the_order_is_a_fair_share() -> None:
     lumpy = [Cell(f"{name}.SIM", regime, at, at + 1, False)
              for at, (name, regime) in enumerate([("A", "up-low")] * 7 + [("B", "up-low")] * 3 + [("A", "flat-low")] * 4 + [("B", "down-low")] * 2)]  # fmt: skip

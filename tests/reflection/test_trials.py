@@ -11,7 +11,7 @@ from alphatrade.reflection.ledger_bodies import BODIES, Body, checked
 from alphatrade.reflection.ledger_chain import MAY, Chain, sealed
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import BATCHES, FILE
-from alphatrade.reflection.trials import read, sharpes
+from alphatrade.reflection.trials import read, sharpes, unentered
 from alphatrade.risk.errors import LedgerError
 from tests.reflection.make_ledger import (
     BTC,
@@ -198,3 +198,40 @@ def test_each_kind_has_a_body_and_somebody_who_may_sign_it(cast: Cast) -> None:
         cast.ledger.append("search", search(), cast.root, NOW)
     with pytest.raises(LedgerError, match="a promotion signed by a person"):
         cast.ledger.append("stage", stage(1, "experiment", "paper"), cast.service, NOW)
+
+
+def generation(number: int, n: int, cells: int = 2) -> list[dict[str, Any]]:
+    return [{"search": SEARCH, "generation": number, "cells": [{}] * cells}] * n
+
+
+def begun(**changed: Any) -> dict[str, Any]:
+    """A search of 4 parents, 3 children, 2 generations, on two cells beside the held-out one."""
+    body = search()
+    cells = [{"holdout": False}, {"holdout": False}, {"holdout": True}]
+    return body | {"cells": cells, "founders": [{}], "spec": body["spec"] | changed}
+
+
+def test_of_a_search_that_was_stopped_the_next_generation_counts() -> None:
+    manual = {"search": "", "policy_hash": digest(1)}
+    assert unentered([], [manual]) == 0
+    assert unentered([begun()], [manual]) == 4
+    assert unentered([begun() | {"founders": [{}] * 6}], []) == 6
+    assert unentered([begun(), begun() | {"search": OTHER}], generation(0, 4)) == 3 + 4
+    assert unentered([begun()], generation(0, 4) + generation(1, 3)) == 3
+    assert unentered([begun()], generation(0, 4) + generation(1, 3) + generation(2, 3)) == 0
+    assert unentered([begun()], generation(0, 4) + generation(2, 3)) == 3, "a generation that is left out"
+    assert unentered([begun(generations=0)], generation(0, 4)) == 0
+
+
+def test_of_a_search_that_was_stopped_no_more_counts_than_its_budget_pays_for() -> None:
+    assert unentered([begun(budget=12)], generation(0, 4)) == 2
+    assert unentered([begun(budget=12, cells=1)], generation(0, 4, 1)) == 3
+    assert unentered([begun(budget=9)], generation(0, 4)) == 0, "it has ended"
+    assert unentered([begun(budget=5)], []) == 2
+    assert unentered([begun(budget=5) | {"founders": [{}] * 6}], []) == 6
+
+
+@pytest.mark.parametrize("nonsense", [{"generations": -1}, {"children": None}, {"parents": "4"}, {"generations": True}])
+def test_a_search_that_does_not_say_how_large_it_is_is_refused(nonsense: dict[str, Any]) -> None:
+    with pytest.raises(LedgerError, match="parents, children and generations"):
+        unentered([begun(**nonsense)], [])
