@@ -41,9 +41,9 @@ def shuffled(value: Any, rng: random.Random) -> Any:
 
 
 def test_equal_genotypes_hash_equal_whatever_the_order_of_their_keys() -> None:
-    own = composed()
+    own, written = composed(), plain()
     for seed in range(20):
-        again = checked(Genotype, shuffled(plain(), random.Random(seed)), "genotype")
+        again = checked(Genotype, shuffled(written, random.Random(seed)), "genotype")
         assert again.genotype_hash == own.genotype_hash
         assert develop(again).policy_hash == develop(own).policy_hash
 
@@ -66,15 +66,12 @@ def test_development_is_the_same_in_another_process(door_env: dict[str, str]) ->
         "from alphatrade.nodes.settings import compose_settings as c; s = c(['genotype=default']);"
         "print(s.genotype.genotype_hash, s.policy.policy_hash)"
     )
-    told = {
-        subprocess.run(
-            [sys.executable, "-c", say], env=door_env | {"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
+    told = subprocess.run(
+        [sys.executable, "-c", say], env=door_env | {"PYTHONHASHSEED": "1"}, cwd=ROOT, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
     own = composed()
-    assert told == {f"{own.genotype_hash} {develop(own).policy_hash}\n"}
+    assert told == f"{own.genotype_hash} {develop(own).policy_hash}\n"
 
 
 def test_the_same_gene_is_one_tactic_wherever_it_trades() -> None:

@@ -94,6 +94,7 @@ def test_a_search_that_is_run_again_is_the_same_and_counts_once(reference: Place
     assert [one.read_bytes() for one in file.parent.glob("torn-*")] == [half]
 
 
+@pytest.mark.long
 def test_two_warm_workers_give_the_same_search(reference: Place, tmp_path: Path) -> None:
     place = Place(tmp_path / "joblib")
     place.run("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

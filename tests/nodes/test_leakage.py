@@ -71,10 +71,17 @@ def test_a_feature_that_knows_the_tape_by_heart_echoes(name: str, state_dir: Pat
 def test_what_is_found_is_evidence(state_dir: Path) -> None:
     """The gate takes what real replays of an honest policy gave, and refuses what those of a planted feature did."""
     thresholds = spec().model_copy(update={"leakage": SPEC})
+    held = min((cell for cell in honest().grid if cell.holdout), key=lambda cell: cell.start)
     for words, holds in (((BARS,), True), (planted("Peek"), False)):
         rows = [row for each in found(state_dir, *words).values() for row in each]
-        evidence = honest().model_copy(update={"tapes": {"BTC/USD.SIM": "7" * 64}, "leakage": rows})
+        first, last = min(row.at for row in rows), max(row.at for row in rows)
+        seen, late = (
+            [row.model_copy(update={"instrument": held.instrument, "at": held.start + row.at - zero}) for row in rows]
+            for zero in (last + 1, first)
+        )
+        evidence = honest().model_copy(update={"leakage": [*seen, *late]})
         assert (CHECKS["leakage"](evidence, thresholds).why == "") is holds
+        assert CHECKS["leakage"](evidence.model_copy(update={"leakage": seen}), thresholds).why
 
 
 def test_a_shuffled_future_is_a_market(state_dir: Path) -> None:

@@ -121,6 +121,7 @@ def test_what_nautilus_keeps_of_a_strategy_is_what_was_learnt(runs: dict[str, Ru
     assert not any(first["blank"])
 
 
+@pytest.mark.long
 def test_two_processes_agree_on_a_world_with_all_flags(tmp_path: Path, door_env: dict[str, str]) -> None:
     check_identical((*WORLD, *ON), door_env, tmp_path)
 
