@@ -68,6 +68,10 @@ class Place:
         found: dict[str, Any] = json.loads((self.folder / "search.json").read_bytes())
         return found
 
+    def leaves(self) -> list[dict[str, Any]]:
+        """Return the trials of the finished search, as the ledger has them."""
+        return [json.loads(line) for line in (self.folder / "trials.jsonl").read_bytes().splitlines()]
+
     def outcomes(self) -> list[Path]:
         """Return the files of the outcomes so far."""
         return sorted(self.root.glob("artifacts/*/evolve/*/outcomes/*.json"))

@@ -3,7 +3,6 @@
 ``python -m benchmarks.evolve --only racing [--races 8]``
 """
 
-import json
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +39,7 @@ def racing(seeds: int) -> list[Figure]:
                 place = Place(Path(folder) / f"{name}-{seed}")
                 words = (*SEARCH, *own, f"tape.seed={seed}", f"search.seed={seed}")
                 summary = place.run(*words)
-                leaves = [json.loads(line) for line in (place.folder / "trials.jsonl").read_bytes().splitlines()]
+                leaves = place.leaves()
                 fitness = max(leaf["fitness"] for leaf in leaves if leaf["fitness"] is not None)
                 stopped = sum(leaf["status"] == "stopped" for leaf in leaves)
                 found[name].append(Searched(summary["replays"], fitness, summary["best"][0], stopped))

@@ -69,7 +69,7 @@ def window(place: Place, state: Path, name: str, start: str, end: str, candidate
         "search.race=null", f"search.parents={candidates}", f"search.children={candidates}", "search.generations=1",
         "hydra.launcher.n_jobs=2",
     )  # fmt: skip
-    leaves = [json.loads(line) for line in (place.folder / "trials.jsonl").read_bytes().splitlines()]
+    leaves = place.leaves()
     scored = [leaf["fitness"] for leaf in leaves if leaf["fitness"] is not None]
     row = {"tape": name, "start": start, "end": end, "trials": summary["trials"], "best": max(scored, default=None)}
     if not scored:  # nothing that could be judged: that is no promotion

@@ -40,8 +40,10 @@ def verify_policy(
         data = dossier.read_bytes()
     except OSError as error:
         raise InputError("--dossier", str(dossier), f"a file ({error.strerror or error})") from None
-    asked = Asked(policy_hash, trusted(trust), tuple(tape or ()), fingerprint, head, policy, ledger)
-    asked = asked._replace(spot=spot, spot_seed=spot_seed or secrets.token_hex(8))
+    asked = Asked(
+        policy_hash, trusted(trust), tuple(tape or ()), fingerprint, head, policy, ledger,
+        spot=spot, spot_seed=spot_seed or secrets.token_hex(8),
+    )  # fmt: skip
     table = Table("step", "recorded", "found here", "", box=None, padding=(0, 2, 0, 0))
     with TemporaryDirectory(prefix="alphatrade-dossier-") as place:
         case = Case(data, asked, Path(place))
