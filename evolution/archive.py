@@ -12,7 +12,6 @@ from math import fsum, log1p
 
 import numpy as np
 from numpy.typing import NDArray
-from ribs.archives import ProximityArchive
 
 from alphatrade.evolution.fitness import Measured, Row
 
@@ -68,6 +67,9 @@ class Archive:
     """
 
     def __init__(self, regimes: Sequence[str], neighbours: int) -> None:
+        # More than a second to import, and Hydra imports the sweeper at every start of every command.
+        from ribs.archives import ProximityArchive
+
         self.regimes = tuple(sorted(regimes))
         self._archive = ProximityArchive(
             solution_dim=1, measure_dim=len(PROBES) * len(self.regimes), k_neighbors=neighbours, novelty_threshold=NEAR

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from functools import lru_cache
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_loader import ConfigLoader
@@ -40,7 +41,7 @@ def known_paths(overrides: Sequence[str] = (), name: str = CONFIG_NAME) -> list[
         Of the primary config.
     """
     with _configuration() as loader:
-        return _paths(_follow(overrides, loader, name)[0])
+        return list(_known(_choices(overrides, loader), name)[0])
 
 
 def completed(arguments: Sequence[str], name: str = CONFIG_NAME) -> list[str]:
@@ -78,13 +79,23 @@ def _refuse_both(overrides: Sequence[str], genotype: bool) -> None:
             raise ConfigError(key, value, f"none beside {instead}")
 
 
-def _follow(overrides: Sequence[str], loader: ConfigLoader, name: str) -> tuple[DictConfig, list[str]]:
-    """Compose with the choices from groups among the overrides, and return those that cannot be followed as well."""
-    groups = loader.list_groups("")
-    keys = [*groups, "hydra.searchpath"]
-    chosen = [item for item in overrides if (key := item.partition("=")[0]) in keys or "/" in key]
+def _choices(overrides: Sequence[str], loader: ConfigLoader) -> tuple[str, ...]:
+    """Return those among the overrides that choose from groups, or say where groups are."""
+    keys = [*loader.list_groups(""), "hydra.searchpath"]
+    return tuple(item for item in overrides if (key := item.partition("=")[0]) in keys or "/" in key)
+
+
+@lru_cache(maxsize=64)
+def _known(choices: tuple[str, ...], name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paths of a configuration and the choices that cannot be followed; a process asks the same often."""
+    config, bad = _follow(choices, name)
+    return tuple(_paths(config)), tuple(bad)
+
+
+def _follow(chosen: Sequence[str], name: str) -> tuple[DictConfig, list[str]]:
+    """Compose with the choices from groups, and return those that cannot be followed as well."""
     with suppress(*HYDRA_ERRORS):
-        return compose(name, overrides=chosen), []
+        return compose(name, overrides=list(chosen)), []
     # The whole command line will say so again, and then it is explained: the good choices are kept until then.
     config = compose(name)
     good: list[str] = []
@@ -159,8 +170,7 @@ def explain(
         Of the primary config.
     """
     with _configuration() as loader:
-        config, refused = _follow(overrides, loader, name)
-        known = _paths(config)
+        known, refused = _known(_choices(overrides, loader), name)
         for item in overrides:
             if found := _syntax(item, sweep) or (_choice(item, loader) if item in refused else None):
                 return found
