@@ -5,11 +5,13 @@ orange is down, selling and loss; a stronger tint is higher volatility.
 """
 
 import html
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
 from plotly.subplots import make_subplots
 
 from alphatrade.reflection.report_data import STRIPES, Belief, ReportData
@@ -28,6 +30,7 @@ BLUES = [[0.0, "#ffffff"], [0.25, "#d6e8f3"], [0.6, "#5fa8d3"], [1.0, "#00436b"]
 DIVERGING = [[0.0, "#b34700"], [0.25, "#f0a874"], [0.5, "#f4f4f4"], [0.75, "#7fb8dc"], [1.0, "#005a8e"]]
 MANY_FILLS = 1000
 
+_BARE = pio.templates["none"].to_plotly_json()
 _CONFIG = {"displayModeBar": False, "responsive": True}
 
 
@@ -247,24 +250,43 @@ def _html(
 ) -> str:
     """Return a figure in the common style as HTML; `data` gives the time axis, if it has one."""
     font, clear, line = {"family": FONT, "size": 12, "color": INK}, "rgba(0,0,0,0)", "#c3c9cf"
-    figure.update_layout(
-        template="none", height=height, font=font,
-        margin={"l": 10, "r": 10, "t": 34 if legend else 14, "b": 10},
-        paper_bgcolor=clear, plot_bgcolor=clear, showlegend=legend, hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}, hoverlabel={"font": font},
-    )  # fmt: skip
+    common = {
+        "height": height, "font": font,
+        "margin": {"l": 10, "r": 10, "t": 34 if legend else 14, "b": 10},
+        "paper_bgcolor": clear, "plot_bgcolor": clear, "showlegend": legend, "hovermode": "closest",
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}, "hoverlabel": {"font": font},
+    }  # fmt: skip
     axis = {
         "gridcolor": GRID, "linecolor": line, "zeroline": False, "automargin": True,
         "ticks": "outside", "ticklen": 4, "tickcolor": line, "tickfont": {"color": MUTED, "size": 11},
-        "title_font": {"color": MUTED, "size": 12}, "title_standoff": 10, "exponentformat": "none",
+        "title": {"font": {"color": MUTED, "size": 12}, "standoff": 10}, "exponentformat": "none",
         "separatethousands": True,
     }  # fmt: skip
-    figure.update_xaxes(**axis, showline=True)
-    figure.update_yaxes(**axis, showgrid=grid)
+    time: dict[str, Any] = {}
     if data is not None:
         span = [data.span[0] / 1e6, data.span[1] / 1e6]
-        figure.update_xaxes(type="date", range=span, showgrid=False, hoverformat="%Y-%m-%d %H:%M:%S")
-    text: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=_CONFIG
+        time = {"type": "date", "range": span, "showgrid": False, "hoverformat": "%Y-%m-%d %H:%M:%S"}
+    # Plain dictionaries: Plotly checks every property of a figure anew at each of its own updates, which takes longer
+    # than all the rest of a page.
+    plain = figure.to_plotly_json()
+    layout = plain["layout"] | {"template": _BARE}
+    _merge(layout, common)
+    for key in ("xaxis", "yaxis", *layout):
+        if key.startswith("xaxis"):
+            _merge(layout.setdefault(key, {}), axis | {"showline": True} | time)
+        elif key.startswith("yaxis"):
+            _merge(layout.setdefault(key, {}), axis | {"showgrid": grid})
+    whole = plain | {"layout": layout}
+    text: str = pio.to_html(
+        whole, full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=_CONFIG, validate=False
     )
     return text
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    """Put values of a nested dictionary into another."""
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = deepcopy(value)

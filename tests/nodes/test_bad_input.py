@@ -340,9 +340,15 @@ def check_full_disk(door: FrontDoor, disk: Path, *overrides: str) -> None:
     check_nothing_written(disk / "artifacts")
 
 
-@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
 def test_a_full_disk(small_disk: Path, front_door: FrontDoor) -> None:
-    check_full_disk(front_door, small_disk, "output.report=false")  # the embedded tape: full while it runs
+    check_full_disk(front_door, small_disk, *WORLD)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+def test_a_disk_that_is_full_in_mid_run(small_disk: Path, front_door: FrontDoor) -> None:
+    check_full_disk(front_door, small_disk, "output.report=false")  # the embedded tape writes segments as it goes
 
 
 @pytest.mark.long
@@ -480,12 +486,12 @@ def test_an_audit_that_finds_a_violation_exits_with_one(door: Door, whole_run: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("sim", "policy.belief.kk=1"), ("policy.belief.kk",)),
-        (("sim", "env=live"), ("live", "sim")),
-        (("sim", "tape=file", "tape.path=nowhere.parquet"), ("nowhere.parquet",)),
         (("sim", *WORLD[:1], "tape.hours=1"), ("warm-up",)),
         (("audit", "nowhere"), ("nowhere",)),
-        (("diary", "RUN", "select colour from decisions"), ("colour",)),
+        pytest.param(("sim", "policy.belief.kk=1"), ("policy.belief.kk",), marks=pytest.mark.long),
+        pytest.param(("sim", "env=live"), ("live", "sim"), marks=pytest.mark.long),
+        pytest.param(("sim", "tape=file", "tape.path=nowhere.parquet"), ("nowhere.parquet",), marks=pytest.mark.long),
+        pytest.param(("diary", "RUN", "select colour from decisions"), ("colour",), marks=pytest.mark.long),
     ],
 )
 def test_as_processes(
