@@ -220,4 +220,3 @@ def _scored(path: Path) -> bool:
         return bool(json.loads(path.read_bytes())["status"] == "scored")
     except ValueError:
         return False
-

@@ -10,14 +10,15 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks.evolve_place import Place
-from benchmarks.evolve_worlds import SHIFTS, WORLD
+from benchmarks.evolve_worlds import LONG, SHIFTS, WORLD
 from benchmarks.figures import Figure, figure
 
 COMMAND = "make evolve-bench"
 SEEDS = tuple(range(440_001, 440_101))
 SEARCH = (
-    *[word for word in WORLD if not word.startswith("search.")], f"tape.schedule=[{SHIFTS}]", "grid.block_s=43200",
-    "search.parents=8", "search.children=8", "search.generations=4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+    *[word for word in WORLD if not word.startswith("search.")], *LONG, f"tape.schedule=[{SHIFTS}]",
+    "grid.block_s=43200", "search.parents=8", "search.children=8", "search.generations=4", "hydra/launcher=joblib",
+    "hydra.launcher.n_jobs=2",
 )  # fmt: skip
 
 

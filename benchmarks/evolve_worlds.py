@@ -6,6 +6,7 @@ in one regime of the policy, the flat and quiet one, which is nearly always in f
 too, or follow momentum. A null world only wanders, and nobody in it may stand aside: the best is the luckiest.
 """
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -42,16 +43,16 @@ from alphatrade.nodes.refusals import checked
 from benchmarks.evolve_gate import COMMAND, clopper_pearson, rate
 from benchmarks.figures import Figure
 
-HELD_OUT = tuple(range(411_001, 411_021))  # of the figures; 9001 … and 410001 … were used to design the world
+HELD_OUT = tuple(range(412_001, 412_021))  # of the figures; 9001 …, 410001 … and 411001 … shaped the world
 NULL = tuple(range(420_001, 420_201))
 TOPOLOGY, REGIME = "passive_reversion", "flat-low"
-SHIFTS = ",".join([*["revert:24", "revert:18", "calm:6"] * 5, "revert:24"])  # days of two volatilities
+SHIFTS = ",".join(["revert:24", "revert:18", "calm:6"] * 8)  # days of two volatilities
 WORLD = (
-    "tape=world", "tape.hours=264", "tape.step_s=60", "tape.alpha=0", "tape.halts=0", "tape.gaps=0",
+    "tape=world", "tape.step_s=60", "tape.alpha=0", "tape.halts=0", "tape.gaps=0",
     "tape.bad_prints=0", "tape.stale_after_s=400", "genotype.cadence.kind=events", "genotype.cadence.n=3",
     "genotype.regime.window=20", "genotype.regime.vol_short=10", "genotype.regime.vol_long=60",
-    "genotype.regime.vol_enter=2.0", "~genotype.features.vol_ratio", "~domain.features.vol_ratio", "grid.holdout=0.455",
-    "search.race=null", "search.mode=plus", "search.parents=8", "search.children=8",
+    "genotype.regime.vol_enter=2.0", "~genotype.features.vol_ratio", "~domain.features.vol_ratio", "search.race=null",
+    "search.mode=plus", "search.parents=8", "search.children=8",
 )  # fmt: skip
 FLAT = Gene(kind="flat")
 MOMENTUM = Gene(kind="taker_momentum", params={"signal": "ret_5", "enter": 1.5, "leave": 0.0, "hold_min": 5})
@@ -63,10 +64,10 @@ SPANS = {  # of the planted topology, where most of what may be drawn earns
     "enter": {"low": 0.5, "high": 0.8},
     "offset": {"low": 0.15, "high": 0.4},
     "profit": {"low": 0.25, "high": 0.6},
-    "hold_max": {"low": 5, "high": 40, "whole": True},
+    "hold_max": {"low": 5, "high": 12, "whole": True},
 }
 TUNED = ("router.min_hold", "sizing.fraction", "sizing.vol_target_bps")
-PARAMETERS = {"op_mutate_tunable": 1.0}
+TUNING = {"op_mutate_tunable": 1.0}
 STATISTICAL = ("net", "dsr", "looks", "pbo", "incumbent", "holdout", "sample")
 
 
@@ -84,13 +85,19 @@ class Arm(NamedTuple):
     cells: str
 
 
-CHEAP = ("tape.price=1000", "tape.taker_fee=0.00001")  # a tenth of the spread: luck can win
+LONG = ("tape.hours=384", "grid.holdout=0.62")  # six days to search, ten to tell an edge from luck
+CHEAP = ("tape.hours=264", "grid.holdout=0.455", "tape.price=1000", "tape.taker_fee=0.00001")  # luck can win
 TRADING = ("breakout_stop", TOPOLOGY, "taker_momentum")
 ARMS = {
-    "topology": Arm("topology", (), SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), BREEDING, 4, "null"),
-    "parameters": Arm("parameters", (), SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), PARAMETERS, 4, "null"),
+    "topology": Arm("topology", LONG, SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), BREEDING, 4, "null"),
+    "parameters": Arm("parameters", LONG, SHIFTS, (FLAT, MOMENTUM), ("flat", *TRADING), (REGIME,), TUNING, 4, "null"),
     "null": Arm("null", CHEAP, "calm", (MOMENTUM, REVERSION), TRADING, REGIMES, BREEDING, 2, "4"),
 }
+
+
+def setup(arm: str) -> str:
+    """Return a digest of what is searched and how: a finished search of another one is not counted."""
+    return hashlib.sha256(repr((WORLD, ARMS[arm], SPANS, TUNED, MOMENTUM, REVERSION)).encode()).hexdigest()[:12]
 
 
 def founder(genotype: Genotype, gene: Gene, regimes: Sequence[str] = REGIMES) -> Genotype:
@@ -207,14 +214,15 @@ def one(job: tuple[str, int]) -> dict[str, Any]:
         "arm": arm.name, "seed": seed, "trials": len(search.trials), "cells": len(search.order),
         "fitness": best.fitness, "planted": planted_in(genotype), "promoted": promoted, "refused": refused,
         "undeflated": undeflated, "search_s": round(searching, 1), "all_s": round(time.monotonic() - began, 1),
-        "code_hash": code_hash(),
+        "code_hash": code_hash(), "setup": setup(arm.name),
     }  # fmt: skip
 
 
 def finished(path: Path) -> list[dict[str, Any]]:
-    """Return the searches of a file; a line that was being written when the run was killed does not count."""
+    """Return the searches of a file; one of another setup, or a line that a kill has cut short, does not count."""
     lines = path.read_text("utf-8").split("\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    found = [json.loads(line) for line in lines]
+    return [each for each in found if each.get("setup") == setup(each["arm"])]
 
 
 def run(jobs: list[tuple[str, int]], path: Path, workers: int, work: Callable[..., dict[str, Any]] = one) -> list[Any]:

@@ -122,6 +122,7 @@ def runs(seeds: int) -> list[Figure]:
     """Return the figures of budget, freeze and guardrail."""
     seen = [one(words) for words in tqdm(jobs(seeds).values(), desc="exploring runs", unit="run", disable=None)]
     mutants = [one((*WORLD, *CALM, f"tape.seed={seed}", f"seed={seed}"), mutant=True) for seed in (1, 3, 5)]
+
     def total(name: str) -> int:
         return sum(int(getattr(each, name)) for each in seen)
 
@@ -180,4 +181,3 @@ def cost(before: Path | None, pairs: int) -> list[Figure]:
             times = over(f"step_{key}_us", "off", "before")
             rows.append(row(f"off_{key}", f"decision step, {what}: off over the code before", times, "x", target))
     return rows
-

@@ -1,11 +1,12 @@
 """The benchmark of the gate counts what it says: finished searches, bounds, rows that do not hold."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.evolve_gate import clopper_pearson, rate
-from benchmarks.evolve_worlds import finished, planted_in, planted_rows
+from benchmarks.evolve_worlds import finished, planted_in, planted_rows, setup
 
 
 def test_bounds_of_a_rate() -> None:
@@ -35,7 +36,9 @@ def test_the_planted_topology_counts_only_where_it_earns() -> None:
     assert not planted_in({"topologies": {"flat-low": flat, "flat-high": found, "up-low": found}})
 
 
-def test_a_torn_line_is_no_finished_search(tmp_path: Path) -> None:
-    file = tmp_path / "null.jsonl"
-    file.write_text('{"arm": "null", "seed": 1}\n{"arm": "nul', encoding="utf-8")
-    assert finished(file) == [{"arm": "null", "seed": 1}]
+def test_a_torn_line_or_a_search_of_another_world_is_no_finished_search(tmp_path: Path) -> None:
+    file, own = tmp_path / "null.jsonl", {"arm": "null", "seed": 1, "setup": setup("null")}
+    others = ({"arm": "null", "seed": 2, "setup": setup("topology")}, {"arm": "null", "seed": 3})
+    lines = "".join(json.dumps(each) + "\n" for each in (own, *others))
+    file.write_text(lines + '{"arm": "nul', encoding="utf-8")
+    assert finished(file) == [own]
