@@ -40,10 +40,11 @@ from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.ledger_home import Home, home
 from alphatrade.nodes.overrides import CONFIG_MODULE, completed
 from alphatrade.nodes.refusals import checked
+from alphatrade.strategies.policy import FeatureSpec
 from benchmarks.evolve_gate import COMMAND, clopper_pearson, rate
 from benchmarks.figures import Figure
 
-HELD_OUT = tuple(range(412_001, 412_021))  # of the figures; 9001 …, 410001 … and 411001 … shaped the world
+HELD_OUT = tuple(range(413_001, 413_021))  # of the figures; 9001 …, 410001 … to 412001 … shaped the world
 NULL = tuple(range(420_001, 420_201))
 TOPOLOGY, REGIME = "passive_reversion", "flat-low"
 SHIFTS = ",".join(["revert:24", "revert:18", "calm:6"] * 8)  # days of two volatilities
@@ -61,11 +62,12 @@ BREEDING = dict.fromkeys([*OPERATORS, *PAIRINGS], 0.25) | {
     "op_swap_execution_topology": 8.0, "op_mutate_tunable": 3.0, "op_crossover": 1.0, "op_mix_strategies": 0.0,
 }  # fmt: skip
 SPANS = {  # of the planted topology, where most of what may be drawn earns
-    "enter": {"low": 0.5, "high": 0.8},
-    "offset": {"low": 0.15, "high": 0.4},
+    "enter": {"low": 0.5, "high": 0.7},
+    "offset": {"low": 0.15, "high": 0.32},
     "profit": {"low": 0.25, "high": 0.6},
     "hold_max": {"low": 5, "high": 12, "whole": True},
 }
+FEW = 5  # steps of a return that may be a signal
 TUNED = ("router.min_hold", "sizing.fraction", "sizing.vol_target_bps")
 TUNING = {"op_mutate_tunable": 1.0}
 STATISTICAL = ("net", "dsr", "looks", "pbo", "incumbent", "holdout", "sample")
@@ -97,13 +99,18 @@ ARMS = {
 
 def setup(arm: str) -> str:
     """Return a digest of what is searched and how: a finished search of another one is not counted."""
-    return hashlib.sha256(repr((WORLD, ARMS[arm], SPANS, TUNED, MOMENTUM, REVERSION)).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((WORLD, ARMS[arm], SPANS, TUNED, FEW, MOMENTUM, REVERSION)).encode()).hexdigest()[:12]
 
 
 def founder(genotype: Genotype, gene: Gene, regimes: Sequence[str] = REGIMES) -> Genotype:
     """Return a genotype in which one topology trades in some regimes, and nothing in the others."""
     topologies = {regime: (gene if regime in regimes else FLAT,) for regime in REGIMES}
-    return genotype.model_copy(update={"topologies": topologies})
+    return genotype.model_copy(update={"topologies": topologies, "features": fast(genotype.features)})
+
+
+def fast(features: Mapping[str, FeatureSpec]) -> dict[str, FeatureSpec]:
+    """Return features without the returns of many steps: what reverts has done so within a few."""
+    return {name: spec for name, spec in features.items() if spec.kind != "ret" or spec.n <= FEW}
 
 
 def given(arm: Arm, seed: int, state: Path) -> SearchSettings:
@@ -122,7 +129,9 @@ def given(arm: Arm, seed: int, state: Path) -> SearchSettings:
     topologies |= {kind: topologies[kind].model_copy(update={"never": never}) for kind in TRADING}
     tunables = {path: own.domain.tunables[path] for path in TUNED}
     return own._replace(
-        domain=own.domain.model_copy(update={"topologies": topologies, "tunables": tunables}),
+        domain=own.domain.model_copy(
+            update={"topologies": topologies, "tunables": tunables, "features": fast(own.domain.features)}
+        ),
         search=own.search.model_copy(update={"operators": dict(arm.operators)}),
     )
 

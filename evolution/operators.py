@@ -57,14 +57,17 @@ def op_drop_feature(genotype: Genotype, domain: Domain, rng: Rng) -> Change | No
 
 
 def op_swap_execution_topology(genotype: Genotype, domain: Domain, rng: Rng) -> Change | None:
-    """Let another topology lead in one regime, its parameters drawn anew."""
-    regime = REGIMES[int(rng.integers(len(REGIMES)))]
-    genes = genotype.topologies[regime]
-    there = {gene.kind for gene in genes}
-    kind = _one(sorted(kind for kind in domain.topologies if kind not in there and domain.suits(kind, regime)), rng)
+    """Let another topology lead in one of the regimes in which another may, its parameters drawn anew."""
+    others: dict[str, list[str]] = {}
+    for each, own in genotype.topologies.items():
+        there = {gene.kind for gene in own}
+        others[each] = sorted(kind for kind in domain.topologies if kind not in there and domain.suits(kind, each))
+    regime = _one([each for each in REGIMES if others[each]], rng)
+    kind = None if regime is None else _one(others[regime], rng)
     gene = None if kind is None else domain.gene(kind, genotype, rng)
-    if gene is None:
+    if regime is None or gene is None:
         return None
+    genes = genotype.topologies[regime]
     return _traded(genotype, regime, (gene, *genes[1:]), f"{regime}: {genes[0].kind} to {kind}")
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from alphatrade.actors.regime import REGIMES
 from alphatrade.evolution import operators
 from alphatrade.evolution.domain import Domain, Range
-from alphatrade.evolution.genotype import MOST_MIXED, Genotype, develop
+from alphatrade.evolution.genotype import MOST_MIXED, Gene, Genotype, develop
 from alphatrade.evolution.operators import OPERATORS, PAIRINGS, breed
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
@@ -76,6 +76,19 @@ def test_a_swap_changes_one_regime_and_respects_its_rules(parents: tuple[Genotyp
         assert gene.kind != parents[0].topologies[regime][0].kind
         assert not (gene.kind == "two_sided_maker" and regime.endswith("-high"))
         assert set(gene.params) == set(domain.topologies[gene.kind].params) | ({"signal"} if "signal" in gene.params else set())
+
+
+def test_a_swap_is_made_wherever_one_may_be(parents: tuple[Genotype, Genotype], domain: Domain) -> None:
+    elsewhere = tuple([regime for regime in REGIMES if regime != "flat-low"])
+    kinds = {kind: own.model_copy(update={"never": elsewhere}) for kind, own in domain.topologies.items()}
+    bound = domain.model_copy(update={"topologies": kinds | {"flat": domain.topologies["flat"]}})
+    flat = (Gene(kind="flat"),)
+    still = parents[0].model_copy(update={"topologies": dict.fromkeys(REGIMES, flat)})
+    made = children("op_swap_execution_topology", (still, still), bound)
+    assert len(made) == 60, "no draw is lost on a regime in which nothing else may trade"
+    assert {regime for child, _ in made for regime in REGIMES if child.topologies[regime] != flat} == {"flat-low"}
+    nothing = domain.model_copy(update={"topologies": {"flat": domain.topologies["flat"]}})
+    assert not children("op_swap_execution_topology", (still, still), nothing)
 
 
 def test_without_the_rules_a_maker_trades_in_a_shock(parents: tuple[Genotype, Genotype], domain: Domain) -> None:
