@@ -20,7 +20,7 @@ import yaml
 import alphatrade.conf
 from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, spots
-from alphatrade.evolution.genotype import Genotype, develop
+from alphatrade.evolution.genotype import Gene, Genotype, develop
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.operators import OPERATORS
 from alphatrade.evolution.promotion import judge
@@ -159,7 +159,8 @@ def honest() -> Evidence:
 def house() -> Plain:
     """Return the gate's evaluator: the identity of the default run, and of its grid."""
     run = compose_settings(["genotype=default"]).run
-    return {"run": run.identity(), "grid": {"period_s": 3600.0, "least": 100}}
+    facts = {"id": NAME, "maker_fee": "0.00001", "taker_fee": "0.00005", "reference": "quote", "half_spread_bps": 0.0}
+    return {"run": run.identity(), "grid": {"period_s": 3600.0, "least": 100}, "instruments": [facts]}
 
 
 def complete(plain: Plain, truth: Plain | None = None) -> Evidence:
@@ -293,6 +294,16 @@ def cost_dodge(plain: Plain) -> None:
     body(plain, "search").update(evaluator=plain["evaluator"], evaluator_hash=sha(plain["evaluator"]))
 
 
+def rebate(plain: Plain) -> None:
+    plain["evaluator"]["instruments"][0]["taker_fee"] = "-0.01"
+    body(plain, "search").update(evaluator=plain["evaluator"], evaluator_hash=sha(plain["evaluator"]))
+
+
+def never_closed(plain: Plain) -> None:
+    plain["evaluator"]["run"]["flat_at_end"] = False
+    body(plain, "search").update(evaluator=plain["evaluator"], evaluator_hash=sha(plain["evaluator"]))
+
+
 def cheaper_search(plain: Plain) -> None:
     light = deepcopy(plain["evaluator"])
     light["run"]["venue"]["cost_multiple"] = 0.0
@@ -336,6 +347,14 @@ def dropped_cell(plain: Plain) -> None:
 def loosened_risk(plain: Plain) -> None:
     gene = Genotype.model_validate(leaf(plain)["genotype"])
     loose = gene.model_copy(update={"risk": gene.risk.model_copy(update={"gross_max": gene.risk.gross_max * 2})})
+    called(plain, loose, develop(loose).policy_hash)
+
+
+def forbidden(plain: Plain) -> None:
+    gene = Genotype.model_validate(leaf(plain)["genotype"])
+    path = "alphatrade.strategies.topologies.two_sided_maker:TwoSidedMaker"
+    maker = Gene(kind=path, params={"half_spread": 6.0, "skew": 0.3, "clips": 0.5, "max_clips": 1.5})
+    loose = gene.model_copy(update={"topologies": dict(gene.topologies) | {"flat-high": (maker,)}})
     called(plain, loose, develop(loose).policy_hash)
 
 
@@ -425,6 +444,8 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("label_swap", "the genotype of another behaviour", "policy", label_swap),
     Cheat("other_policy", "a policy that no trial has", "policy", other_policy),
     Cheat("cost_dodge", "search and gate charge too little", "costs", cost_dodge),
+    Cheat("rebate", "the tape pays for every fill", "costs", rebate),
+    Cheat("never_closed", "no cell closes its last position", "costs", never_closed),
     Cheat("cheaper_search", "the search charged less than the gate", "evaluator", cheaper_search),
     Cheat("other_code", "the search was run by other code", "evaluator", other_code),
     Cheat("cherry_picked", "the search left out a cell", "cells", cherry_picked),
@@ -434,6 +455,7 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("forged_fitness", "better results entered than replays give", "recomputed", forged_fitness),
     Cheat("forged_rivals", "the other trials were made to look poor", "recomputed", forged_rivals),
     Cheat("loosened_risk", "a risk template looser than its parent's", "template", loosened_risk),
+    Cheat("forbidden", "a topology where the house forbids it, by its import path", "rules", forbidden),
     Cheat("martingale", "doubles after losses until the law stops it", "law", martingale),
     Cheat("outlaw", "breaks the law once", "law", outlaw),
     Cheat("orphan", "its parent was never tried", "lineage", orphan),

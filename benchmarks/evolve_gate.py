@@ -54,7 +54,7 @@ def promoted(sharpe: float, rng: np.random.Generator) -> tuple[bool, bool]:
     best = max(range(TRIALS), key=lambda at: sum(seen[at]))
     held = tuple(rows[best, SEEN:].tolist())
     found, every = moments(held), [sampling_variance(moments(row)) for row in seen]
-    spread = max(sum(every) / len(every), 1.0 / (SEEN - 1))
+    spread = max(sum(every) / len(every), 1.0 / (min(SEEN, HELD) - 1))
     plain = deflated_sharpe(found, spread, 1) > gates.dsr
     passes = deflated_sharpe(found, spread, TRIALS) >= gates.dsr
     passes = passes and overfitting(families(seen)).pbo <= gates.pbo

@@ -27,8 +27,15 @@ class Plain(Spec):
 
 
 class VenueFloor(Spec):
-    """What replays have to be charged: at least this, and limit orders filled at most so often."""
+    """
+    What replays have to be charged: at least this, and limit orders filled at most so often.
 
+    Fees are fractions of the notional; `half_spread_bps` is that around the price of a tape without quotes.
+    """
+
+    maker_fee: Annotated[float, Field(ge=0, le=0.01)]
+    taker_fee: Annotated[float, Field(ge=0.000005, le=0.01)]
+    half_spread_bps: Annotated[float, Field(ge=0.1, le=100)]
     cost_multiple: Annotated[float, Field(ge=1, le=10)]
     prob_slippage: Annotated[float, Field(ge=0.25, le=1)]
     latency_ms: Annotated[float, Field(ge=1, le=60_000)]
@@ -56,6 +63,7 @@ class PromotionSpec(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     leakage: LeakageSpec
     venue: VenueFloor
+    never: dict[str, tuple[str, ...]]
 
 
 class GridCell(Plain):

@@ -175,7 +175,7 @@ def dsr(evidence: Evidence, spec: PromotionSpec) -> Finding:
     found, count = moments(out_of_sample(evidence)), len(looked(evidence))
     trials, hidden = counted(evidence)
     needed = round(1.0 - (1.0 - spec.dsr) / max(1, count), 9)
-    spread, usable = _spread(evidence)
+    spread, usable = _spread(evidence, found.n)
     value = deflated_sharpe(found, spread, trials)
     best = expected_maximum(spread, trials)
     words = f"{found.sharpe:.4f} a period over {found.n}; the best of {trials} by chance {best:.4f}"
@@ -276,13 +276,14 @@ def _net(result: Result) -> float:
     return result.net_return
 
 
-def _spread(evidence: Evidence) -> tuple[float, int]:
+def _spread(evidence: Evidence, held: int) -> tuple[float, int]:
     """
     Return the variance of the Sharpe ratios of trials without an edge, and how many have told of it.
 
     It is the mean of what the estimates of the search's trials vary by, and never less than that of normal returns of
-    the usual length. Their variance around each other would also hold the edges that a good search finds again and
-    again: the better the search, the higher the bar.
+    the usual length, or of the `held` periods out of sample: a long part to search lowers no bar for a short one to
+    judge. Their variance around each other would also hold the edges that a good search finds again and again: the
+    better the search, the higher the bar.
     """
     found = []
     for returns in _seen_series(evidence):
@@ -290,7 +291,8 @@ def _spread(evidence: Evidence) -> tuple[float, int]:
             found.append(moments(returns))
     lengths = sorted(each.n for each in found)
     spread = fsum(map(sampling_variance, found)) / len(found)
-    return round(max(spread, 1.0 / (lengths[len(lengths) // 2] - 1)), 2 * DIGITS), len(found)
+    least = 1.0 / (min(lengths[len(lengths) // 2], held) - 1)
+    return round(max(spread, least), 2 * DIGITS), len(found)
 
 
 def _seen_series(evidence: Evidence) -> Iterator[tuple[float, ...]]:

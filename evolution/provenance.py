@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import rfc8785
 
+from alphatrade.actors.features import load_class
 from alphatrade.evolution.domain import Domain
 from alphatrade.evolution.evidence import Evidence, PromotionSpec, Result, search_of, spots, trials_of
 from alphatrade.evolution.fitness import Measured, Row, fitness
@@ -21,10 +22,11 @@ from alphatrade.evolution.search import transcript as bred_again
 from alphatrade.evolution.trial import cell_from
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.tightness import as_tight
+from alphatrade.strategies.topologies import BUILT_IN, Topology
 
 CONSERVATIVE = ("exact_latency", "assumed_spread", "adaptive_bars", "queue_position", "liquidity_consumption")
 
-IN_ITSELF = "nothing wrong in itself; not compared with a fingerprint and a head kept elsewhere"
+IN_ITSELF = "nothing wrong in itself; judge was given no fingerprint and head to compare it with"
 
 
 class Finding(NamedTuple):
@@ -41,7 +43,7 @@ Check = Callable[[Evidence, PromotionSpec], Finding]
 def ledger(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for a ledger that was checked: in itself, and against what somebody else has kept of it, if anything."""
     kept = [name for name in ("fingerprint", "head") if getattr(evidence, name)]
-    target = f"nothing wrong, by a {' and a '.join(kept)} kept elsewhere" if kept else IN_ITSELF
+    target = f"nothing wrong, by the {' and the '.join(kept)} that judge was given" if kept else IN_ITSELF
     if evidence.ledger_problems is None:
         return Finding("not checked", target, "the ledger was not checked")
     return Finding(len(evidence.ledger_problems), target, "; ".join(evidence.ledger_problems[:1]))
@@ -92,6 +94,21 @@ def template(evidence: Evidence, spec: PromotionSpec) -> Finding:
     return Finding(len(looser), target, f"it is looser than trial {looser[0]}" if looser else "")
 
 
+def rules(evidence: Evidence, spec: PromotionSpec) -> Finding:
+    """Ask that no topology trades in a regime that the house forbids it, under whatever name."""
+    own = Genotype.model_validate(candidate(evidence)["genotype"]).topologies
+    kinds = {kind: load_class(kind, BUILT_IN, Topology, "promotion.never") for kind in spec.never}
+    wrong = [
+        f"{gene.kind} in {regime}"
+        for regime, genes in sorted(own.items())
+        for gene in genes
+        for kind, never in sorted(spec.never.items())
+        if regime in never and issubclass(load_class(gene.kind, BUILT_IN, Topology, "genotype.topologies"), kinds[kind])
+    ]
+    told = "; ".join(f"no {kind} in {', '.join(never)}" for kind, never in sorted(spec.never.items()))
+    return Finding(len(wrong), told or "nothing is forbidden", "; ".join(wrong[:1]))
+
+
 def transcript(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask that the search, bred again from what is entered of its trials, comes to the same trials, all of them."""
     search, own = search_of(evidence), trials_of(evidence, evidence.search)
@@ -121,13 +138,21 @@ def evaluator(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def costs(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask that replays are charged what the house charges, whatever search and gate agree on."""
-    venue, floor = evidence.evaluator["run"]["venue"], spec.venue
+    run, facts, floor = evidence.evaluator["run"], evidence.evaluator["instruments"], spec.venue
+    venue = run["venue"]
     light = [name for name in CONSERVATIVE if venue[name] is not True]
     light += [name for name in ("maker_fee", "taker_fee") if venue[name] is not None]
     light += [n for n in ("cost_multiple", "prob_slippage", "latency_ms") if not float(venue[n]) >= getattr(floor, n)]
     light += ["prob_fill_on_limit"] if not float(venue["prob_fill_on_limit"]) <= floor.prob_fill_on_limit else []
-    words = ", ".join(f"{name} {venue[name]}" for name in light)
-    return Finding(words or "as charged", "no lighter than promotion.venue", f"too light: {words}" if light else "")
+    told = [f"{name} {venue[name]}" for name in light]
+    told += [] if run["flat_at_end"] is True else ["flat_at_end false: the last positions are never closed"]
+    told += [] if {each["id"] for each in facts} == set(evidence.tapes) else ["instruments of other tapes"]
+    for each in facts:
+        asked = ["maker_fee", "taker_fee", *["half_spread_bps"] * (each["reference"] != "quote")]
+        told += [f"{each['id']} {n} {each[n]}" for n in asked if not float(each[n]) >= getattr(floor, n)]
+    charged = ", ".join(f"{each['id']} {each['maker_fee']}/{each['taker_fee']}" for each in facts)
+    target = "no lighter than promotion.venue (maker/taker)"
+    return Finding(charged or "nothing", target, f"too light: {', '.join(told)}" if told else "")
 
 
 def cells(evidence: Evidence, spec: PromotionSpec) -> Finding:
@@ -218,6 +243,6 @@ def fitness_of(results: tuple[Result, ...]) -> float | None:
 
 
 CHECKS: dict[str, Check] = {
-    "ledger": ledger, "trial": trial, "policy": policy, "lineage": lineage, "template": template,
+    "ledger": ledger, "trial": trial, "policy": policy, "lineage": lineage, "template": template, "rules": rules,
     "transcript": transcript, "evaluator": evaluator, "costs": costs, "cells": cells, "recomputed": recomputed,
 }  # fmt: skip

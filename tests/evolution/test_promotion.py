@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rfc8785
+import yaml
 from pydantic import ValidationError
 
 from alphatrade.evolution import promotion
@@ -228,10 +229,43 @@ def barely(**search: Any) -> Evidence:
     """Evidence that is good enough after 16 trials, with another search that was begun."""
     plain = deepcopy(canonical(honest()))
     for each in plain["holdout"]:
-        each["returns"] = [x - 3e-4 for x in each["returns"]]
+        each["returns"] = [x - 2.82e-4 for x in each["returns"]]
     (own,) = [record for record in plain["ledger"] if record["kind"] == "search"]
     other = own | {"body": own["body"] | {"search": "f" * 64} | search}
     return changed(holdout=plain["holdout"], ledger=[*plain["ledger"], *[other] * bool(search)])
+
+
+def test_a_long_part_to_search_lowers_no_bar_for_a_short_one_to_judge() -> None:
+    evidence = honest()
+    whole, n = promotion._spread(evidence, 10**9)
+    short, same = promotion._spread(evidence, 30)
+    assert whole < short == pytest.approx(1 / 29)
+    assert n == same == 16
+
+
+def test_a_house_that_forbids_nothing_lets_a_maker_pass() -> None:
+    """Mutation: it is the thresholds that forbid, not the domain of the search."""
+    evidence = cheated(named("forbidden"))
+    assert row(judge(evidence, spec()), "rules").why
+    assert row(judge(evidence, spec().model_copy(update={"never": {}})), "rules").holds
+
+
+def test_what_the_house_forbids_is_what_the_shipped_domain_does() -> None:
+    domain = yaml.safe_load((ROOT / "conf" / "domain" / "default.yaml").read_text("utf-8"))
+    shipped = {kind: own["never"] for kind, own in domain["topologies"].items() if own.get("never")}
+    assert {kind: list(never) for kind, never in spec().never.items()} == shipped
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"maker_fee": "-0.0001"}, {"taker_fee": "0"}, {"taker_fee": "nan"}, {"reference": "bar"}, {"id": "OTHER/USD.SIM"}],
+    ids=str,
+)
+def test_no_instrument_is_charged_less_than_the_house_charges(change: dict[str, str]) -> None:
+    evaluator = deepcopy(canonical(honest())["evaluator"])
+    evaluator["instruments"][0] |= change
+    found = row(judge(changed(evaluator=evaluator), spec()), "costs")
+    assert "too light" in found.why or "other tapes" in found.why
 
 
 def test_a_generation_that_may_have_been_seen_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,13 +289,13 @@ def test_trials_that_do_nothing_lower_no_hurdle() -> None:
     """Copies of a quiet trial, in the search or elsewhere: what chance gives to one stays what it is, and N grows."""
     plain = deepcopy(canonical(honest()))
     quiet = deepcopy(leaf(plain, (0, 0)))
-    spread, n = promotion._spread(honest())
+    spread, n = promotion._spread(honest(), 10**9)
     assert (n, spread) == (16, pytest.approx(1 / 183, rel=0.05))
     for search in (quiet["search"], "f" * 64):
         copies = [quiet | {"search": search, "generation": 9, "index": at} for at in range(300)]
         padded = {"seq": 70, "hash": "", "kind": "batch", "body": {}, "trials": copies}
         evidence = changed(ledger=[*plain["ledger"], padded])
-        assert promotion._spread(evidence)[0] == pytest.approx(spread, rel=0.05)
+        assert promotion._spread(evidence, 10**9)[0] == pytest.approx(spread, rel=0.05)
         assert "316 trials" in row(judge(evidence, spec()), "dsr").target
 
 
@@ -275,7 +309,7 @@ def test_a_search_that_finds_its_edge_again_and_again_is_not_punished() -> None:
             each["cells"] = [cell | {"returns": own} for cell, own in zip(best["cells"], moved, strict=True)]
     evidence = changed(ledger=plain["ledger"])
     ratios = [moments(one).sharpe for one in promotion._seen_series(evidence)]
-    assert promotion._spread(evidence)[0] < 0.15 * np.var(ratios)
+    assert promotion._spread(evidence, 10**9)[0] < 0.15 * np.var(ratios)
     assert row(judge(evidence, spec()), "dsr").holds
 
 
