@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
-from functools import partial
+from functools import cache, partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +42,7 @@ from alphatrade.nodes.overrides import CONFIG_MODULE, completed
 from alphatrade.nodes.refusals import checked
 from alphatrade.strategies.policy import FeatureSpec
 from benchmarks.evolve_gate import COMMAND, clopper_pearson, rate
-from benchmarks.figures import Figure
+from benchmarks.figures import ROOT, Figure
 
 HELD_OUT = tuple(range(413_001, 413_021))  # of the figures; 9001 …, 410001 … to 412001 … shaped the world
 NULL = tuple(range(420_001, 420_201))
@@ -97,9 +97,14 @@ ARMS = {
 }
 
 
+@cache
 def setup(arm: str) -> str:
-    """Return a digest of what is searched and how: a finished search of another one is not counted."""
-    return hashlib.sha256(repr((WORLD, ARMS[arm], SPANS, TUNED, FEW, MOMENTUM, REVERSION)).encode()).hexdigest()[:12]
+    """Return a digest of what is searched, how, and what the gate is: a finished search of another is not counted."""
+    told = hashlib.sha256(repr((WORLD, ARMS[arm], SPANS, TUNED, FEW, MOMENTUM, REVERSION)).encode())
+    for pattern in ("evolution/*.py", "nodes/promote.py", "nodes/evaluate.py", "conf/promotion/*", "conf/domain/*"):
+        for path in sorted(ROOT.glob(pattern)):
+            told.update(path.read_bytes())
+    return told.hexdigest()[:12]
 
 
 def founder(genotype: Genotype, gene: Gene, regimes: Sequence[str] = REGIMES) -> Genotype:

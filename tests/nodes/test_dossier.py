@@ -607,7 +607,7 @@ def test_a_ledger_that_nobody_has_kept_anything_of_is_checked_in_itself_and_no_m
     """A ledger that was made up at once passes such a check: the verdict has to say what it was."""
     bare = made.evidence.model_copy(update={"fingerprint": "", "head": ""})
     told = {kept: promotion.judge(one, made.spec).checks[0].target for kept, one in ((True, made.evidence), (False, bare))}
-    assert told == {True: "nothing wrong, by a fingerprint and a head kept elsewhere", False: IN_ITSELF}
+    assert told == {True: "nothing wrong, by the fingerprint and the head that judge was given", False: IN_ITSELF}
     path = dossier.write_dossier(bare, made.spec, made.settings, made.own, made.cast.folder, [made.cast.service])
     data = path.read_bytes()
     path.write_bytes(made.data)
