@@ -1,12 +1,13 @@
 """``make evolve-bench``: does the gate promote what earns and nothing else, one search by any launcher, what it costs.
 
-``python -m benchmarks.evolve [--only planted null …] [--seeds 20] [--searches 200] [--before CLONE]``
+``python -m benchmarks.evolve [--only planted null …] [--seeds 20] [--searches 200] [--before COMMIT]``
 
 Searches that are finished are kept in ``<out>/evolve/`` and not made again; rows of parts that are not measured stay.
 """
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +28,8 @@ def merged(new: list[Figure], out: Path) -> list[Figure]:
     return [*kept, *new]
 
 
-def main() -> None:
-    """Measure the chosen parts and publish after each."""
+def main() -> int:
+    """Measure the chosen parts and publish after each; exit code 1 where a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=len(evolve_worlds.HELD_OUT), help="planted worlds")
     parser.add_argument("--searches", type=int, default=200, help="of null worlds")
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3, help="of interleaved comparisons")
     parser.add_argument("--worlds", type=int, default=12, help="of exploration")
     parser.add_argument("--races", type=int, default=8, help="pairs of searches with and without races")
-    parser.add_argument("--before", type=Path, help="clone with the code to compare decisions with")
+    parser.add_argument("--before", default=exploration.BEFORE, help="commit to compare decisions with")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     parts: dict[str, Callable[[], list[Figure]]] = {
         "power": evolve_gate.power,
@@ -56,12 +57,16 @@ def main() -> None:
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     args = parser.parse_args()
+    missed = False
     for name in args.only:
         started = time.monotonic()
         print(f"-- {name}", flush=True)
-        publish(TARGET, merged(parts[name](), args.out), args.out)
+        rows = parts[name]()
+        missed |= any(row.holds is False for row in rows)
+        publish(TARGET, merged(rows, args.out), args.out)
         print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    return int(missed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Exploration: does it keep to its budget and stop when it must, as the auditor sees it; and what does it cost.
 
-``python -m benchmarks.evolve --only exploration cost [--worlds 12] [--before CLONE] [--pairs 3]``
+``python -m benchmarks.evolve --only exploration cost [--worlds 12] [--before COMMIT] [--pairs 3]``
 
 Budget and freeze are measured over seeded worlds and real tapes, with a mutant of which both keepers are switched off.
 The cost is that of one decision step, each run a process of its own: exploration off against the code of another clone
@@ -23,6 +23,7 @@ from benchmarks.figures import ROOT, Figure, figure, interleave, ratios
 from benchmarks.learn_worlds import REAL, TAPES
 
 COMMAND = "make evolve-bench"
+BEFORE = "98ad8e8d5ac127e859d8415a0c8c61a6723647d4"  # the last commit before there was anything to evolve or explore
 ON = ("exploration=true", "explore.every=20", "explore.share=0.1", "explore.probability=0.5")
 QUIET = ("output.stress=false", "output.report=false")
 WORLD = (
@@ -155,12 +156,22 @@ def side(clone: Path, name: str) -> dict[str, float]:
     return found
 
 
-def cost(before: Path | None, pairs: int) -> list[Figure]:
-    """Return the figures of one decision step; without a clone to compare with, only those of on against off."""
-    sides = {"off": lambda: side(ROOT, "full"), "on": lambda: side(ROOT, "explore")}
-    if before is not None:
-        sides["before"] = lambda: side(before, "full")
-    found = interleave(sides, pairs, "cost of exploration")
+def cost(before: str, pairs: int) -> list[Figure]:
+    """Return the figures of one decision step: exploration off against the code of a commit, and on against off."""
+    with tempfile.TemporaryDirectory(prefix="alphatrade-before-") as folder:
+        for words in (
+            ["clone", "--quiet", "--no-checkout", str(ROOT), folder],
+            ["-C", folder, "checkout", "-q", before],
+        ):
+            done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"--before: got {before}, expected a commit of this clone ({done.stderr.strip()})")
+        sides = {
+            "off": lambda: side(ROOT, "full"),
+            "on": lambda: side(ROOT, "explore"),
+            "before": lambda: side(Path(folder), "full"),
+        }
+        found = interleave(sides, pairs, "cost of exploration")
 
     def over(key: str, above: str, below: str) -> list[float]:
         return ratios([run[key] for run in found[above]], [run[key] for run in found[below]])
@@ -177,7 +188,6 @@ def cost(before: Path | None, pairs: int) -> list[Figure]:
         row("used", "explored share at the end over the budget, on", [run["used"] for run in on], "x"),
     ]
     for key, what, target in (("p50", "median", "<= 1.05"), ("p99", "99th percentile", "<= 1.2")):
-        if before is not None:
-            times = over(f"step_{key}_us", "off", "before")
-            rows.append(row(f"off_{key}", f"decision step, {what}: off over the code before", times, "x", target))
+        times = over(f"step_{key}_us", "off", "before")
+        rows.append(row(f"off_{key}", f"decision step, {what}: off over the code before", times, "x", target))
     return rows
