@@ -128,8 +128,8 @@ def _lineage(plea: Plea) -> Wrong:
 
 
 def _incumbent(plea: Plea) -> Wrong:
-    """Ask that whoever is in charge now is whom it was compared with; the ledger has grown since."""
-    now, then = plea.home.ledger.chain.stages.in_charge(plea.policy_hash), in_charge(plea.case.evidence)
+    """Ask that whoever is to beat now is whom it was compared with; the ledger has grown since."""
+    now, then = plea.home.ledger.chain.stages.to_beat(plea.policy_hash), in_charge(plea.case.evidence)
     return None if now in ("", then) else (then or "nobody", f"{now}, who is in charge by now: judge it again")
 
 

@@ -245,7 +245,7 @@ def test_without_a_check_the_door_opens_to_what_it_is_for(
     data, home = tamper(made, tmp_path, monkeypatch)
     with pytest.raises(LedgerError, match=f"^dossier, {name}: .*({message})"):
         door(made, tmp_path, data, home)
-    assert not home.ledger.chain.stages.in_charge("") or name == "incumbent"
+    assert not home.ledger.chain.stages.to_beat("") or name == "incumbent"
     for each in (name, *ALSO.get(name, ())):
         monkeypatch.delitem(promote_stage.CHECKS, each)
     door(made, tmp_path, data, home)
