@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import dumped, opened, sha
+from alphatrade.evolution.evidence import Incumbent
 from alphatrade.evolution.genotype import Genotype, develop
-from alphatrade.nodes import dossier, promote_stage
+from alphatrade.nodes import dossier, promote, promote_stage
 from alphatrade.nodes.app import app
 from alphatrade.nodes.judge import judge_search
 from alphatrade.nodes.kill_drill import Drill
@@ -153,6 +154,17 @@ def written(made: Made, **parts: Any) -> bytes:
     ).read_bytes()
 
 
+def judged_at(made: Made, home: Home, **parts: Any) -> bytes:
+    """Return the dossier of a judgement at today's head of a ledger."""
+    folder, head = home.ledger.folder, home.ledger.chain.head
+    evidence = made.evidence.model_copy(
+        update={"ledger": promote.records(folder), "head": f"{head.seq}:{head.hash}"} | parts
+    )
+    return dossier.write_dossier(
+        evidence, made.spec, made.settings, made.own, folder, [made.cast.service]
+    ).read_bytes()
+
+
 def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> None:
     home = at_home(made, tmp_path)
     entry = door(made, tmp_path, home=home)
@@ -160,10 +172,48 @@ def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> No
     assert entry.body["dossier"] == sha(made.data)
     kept = read_verdict(home.ledger.folder, entry)
     assert kept == {"holds": True, **canonical(promotion.judge(made.evidence, made.spec))}
-    assert door(made, tmp_path, home=home).body["to"] == "pilot"
+    again = judged_at(made, home)
+    assert door(made, tmp_path, again, home).body == entry.body | {
+        "from": "paper", "to": "pilot", "dossier": sha(again), "verdict": home.entries()[-1].body["verdict"],
+    }  # fmt: skip
     with pytest.raises(LedgerError, match="needs two persons"):
-        door(made, tmp_path, home=home)
+        door(made, tmp_path, judged_at(made, home), home)
     assert not verify(home.ledger.folder).problems
+
+
+def test_a_dossier_opens_the_door_once(made: Made, tmp_path: Path) -> None:
+    """Not to the next stage, not after a demotion, whoever has moved with it, and not after any move of its policy."""
+    home = at_home(made, tmp_path)
+    first = door(made, tmp_path, home=home)
+    with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
+        door(made, tmp_path, home=home)
+    unused = judged_at(made, home)
+    down = home.append_stage({"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""})
+    with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
+        door(made, tmp_path, home=home)
+    with pytest.raises(LedgerError, match=f"judged at entry {first.seq}.*a judgement after entry {down.seq}"):
+        door(made, tmp_path, unused, home)
+    assert home.ledger.chain.stages.stage_of(made.policy_hash) == "experiment"
+    assert door(made, tmp_path, judged_at(made, home), home).body["to"] == "paper"
+
+
+def test_a_rollback_that_takes_a_policy_down_is_a_move_of_it(made: Made, tmp_path: Path) -> None:
+    home = at_home(made, tmp_path)
+    home.append_stage(stage(1, "experiment", "paper"), verdict(1))
+    rival = Incumbent(policy_hash=stage(1, "", "")["policy_hash"], holdout=())
+    door(made, tmp_path, judged_at(made, home, incumbent=rival), home)
+    unused = judged_at(made, home, incumbent=rival)
+    back = home.append_stage(stage(1, "paper", "paper"))
+    with pytest.raises(LedgerError, match=f"a judgement after entry {back.seq}"):
+        door(made, tmp_path, unused, home)
+
+
+def test_a_dossier_that_moved_another_policy_is_used_up(made: Made, tmp_path: Path) -> None:
+    home = at_home(made, tmp_path)
+    body = stage(1, "experiment", "paper") | {"dossier": sha(made.data)}
+    home.append_stage(body, verdict(1))
+    with pytest.raises(LedgerError, match="^dossier, judgement: got 'the dossier of entry"):
+        door(made, tmp_path, home=home)
 
 
 Tamper = Callable[[Made, Path, pytest.MonkeyPatch], tuple[bytes, Home]]
@@ -211,6 +261,14 @@ def _never_tried(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[b
     return data, at_home(made, folder)
 
 
+def _moved(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    """It went up and down since it was judged."""
+    home = at_home(made, folder)
+    door(made, folder, home=home)
+    home.append_stage({"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""})
+    return made.data, home
+
+
 def _overtaken(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
     """Somebody else has come to paper since it was judged."""
     home = at_home(made, folder)
@@ -227,6 +285,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "copies": (_other_ledger, "is another one"),
     "genotype and policy": (_as("genotype and policy"), "develops into another one"),
     "evidence": (_evidence(fingerprint="1" * 64), "genesis: got"),
+    "judgement": (_moved, "one that no move was made with"),
     "thresholds": (_as("thresholds"), r"0\.95 in conf/promotion/default\.yaml'?, expected dsr 0\.9"),
     "verdict": (_as("verdict"), "which follows from the evidence"),
     "kill drill": (_no_drill, "it held no position"),
