@@ -99,9 +99,7 @@ def records(folder: Path) -> tuple[Record, ...]:
             read_batch(folder, entry)  # checked against its root
             trials = tuple([json.loads(line) for line in (folder / beside(entry)[0]).read_bytes().splitlines()])
         role = signer.role if signer else ""
-        found.append(
-            Record(seq=entry.seq, hash=entry.hash, kind=entry.kind, body=entry.body, trials=trials, role=role)
-        )
+        found.append(Record(seq=entry.seq, hash=entry.hash, kind=entry.kind, body=entry.body, trials=trials, role=role))
     return tuple(found)
 
 

@@ -148,5 +148,6 @@ def _incumbent(plea: Plea) -> Wrong:
 
 STEPS = ("archive", "members", "signatures", "policy_hash", "ledger", "copies", "genotype and policy", "thresholds")
 CHECKS: dict[str, Callable[[Plea], Wrong]] = {name: _step(name) for name in STEPS} | {
-    "evidence": _kept, "judgement": _fresh, "verdict": _verdict, "kill drill": _drill, "lineage": _lineage, "incumbent": _incumbent,
+    "evidence": _kept, "judgement": _fresh, "verdict": _verdict, "kill drill": _drill, "lineage": _lineage,
+    "incumbent": _incumbent,
 }  # fmt: skip

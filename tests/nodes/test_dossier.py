@@ -403,13 +403,12 @@ def test_a_trial_that_is_called_a_failure_is_replayed(made: Made, tmp_path: Path
     (leaf,) = [one for one in verify_spots.drawn(case.evidence, 1000, "a") if one["status"] == "failed"]
     assert ((leaf["generation"], leaf["index"]), leaf["cells"]) == (place, [])
     by_cell = {cell["start"]: row_from(cell).measured for cell in scored["cells"]}
-    broken: set[str] = set()
-    error: Exception = ValueError("it broke")
+    broken: dict[str, Exception] = {}
 
     def measure(policy: Any, cell: Any) -> Any:
         assert (policy.policy_hash, cell.holdout) == (leaf["policy_hash"], False)
         if str(cell.start) in broken:
-            raise error
+            raise broken[str(cell.start)]
         return by_cell.pop(str(cell.start))
 
     def found() -> verify_steps.Found:
@@ -425,9 +424,9 @@ def test_a_trial_that_is_called_a_failure_is_replayed(made: Made, tmp_path: Path
     assert told.found == f"it scores {scored['fitness']:g} here; --spot-seed a"
     last = scored["cells"][-1]["start"]
     for error in (ValueError("it broke"), ConfigError("a", "b", "c")):
-        broken.add(last)
+        broken[last] = error
         assert found().holds, "it fails here, too"
-    error = LedgerError("a", "b", "c")
+    broken[last] = LedgerError("a", "b", "c")
     with pytest.raises(LedgerError):
         found()
 

@@ -160,9 +160,7 @@ def judged_at(made: Made, home: Home, **parts: Any) -> bytes:
     evidence = made.evidence.model_copy(
         update={"ledger": promote.records(folder), "head": f"{head.seq}:{head.hash}"} | parts
     )
-    return dossier.write_dossier(
-        evidence, made.spec, made.settings, made.own, folder, [made.cast.service]
-    ).read_bytes()
+    return dossier.write_dossier(evidence, made.spec, made.settings, made.own, folder, [made.cast.service]).read_bytes()
 
 
 def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> None:
@@ -188,7 +186,9 @@ def test_a_dossier_opens_the_door_once(made: Made, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
         door(made, tmp_path, home=home)
     unused = judged_at(made, home)
-    down = home.append_stage({"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""})
+    down = home.append_stage(
+        {"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""}
+    )
     with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
         door(made, tmp_path, home=home)
     with pytest.raises(LedgerError, match=f"judged at entry {first.seq}.*a judgement after entry {down.seq}"):
@@ -212,7 +212,7 @@ def test_a_dossier_that_moved_another_policy_is_used_up(made: Made, tmp_path: Pa
     home = at_home(made, tmp_path)
     body = stage(1, "experiment", "paper") | {"dossier": sha(made.data)}
     home.append_stage(body, verdict(1))
-    with pytest.raises(LedgerError, match="^dossier, judgement: got 'the dossier of entry"):
+    with pytest.raises(LedgerError, match=r"^dossier, judgement: got 'the dossier of entry"):
         door(made, tmp_path, home=home)
 
 
