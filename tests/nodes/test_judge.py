@@ -13,7 +13,7 @@ from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import dumped, opened, sha
 from alphatrade.evolution.evidence import Incumbent
 from alphatrade.evolution.genotype import Genotype, develop
-from alphatrade.nodes import dossier, promote, promote_stage
+from alphatrade.nodes import dossier, promote_stage
 from alphatrade.nodes.app import app
 from alphatrade.nodes.judge import judge_search
 from alphatrade.nodes.kill_drill import Drill
@@ -26,7 +26,7 @@ from alphatrade.risk.errors import ConfigError, InputError, LedgerError, RunDirE
 from alphatrade.strategies.policy import canonical
 from tests.evolution.test_operators import founder
 from tests.nodes import test_dossier as tampers
-from tests.nodes.make_dossier import Made, make
+from tests.nodes.make_dossier import Made, judged_at, make
 from tests.nodes.test_dossier import edited, resealed
 from tests.nodes.test_evolve import Place
 from tests.reflection.make_ledger import NOW, stage, verdict
@@ -154,15 +154,6 @@ def written(made: Made, **parts: Any) -> bytes:
     ).read_bytes()
 
 
-def judged_at(made: Made, home: Home, **parts: Any) -> bytes:
-    """Return the dossier of a judgement at today's head of a ledger."""
-    folder, head = home.ledger.folder, home.ledger.chain.head
-    evidence = made.evidence.model_copy(
-        update={"ledger": promote.records(folder), "head": f"{head.seq}:{head.hash}"} | parts
-    )
-    return dossier.write_dossier(evidence, made.spec, made.settings, made.own, folder, [made.cast.service]).read_bytes()
-
-
 def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> None:
     home = at_home(made, tmp_path)
     entry = door(made, tmp_path, home=home)
@@ -170,12 +161,12 @@ def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> No
     assert entry.body["dossier"] == sha(made.data)
     kept = read_verdict(home.ledger.folder, entry)
     assert kept == {"holds": True, **canonical(promotion.judge(made.evidence, made.spec))}
-    again = judged_at(made, home)
+    again = judged_at(made, home.ledger)
     assert door(made, tmp_path, again, home).body == entry.body | {
         "from": "paper", "to": "pilot", "dossier": sha(again), "verdict": home.entries()[-1].body["verdict"],
     }  # fmt: skip
     with pytest.raises(LedgerError, match="needs two persons"):
-        door(made, tmp_path, judged_at(made, home), home)
+        door(made, tmp_path, judged_at(made, home.ledger), home)
     assert not verify(home.ledger.folder).problems
 
 
@@ -185,7 +176,7 @@ def test_a_dossier_opens_the_door_once(made: Made, tmp_path: Path) -> None:
     first = door(made, tmp_path, home=home)
     with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
         door(made, tmp_path, home=home)
-    unused = judged_at(made, home)
+    unused = judged_at(made, home.ledger)
     down = home.append_stage(
         {"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""}
     )
@@ -194,15 +185,15 @@ def test_a_dossier_opens_the_door_once(made: Made, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=f"judged at entry {first.seq}.*a judgement after entry {down.seq}"):
         door(made, tmp_path, unused, home)
     assert home.ledger.chain.stages.stage_of(made.policy_hash) == "experiment"
-    assert door(made, tmp_path, judged_at(made, home), home).body["to"] == "paper"
+    assert door(made, tmp_path, judged_at(made, home.ledger), home).body["to"] == "paper"
 
 
 def test_a_rollback_that_takes_a_policy_down_is_a_move_of_it(made: Made, tmp_path: Path) -> None:
     home = at_home(made, tmp_path)
     home.append_stage(stage(1, "experiment", "paper"), verdict(1))
     rival = Incumbent(policy_hash=stage(1, "", "")["policy_hash"], holdout=())
-    door(made, tmp_path, judged_at(made, home, incumbent=rival), home)
-    unused = judged_at(made, home, incumbent=rival)
+    door(made, tmp_path, judged_at(made, home.ledger, incumbent=rival), home)
+    unused = judged_at(made, home.ledger, incumbent=rival)
     back = home.append_stage(stage(1, "paper", "paper"))
     with pytest.raises(LedgerError, match=f"a judgement after entry {back.seq}"):
         door(made, tmp_path, unused, home)
