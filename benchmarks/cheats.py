@@ -99,7 +99,7 @@ def promoted(policy_hash: str, **parts: str) -> tuple[str, Plain, list[Plain]]:
 
 def entered(*kinds: tuple[str, Plain, list[Plain]]) -> list[Plain]:
     return [
-        {"seq": at, "hash": f"{at:064x}", "kind": kind, "body": body, "trials": trials}
+        {"seq": at, "hash": f"{at:064x}", "kind": kind, "body": body, "trials": trials, "role": "person"}
         for at, (kind, body, trials) in enumerate(kinds)
     ]
 
@@ -403,6 +403,13 @@ def hidden_incumbent(plain: Plain) -> None:
     plain["ledger"] += entered(promoted("e" * 64))
 
 
+def emptied_chair(plain: Plain) -> None:
+    """The service takes the incumbent down, and then nobody is in charge."""
+    no_proof = {"from": "paper", "to": "experiment", "dossier": "", "verdict": ""}
+    plain["ledger"] += [entered(promoted("a" * 64, **no_proof))[0] | {"role": "service"}]
+    plain["incumbent"] = None
+
+
 def churner(plain: Plain) -> None:
     for each in plain["costly"]:
         each["net_return"] = -0.002
@@ -463,6 +470,7 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("overfitted", "each trial fits one part of the time", "pbo", overfitted),
     Cheat("no_better", "as good as the incumbent", "incumbent", no_better),
     Cheat("hidden_incumbent", "compared with nobody, though somebody is in charge", "incumbent", hidden_incumbent),
+    Cheat("emptied_chair", "compared with nobody, since a service took the incumbent down", "incumbent", emptied_chair),
     Cheat("churner", "loses at twice the costs", "net", churner),
     Cheat("unpaid_costs", "twice the costs were not charged", "net", unpaid_costs),
     Cheat("cut_ledger", "the end of the ledger was cut off", "ledger", cut_ledger),

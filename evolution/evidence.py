@@ -103,13 +103,14 @@ class Result(Plain):
 
 
 class Record(Plain):
-    """An entry of the ledger; of a batch, with the trials that lie beside it."""
+    """An entry of the ledger, with the role of who has signed it; of a batch, with the trials that lie beside it."""
 
     seq: int
     hash: str
     kind: str
     body: dict[str, Any]
     trials: tuple[dict[str, Any], ...] = ()
+    role: str = ""
 
     @property
     def tried(self) -> tuple[dict[str, Any], ...]:
@@ -126,7 +127,7 @@ class Again(Plain):
 
 
 class Incumbent(Plain):
-    """Who is in charge, on the same held-out cells."""
+    """Who is in charge, or was until a service took it down, on the same held-out cells."""
 
     policy_hash: str
     holdout: tuple[Result, ...]

@@ -25,7 +25,7 @@ from alphatrade.evolution.statistics import (
     sampling_variance,
 )
 from alphatrade.reflection.ledger_bodies import Stage, checked
-from alphatrade.reflection.stages import Stages
+from alphatrade.reflection.stages import STAGES, Stages
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
 from alphatrade.strategies.policy import Spec
 
@@ -122,15 +122,20 @@ def out_of_sample(evidence: Evidence) -> tuple[float, ...]:
     return series(evidence.holdout, evidence.held_out, evidence.period)
 
 
-def in_charge(evidence: Evidence) -> str:
-    """Return who else is in charge of the highest stage, by the ledger's moves; who may sign them, the chain checks."""
+def stages_of(evidence: Evidence) -> Stages:
+    """Return where every policy is by the ledger's moves; that each was signed by who it says, the chain checks."""
     stages = Stages()
     for record in evidence.ledger:
         if record.kind == "stage":
             move = checked(record.kind, record.body, f"ledger entry {record.seq}")
             assert isinstance(move, Stage)
-            stages = stages.after(move, "person", "", record.seq, int(move.noticed or 0))
-    return stages.in_charge(evidence.policy_hash)
+            stages = stages.after(move, record.role, "", record.seq, int(move.noticed or 0))
+    return stages
+
+
+def in_charge(evidence: Evidence) -> str:
+    """Return whom the candidate has to beat, demoted or not (:meth:`Stages.to_beat`); empty if nobody."""
+    return stages_of(evidence).to_beat(evidence.policy_hash)
 
 
 def holdout(evidence: Evidence, spec: PromotionSpec) -> Finding:
@@ -205,10 +210,12 @@ def pbo(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def incumbent(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for more than the incumbent earned at the same time, or than not trading where nobody is in charge."""
-    own, rival, due = out_of_sample(evidence), evidence.incumbent, in_charge(evidence)
-    target = f"p at most {spec.lead:g} against {rival.policy_hash[:12] if rival else 'not trading'}"
-    if due != (rival.policy_hash if rival else ""):
-        return Finding("none", target, f"{due[:12] or 'nobody'} is in charge")
+    own, rival, due, stages = out_of_sample(evidence), evidence.incumbent, in_charge(evidence), stages_of(evidence)
+    demoted = due != "" and due not in map(stages.incumbent, STAGES)
+    target = f"p at most {spec.lead:g} against {due[:12] or 'not trading'}" + " (demoted, but by no person)" * demoted
+    given = rival.policy_hash if rival else ""
+    if due != given:
+        return Finding("none", target, f"it was compared with {given[:12] or 'nobody'}")
     other = series(rival.holdout, evidence.held_out, evidence.period) if rival else (0.0,) * len(own)
     found = lead(own, other, spec.seed)
     return Finding(found.p, target, "" if found.p <= spec.lead else f"{found.p:g}, {1e4 * found.mean:g} bps a period")

@@ -91,12 +91,15 @@ def records(folder: Path) -> tuple[Record, ...]:
         If the ledger or a batch is damaged.
     """
     found = []
-    for entry in Ledger(folder).entries():
+    chain, entries = Ledger(folder).read()
+    for entry in entries:
+        signer = chain.roster.named(entry.key)
         trials: tuple[dict[str, Any], ...] = ()
         if entry.kind == "batch":
             read_batch(folder, entry)  # checked against its root
             trials = tuple([json.loads(line) for line in (folder / beside(entry)[0]).read_bytes().splitlines()])
-        found.append(Record(seq=entry.seq, hash=entry.hash, kind=entry.kind, body=entry.body, trials=trials))
+        role = signer.role if signer else ""
+        found.append(Record(seq=entry.seq, hash=entry.hash, kind=entry.kind, body=entry.body, trials=trials, role=role))
     return tuple(found)
 
 

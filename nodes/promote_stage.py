@@ -28,6 +28,7 @@ from alphatrade.strategies.policy import canonical
 class Plea:
     """A dossier with which somebody wants a policy to go up, and the ledger of this machine."""
 
+    data: bytes
     case: Case
     home: Home
 
@@ -65,7 +66,7 @@ def promote_stage(data: bytes, policy_hash: str, why: str, home: Home) -> Entry:
     trust = frozenset([member.public for member in home.ledger.chain.roster.members])
     with TemporaryDirectory(prefix="alphatrade-dossier-") as place:
         case = Case(data, Asked(policy_hash, trust, ledger=home.ledger.folder), Path(place))
-        plea = Plea(case, home)
+        plea = Plea(data, case, home)
         for name, check in CHECKS.items():
             try:
                 wrong = check(plea)
@@ -114,6 +115,18 @@ def _verdict(plea: Plea) -> Wrong:
     return None if found.promoted else (f"refused by {', '.join(found.refused)}", "a verdict in which all checks hold")
 
 
+def _fresh(plea: Plea) -> Wrong:
+    """Ask for a judgement of its own: a dossier that has moved nobody, of a ledger that has the policy's last move."""
+    moves, judged = plea.home.ledger.chain.stages.history, plea.case.evidence.ledger[-1].seq
+    used = [move.seq for move in moves if move.body.dossier == sha(plea.data)]
+    if used:
+        return f"the dossier of entry {used[0]}", "one that no move was made with: judge it again"
+    own = [move.seq for move in moves if plea.policy_hash in (move.body.policy_hash, move.replaced)]
+    if own and judged < own[-1]:
+        return f"judged at entry {judged}", f"a judgement after entry {own[-1]}, the policy's last move: judge it again"
+    return None
+
+
 def _drill(plea: Plea) -> Wrong:
     """Ask for a kill drill that did not fail."""
     wrong = plea.case.drill.wrong
@@ -128,12 +141,13 @@ def _lineage(plea: Plea) -> Wrong:
 
 
 def _incumbent(plea: Plea) -> Wrong:
-    """Ask that whoever is in charge now is whom it was compared with; the ledger has grown since."""
-    now, then = plea.home.ledger.chain.stages.in_charge(plea.policy_hash), in_charge(plea.case.evidence)
+    """Ask that whoever is to beat now is whom it was compared with; the ledger has grown since."""
+    now, then = plea.home.ledger.chain.stages.to_beat(plea.policy_hash), in_charge(plea.case.evidence)
     return None if now in ("", then) else (then or "nobody", f"{now}, who is in charge by now: judge it again")
 
 
 STEPS = ("archive", "members", "signatures", "policy_hash", "ledger", "copies", "genotype and policy", "thresholds")
 CHECKS: dict[str, Callable[[Plea], Wrong]] = {name: _step(name) for name in STEPS} | {
-    "evidence": _kept, "verdict": _verdict, "kill drill": _drill, "lineage": _lineage, "incumbent": _incumbent,
+    "evidence": _kept, "judgement": _fresh, "verdict": _verdict, "kill drill": _drill, "lineage": _lineage,
+    "incumbent": _incumbent,
 }  # fmt: skip

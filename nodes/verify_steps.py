@@ -17,7 +17,7 @@ from alphatrade.nodes.kill_drill import WALL
 from alphatrade.nodes.overrides import CONFIG_MODULE
 from alphatrade.nodes.promote import promotion_spec
 from alphatrade.nodes.verify_case import Case
-from alphatrade.nodes.verify_spots import differs, drawn
+from alphatrade.nodes.verify_spots import differs, drawn, unrepeatable
 from alphatrade.reflection.keys import Roster, signed
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_chain import head_of
@@ -196,8 +196,8 @@ def spot_checks(case: Case) -> Found:
         if (where := differs(case.own, case.tapes, leaf)) is not None:
             return Found(where[0], f"{where[1]}; {by}", False)
     cells = sum(len(leaf["cells"]) for leaf in leaves)
-    words = f"the same; {by}" if leaves else "none was drawn"
-    return Found(f"{len(leaves)} other trials, {cells} cells", words, True)
+    words = [f"the same; {by}" if leaves else "none was drawn", unrepeatable(case.evidence)]
+    return Found(f"{len(leaves)} other trials, {cells} cells", "; ".join(filter(None, words)), True)
 
 
 def verdict(case: Case) -> Found:

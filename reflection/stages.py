@@ -6,7 +6,8 @@ A move that is not lawful cannot be an entry: the chain (:mod:`alphatrade.reflec
 Up goes one step at a time, with the hashes of a dossier and of a verdict, signed by a person; who arrives is in charge,
 the incumbent. Whether the dossier bears it out is asked before, by ``alphatrade stage promote``.
 Down goes any number of steps, signed by a person or a service: a machine may always make things safer. A demotion puts
-nobody in charge. A rollback puts the one who was in charge before back, and who was in charge goes a step down; it
+nobody in charge; but whom no person has taken down still has to be beaten, so that who holds the key of a service makes
+it easier for nobody. A rollback puts the one who was in charge before back, and who was in charge goes a step down; it
 starts something, so a person signs it. Into limited_live goes nobody yet: that needs two persons.
 """
 
@@ -53,16 +54,16 @@ class Stages:
     ----------
     lines : mapping of str to tuple of str
         Policies of a stage, in the order in which they came; experiment has no line: whoever is in none is there.
-    incumbents : mapping of str to str
-        Who is in charge of a stage.
+    last : mapping of str to str
+        Who was last in charge of a stage; whom a person has taken down is forgotten.
     history : tuple of Move
     """
 
     def __init__(
-        self, lines: Lines | None = None, incumbents: Mapping[str, str] | None = None, history: tuple[Move, ...] = ()
+        self, lines: Lines | None = None, last: Mapping[str, str] | None = None, history: tuple[Move, ...] = ()
     ) -> None:
         self._lines: dict[str, tuple[str, ...]] = dict(lines or {stage: () for stage in STAGES[1:]})
-        self._incumbents = dict(incumbents or {})
+        self._last = dict(last or {})
         self.history = history
 
     def stage_of(self, policy_hash: str) -> str:
@@ -71,11 +72,21 @@ class Stages:
 
     def incumbent(self, stage: str) -> str:
         """Return who is in charge of a stage; empty if nobody."""
-        return self._incumbents.get(stage, "")
+        last = self._last.get(stage, "")
+        return last if last in self._lines.get(stage, ()) else ""
 
-    def in_charge(self, but: str) -> str:
-        """Return who is in charge of the highest stage in which anybody other than `but` is; empty if nobody."""
-        names = [self.incumbent(stage) for stage in reversed(STAGES)]
+    def to_beat(self, but: str) -> str:
+        """
+        Return whom a candidate has to beat: who is in charge of the highest stage; empty if nobody.
+
+        Whoever was, until a service took it down, counts as if it still were: see :meth:`incumbent` for who really is.
+
+        Parameters
+        ----------
+        but : str
+            The candidate, which has not to beat itself.
+        """
+        names = [self._last.get(stage, "") for stage in reversed(STAGES)]
         return next((name for name in names if name not in ("", but)), "")
 
     def previous(self, stage: str) -> str:
@@ -121,7 +132,7 @@ class Stages:
         move = Move(seq, ts, kind, body, key, self.incumbent(body.to) if kind != "demotion" else "")
         if kind == "promotion":
             return self._promoted(move, steps, where)
-        return self._demoted(move) if kind == "demotion" else self._rolled_back(move, where)
+        return self._demoted(move, role) if kind == "demotion" else self._rolled_back(move, where)
 
     def _promoted(self, move: Move, steps: int, where: str) -> "Stages":
         body = move.body
@@ -132,27 +143,27 @@ class Stages:
         for name in ("dossier", "verdict"):
             if not getattr(body, name):
                 raise LedgerError(f"{where}.{name}", "", "its sha256: nobody goes up without")
-        lines, incumbents = self._without(body.policy_hash)
+        lines, last = self._without(body.policy_hash)
         lines[body.to] += (body.policy_hash,)
-        return Stages(lines, incumbents | {body.to: body.policy_hash}, (*self.history, move))
+        return Stages(lines, last | {body.to: body.policy_hash}, (*self.history, move))
 
-    def _demoted(self, move: Move) -> "Stages":
-        lines, incumbents = self._without(move.body.policy_hash)
+    def _demoted(self, move: Move, role: str) -> "Stages":
+        lines, last = self._without(move.body.policy_hash)
         if move.body.to != STAGES[0]:
             lines[move.body.to] = (move.body.policy_hash, *lines[move.body.to])  # behind who may be rolled back to
-        return Stages(lines, incumbents, (*self.history, move))
+        return Stages(lines, last if role == "person" else self._last, (*self.history, move))
 
     def _rolled_back(self, move: Move, where: str) -> "Stages":
         stage, back = move.body.to, self.previous(move.body.to)
         if not back or move.body.policy_hash != back:
             expected = f"{back}, who was in charge before" if back else f"a stage with a predecessor, not {stage}"
             raise LedgerError(f"{where}.policy_hash", move.body.policy_hash, expected)
-        lines, incumbents = self._without(move.replaced) if move.replaced else (dict(self._lines), self._incumbents)
+        lines, last = self._without(move.replaced) if move.replaced else (dict(self._lines), self._last)
         below = STAGES[STAGES.index(stage) - 1]
         if move.replaced and below != STAGES[0]:
             lines[below] = (move.replaced, *lines[below])
-        return Stages(lines, incumbents | {stage: back}, (*self.history, move))
+        return Stages(lines, last | {stage: back}, (*self.history, move))
 
     def _without(self, policy_hash: str) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
         lines = {stage: tuple([one for one in line if one != policy_hash]) for stage, line in self._lines.items()}
-        return lines, {stage: one for stage, one in self._incumbents.items() if one != policy_hash}
+        return lines, {stage: one for stage, one in self._last.items() if one != policy_hash}

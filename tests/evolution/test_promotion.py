@@ -318,11 +318,18 @@ def test_a_search_that_finds_its_edge_again_and_again_is_not_punished() -> None:
 
 UP, DOWN = {"from": "experiment", "to": "paper"}, {"from": "paper", "to": "experiment", "dossier": "", "verdict": ""}
 BACK = {"from": "paper", "to": "paper", "dossier": "", "verdict": ""}
+BEHIND = {"from": "pilot", "to": "paper", "dossier": "", "verdict": ""}
+PILOT, OFF = {"from": "paper", "to": "pilot"}, {"from": "pilot", "to": "experiment", "dossier": "", "verdict": ""}
+SERVED = {"role": "service"}
 MOVES: dict[str, tuple[list[tuple[str, dict[str, str]]], str]] = {
-    "the last one was demoted: nobody": ([("a", UP), ("b", UP), ("b", DOWN)], ""),
+    "a person demoted the last one: nobody": ([("a", UP), ("b", UP), ("b", DOWN)], ""),
+    "a service demoted the last one: it still is": ([("a", UP), ("b", UP), ("b", DOWN | SERVED)], "b"),
+    "a service demoted it from pilot": ([("a", UP), ("a", PILOT), ("b", UP), ("a", OFF | SERVED)], "a"),
+    "a service began and a person ended it": ([("b", UP), ("b", PILOT), ("b", BEHIND | SERVED), ("b", DOWN)], ""),
+    "somebody else took the place": ([("b", UP), ("b", DOWN | SERVED), ("a", UP)], "a"),
     "it was rolled back": ([("a", UP), ("b", UP), ("a", BACK)], "a"),
     "the one before was demoted": ([("a", UP), ("b", UP), ("a", DOWN)], "b"),
-    "the higher stage counts": ([("a", UP), ("a", {"from": "paper", "to": "pilot"}), ("b", UP)], "a"),
+    "the higher stage counts": ([("a", UP), ("a", PILOT), ("b", UP)], "a"),
     "nobody ever": ([], ""),
 }
 
@@ -332,16 +339,30 @@ def test_who_is_in_charge_for_the_gate_is_who_is_for_the_ledger(name: str) -> No
     moves, expected = MOVES[name]
     plain, stages = canonical(honest()), Stages()
     plain["ledger"] = [record for record in plain["ledger"] if record["kind"] != "stage"]
-    plain["ledger"] += entered(*(promoted(one * 64, **parts) for one, parts in moves))
     for one, parts in moves:
-        move = checked("stage", promoted(one * 64, **parts)[1], "here")
+        role, body = parts.get("role", "person"), {key: value for key, value in parts.items() if key != "role"}
+        plain["ledger"].append(entered(promoted(one * 64, **body))[0] | {"role": role})
+        move = checked("stage", promoted(one * 64, **body)[1], "here")
         assert isinstance(move, Stage)
-        stages = stages.after(move, "person", "ada", 1, 1)
-    assert stages.in_charge("") == expected * 64
+        stages = stages.after(move, role, "ada", 1, 1)
+    assert stages.to_beat("") == expected * 64
     rivals = {one: None if not one else plain["incumbent"] | {"policy_hash": one * 64} for one in ("", "a", "b")}
     rows = {one: row(judge(changed(ledger=plain["ledger"], incumbent=rivals[one]), spec()), "incumbent") for one in rivals}
     assert {one for one, found in rows.items() if found.holds} == {expected}
-    assert all("is in charge" in found.why for one, found in rows.items() if one != expected)
+    assert all("it was compared with" in found.why for one, found in rows.items() if one != expected)
+    absent = expected != "" and expected * 64 not in (stages.incumbent("paper"), stages.incumbent("pilot"))
+    assert absent == ("service demoted" in name)
+    assert all(("demoted, but by no person" in found.target) == absent for found in rows.values())
+
+
+def test_who_signed_a_move_is_not_assumed() -> None:
+    """Evidence without a role is that of nobody who may promote, and a service's demotion never that of a person."""
+    plain = canonical(honest())
+    for record in plain["ledger"]:
+        record["role"] = ""
+    found = row(judge(changed(ledger=plain["ledger"]), spec()), "incumbent")
+    assert not found.holds
+    assert "a promotion signed by a person" in found.why
 
 
 def test_a_move_that_cannot_be_is_no_evidence() -> None:

@@ -19,6 +19,7 @@ from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.overrides import CONFIG_MODULE, completed
 from alphatrade.nodes.promote import promotion_spec, records
 from alphatrade.nodes.sim import load_tapes
+from alphatrade.reflection.ledger import Ledger
 from alphatrade.strategies.policy import canonical
 from tests.reflection.make_ledger import NOW, Cast, make_cast
 
@@ -125,3 +126,11 @@ def make(folder: Path, words: tuple[str, ...] = WORLD, cast: Cast | None = None)
     spec = promotion_spec()
     path = dossier.write_dossier(evidence, spec, settings, own, cast.folder, [cast.service])
     return Made(path, path.read_bytes(), evidence, spec, settings, own, cast)
+
+
+def judged_at(made: Made, ledger: Ledger, **parts: Any) -> bytes:
+    """Return the dossier of a judgement at today's head of a ledger."""
+    folder, head = ledger.folder, ledger.chain.head
+    told = {"ledger": records(folder), "head": f"{head.seq}:{head.hash}"} | parts
+    evidence = made.evidence.model_copy(update=told)
+    return dossier.write_dossier(evidence, made.spec, made.settings, made.own, folder, [made.cast.service]).read_bytes()

@@ -383,6 +383,67 @@ def test_a_drawn_trial_is_replayed_in_its_cells(made: Made, tmp_path: Path, gate
     assert (f"net_return {leaf['cells'][0]['net_return']}" in told[0], told[1]) == (True, "0.5")
 
 
+def relabelled(made: Made, place: tuple[int, int], status: str) -> Evidence:
+    """Return evidence in which a trial is said not to have been scored."""
+
+    def told(leaf: dict[str, Any]) -> dict[str, Any]:
+        own = (leaf["generation"], leaf["index"]) == place
+        return leaf | {"status": status, "why": "it broke", "fitness": None, "cells": []} if own else leaf
+
+    parts = [record.model_copy(update={"trials": tuple(map(told, record.trials))}) for record in made.evidence.ledger]
+    return made.evidence.model_copy(update={"ledger": tuple(parts)})
+
+
+def test_a_trial_that_is_called_a_failure_is_replayed(made: Made, tmp_path: Path, gate: pytest.MonkeyPatch) -> None:
+    """If it scores it was relabelled, to leave the statistics; if it breaks here as well, it is as it was told."""
+    gate.undo()
+    scored = verify_spots.drawn(made.evidence, 1, "a")[0]
+    place, case = (scored["generation"], scored["index"]), Case(made.data, asked(made, spot=1000), tmp_path)
+    case.evidence = relabelled(made, place, "failed")
+    (leaf,) = [one for one in verify_spots.drawn(case.evidence, 1000, "a") if one["status"] == "failed"]
+    assert ((leaf["generation"], leaf["index"]), leaf["cells"]) == (place, [])
+    by_cell = {cell["start"]: row_from(cell).measured for cell in scored["cells"]}
+    broken: dict[str, Exception] = {}
+
+    def measure(policy: Any, cell: Any) -> Any:
+        assert (policy.policy_hash, cell.holdout) == (leaf["policy_hash"], False)
+        if str(cell.start) in broken:
+            raise broken[str(cell.start)]
+        return by_cell.pop(str(cell.start))
+
+    def found() -> verify_steps.Found:
+        by_cell.update({cell["start"]: row_from(cell).measured for cell in scored["cells"]})
+        return verify_steps.spot_checks(case)
+
+    gate.setattr(verify_spots, "replays", lambda *_: measure)
+    gate.setattr(verify_steps, "drawn", lambda *_: [leaf])
+    told = found()
+    assert not by_cell, "in every cell of its search"
+    assert not told.holds
+    assert told.recorded == f"trial {place[0]}.{place[1]}: recorded as failed"
+    assert told.found == f"it scores {scored['fitness']:g} here; --spot-seed a"
+    last = scored["cells"][-1]["start"]
+    for error in (ValueError("it broke"), ConfigError("a", "b", "c")):
+        broken[last] = error
+        assert found().holds, "it fails here, too"
+    broken[last] = LedgerError("a", "b", "c")
+    with pytest.raises(LedgerError):
+        found()
+
+
+def test_trials_that_nobody_can_repeat_are_counted(made: Made, tmp_path: Path) -> None:
+    case = Case(made.data, asked(made, spot=1000), tmp_path)
+    assert "repeatable" not in verify_steps.spot_checks(case).found
+    leaves = verify_spots.drawn(made.evidence, 1000, "a")
+    n = len(trials_of(made.evidence, made.evidence.search))
+    for status in ("timeout", "killed"):
+        case.evidence = relabelled(made, (leaves[0]["generation"], leaves[0]["index"]), status)
+        told = verify_steps.spot_checks(case)
+        assert told.holds
+        assert told.recorded.startswith(f"{len(leaves) - 1} other trials")
+        assert told.found.endswith(f"; 1 of {n} trials were timed out or killed: not repeatable")
+
+
 # -- bytes
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from alphatrade.evolution import promotion
 from alphatrade.evolution.dossier import dumped, opened, sha
+from alphatrade.evolution.evidence import Incumbent
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.nodes import dossier, promote_stage
 from alphatrade.nodes.app import app
@@ -25,7 +26,7 @@ from alphatrade.risk.errors import ConfigError, InputError, LedgerError, RunDirE
 from alphatrade.strategies.policy import canonical
 from tests.evolution.test_operators import founder
 from tests.nodes import test_dossier as tampers
-from tests.nodes.make_dossier import Made, make
+from tests.nodes.make_dossier import Made, judged_at, make
 from tests.nodes.test_dossier import edited, resealed
 from tests.nodes.test_evolve import Place
 from tests.reflection.make_ledger import NOW, stage, verdict
@@ -160,10 +161,50 @@ def test_a_dossier_opens_the_door_step_by_step(made: Made, tmp_path: Path) -> No
     assert entry.body["dossier"] == sha(made.data)
     kept = read_verdict(home.ledger.folder, entry)
     assert kept == {"holds": True, **canonical(promotion.judge(made.evidence, made.spec))}
-    assert door(made, tmp_path, home=home).body["to"] == "pilot"
+    again = judged_at(made, home.ledger)
+    assert door(made, tmp_path, again, home).body == entry.body | {
+        "from": "paper", "to": "pilot", "dossier": sha(again), "verdict": home.entries()[-1].body["verdict"],
+    }  # fmt: skip
     with pytest.raises(LedgerError, match="needs two persons"):
-        door(made, tmp_path, home=home)
+        door(made, tmp_path, judged_at(made, home.ledger), home)
     assert not verify(home.ledger.folder).problems
+
+
+def test_a_dossier_opens_the_door_once(made: Made, tmp_path: Path) -> None:
+    """Not to the next stage, not after a demotion, whoever has moved with it, and not after any move of its policy."""
+    home = at_home(made, tmp_path)
+    first = door(made, tmp_path, home=home)
+    with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
+        door(made, tmp_path, home=home)
+    unused = judged_at(made, home.ledger)
+    down = home.append_stage(
+        {"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""}
+    )
+    with pytest.raises(LedgerError, match=f"^dossier, judgement: got 'the dossier of entry {first.seq}'"):
+        door(made, tmp_path, home=home)
+    with pytest.raises(LedgerError, match=f"judged at entry {first.seq}.*a judgement after entry {down.seq}"):
+        door(made, tmp_path, unused, home)
+    assert home.ledger.chain.stages.stage_of(made.policy_hash) == "experiment"
+    assert door(made, tmp_path, judged_at(made, home.ledger), home).body["to"] == "paper"
+
+
+def test_a_rollback_that_takes_a_policy_down_is_a_move_of_it(made: Made, tmp_path: Path) -> None:
+    home = at_home(made, tmp_path)
+    home.append_stage(stage(1, "experiment", "paper"), verdict(1))
+    rival = Incumbent(policy_hash=stage(1, "", "")["policy_hash"], holdout=())
+    door(made, tmp_path, judged_at(made, home.ledger, incumbent=rival), home)
+    unused = judged_at(made, home.ledger, incumbent=rival)
+    back = home.append_stage(stage(1, "paper", "paper"))
+    with pytest.raises(LedgerError, match=f"a judgement after entry {back.seq}"):
+        door(made, tmp_path, unused, home)
+
+
+def test_a_dossier_that_moved_another_policy_is_used_up(made: Made, tmp_path: Path) -> None:
+    home = at_home(made, tmp_path)
+    body = stage(1, "experiment", "paper") | {"dossier": sha(made.data)}
+    home.append_stage(body, verdict(1))
+    with pytest.raises(LedgerError, match=r"^dossier, judgement: got 'the dossier of entry"):
+        door(made, tmp_path, home=home)
 
 
 Tamper = Callable[[Made, Path, pytest.MonkeyPatch], tuple[bytes, Home]]
@@ -211,6 +252,14 @@ def _never_tried(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[b
     return data, at_home(made, folder)
 
 
+def _moved(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
+    """It went up and down since it was judged."""
+    home = at_home(made, folder)
+    door(made, folder, home=home)
+    home.append_stage({"policy_hash": made.policy_hash, "from": "paper", "to": "experiment", "why": "x", "dossier": ""})
+    return made.data, home
+
+
 def _overtaken(made: Made, folder: Path, patch: pytest.MonkeyPatch) -> tuple[bytes, Home]:
     """Somebody else has come to paper since it was judged."""
     home = at_home(made, folder)
@@ -227,6 +276,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "copies": (_other_ledger, "is another one"),
     "genotype and policy": (_as("genotype and policy"), "develops into another one"),
     "evidence": (_evidence(fingerprint="1" * 64), "genesis: got"),
+    "judgement": (_moved, "one that no move was made with"),
     "thresholds": (_as("thresholds"), r"0\.95 in conf/promotion/default\.yaml'?, expected dsr 0\.9"),
     "verdict": (_as("verdict"), "which follows from the evidence"),
     "kill drill": (_no_drill, "it held no position"),
@@ -245,7 +295,7 @@ def test_without_a_check_the_door_opens_to_what_it_is_for(
     data, home = tamper(made, tmp_path, monkeypatch)
     with pytest.raises(LedgerError, match=f"^dossier, {name}: .*({message})"):
         door(made, tmp_path, data, home)
-    assert not home.ledger.chain.stages.in_charge("") or name == "incumbent"
+    assert not home.ledger.chain.stages.to_beat("") or name == "incumbent"
     for each in (name, *ALSO.get(name, ())):
         monkeypatch.delitem(promote_stage.CHECKS, each)
     door(made, tmp_path, data, home)

@@ -13,7 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from alphatrade.evolution import promotion
+from alphatrade.evolution.dossier import opened
+from alphatrade.nodes import dossier
 from alphatrade.nodes.app import main
+from alphatrade.nodes.kill_drill import Drill
 from alphatrade.nodes.ledger_home import Home, home, key_file
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.reflection.keys import SigningKey
@@ -21,7 +24,7 @@ from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import BATCHES, FILE
 from alphatrade.strategies.policy import canonical
 from tests.conftest import ROOT
-from tests.nodes.make_dossier import Made, make
+from tests.nodes.make_dossier import Made, judged_at, make
 from tests.reflection.make_ledger import NOW, Cast, digest, leaf, search, stage, verdict
 
 A, B = digest(1001), digest(1002)
@@ -142,10 +145,15 @@ def test_a_promotion_without_proof_is_refused_in_one_line(door: Door, made: Made
     assert [entry.kind for entry in own.ledger.entries()].count("stage") == 0
 
 
-def test_nobody_goes_into_live_yet(door: Door, made: Made) -> None:
+def test_nobody_goes_into_live_yet(door: Door, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drill = Drill.model_validate_json(opened(made.data).members[dossier.DRILL])
+    monkeypatch.setattr(dossier, "drilled", lambda *_: drill)  # time: the same one is drilled once
     words = ("stage", "promote", made.policy_hash, "--why", "dsr", "--dossier", "dossier.zip")
-    for _ in range(2):
-        door(*words)
+    door(*words)
+    assert "judge it again" in door(*words, code=2).err, "a dossier opens one stage, once"
+    (tmp_path / "dossier.zip").write_bytes(judged_at(made, home().ledger))
+    door(*words)
+    (tmp_path / "dossier.zip").write_bytes(judged_at(made, home().ledger))
     assert "needs two persons" in door(*words, code=2).err
 
 

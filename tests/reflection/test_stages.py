@@ -66,6 +66,15 @@ def test_a_demotion_puts_nobody_in_charge_and_a_service_may_sign_it(cast: Cast) 
     assert found.stage_of(B) == "experiment"
 
 
+def test_a_service_empties_no_chair_for_the_next_candidate(cast: Cast) -> None:
+    """Whom it takes down has to be beaten as before; a person may say that nobody has."""
+    move(cast, 1, "experiment", "paper")
+    move(cast, 1, "paper", "pilot")
+    found = move(cast, 1, "pilot", "paper", by="service")
+    assert (found.incumbent("pilot"), found.to_beat(B), found.to_beat(A)) == ("", A, "")
+    assert move(cast, 1, "paper", "experiment").to_beat(B) == ""
+
+
 def test_a_rollback_of_pilot_takes_its_incumbent_to_paper(cast: Cast) -> None:
     for n in (1, 2):
         move(cast, n, "experiment", "paper")
