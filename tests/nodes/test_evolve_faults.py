@@ -18,6 +18,7 @@ from alphatrade.nodes.app import main
 from alphatrade.nodes.evolve import SearchSettings, grid_of, tapes_of, to_blame
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.ledger_files import FILE
 from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.errors import LawError, LedgerError, RunDirError, TapeError
 from tests.nodes.test_evolve import GRID, WORLD
@@ -127,6 +128,24 @@ def test_a_search_that_cannot_be_is_not_entered(door: Door) -> None:
     assert (code, len(told)) == (2, 1)
     assert told[0].startswith("alphatrade: search.budget: got 3, expected at least")
     assert door.searches() == 0
+
+
+def test_a_search_that_is_run_in_another_place_is_not_counted_twice(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate did not come to its end there: another outcome of the same trial."""
+    assert door.run() == (0, [])
+    file = door.root / "state" / "ledger" / FILE
+    whole = file.read_bytes()
+    (door.root / "clone").mkdir()
+    monkeypatch.chdir(door.root / "clone")
+    monkeypatch.setattr(evolve, "measured", lambda own: Outcome("timeout", "longer than 1 s", ()))
+    code, told = door.run()
+    assert (code, len(told)) == (2, 1)
+    assert "generation 0: got 'root " in told[0]
+    assert "take the outcomes that were entered, or another seed" in told[0]
+    assert file.read_bytes() == whole
+    assert (door.trials(), door.searches()) == (2, 1)
 
 
 def test_a_second_driver_of_a_search_is_refused_in_one_line(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
