@@ -1,21 +1,25 @@
 """What ends a search and is no result: full disks, workers that do not start, a second driver. Candidates are made up."""
 
 import errno
+import json
 import os
 import sys
+from asyncio import CancelledError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from alphatrade.evolution import sweeper
 from alphatrade.evolution.fitness import Measured, Row, table
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.schedule import fair
-from alphatrade.evolution.trial import Outcome
+from alphatrade.evolution.trial import Outcome, outcome_from
 from alphatrade.nodes import evolve
 from alphatrade.nodes.app import main
-from alphatrade.nodes.evolve import SearchSettings, grid_of, tapes_of, to_blame
+from alphatrade.nodes.evolve import CandidateJob, SearchSettings, grid_of, tapes_of, to_blame
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import FILE
@@ -120,6 +124,31 @@ def _until(after: int, whole: Any) -> Any:
         whole(path, text)
 
     return write
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), CancelledError("by itself"), GeneratorExit("x")], ids=repr)
+def test_a_candidate_that_leaves_has_failed_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
+    own: Any = SimpleNamespace(search=SimpleNamespace(timeout_s=60.0), out=tmp_path / "out.json")
+    monkeypatch.setattr(evolve, "search_settings", lambda _: own)
+    monkeypatch.setattr(evolve, "measured", lambda _: _raised(error))
+    CandidateJob()(DictConfig({}))
+    found = outcome_from(json.loads(own.out.read_bytes()))
+    assert found.status == "failed"
+    assert found.why.startswith(f"{type(error).__name__}: ")
+    monkeypatch.setattr(evolve, "measured", lambda _: _raised(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        CandidateJob()(DictConfig({}))
+
+
+def test_a_way_out_of_a_search_is_no_success(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no candidate is to blame yet: a plug-in may leave when it is imported, too."""
+    monkeypatch.setattr(evolve, "tapes_of", lambda _: sys.exit(0))
+    assert door.run() == (2, [
+        "alphatrade: plug-in: got 'SystemExit(0)', expected code that returns: nothing that is run here may end it"
+    ])  # fmt: skip
+    assert door.run("--help")[0] == 0
 
 
 def test_a_search_that_cannot_be_is_not_entered(door: Door) -> None:
