@@ -38,7 +38,7 @@ def looked(evidence: Evidence) -> list[str]:
         spans = (record.body.get("spans") or ()) if record.kind in ("look", "trial") else ()
         if any(seen(record.body["tapes"], start, end) for start, end in spans):
             found.setdefault(str(record.body["policy_hash"]))
-        for leaf in record.trials:
-            if any(seen((cell["instrument"],), cell["start"], cell["end"]) for cell in leaf["cells"]):
+        for leaf in record.tried:  # of a manual replay there are no cells but spans
+            if any(seen((cell["instrument"],), cell["start"], cell["end"]) for cell in leaf.get("cells", ())):
                 found.setdefault(str(leaf["policy_hash"]))
     return list(found)

@@ -185,11 +185,14 @@ class RayLauncher(WarmLauncher):
                 results[job[0]], worked = ray.get(ended)
             except ray.exceptions.RayTaskError as error:  # what Ray makes of it is many lines
                 raise error.cause from None
-            except ray.exceptions.RayActorError:
+            except ray.exceptions.RayError as error:
+                if not isinstance(error, _deaths()):
+                    words = f"{type(error).__name__}: {error}".splitlines()[0]
+                    raise ConfigError("hydra.launcher", words[:200], "a cluster that takes jobs") from error
                 try:
                     ray.get(started)
-                except ray.exceptions.RayActorError as error:
-                    raise _no_start("its actor died") from error
+                except ray.exceptions.RayError as no_start:
+                    raise _no_start("its actor died") from no_start
                 lives[job[0]] -= 1
                 if lives[job[0]]:
                     waiting.append(job)
@@ -201,6 +204,13 @@ class RayLauncher(WarmLauncher):
             else:
                 ray.kill(actor)
         return [results[job[0]] for job in jobs]
+
+
+def _deaths() -> tuple[type[Exception], ...]:
+    """Return what Ray raises where an actor is gone, with its node or for want of memory, or its result with it."""
+    from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError, WorkerCrashedError
+
+    return RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError, ObjectLostError
 
 
 class _RayWorker:

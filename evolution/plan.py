@@ -19,14 +19,11 @@ from alphatrade.strategies.policy import canonical
 class Recorder(Protocol):
     """A ledger that can be written to."""
 
-    def entries(self) -> list[Entry]:
-        """Return what is entered, for who is about to add to it."""
+    def append_once(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        """Add an entry, signed now, unless there is one with this body."""
 
-    def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
-        """Add an entry, signed now."""
-
-    def append_batch(self, leaves: Sequence[Mapping[str, Any]]) -> Entry:
-        """Add trials as one entry, signed now."""
+    def append_generation(self, leaves: Sequence[Mapping[str, Any]]) -> Entry:
+        """Add the trials of a generation as one entry, signed now, unless it is there; refuse other trials of it."""
 
 
 class Plan(NamedTuple):

@@ -32,7 +32,6 @@ from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.plan import Plan
 from alphatrade.evolution.search import Search, SearchSpec
 from alphatrade.evolution.trial import Candidate, Outcome, leaf, outcome_from, outcome_plain
-from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import FolderLock, write_whole
 from alphatrade.risk.errors import ConfigError, WorkerDiedError
 
@@ -98,16 +97,14 @@ class EvolutionSweeper(Sweeper):
 
     def _search(self, plan: Plan, body: Mapping[str, Any], search: Search, files: "_Files") -> dict[str, Any]:
         """Enter the search, unless it was begun before, and go on to its end."""
-        known = {entry.body["search"] for entry in plan.home.entries() if entry.kind == "search"}
-        if body["search"] not in known:
-            plan.home.append("search", body)
+        plan.home.append_once("search", body)
         leaves: list[dict[str, Any]] = []
         try:
             with files.progress(plan.spec) as told:
                 while bred := search.ask():
                     outcomes = self._run(bred, search, files)
                     new = [leaf(body["search"], one, outcome) for one, outcome in zip(bred, outcomes, strict=True)]
-                    _record(plan, new)
+                    plan.home.append_generation(new)  # once: it may be there, from before a crash or from elsewhere
                     search.tell(outcomes)
                     leaves += new
                     told(search)
@@ -231,13 +228,6 @@ class _Files:
         }
         write_whole(self.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
         return summary
-
-
-def _record(plan: Plan, leaves: list[dict[str, Any]]) -> None:
-    """Put a generation into the ledger; one that is there already, from before a crash, is not counted twice."""
-    root = merkle_root([rfc8785.dumps(one) for one in leaves])
-    if all(entry.kind != "batch" or entry.body["root"] != root for entry in plan.home.entries()):
-        plan.home.append_batch(leaves)
 
 
 def _check(done: JobReturn, out: Path) -> None:

@@ -107,8 +107,8 @@ class CandidateJob:
                 self.outcome = measured(own)
         except TimedOut:
             self.outcome = Outcome("timeout", f"longer than {own.search.timeout_s:g} s", ())
-        except Exception as error:  # of whatever the candidate is made of: it has failed, the search has not
-            if not to_blame(error):
+        except BaseException as error:  # of whatever the candidate is made of: it has failed, the search has not
+            if isinstance(error, KeyboardInterrupt) or not to_blame(error):
                 raise
             words = str(error) if isinstance(error, OWN) else f"{type(error).__name__}: {error}"
             self.outcome = Outcome("failed", " ".join(words.split())[:300], ())

@@ -1,7 +1,6 @@
 """``alphatrade judge``: the best trial of a finished search before the gate; the verdict and all it follows from."""
 
 import json
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from alphatrade.evolution.sweeper import SUMMARY, TRIALS
 from alphatrade.nodes.dossier import write_dossier
 from alphatrade.nodes.evolve import SETTINGS, SearchSettings, grid_of, settings_again, tapes_of
 from alphatrade.nodes.ledger_home import PERSON, SERVICE, Home, existing, key_file, public_keys
-from alphatrade.nodes.promote import Claim, gather, promotion_spec
+from alphatrade.nodes.promote import Claim, gather, promotion_spec, records, trial_at
 from alphatrade.nodes.promote_stage import promote_stage
 from alphatrade.nodes.refusals import checked
 from alphatrade.reflection.keys import SigningKey
@@ -74,13 +73,17 @@ def judge_search(
     """
     summary, plain = (_read(folder / name) for name in (SUMMARY, SETTINGS))
     named = checked(_Named, summary, SUMMARY)
-    leaf, spec = _chosen(folder, trial), promotion_spec(thresholds)
-    own = settings_again(plain, checked(Genotype, leaf.genotype, f"{TRIALS}.genotype"))
-    home = existing()
-    _known(home, fingerprint, head)
-    _enter_look(home, leaf.policy_hash, own)
+    told, spec = _chosen(folder, trial), promotion_spec(thresholds)
+    settings_again(plain, checked(Genotype, told["genotype"], f"{TRIALS}.genotype"))  # of the folder, so far
+    home, claim = existing(), Claim(named.search, told["generation"], told["index"])
     ledger = home.ledger
-    claim = Claim(named.search, leaf.generation, leaf.index)
+    _known(home, fingerprint, head)
+    leaf = trial_at(records(ledger.folder), claim)  # what is replayed, whatever the folder says
+    if leaf != told:
+        value = f"another trial {claim.generation}.{claim.place} than in the ledger"
+        raise RunDirError(str(folder / TRIALS), value, "the trials as the search has entered them")
+    own = settings_again(plain, checked(Genotype, leaf["genotype"], "trial.genotype"))
+    _enter_look(home, own)
     evidence = gather(own, ledger.folder, claim, spec, fingerprint, head)
     verdict = judge(evidence, spec)
     signers = [SigningKey.load(key_file(SERVICE))] + ([SigningKey.load(key_file(PERSON))] if sign else [])
@@ -93,19 +96,19 @@ def judge_search(
     return Judged(verdict, promoted, dossier, move, public_keys(ledger))
 
 
-def _chosen(folder: Path, trial: str) -> "_Leaf":
-    """Return the leaf of a trial, or of the best one."""
+def _chosen(folder: Path, trial: str) -> dict[str, Any]:
+    """Return what the folder tells of a trial, or of the best one."""
     try:
         plain = [json.loads(line) for line in (folder / TRIALS).read_bytes().splitlines()]
     except (OSError, ValueError, RecursionError) as error:
         raise RunDirError(str(folder), type(error).__name__, "the folder of a finished search") from None
-    leaves = [checked(_Leaf, one, TRIALS) for one in plain]
-    scored = [leaf for leaf in leaves if leaf.fitness is not None]
-    if trial:
-        scored = [leaf for leaf in scored if f"{leaf.generation}.{leaf.index}" == trial]
-    if not scored:
+    leaves = [(checked(_Leaf, one, TRIALS), one) for one in plain]
+    scored = [(leaf.fitness, one) for leaf, one in leaves if trial in ("", f"{leaf.generation}.{leaf.index}")]
+    found = [(fitness, one) for fitness, one in scored if fitness is not None]
+    if not found:
         raise ConfigError("--trial", trial or "the best", "a scored trial of the search, GENERATION.PLACE")
-    return max(scored, key=lambda leaf: -inf if leaf.fitness is None else leaf.fitness)
+    best: dict[str, Any] = max(found, key=lambda each: each[0])[1]
+    return best
 
 
 def _known(home: Home, fingerprint: str, head: str) -> None:
@@ -116,16 +119,15 @@ def _known(home: Home, fingerprint: str, head: str) -> None:
         raise LedgerError(str(home.ledger.folder), problems[0], "a ledger in which nothing is wrong")
 
 
-def _enter_look(home: Home, policy_hash: str, own: SearchSettings) -> None:
+def _enter_look(home: Home, own: SearchSettings) -> None:
     """Enter the look at the held-out cells of each tape, unless this policy was shown them before."""
-    known = [entry.body for entry in home.entries() if entry.kind == "look"]
+    policy_hash = own.settings.policy.policy_hash  # developed here: a trial can tell of any
     cells = [cell for cell in grid_of(tapes_of(own.settings), own.grid) if cell.holdout]
     for tape in tapes_of(own.settings):
         name = tape.instrument.id
         spans = [[str(cell.start), str(cell.end)] for cell in cells if cell.instrument == name]
         look = {"policy_hash": policy_hash, "tapes": {name: tape.tape_hash}, "spans": spans, "why": "the gate"}
-        if look not in known:
-            home.append("look", look)
+        home.append_once("look", look)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -82,9 +82,17 @@ class Home:
         """Add an entry, signed now; see :meth:`~alphatrade.reflection.ledger.Ledger.append`."""
         return self.ledger.append(kind, body, self._key, time.time_ns())
 
+    def append_once(self, kind: str, body: Mapping[str, Any]) -> "Entry":
+        """Add an entry, signed now, unless there is one with this body."""
+        return self.ledger.append_once(kind, body, self._key, time.time_ns())
+
     def append_batch(self, leaves: Sequence[Mapping[str, Any]]) -> "Entry":
         """Add trials as one entry, signed now."""
         return self.ledger.append_batch(leaves, self._key, time.time_ns())
+
+    def append_generation(self, leaves: Sequence[Mapping[str, Any]]) -> "Entry":
+        """Add a generation of a search, signed now, unless it is there."""
+        return self.ledger.append_generation(leaves, self._key, time.time_ns())
 
     def append_stage(self, body: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> "Entry":
         """Add a move between stages, signed now."""

@@ -27,6 +27,7 @@ from alphatrade.evolution.evidence import (
     Record,
     Result,
     spots,
+    trials_of,
 )
 from alphatrade.evolution.fitness import Row, table
 from alphatrade.evolution.genotype import Genotype, develop
@@ -103,6 +104,22 @@ def records(folder: Path) -> tuple[Record, ...]:
     return tuple(found)
 
 
+def trial_at(told: Sequence[Record], claim: Claim) -> dict[str, Any]:
+    """
+    Return what a ledger tells of a trial, whether it was entered alone or in a batch.
+
+    Raises
+    ------
+    LedgerError
+        If there is none.
+    """
+    leaves = [leaf for record in told for leaf in record.tried if claim.search and leaf["search"] == claim.search]
+    for leaf in leaves:
+        if (leaf["generation"], leaf["index"]) == (claim.generation, claim.place):
+            return leaf
+    raise LedgerError("trial", f"{claim.generation}.{claim.place}", f"one of search {claim.search[:12]}")
+
+
 def gather(
     own: SearchSettings, ledger: Path, claim: Claim, spec: PromotionSpec, fingerprint: str = "", head: str = ""
 ) -> Evidence:
@@ -126,11 +143,7 @@ def gather(
         If the ledger is damaged, has no such trial, or a tape cannot be used.
     """
     told, tapes = records(ledger), tapes_of(own.settings)
-    leaves = [leaf for record in told for leaf in record.trials if leaf["search"] == claim.search]
-    found = [one for one in leaves if (one["generation"], one["index"]) == (claim.generation, claim.place)]
-    if not found:
-        raise LedgerError("trial", f"{claim.generation}.{claim.place}", f"one of search {claim.search[:12]}")
-    genotype = Genotype.model_validate(found[0]["genotype"])
+    genotype = checked(Genotype, trial_at(told, claim)["genotype"], "trial.genotype")
     grid = [GridCell.model_validate(cell._asdict()) for cell in grid_of(tapes, own.grid)]
     problems = verify(ledger, fingerprint or None, head_of(head) if head else None).problems
     bare = Evidence(
@@ -148,12 +161,7 @@ def _replayed(bare: Evidence, own: SearchSettings, ledger: Path, spec: Promotion
     cells = grid_of(tapes, own.grid)
     seen, held = ([cell for cell in cells if cell.holdout == which] for which in (False, True))
     places = [(bare.generation, bare.index), *spots(bare, spec.spot)]
-    by_place = {
-        (leaf["generation"], leaf["index"]): leaf["genotype"]
-        for record in bare.ledger
-        for leaf in record.trials
-        if leaf["search"] == bare.search
-    }
+    by_place = {(leaf["generation"], leaf["index"]): leaf["genotype"] for leaf in trials_of(bare, bare.search)}
     due = in_charge(bare)
     rival = rebuild_strategy(due, ledger) if due else None
     with _progress(len(seen) * len(places) + len(held) * (3 if rival else 2) + 2 * len(tapes) + 2) as tick:

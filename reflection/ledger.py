@@ -21,7 +21,8 @@ from typing import Any
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger_bodies import leaf
 from alphatrade.reflection.ledger_chain import START, Chain, Entry, dumped, sealed
-from alphatrade.reflection.ledger_files import BATCHES, FILE, LOCK, VERDICTS, beside, copied, verdict_hash
+from alphatrade.reflection.ledger_disk import locked, unwritable, write_line
+from alphatrade.reflection.ledger_files import BATCHES, FILE, VERDICTS, beside, copied, generations, verdict_hash
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.errors import LedgerError
@@ -48,7 +49,7 @@ class Ledger:
         if not self._file.is_file():
             raise LedgerError(str(folder), "no ledger", f"a folder with {FILE}; `alphatrade ledger init` makes one")
         self._begin()
-        with _locked(self.folder, fcntl.LOCK_SH):
+        with locked(self.folder, fcntl.LOCK_SH):
             self._catch_up()
 
     def _begin(self) -> None:
@@ -79,12 +80,12 @@ class Ledger:
         Chain().take(line)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder, fcntl.LOCK_EX):  # whoever makes one takes it: none is written over
+            with locked(folder, fcntl.LOCK_EX):  # whoever makes one takes it: none is written over
                 if (folder / FILE).exists():
                     raise LedgerError(str(folder), "one that is there", "a writable folder without a ledger")
                 write_whole(folder / FILE, line + b"\n")  # an empty file could be neither made nor added to
         except OSError as error:
-            raise _unwritable(str(folder), error, "a writable folder without a ledger") from error
+            raise unwritable(str(folder), error, "a writable folder without a ledger") from error
         return cls(folder)
 
     def append(self, kind: str, body: Mapping[str, Any], key: SigningKey, ts: int) -> Entry:
@@ -107,23 +108,14 @@ class Ledger:
         LedgerError
             If the key may not sign it, the ledger is damaged, or it cannot be written; nothing is added then.
         """
-        with _locked(self.folder, fcntl.LOCK_EX):
-            self._mend()
-            name = self.chain.roster.whose(key).name
-            line = sealed(self.chain.head, ts, kind, body, name, key)
-            trial = self.chain.copy()
-            entry = trial.take(line)  # whatever a reader would refuse is not written
-            try:
-                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND)
-                try:
-                    _write(handle, line + b"\n", self._offset)
-                finally:
-                    os.close(handle)
-            except OSError as error:
-                raise _unwritable(str(self._file), error, "a file that can be written") from error
-            self.chain = trial
-            self._offset += len(line) + 1
-            return entry
+        with self._alone():
+            return self._add(kind, body, key, ts)
+
+    def append_once(self, kind: str, body: Mapping[str, Any], key: SigningKey, ts: int) -> Entry:
+        """Add an entry as :meth:`append`, or return the one that has the same body: of two writers, one adds it."""
+        with self._alone():
+            same = [one for one in self._taken() if one.kind == kind and dumped(one.body) == dumped(dict(body))]
+            return same[0] if same else self._add(kind, body, key, ts)
 
     def append_batch(self, leaves: Sequence[Mapping[str, Any]], key: SigningKey, ts: int) -> Entry:
         """
@@ -134,14 +126,31 @@ class Ledger:
         LedgerError
             As :meth:`append`; and if there are none.
         """
-        lines = [dumped(dict(one)) for one in leaves]
-        if not lines:
-            raise LedgerError("trials", 0, "at least one")
-        for at, line in enumerate(lines):
-            leaf(line, f"trial {at} of {len(lines)}")
-        root = merkle_root(lines)
-        self._keep(BATCHES, f"{root}.jsonl", b"\n".join(lines).decode() + "\n")
-        return self.append("batch", {"n": len(lines), "root": root}, key, ts)
+        lines = _lines(leaves)
+        with self._alone():
+            return self._add_batch(lines, key, ts)
+
+    def append_generation(self, leaves: Sequence[Mapping[str, Any]], key: SigningKey, ts: int) -> Entry:
+        """
+        Add the trials of a generation of a search as :meth:`append_batch`, or return the entry that has them.
+
+        Raises
+        ------
+        LedgerError
+            As :meth:`append_batch`; and if other trials of that generation are entered: it would count twice.
+        """
+        root = merkle_root(lines := _lines(leaves))
+        search, generation = leaves[0]["search"], leaves[0]["generation"]
+        assert all((one["search"], one["generation"]) == (search, generation) for one in leaves)
+        with self._alone():
+            there = [one for one in self._taken() if generation in generations(self.folder, one, search)]
+            if same := [one for one in there if one.kind == "batch" and one.body["root"] == root]:
+                return same[0]
+            if there:
+                found, held = (f"root {one[:12]}" for one in (root, there[0].body.get("root", "none")))
+                expected = f"{held} of entry {there[0].seq}: take the outcomes that were entered, or another seed"
+                raise LedgerError(f"search {search[:12]}, generation {generation}", found, expected)
+            return self._add_batch(lines, key, ts)
 
     def append_stage(
         self, body: Mapping[str, Any], key: SigningKey, ts: int, verdict: Mapping[str, Any] | None = None
@@ -163,8 +172,9 @@ class Ledger:
             if type(found) is not type(expected) or found != expected:
                 raise LedgerError(f"verdict.{field}", found, f"{expected}: nobody goes up without")
         named = dict(body) | {"verdict": verdict_hash(verdict)}
-        self._keep(VERDICTS, f"{named['verdict']}.json", dumped(dict(verdict)).decode())
-        return self.append("stage", named, key, ts)
+        with self._alone():
+            self._keep(VERDICTS, f"{named['verdict']}.json", dumped(dict(verdict)).decode())
+            return self._add("stage", named, key, ts)
 
     def read(self, whole: bool = True) -> tuple[Chain, list[Entry]]:
         """
@@ -180,9 +190,9 @@ class Ledger:
         LedgerError
             If it is damaged.
         """
-        with _locked(self.folder, fcntl.LOCK_SH):
-            chain, text = Chain(), self._file.read_bytes()
-        *lines, rest = text.split(b"\n")
+        with locked(self.folder, fcntl.LOCK_SH):
+            text = self._file.read_bytes()
+        chain, (*lines, rest) = Chain(), text.split(b"\n")
         if rest and whole:
             expected = "a whole last entry; the next one that is added puts aside what a crash has cut short"
             raise LedgerError(str(self._file), f"{len(rest)} bytes without an end", expected)
@@ -198,12 +208,8 @@ class Ledger:
         LedgerError
             If it is damaged, or cannot be written.
         """
-        with _locked(self.folder, fcntl.LOCK_EX):
-            try:
-                self._mend()
-            except OSError as error:
-                raise _unwritable(str(self._file), error, "a file that can be written") from error
-        return self.entries()
+        with self._alone():
+            return self._taken()
 
     def entries(self) -> list[Entry]:
         """Return all entries; each is checked again."""
@@ -218,7 +224,7 @@ class Ledger:
         LedgerError
             If it is damaged, or something that it names is missing.
         """
-        with _locked(self.folder, fcntl.LOCK_SH):
+        with locked(self.folder, fcntl.LOCK_SH):
             text = self._file.read_bytes()
         chain = Chain()
         for line in text.split(b"\n")[:-1]:
@@ -228,14 +234,48 @@ class Ledger:
 
     # -- the files
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other writers out; what they have added is taken, and an end cut short dealt with."""
+        with locked(self.folder, fcntl.LOCK_EX):
+            try:
+                self._mend()
+                yield
+            except OSError as error:
+                raise unwritable(str(self._file), error, "a file that can be written") from error
+
+    def _taken(self) -> list[Entry]:
+        """Return all entries, for who is alone."""
+        chain = Chain()
+        return [chain.take(line) for line in self._file.read_bytes().split(b"\n")[:-1]]
+
+    def _add(self, kind: str, body: Mapping[str, Any], key: SigningKey, ts: int) -> Entry:
+        """Add an entry, for who is alone."""
+        name = self.chain.roster.whose(key).name
+        line = sealed(self.chain.head, ts, kind, body, name, key)
+        trial = self.chain.copy()
+        entry = trial.take(line)  # whatever a reader would refuse is not written
+        handle = os.open(self._file, os.O_WRONLY | os.O_APPEND)
+        try:
+            write_line(handle, line + b"\n", self._offset)
+        finally:
+            os.close(handle)
+        self.chain = trial
+        self._offset += len(line) + 1
+        return entry
+
+    def _add_batch(self, lines: list[bytes], key: SigningKey, ts: int) -> Entry:
+        root = merkle_root(lines)
+        self._keep(BATCHES, f"{root}.jsonl", b"\n".join(lines).decode() + "\n")
+        return self._add("batch", {"n": len(lines), "root": root}, key, ts)
+
     def _keep(self, part: str, name: str, text: str) -> None:
         """Put a file beside the ledger, durably, before the entry that names it."""
         try:
-            with _locked(self.folder, fcntl.LOCK_EX):
-                (self.folder / part).mkdir(exist_ok=True)
-                write_whole(self.folder / part / name, text)
+            (self.folder / part).mkdir(exist_ok=True)
+            write_whole(self.folder / part / name, text)
         except OSError as error:
-            raise _unwritable(str(self.folder), error, "a folder that can be written") from error
+            raise unwritable(str(self.folder), error, "a folder that can be written") from error
 
     def _catch_up(self) -> bytes:
         """Take what others have added since, and return what has no end; a file that became shorter is another one."""
@@ -270,30 +310,11 @@ class Ledger:
             os.fsync(file.fileno())
 
 
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    try:
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _unwritable(str(folder), error, "a folder that can be written") from error
-    try:
-        fcntl.flock(handle, how)
-        yield
-    finally:
-        os.close(handle)  # and with it the lock, also when this process is killed
-
-
-def _write(handle: int, data: bytes, size: int) -> None:
-    """Write all of `data` durably, or leave the file at its former size."""
-    try:
-        if os.write(handle, data) != len(data):
-            raise OSError("no space left for a whole entry")
-        os.fsync(handle)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(handle, size)
-        raise
-
-
-def _unwritable(where: str, error: OSError, expected: str) -> LedgerError:
-    return LedgerError(where, error.strerror or str(error), expected)
+def _lines(leaves: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Return trials as they are kept, each checked."""
+    lines = [dumped(dict(one)) for one in leaves]
+    if not lines:
+        raise LedgerError("trials", 0, "at least one")
+    for at, line in enumerate(lines):
+        leaf(line, f"trial {at} of {len(lines)}")
+    return lines

@@ -56,6 +56,25 @@ def read_batch(folder: Path, entry: Entry) -> list[Trial]:
     return [leaf(line, f"{path.name} line {at}") for at, line in enumerate(lines, 1)]
 
 
+def generations(folder: Path, entry: Entry, search: str) -> set[int]:
+    """
+    Return the generations of a search of which an entry holds trials.
+
+    Raises
+    ------
+    LedgerError
+        If it is a batch, as :func:`read_batch`.
+    """
+    if entry.kind == "trial":
+        return {entry.body["generation"]} if entry.body["search"] == search else set()
+    if entry.kind != "batch":
+        return set()
+    path = folder / beside(entry)[0]
+    if path.is_file() and search.encode() not in path.read_bytes():
+        return set()  # most batches of a ledger are of other searches, and those are many lines to check
+    return {trial.generation for trial in read_batch(folder, entry) if trial.search == search}
+
+
 def read_verdict(folder: Path, entry: Entry) -> dict[str, Any]:
     """
     Return the verdict that a ``stage`` entry names.

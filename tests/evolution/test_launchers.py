@@ -9,8 +9,10 @@ from typing import Any
 
 import cloudpickle
 import pytest
+import ray
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
+from ray.exceptions import ActorDiedError, NodeDiedError, ObjectLostError, OutOfDiskError, OutOfMemoryError, RayError
 
 from alphatrade.evolution import launchers
 from alphatrade.evolution.launchers import Job, JoblibLauncher, RayLauncher
@@ -76,23 +78,12 @@ def test_who_takes_two_workers_along_is_to_blame_and_nobody_else(pool: type[Pool
     assert isinstance(found[1]._return_value, WorkerDiedError)
 
 
-class ActorError(Exception):
-    """As Ray's."""
-
-
-class TaskError(Exception):
-    """As Ray's."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__("a traceback")
-        self.cause = cause
-
-
 class Actor:
     """Of a process that is none."""
 
     made: list["Actor"]
     deadly: frozenset[int] = frozenset()
+    dies_of: Exception = ActorDiedError()
 
     def __init__(self, _: bytes) -> None:
         self.dead, self.done = False, 0
@@ -103,7 +94,7 @@ class Actor:
     def _run(self, number: int, _: list[str]) -> Any:
         self.dead = self.dead or number in self.deadly
         self.done += 1
-        return _Ref(None if self.dead else (JobReturn(overrides=[str(number)]), self.done))
+        return _Ref(self.dies_of if self.dead else (JobReturn(overrides=[str(number)]), self.done))
 
 
 class _Ref:
@@ -112,10 +103,10 @@ class _Ref:
 
 
 def _get(ref: _Ref) -> Any:
-    if ref.value is None:
-        raise ActorError
+    if isinstance(ref.value, ray.exceptions.RayError):
+        raise ref.value
     if isinstance(ref.value, Exception):
-        raise TaskError(ref.value)
+        raise ray.exceptions.RayTaskError("run", "a traceback", ref.value, "worker", 1, "host")
     return ref.value
 
 
@@ -127,7 +118,7 @@ def actor(monkeypatch: pytest.MonkeyPatch) -> type[Actor]:
     fake = SimpleNamespace(
         is_initialized=lambda: True, wait=lambda refs, num_returns: (refs[:1], refs[1:]), get=_get,
         remote=lambda **_: lambda _: SimpleNamespace(remote=Own), kill=lambda _: None,
-        exceptions=SimpleNamespace(RayActorError=ActorError, RayTaskError=TaskError),
+        exceptions=ray.exceptions,
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "ray", fake)
     return Own
@@ -141,6 +132,20 @@ def test_actors_that_died_between_two_generations_are_nobodys_fault(actor: type[
     assert ran(launcher._finish(JOBS[:1])) == ["0"]
     actor.deadly = frozenset({1})
     assert ran(launcher._finish(JOBS)) == ["0", "dead", "2", "3"]
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError("of its node"), NodeDiedError("n"), ObjectLostError("0", "", "")])
+def test_who_goes_with_his_memory_or_node_is_dead(actor: type[Actor], error: RayError) -> None:
+    """None of these is an error of an actor in Ray's words."""
+    actor.deadly, actor.dies_of = frozenset({1}), error
+    assert ran(RayLauncher(n_jobs=2)._finish(JOBS)) == ["0", "dead", "2", "3"]
+
+
+def test_a_cluster_that_does_not_work_is_nobodys_death_and_one_line(actor: type[Actor]) -> None:
+    actor.deadly, actor.dies_of = frozenset({1}), OutOfDiskError("no space left\non its node")
+    with pytest.raises(ConfigError, match=r"OutOfDiskError.*a cluster that takes jobs") as told:
+        RayLauncher(n_jobs=2)._finish(JOBS)
+    assert "\n" not in str(told.value)
 
 
 class Cold:
@@ -173,7 +178,7 @@ def test_a_worker_that_dies_before_it_has_started_ends_the_sweep(
     def dead(_: RayLauncher) -> tuple[Any, Any]:
         one, _ = made()
         one.dead = True
-        return one, _Ref(None)
+        return one, _Ref(ActorDiedError())
 
     monkeypatch.setattr(RayLauncher, "_actor", dead)
     with pytest.raises(ConfigError, match=r"does not start \(its actor died"):

@@ -225,6 +225,16 @@ def test_a_manual_replay_counts_as_trial_and_as_look() -> None:
     assert "17 trials" in row(found, "dsr").target
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_trial_of_another_search_counts_as_a_look_however_it_was_entered(alone: bool) -> None:
+    plain = deepcopy(canonical(honest()))
+    body = leaf(plain) | {"search": "f" * 64, "policy_hash": "f" * 64, "cells": plain["holdout"]}
+    record = {"seq": 60, "hash": "", "kind": "trial", "body": body, "trials": []}
+    if not alone:
+        record |= {"kind": "batch", "body": {}, "trials": [body]}
+    assert row(judge(changed(ledger=[*plain["ledger"], record]), spec()), "looks").figure == 2
+
+
 def barely(**search: Any) -> Evidence:
     """Evidence that is good enough after 16 trials, with another search that was begun."""
     plain = deepcopy(canonical(honest()))

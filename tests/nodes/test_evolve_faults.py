@@ -1,23 +1,29 @@
 """What ends a search and is no result: full disks, workers that do not start, a second driver. Candidates are made up."""
 
 import errno
+import json
 import os
 import sys
+from asyncio import CancelledError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from alphatrade.evolution import sweeper
 from alphatrade.evolution.fitness import Measured, Row, table
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.schedule import fair
-from alphatrade.evolution.trial import Outcome
+from alphatrade.evolution.trial import Outcome, outcome_from
 from alphatrade.nodes import evolve
 from alphatrade.nodes.app import main
-from alphatrade.nodes.evolve import SearchSettings, grid_of, tapes_of, to_blame
+from alphatrade.nodes.evolve import CandidateJob, SearchSettings, grid_of, tapes_of, to_blame
+from alphatrade.nodes.hydra_app import run_search
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.ledger_files import FILE
 from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.errors import LawError, LedgerError, RunDirError, TapeError
 from tests.nodes.test_evolve import GRID, WORLD
@@ -121,12 +127,57 @@ def _until(after: int, whole: Any) -> Any:
     return write
 
 
+@pytest.mark.parametrize("error", [SystemExit(0), CancelledError("by itself"), GeneratorExit("x")], ids=repr)
+def test_a_candidate_that_leaves_has_failed_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
+) -> None:
+    own: Any = SimpleNamespace(search=SimpleNamespace(timeout_s=60.0), out=tmp_path / "out.json")
+    monkeypatch.setattr(evolve, "search_settings", lambda _: own)
+    monkeypatch.setattr(evolve, "measured", lambda _: _raised(error))
+    CandidateJob()(DictConfig({}))
+    found = outcome_from(json.loads(own.out.read_bytes()))
+    assert found.status == "failed"
+    assert found.why.startswith(f"{type(error).__name__}: ")
+    monkeypatch.setattr(evolve, "measured", lambda _: _raised(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        CandidateJob()(DictConfig({}))
+
+
+def test_a_way_out_of_a_search_is_no_success(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no candidate is to blame yet: a plug-in may leave when it is imported, too."""
+    monkeypatch.setattr(evolve, "tapes_of", lambda _: sys.exit(0))
+    expected = "code that returns: nothing that is run here may end it"
+    assert door.run() == (2, [f"alphatrade: plug-in: got 'SystemExit(0)', expected {expected}"])
+    monkeypatch.setattr("hydra.main", lambda **_: lambda _: lambda: sys.exit(0))
+    with pytest.raises(SystemExit):  # after its help Hydra leaves, too
+        run_search("evolve", ["--hydra-help"], CandidateJob())
+
+
 def test_a_search_that_cannot_be_is_not_entered(door: Door) -> None:
     """It would count as one that was stopped."""
     code, told = door.run("search.budget=3")
     assert (code, len(told)) == (2, 1)
     assert told[0].startswith("alphatrade: search.budget: got 3, expected at least")
     assert door.searches() == 0
+
+
+def test_a_search_that_is_run_in_another_place_is_not_counted_twice(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate did not come to its end there: another outcome of the same trial."""
+    once = "search.generations=0"
+    assert door.run(once) == (0, [])
+    file = door.root / "state" / "ledger" / FILE
+    whole = file.read_bytes()
+    (door.root / "clone").mkdir()
+    monkeypatch.chdir(door.root / "clone")
+    monkeypatch.setattr(evolve, "measured", lambda own: Outcome("timeout", "longer than 1 s", ()))
+    code, told = door.run(once)
+    assert (code, len(told)) == (2, 1)
+    assert "generation 0: got 'root " in told[0]
+    assert "take the outcomes that were entered, or another seed" in told[0]
+    assert file.read_bytes() == whole
+    assert (door.trials(), door.searches()) == (1, 1)
 
 
 def test_a_second_driver_of_a_search_is_refused_in_one_line(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """``alphatrade judge``, and the door to a higher stage: whoever knocks is judged again, by his dossier alone."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from alphatrade.evolution.dossier import dumped, opened, sha
 from alphatrade.evolution.evidence import Incumbent
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.nodes import dossier, promote_stage
+from alphatrade.nodes import judge as gate
 from alphatrade.nodes.app import app
 from alphatrade.nodes.judge import judge_search
 from alphatrade.nodes.kill_drill import Drill
@@ -110,6 +112,52 @@ def test_a_genotype_that_is_none_is_one_line(tmp_path: Path) -> None:
     error = CliRunner().invoke(app, ["judge", str(tmp_path)]).exception
     assert isinstance(error, ConfigError)
     assert "trials.jsonl.genotype" in str(error)
+
+
+# -- the look
+
+
+class Replayed(Exception):
+    """So far it came: the cells are about to be shown."""
+
+
+def test_the_look_is_of_what_is_replayed_whatever_the_folder_says(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a name that was shown them before, or under that of nobody, the look would be free."""
+    home = at_home(made, tmp_path)
+    monkeypatch.setenv("ALPHATRADE_LEDGER", str(home.ledger.folder))
+    monkeypatch.setenv("ALPHATRADE_STATE", str(tmp_path))
+    (tmp_path / "keys").mkdir()
+    shutil.copy(made.cast.folder.parent / "service.pem", tmp_path / "keys")
+    claimed = dict[str, Any](policy_hash="0" * 64, generation=9)
+    trials = [trial for record in made.evidence.ledger for trial in record.trials]
+    best = max(trials, key=lambda one: one["fitness"])
+    Home(home.ledger, made.cast.service).append_batch([best | claimed])
+    (tmp_path / "search.json").write_text(json.dumps({"search": made.evidence.search}))
+    (tmp_path / "settings.json").write_text(json.dumps(made.settings))
+    monkeypatch.setattr(gate, "gather", lambda *_: _raised(Replayed()))
+
+    def judged(leaf: dict[str, Any]) -> None:
+        (tmp_path / "trials.jsonl").write_text(json.dumps(leaf))
+        judge_search(tmp_path, "", "default", sign=False)
+
+    other = next(trial for trial in trials if trial["genotype"] != best["genotype"])
+    for part in ({"policy_hash": "0" * 64}, {"genotype": other["genotype"]}, {"fitness": 1e9}, {"generation": 9}):
+        with pytest.raises(RunDirError, match=r"trials\.jsonl: got 'another trial \d\.\d than in the ledger'"):
+            judged(best | part)
+    with pytest.raises(LedgerError, match=r"trial: got '7\.7'"):
+        judged(best | {"generation": 7, "index": 7})
+    assert not read(home.ledger).looks
+    for leaf in (best, best | claimed):  # the second is in the ledger, with the name of nobody
+        with pytest.raises(Replayed):
+            judged(leaf)
+        (look,) = read(home.ledger).looks
+        assert look.look.policy_hash == develop(Genotype.model_validate(best["genotype"])).policy_hash
+
+
+def _raised(error: Exception) -> Any:
+    raise error
 
 
 # -- the door

@@ -1,5 +1,6 @@
 """The evidence that the gate gathers by itself."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from alphatrade.nodes import promote
 from alphatrade.nodes.settings import compose_settings
-from alphatrade.risk.errors import TapeError
+from alphatrade.risk.errors import LedgerError, TapeError
+from benchmarks.cheats import honest, spec
 
 
 @pytest.mark.parametrize(("spent", "slow"), [(50_000, False), (5_000_000, True)])
@@ -34,6 +36,25 @@ def test_what_a_busy_machine_adds_to_decisions_is_not_the_policys(
     assert len(turns) == 2 * promote.REPEATS
     assert (found.p99 > 2_000_000) == slow
     assert found.base_p99 < 50_000
+
+
+def test_trials_that_were_entered_alone_are_found_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = honest()
+    alone = [record.model_copy(update={"kind": "trial", "body": one, "trials": ()}) for record in told.ledger
+             for one in record.trials]  # fmt: skip
+    rest = [record for record in told.ledger if not record.trials]
+    own = told.model_copy(update={"ledger": (*rest, *alone), "again": ()})
+    claim = promote.Claim(own.search, own.generation, own.index)
+    assert promote.trial_at(own.ledger, claim)["policy_hash"] == own.policy_hash
+    for other in (claim._replace(place=99), claim._replace(search="")):
+        with pytest.raises(LedgerError, match="trial: got"):
+            promote.trial_at(own.ledger, other)
+    for name, value in {"tapes_of": [], "grid_of": [], "in_charge": "", "_attacked": (), "_latency": None}.items():
+        monkeypatch.setattr(promote, name, lambda *_, value=value: value)
+    monkeypatch.setattr(promote, "_player", lambda *_: lambda *_: ())
+    run: Any = SimpleNamespace(settings=compose_settings([]), grid=None)
+    found = promote._replayed(own, run, Path(), spec())
+    assert {(one.generation, one.index) for one in found.again} == {(one.generation, one.index) for one in told.again}
 
 
 def grid(*, held: int) -> Any:

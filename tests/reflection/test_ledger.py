@@ -1,5 +1,6 @@
 """The ledger: one chain however many write, nothing acknowledged lost, and no byte that can be changed unseen."""
 
+import errno
 import hashlib
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,13 @@ import pytest
 
 from alphatrade.reflection.keys import Roster, SigningKey
 from alphatrade.reflection.ledger import Ledger
-from alphatrade.reflection.ledger_chain import MAY, Chain, Head, sealed
+from alphatrade.reflection.ledger_chain import MAY, Chain, Entry, Head, dumped, sealed
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import BATCHES, FILE
 from alphatrade.reflection.merkle import merkle_root
 from alphatrade.risk.errors import LedgerError
 from tests.conftest import ROOT
-from tests.reflection.make_ledger import NOW, Cast, leaf, make_cast, stage
+from tests.reflection.make_ledger import NOW, SEARCH, Cast, leaf, make_cast, search, stage
 
 GUEST = {"name": "guest", "role": "person", "public": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}
 
@@ -208,6 +210,79 @@ def test_who_asks_before_it_adds_is_told_of_an_entry_whose_end_was_missing(cast:
         assert len(ledger.mended()) == len(ledger.entries()) == kept
         assert (cast.folder / FILE).read_bytes().startswith(before)
     assert verify(cast.folder).problems == ()
+
+
+def test_a_full_disk_while_a_torn_end_is_put_aside_is_one_clear_line(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn = (cast.folder / FILE).read_bytes() + b'{"body":'
+    (cast.folder / FILE).write_bytes(torn)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("alphatrade.reflection.ledger.write_whole", full)
+    ledger = cast.ledger
+    calls = (
+        lambda: ledger.append("trial", leaf(), cast.service, NOW), ledger.mended,
+        lambda: ledger.append_batch([leaf()], cast.service, NOW),
+        lambda: ledger.append_once("trial", leaf(), cast.service, NOW),
+        lambda: ledger.append_generation([leaf()], cast.service, NOW),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(LedgerError, match=r"No space left on device.*a file that can be written"):
+            call()
+    assert (cast.folder / FILE).read_bytes() == torn
+
+
+# -- what is entered once
+
+
+class Slow(Ledger):
+    """One that has read, and thinks it over."""
+
+    def _taken(self) -> list[Entry]:
+        found = super()._taken()
+        time.sleep(0.05)
+        return found
+
+
+def test_of_four_who_enter_the_same_at_once_one_does(cast: Cast) -> None:
+    """Whoever looks first and locks then sees nothing there, four times."""
+    gen = [leaf(8, index=at) for at in range(2)]
+    ways = {
+        "search": lambda own: own.append_once("search", search(), cast.service, NOW),
+        "batch": lambda own: own.append_generation(gen, cast.service, NOW),
+    }
+    for kind, way in ways.items():
+        before = len(cast.ledger.entries())
+        with ThreadPoolExecutor(4) as pool:
+            told = list(pool.map(way, [Slow(cast.folder) for _ in range(4)]))
+        assert len({entry.hash for entry in told}) == 1
+        assert [entry.kind for entry in cast.ledger.entries()[before:]] == [kind]
+    assert verify(cast.folder).problems == ()
+
+
+def test_a_generation_is_entered_once_as_it_was_first(cast: Cast) -> None:
+    ledger, late = cast.ledger, {"status": "timeout", "why": "longer than 1 s", "fitness": None}
+    first = ledger.append_generation([leaf(8), leaf(8, index=1)], cast.service, NOW)
+    assert ledger.append_generation([leaf(8), leaf(8, index=1)], cast.service, NOW + 1) == first
+    files, names = (cast.folder / FILE).read_bytes(), sorted((cast.folder / BATCHES).iterdir())
+    other = [leaf(8), leaf(8, index=1, **late)]
+    root = merkle_root([dumped(one) for one in other])[:12]
+    told = f"search {SEARCH[:12]}, generation 8: got 'root {root}', expected root {first.body['root'][:12]} of entry 5: take"
+    with pytest.raises(LedgerError, match=told):
+        ledger.append_generation(other, cast.service, NOW)
+    for known in (9, 3):  # one that was entered alone; one of a batch with others
+        with pytest.raises(LedgerError, match=f"generation {known}: got"):
+            ledger.append_generation([leaf(known, **late)], cast.service, NOW)
+    assert (cast.folder / FILE).read_bytes() == files
+    assert sorted((cast.folder / BATCHES).iterdir()) == names, "refused before anything is written"
+    ledger.append_generation([leaf(8, search="6" * 64)], cast.service, NOW)
+    assert verify(cast.folder).problems == ()
+    names[0].unlink()
+    with pytest.raises(LedgerError, match="trials of the batch of entry"):
+        ledger.append_generation([leaf(10)], cast.service, NOW)
 
 
 def test_a_full_disk_leaves_the_ledger_as_it_was(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
