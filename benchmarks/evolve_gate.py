@@ -8,8 +8,9 @@ from scipy.stats import beta
 from alphatrade.evolution.families import families
 from alphatrade.evolution.promotion import judge
 from alphatrade.evolution.statistics import deflated_sharpe, lead, moments, overfitting, sampling_variance
-from benchmarks.cheats import CHEATS, cheated, honest, spec
+from benchmarks.cheats import CHEATS, cheated
 from benchmarks.figures import Figure
+from benchmarks.honest_twin import honest, spec
 
 COMMAND = "python -m benchmarks.evolve"
 SHARPES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of an hourly period

@@ -20,8 +20,9 @@ from alphatrade.evolution.statistics import moments
 from alphatrade.reflection.ledger_bodies import Stage, checked
 from alphatrade.reflection.stages import Stages
 from alphatrade.strategies.policy import canonical
-from benchmarks import cheats
-from benchmarks.cheats import CHEATS, Cheat, cheated, entered, honest, leaf, look, promoted, spec
+from benchmarks import honest_twin
+from benchmarks.cheats import CHEATS, Cheat, cheated, leaf
+from benchmarks.honest_twin import entered, honest, look, promoted, spec
 from tests.conftest import ROOT
 
 ALONE = {
@@ -406,14 +407,14 @@ def test_a_series_has_every_cell_once_and_no_other() -> None:
 
 def sparing(monkeypatch: pytest.MonkeyPatch) -> Evidence:
     """The honest twin, of a search that replays candidates in six of the eight cells; the gate replays in all."""
-    monkeypatch.setattr(cheats, "PLAN", cheats.PLAN | {"cells": 6})
+    monkeypatch.setattr(honest_twin, "PLAN", honest_twin.PLAN | {"cells": 6})
     found = honest.__wrapped__()
     plain = canonical(found)
     for each in plain["again"]:
         there = {(cell["instrument"], int(cell["start"])) for cell in each["cells"]}
-        others = [cell for cell in cheats.grid() if not cell["holdout"] and (cell["instrument"], cell["start"]) not in there]
+        others = [cell for cell in honest_twin.grid() if not cell["holdout"] and (cell["instrument"], cell["start"]) not in there]
         assert len(others) == 2
-        each["cells"] += [cheats.result(cell, [0.0] * 23) for cell in others]
+        each["cells"] += [honest_twin.result(cell, [0.0] * 23) for cell in others]
     return Evidence.model_validate(plain)
 
 
@@ -428,13 +429,13 @@ def test_a_search_may_spare_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_which_cells_a_search_spares_is_not_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = canonical(sparing(monkeypatch))
     own = leaf(plain)
-    again = next(each for each in plain["again"] if (each["generation"], each["index"]) == cheats.OWN)
+    again = next(each for each in plain["again"] if (each["generation"], each["index"]) == honest_twin.OWN)
     own["cells"] = own["cells"][:5] + again["cells"][-1:]
-    own["fitness"] = cheats.worth(own["cells"])
+    own["fitness"] = honest_twin.worth(own["cells"])
     found = row(judge(Evidence.model_validate(plain), spec()), "recomputed")
     assert "is not of the cells that its search has seen" in found.why
     short = deepcopy(plain["again"])
-    next(each for each in short if (each["generation"], each["index"]) == cheats.OWN)["cells"].pop(0)
+    next(each for each in short if (each["generation"], each["index"]) == honest_twin.OWN)["cells"].pop(0)
     assert "recomputed" in judge(Evidence.model_validate(canonical(sparing(monkeypatch)) | {"again": short}), spec()).refused
 
 

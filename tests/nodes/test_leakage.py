@@ -12,7 +12,7 @@ from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.errors import TapeError
-from benchmarks.cheats import honest, spec
+from benchmarks.honest_twin import honest, spec
 from tests.nodes import plants
 
 SPEC = LeakageSpec(cuts=2)

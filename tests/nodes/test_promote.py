@@ -9,7 +9,7 @@ import pytest
 from alphatrade.nodes import promote
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import LedgerError, TapeError
-from benchmarks.cheats import honest, spec
+from benchmarks.honest_twin import honest, spec
 
 
 @pytest.mark.parametrize(("spent", "slow"), [(50_000, False), (5_000_000, True)])
