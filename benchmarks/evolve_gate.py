@@ -6,8 +6,8 @@ import numpy as np
 from scipy.stats import beta
 
 from alphatrade.evolution.families import families
-from alphatrade.evolution.promotion import judge
-from alphatrade.evolution.statistics import deflated_sharpe, lead, moments, overfitting, sampling_variance
+from alphatrade.evolution.promotion import judge, null_variance
+from alphatrade.evolution.statistics import deflated_sharpe, lead, moments, overfitting
 from benchmarks.cheats import CHEATS, cheated
 from benchmarks.figures import Figure
 from benchmarks.honest_twin import honest, spec
@@ -54,8 +54,7 @@ def promoted(sharpe: float, rng: np.random.Generator) -> tuple[bool, bool]:
     seen = [tuple(row) for row in rows[:, :SEEN].tolist()]
     best = max(range(TRIALS), key=lambda at: sum(seen[at]))
     held = tuple(rows[best, SEEN:].tolist())
-    found, every = moments(held), [sampling_variance(moments(row)) for row in seen]
-    spread = max(sum(every) / len(every), 1.0 / (min(SEEN, HELD) - 1))
+    found, spread = moments(held), null_variance([moments(row) for row in seen], HELD)
     plain = deflated_sharpe(found, spread, 1) > gates.dsr
     passes = deflated_sharpe(found, spread, TRIALS) >= gates.dsr
     passes = passes and overfitting(families(seen)).pbo <= gates.pbo

@@ -70,8 +70,7 @@ def _own(folder: Path, seed: int) -> tuple[Genotype, float, Path]:
     third = CANDIDATES // 3
     sizes = (f"search.parents={third}", f"search.children={third}", "search.generations=2", f"search.seed={seed}")
     summary = place.run("hydra/launcher=joblib", *COMMON, *sizes)
-    leaves = [json.loads(line) for line in (place.folder / "trials.jsonl").read_bytes().splitlines()]
-    best = next(leaf for leaf in leaves if leaf["genotype_hash"] == summary["best"][0])
+    best = next(leaf for leaf in place.leaves() if leaf["genotype_hash"] == summary["best"][0])
     return Genotype.model_validate(best["genotype"]), _rate(place.outcomes()), place.folder
 
 

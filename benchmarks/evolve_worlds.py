@@ -148,13 +148,13 @@ def searched(own: SearchSettings, founders: list[Genotype], keeper: Home, folder
     plan = Plan(own.search, own.domain, founders, grid_of(tapes, own.grid), evaluator(own, tapes), hashes,
                 code_hash(), lambda _: folder, keeper)  # fmt: skip
     body = plan.body()
-    keeper.append("search", body)
+    keeper.append_once("search", body)
     search = Search(own.search, own.domain, founders, [cell for cell in plan.cells if not cell.holdout])
     measure = replays(own.settings, tapes, own.grid.period_s)
     while bred := search.ask():
         policies = [develop(one.genotype) for one in bred]
         found = [Outcome("scored", "", tuple(table(one, search.order, measure, own.grid.least))) for one in policies]
-        keeper.append_batch([leaf(body["search"], one, came) for one, came in zip(bred, found, strict=True)])
+        keeper.append_generation([leaf(body["search"], one, came) for one, came in zip(bred, found, strict=True)])
         search.tell(found)
     return body["search"], search
 

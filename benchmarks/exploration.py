@@ -3,7 +3,7 @@
 ``python -m benchmarks.evolve --only exploration cost [--worlds 12] [--before COMMIT] [--pairs 3]``
 
 Budget and freeze are measured over seeded worlds and real tapes, with a mutant of which both keepers are switched off.
-The cost is that of one decision step, each run a process of its own: exploration off against the code of another clone
+The cost is that of one decision step, each run a process of its own: exploration off against the code of another commit
 (``--before``), and on, at budget, against off. Needs the shared tapes (``ALPHATRADE_TAPES``).
 """
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from alphatrade.evolution.families import families
+from alphatrade.evolution.promotion import null_variance
 from alphatrade.evolution.statistics import (
     deflated_sharpe,
     lead,
     moments,
     overfitting,
     probabilistic_sharpe,
-    sampling_variance,
 )
 
 TRIALS, SEEN, HELD, DRAWS = 24, 14 * 23, 6 * 23, 60
@@ -46,8 +46,7 @@ def search(seed: int, edge: float, planted: int) -> Passed:
         rows[:planted] = rows[0] + 0.2 * rows[:planted] + edge * 1e-3
     best = held[int(seen.mean(axis=1).argmax())].tolist()
     found = [moments(row) for row in seen.tolist()]
-    own, usual = moments(best), float(np.mean([sampling_variance(each) for each in found]))
-    spread = max(usual, 1.0 / (min(SEEN, HELD) - 1))  # as the gate has it
+    own, spread = moments(best), null_variance(found, HELD)
     dsr = deflated_sharpe(own, spread, TRIALS) >= 0.95
     around = deflated_sharpe(own, variance([each.sharpe for each in found]), TRIALS) >= 0.95
     pbo = overfitting(families(seen.tolist())).pbo <= 0.2

@@ -4,7 +4,7 @@
 says what each check proves and what it does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from math import fsum, isfinite
@@ -17,6 +17,7 @@ from alphatrade.evolution.grid import NS
 from alphatrade.evolution.provenance import Check, Finding
 from alphatrade.evolution.statistics import (
     DIGITS,
+    Moments,
     deflated_sharpe,
     expected_maximum,
     lead,
@@ -210,7 +211,8 @@ def pbo(evidence: Evidence, spec: PromotionSpec) -> Finding:
 
 def incumbent(evidence: Evidence, spec: PromotionSpec) -> Finding:
     """Ask for more than the incumbent earned at the same time, or than not trading where nobody is in charge."""
-    own, rival, due, stages = out_of_sample(evidence), evidence.incumbent, in_charge(evidence), stages_of(evidence)
+    own, rival, stages = out_of_sample(evidence), evidence.incumbent, stages_of(evidence)
+    due = stages.to_beat(evidence.policy_hash)
     demoted = due != "" and due not in map(stages.incumbent, STAGES)
     target = f"p at most {spec.lead:g} against {due[:12] or 'not trading'}" + " (demoted, but by no person)" * demoted
     given = rival.policy_hash if rival else ""
@@ -283,23 +285,26 @@ def _net(result: Result) -> float:
     return result.net_return
 
 
-def _spread(evidence: Evidence, held: int) -> tuple[float, int]:
+def null_variance(trials: Sequence[Moments], held: int) -> float:
     """
-    Return the variance of the Sharpe ratios of trials without an edge, and how many have told of it.
+    Return the variance of the Sharpe ratios of trials without an edge.
 
-    It is the mean of what the estimates of the search's trials vary by, and never less than that of normal returns of
-    the usual length, or of the `held` periods out of sample: a long part to search lowers no bar for a short one to
-    judge. Their variance around each other would also hold the edges that a good search finds again and again: the
-    better the search, the higher the bar.
+    It is the mean of what their estimates vary by, and never less than that of normal returns of the usual length, or
+    of the `held` periods out of sample: a long part to search lowers no bar for a short one to judge. Their variance
+    around each other would also hold the edges that a good search finds again and again: the better, the higher.
     """
+    lengths = sorted(each.n for each in trials)
+    least = 1.0 / (min(lengths[len(lengths) // 2], held) - 1)
+    return round(max(fsum(map(sampling_variance, trials)) / len(trials), least), 2 * DIGITS)
+
+
+def _spread(evidence: Evidence, held: int) -> tuple[float, int]:
+    """Return :func:`null_variance` of the search's trials, and how many have told of it."""
     found = []
     for returns in _seen_series(evidence):
         with suppress(ConfigError):  # too short, or it never moved
             found.append(moments(returns))
-    lengths = sorted(each.n for each in found)
-    spread = fsum(map(sampling_variance, found)) / len(found)
-    least = 1.0 / (min(lengths[len(lengths) // 2], held) - 1)
-    return round(max(spread, least), 2 * DIGITS), len(found)
+    return null_variance(found, held), len(found)
 
 
 def _seen_series(evidence: Evidence) -> Iterator[tuple[float, ...]]:
