@@ -3,27 +3,31 @@
 ``python -m benchmarks.evolve --only exploration cost [--worlds 12] [--before COMMIT] [--pairs 3]``
 
 Budget and freeze are measured over seeded worlds and real tapes, with a mutant of which both keepers are switched off.
-The cost is that of one decision step, each run a process of its own: exploration off against the code of another commit
-(``--before``), and on, at budget, against off. Needs the shared tapes (``ALPHATRADE_TAPES``).
+The cost is that of one decision step: exploration off against the code of another commit (``--before``), and on, at
+budget, against off; three processes at once, in turns on one core. Needs the shared tapes (``ALPHATRADE_TAPES``).
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
 from unittest.mock import patch
 
 from tqdm import tqdm
 
-from benchmarks.figures import ROOT, Figure, figure, interleave, ratios
+from benchmarks.figures import ROOT, Figure, figure, ratios
 from benchmarks.learn_worlds import REAL, TAPES
 
 COMMAND = "make evolve-bench"
 BEFORE = "98ad8e8d5ac127e859d8415a0c8c61a6723647d4"  # the last commit before there was anything to evolve or explore
+TURN_S = 0.5
 ON = ("exploration=true", "explore.every=20", "explore.share=0.1", "explore.probability=0.5")
 QUIET = ("output.stress=false", "output.report=false")
 WORLD = (
@@ -34,6 +38,43 @@ WORLD = (
 CALM = ("policy.risk.near_miss=1",)
 LEARN = ("policy.flags.linear_attention=true", "policy.flags.fast_weights=true")
 TAPES_USED = ("btcusd_1m", "btcusd_1m_2018", "ethusd_1m_2018", "usdjpy_1m_2013")
+
+
+class Turn(NamedTuple):
+    """One side that runs in turns with others: its name, the clone whose code it is, its process, what it printed."""
+
+    name: str
+    clone: Path
+    process: subprocess.Popen[str]
+    out: IO[str]
+    errors: IO[str]
+
+    def done(self) -> bool:
+        """Let it run for its turn; return whether it has ended."""
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.wait(TURN_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGSTOP)
+            return False
+        return True
+
+    def found(self) -> dict[str, float]:
+        """
+        Return the figures that it printed.
+
+        Raises
+        ------
+        RuntimeError
+            If it failed.
+        """
+        for file in (self.out, self.errors):
+            file.seek(0)
+        if self.process.returncode:
+            lines = self.errors.read().strip().splitlines()
+            raise RuntimeError(f"{self.name} in {self.clone}: exit {self.process.returncode}: {lines[-1:]}")
+        found: dict[str, float] = json.loads(self.out.read().strip().splitlines()[-1])
+        return found
 
 
 class Seen(NamedTuple):
@@ -145,15 +186,39 @@ def runs(seeds: int) -> list[Figure]:
     ]
 
 
-def side(clone: Path, name: str) -> dict[str, float]:
-    """Run one side of the throughput benchmark with the code of a clone."""
+@contextmanager
+def started(clone: Path, name: str) -> Iterator[Turn]:
+    """Start one side of the throughput benchmark with the code of a clone, stopped before it does anything."""
     env = os.environ | {"PYTHONPATH": str(clone), "ALPHATRADE_TAPES": str(TAPES.resolve())}
     words = [sys.executable, "-W", "ignore", "-m", "benchmarks.throughput", "--side", name, "--every", "10"]
-    done = subprocess.run(words, cwd=clone, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{name} in {clone}: exit {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        process = subprocess.Popen(words, cwd=clone, env=env, stdout=out, stderr=errors, text=True)
+        os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield Turn(name, clone, process, out, errors)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def in_turns(sides: Mapping[str, tuple[Path, str]], label: str) -> dict[str, dict[str, float]]:
+    """
+    Run every side at once on one core, each in its turn for half a second while the others are stopped.
+
+    Two processes of the same code, one after the other, differ by ten per cent on a shared machine, whose speed changes
+    within seconds; in turns the same seconds hit all sides. A step in which a turn ended is slow: one in a thousand.
+    """
+    with ExitStack() as stack:
+        turns = {key: stack.enter_context(started(*where)) for key, where in sides.items()}
+        waiting = list(turns.values())
+        with tqdm(total=len(waiting), desc=label, unit="run", disable=None, leave=False) as bar:
+            while waiting:
+                for turn in list(waiting):
+                    if turn.done():
+                        waiting.remove(turn)
+                        bar.update()
+        return {key: turn.found() for key, turn in turns.items()}
 
 
 def cost(before: str, pairs: int) -> list[Figure]:
@@ -166,12 +231,12 @@ def cost(before: str, pairs: int) -> list[Figure]:
             done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"--before: got {before}, expected a commit of this clone ({done.stderr.strip()})")
-        sides = {
-            "off": lambda: side(ROOT, "full"),
-            "on": lambda: side(ROOT, "explore"),
-            "before": lambda: side(Path(folder), "full"),
-        }
-        found = interleave(sides, pairs, "cost of exploration")
+        sides = {"off": (ROOT, "full"), "on": (ROOT, "explore"), "before": (Path(folder), "full")}
+        rounds = []
+        for at in tqdm(range(pairs), desc="cost of exploration", unit="round", disable=None):
+            order = list(sides)[at % 3 :] + list(sides)[: at % 3]
+            rounds.append(in_turns({key: sides[key] for key in order}, f"round {at + 1}"))
+    found = {key: [each[key] for each in rounds] for key in sides}
 
     def over(key: str, above: str, below: str) -> list[float]:
         return ratios([run[key] for run in found[above]], [run[key] for run in found[below]])
