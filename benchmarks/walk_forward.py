@@ -1,6 +1,6 @@
 """Walk-forward on real tapes: in each window a small search on the first part, and the best of it before the real gate.
 
-``python -m benchmarks.walk_forward [--tapes btcusd_1m_2018 …] [--windows 3] [--candidates 6]``
+``python -m benchmarks.walk_forward [--tapes btcusd_1m_2018 …] [--windows 3] [--candidates 12]``
 
 Each window is cut into cells of a day. The last third of them is held out: the search never sees it, and the
 gate judges the best candidate there. Each tape has a ledger of its own over all its windows, so that trials
@@ -23,15 +23,13 @@ from benchmarks.figures import Figure, figure, publish
 from benchmarks.learn_worlds import TAPES
 
 COMMAND = "python -m benchmarks.walk_forward"
-_BARS = ("genotype.cadence.kind=bars", "genotype.cadence.n=2")
 # At every fifth minute a day would have 276 steps, of which the warm-up takes 240: too few decisions to count.
+_EVERY = ("genotype.cadence.kind=seconds", "genotype.cadence.n=120")
 READ: dict[str, tuple[str, ...]] = {
-    "btcusd_1m_2018": ("tape.kind=bars", "tape.instrument=BTC/USD", *_BARS),
-    "ethusd_1m_2018": ("tape.kind=bars", "tape.instrument=ETH/USD", *_BARS),
-    "usdjpy_1m_2013": (
-        "tape.kind=bidask_bars", "tape.instrument=USD/JPY", "genotype.cadence.kind=events", "genotype.cadence.n=2",
-    ),
-}  # fmt: skip
+    "btcusd_1m_2018": ("tape.kind=bars", "tape.instrument=BTC/USD", *_EVERY),
+    "ethusd_1m_2018": ("tape.kind=bars", "tape.instrument=ETH/USD", *_EVERY),
+    "usdjpy_1m_2013": ("tape.kind=bidask_bars", "tape.instrument=USD/JPY", *_EVERY),
+}
 DAYS = 21  # of a window; its last third is held out
 
 
@@ -96,7 +94,7 @@ def rows_of(found: list[dict[str, Any]]) -> list[Figure]:
     return [*rows, figure("walk_forward.promoted", what, promoted, "", command=COMMAND)]
 
 
-def walk_forward(names: list[str], count: int = 3, candidates: int = 6, log: Path | None = None) -> list[Figure]:
+def walk_forward(names: list[str], count: int = 3, candidates: int = 12, log: Path | None = None) -> list[Figure]:
     """
     Return the figures of every window.
 
@@ -128,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tapes", nargs="+", choices=READ, default=list(READ))
     parser.add_argument("--windows", type=int, default=3, help="of each tape")
-    parser.add_argument("--candidates", type=int, default=6, help="of each of the two generations")
+    parser.add_argument("--candidates", type=int, default=12, help="of each of the two generations")
     parser.add_argument("--out", type=Path, help="folder of the figures instead of artifacts/bench")
     parser.add_argument("--log", type=Path, help="file that gets each window's verdict as it comes")
     parser.add_argument("--judge", metavar="FOLDER", help=argparse.SUPPRESS)

@@ -71,8 +71,10 @@ def cut(instrument: str, ts: NDArray[np.int64], price: NDArray[np.float64], spec
     Returns
     -------
     list of Cell
-        Labelled ``<direction>-<volatility>``: the direction by the block's move over its own volatility, the volatility
-        against the median of the blocks that a search may see, so that the held-out ones do not shape any label.
+        A block in which the market was open for less than half of the usual time, as a Sunday of currencies, is none:
+        no policy could be judged in it. Labelled ``<direction>-<volatility>``: the direction by the block's move over
+        its own volatility, the volatility against the median of the blocks that a search may see, so that the held-out
+        ones do not shape any label.
 
     Raises
     ------
@@ -84,11 +86,13 @@ def cut(instrument: str, ts: NDArray[np.int64], price: NDArray[np.float64], spec
         raise ConfigError("grid.embargo_s", spec.embargo_s, most)
     length, rest = int(spec.block_s * NS), int(spec.embargo_s * NS)
     starts = np.arange(int(ts[0]), int(ts[-1]) + 1, length)
+    spans = [(start, start + length - rest) for start in starts.tolist()]
+    open_s = [_open(ts, span, spec.period_s) for span in spans]
+    usual_s = float(np.median([each for each in open_s if each] or [0.0]))
     blocks = []
-    for start in starts.tolist():
-        end = start + length - rest
+    for (start, end), here_s in zip(spans, open_s, strict=True):
         first, last = np.searchsorted(ts, (start, end))
-        if last - first > 2:
+        if last - first > 2 and here_s >= usual_s / 2:
             blocks.append((start, end, *_moved(ts[first:last], price[first:last])))
     held = round(spec.holdout * len(blocks))
     if held == 0 or held == len(blocks):
@@ -99,6 +103,12 @@ def cut(instrument: str, ts: NDArray[np.int64], price: NDArray[np.float64], spec
         regime = _label(move, rate / usual if usual > 0 else 1.0, spec.trend)
         cells.append(Cell(instrument, regime, start, end, at >= len(blocks) - held))
     return cells
+
+
+def _open(ts: NDArray[np.int64], span: tuple[int, int], period_s: float) -> float:
+    """Return for how long the market was open, seconds: the periods in which a tape has rows."""
+    first, last = np.searchsorted(ts, span)
+    return len(np.unique((ts[first:last] - span[0]) // int(period_s * NS))) * period_s
 
 
 def _moved(ts: NDArray[np.int64], price: NDArray[np.float64]) -> tuple[float, float]:

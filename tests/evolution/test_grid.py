@@ -55,6 +55,20 @@ def test_a_hole_in_the_tape_is_no_cell() -> None:
     assert len(cut("X/USD.SIM", ts[keep], price[keep], SPEC)) == 7
 
 
+def test_a_block_in_which_the_market_was_mostly_closed_is_no_cell() -> None:
+    ts, price = market(EIGHT)
+    sunday = (ts >= 9 * HOUR) & (ts < 9 * HOUR + 2400 * NS)  # of fifty minutes there are left ten
+    half = (ts >= 11 * HOUR) & (ts < 11 * HOUR + 1200 * NS)  # and here thirty
+    found = cut("X/USD.SIM", ts[~(sunday | half)], price[~(sunday | half)], SPEC)
+    assert [(cell.start - 7 * HOUR) // HOUR for cell in found] == [0, 1, 3, 4, 5, 6, 7]
+
+
+def test_a_quiet_block_of_an_open_market_is_a_cell() -> None:
+    ts, price = market(EIGHT)
+    quiet = (ts >= 9 * HOUR) & (ts < 10 * HOUR) & (np.arange(len(ts)) % 10 > 0)
+    assert len(cut("X/USD.SIM", ts[~quiet], price[~quiet], SPEC)) == 8
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
