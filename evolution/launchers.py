@@ -9,7 +9,7 @@ of the jobs, whoever was faster.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -71,13 +71,18 @@ class JoblibLauncher(WarmLauncher):
     """Jobs in warm processes of this machine: joblib's loky executor."""
 
     _executor: Any = None
+    _futures: Mapping[int, Any] = {}
     _done = 0
 
     def close(self) -> None:
-        """Let the workers go."""
+        """Let the workers go; those that are at work are stopped."""
         if self._executor is not None:
-            self._executor.shutdown(wait=True, kill_workers=True)
-            self._executor, self._done = None, 0
+            if not all(future.done() for future in self._futures.values()):
+                # Not by loky's own kill_workers, which trips over jobs that nobody has taken yet.
+                for process in list(self._executor._processes.values()):
+                    process.terminate()
+            self._executor.shutdown(wait=True)
+            self._executor, self._futures, self._done = None, {}, 0
 
     def _finish(self, jobs: list[Job]) -> list[JobReturn]:
         # A dead worker takes the whole pool along and does not say whose job it was: those without a result are run
@@ -98,6 +103,7 @@ class JoblibLauncher(WarmLauncher):
         results, futures = dict[int, JobReturn](), dict[int, Any]()
         for _ in range(LIVES):
             pool = self._warm()
+            self._futures = futures
             with suppress(BrokenProcessPool):
                 for job in jobs:
                     futures[job[0]] = pool.submit(_work, *job)

@@ -178,7 +178,8 @@ class _Files:
 
     def overrides(self, one: Candidate, out: Path, rival: Path | None) -> list[str]:
         """Return the command line of a candidate."""
-        own = [f"genotype={_name(one.genotype)}", f"trial.out={json.dumps(str(out))}"]
+        name = json.dumps(_name(one.genotype))  # quoted: one hash in a thousand reads as a number
+        own = [f"{GROUP}={name}", f"trial.out={json.dumps(str(out))}"]
         if rival is not None:
             own.append(f"trial.rival={json.dumps(str(rival))}")
         return [*self._fixed, *own, f"hydra.searchpath={self._path}"]

@@ -1,6 +1,7 @@
 """Launchers when workers die or do not start, with pools and actors that are made up."""
 
 import os
+import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -76,6 +77,37 @@ def test_who_takes_two_workers_along_is_to_blame_and_nobody_else(pool: type[Pool
     assert ran(found) == ["0", "dead", "2", "3"]
     assert found[1].status == JobStatus.FAILED
     assert isinstance(found[1]._return_value, WorkerDiedError)
+
+
+WRONG = """
+import sys
+from hydra.core.utils import JobReturn
+from alphatrade.evolution import launchers
+launchers._SWEEP = None
+
+def work(number, overrides):
+    time.sleep(0.2 if number < 2 else 0.001)  # then another has just ended when the workers are to go
+    if number == 1:
+        raise ValueError("number one")
+    return JobReturn(overrides=overrides)
+
+import time
+launchers._work, launchers._start, launchers._ready = work, print, time.monotonic
+launcher = launchers.JoblibLauncher(n_jobs=1)
+try:
+    launcher._finish([(at, [str(at)]) for at in range(40)])
+except ValueError as error:
+    print("refused:", error)
+finally:
+    launcher.close()
+"""
+
+
+def test_an_error_of_a_job_ends_the_workers_without_a_trace() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", WRONG]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "refused: number one" in done.stdout
+    assert done.stderr == ""
 
 
 class Actor:

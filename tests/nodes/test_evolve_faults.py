@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from alphatrade.evolution import sweeper
 from alphatrade.evolution.fitness import Measured, Row, table
+from alphatrade.evolution.genotype import Genotype
 from alphatrade.evolution.grid import Cell
 from alphatrade.evolution.schedule import fair
 from alphatrade.evolution.trial import Outcome, outcome_from
@@ -82,6 +83,18 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def _raised(error: BaseException) -> Any:
     raise error
+
+
+@pytest.mark.parametrize("digits", ["0123456789", "1e"])
+def test_a_hash_that_reads_as_a_number_is_a_name(door: Door, monkeypatch: pytest.MonkeyPatch, digits: str) -> None:
+    names: dict[str, str] = {}
+
+    def number(genotype: Genotype) -> str:
+        return names.setdefault(genotype.genotype_hash, f"{10**6 + len(names)}{digits}{len(names)}")
+
+    monkeypatch.setattr(sweeper, "_name", number)
+    assert door.run() == (0, [])
+    assert door.trials() == len(names) == 2
 
 
 def test_who_is_to_blame() -> None:
