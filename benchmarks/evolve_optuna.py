@@ -34,8 +34,8 @@ def space() -> list[str]:
     for regime in whole["topologies"]:
         kinds = [kind for kind, own in domain["topologies"].items() if regime not in own.get("never", [])]
         words.append(f"+kinds.{regime}=choice({','.join(kinds)})")
-    for path, own in domain["tunables"].items():
-        name = path.replace(".", "__")
+    spans = {f"{part}__{name}": own for part, inner in domain["tunables"].items() for name, own in inner.items()}
+    for name, own in spans.items():
         span = f"{own['low']},{own['high']}" if own.get("whole") else f"{float(own['low'])},{float(own['high'])}"
         tags = "log, " if own.get("log") else ""
         inner = f"range({span})" if own.get("whole") else f"interval({span})"

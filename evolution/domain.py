@@ -1,7 +1,7 @@
 """The domain: what evolution may make of a genotype, as a config (``conf/domain``)."""
 
 from math import exp, log
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -85,12 +85,22 @@ class Domain(Spec):
     topologies : dict of str to TopologyDomain
         By kind.
     tunables : dict of str to Range
-        Numbers of a genotype by their path, such as ``belief.k``.
+        Numbers of a genotype by their path, such as ``belief.k``; a configuration nests them.
     """
 
     features: dict[Name, FeatureSpec]
     topologies: Annotated[dict[str, TopologyDomain], Field(min_length=1)]
     tunables: dict[str, Range]
+
+    @field_validator("tunables", mode="before")
+    @classmethod
+    def _by_path(cls, tunables: Any) -> Any:
+        """Take ``{belief: {k: ...}}``, as a configuration has it, for ``{belief.k: ...}``, as the ledger has it."""
+        if not isinstance(tunables, dict):
+            return tunables
+        parts = {part for part, own in tunables.items() if part in Genotype.model_fields and isinstance(own, dict)}
+        inner = {f"{part}.{name}": span for part in sorted(parts) for name, span in tunables[part].items()}
+        return {path: span for path, span in tunables.items() if path not in parts} | inner
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 from pydantic import ValidationError
 
 from alphatrade.actors.regime import REGIMES
@@ -11,6 +12,8 @@ from alphatrade.evolution import operators
 from alphatrade.evolution.domain import Domain, Range
 from alphatrade.evolution.genotype import MOST_MIXED, Gene, Genotype, develop
 from alphatrade.evolution.operators import OPERATORS, PAIRINGS, breed
+from alphatrade.nodes.evolve import search_settings
+from alphatrade.nodes.overrides import CONFIG_MODULE, completed
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.tightness import as_tight
@@ -193,6 +196,9 @@ def test_bad_names_and_missing_parents_are_refused(parents: tuple[Genotype, Geno
     [
         ({"tunables": {"risk.gross_max": {"low": 1, "high": 2}}}, "paths of tunables"),
         ({"tunables": {"belief.z": {"low": 1, "high": 2}}}, "paths of tunables"),
+        ({"tunables": {"belief": {"z": {"low": 1, "high": 2}}}}, "paths of tunables"),
+        ({"tunables": {"belief": {"low": 1, "high": 2}}}, "tunables"),
+        ({"tunables": [1]}, "valid dictionary"),
         ({"tunables": {"belief.k": {"low": 2, "high": 1}}}, "low < high"),
         ({"topologies": {}}, "at least 1"),
         ({"topologies": {"flat": {"never": ["up"]}}}, "some of"),
@@ -204,6 +210,17 @@ def test_a_domain_that_says_nothing_sensible_is_refused(domain: Domain, change: 
         Domain.model_validate(domain.model_dump() | change)
     with pytest.raises(ConfigError, match=r"domain\.topologies\.none\.kind"):
         Domain.model_validate(domain.model_dump() | {"topologies": {"none": {}}})
+
+
+def test_tunables_are_changed_and_left_out_like_anything_else_of_a_configuration() -> None:
+    words = ["domain.tunables.belief.k.low=8", "~domain.tunables.regime", "~domain.tunables.sizing.fraction"]
+    full = [one for one in completed(words, "evolve") if not one.startswith("hydra")]
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        own = search_settings(compose("evolve", overrides=full))
+    assert own.domain.tunables["belief.k"].low == 8
+    left = {"belief.halflife", "belief.k", "router.min_confidence", "router.min_hold", "sizing.vol_target_bps"}
+    assert set(own.domain.tunables) == left
+    assert Domain.model_validate(own.domain.model_dump()) == own.domain
 
 
 def test_a_signal_is_of_a_kind_that_the_domain_names(domain: Domain) -> None:
