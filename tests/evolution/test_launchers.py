@@ -80,10 +80,9 @@ def test_who_takes_two_workers_along_is_to_blame_and_nobody_else(pool: type[Pool
 
 
 WRONG = """
-import sys
+import time
 from hydra.core.utils import JobReturn
 from alphatrade.evolution import launchers
-launchers._SWEEP = None
 
 def work(number, overrides):
     time.sleep(0.2 if number < 2 else 0.001)  # then another has just ended when the workers are to go
@@ -91,7 +90,6 @@ def work(number, overrides):
         raise ValueError("number one")
     return JobReturn(overrides=overrides)
 
-import time
 launchers._work, launchers._start, launchers._ready = work, print, time.monotonic
 launcher = launchers.JoblibLauncher(n_jobs=1)
 try:
