@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from alphatrade.risk.errors import LedgerError
+from alphatrade.reflection.ledger_fields import Body, Count, Nanos, NoSha, Sha, Words, refusal
+from alphatrade.reflection.rim.entries import Application, Rollback, Ruling, Signoff
+from alphatrade.reflection.rim.proposals import Proposal
 
-Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-NoSha = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
-Nanos = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$")]  # UTC ns as text: RFC 8785 stops at 2^53
-Words = Annotated[str, Field(min_length=1, max_length=1000)]
-Count = Annotated[int, Field(ge=0)]
 Tapes = Annotated[dict[Words, Sha], Field(min_length=1)]  # instrument to tape_hash
 Status = Literal["scored", "stopped", "failed", "killed", "timeout"]
 StageName = Literal["experiment", "paper", "pilot", "limited_live"]
@@ -21,12 +18,6 @@ def _whole_span(span: list[str]) -> list[str]:
     if int(span[0]) >= int(span[1]):
         raise ValueError("a start before its end")
     return span
-
-
-class Body(BaseModel):
-    """Base of all: frozen, nothing unknown, no conversion of types, finite numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Genesis(Body):
@@ -220,7 +211,8 @@ class Stage(Body):
 
 BODIES: Mapping[str, type[Body]] = {
     "genesis": Genesis, "roster": RosterChange, "search": Search, "batch": Batch, "trial": Trial, "look": Look,
-    "outcome": Outcome, "stage": Stage,
+    "outcome": Outcome, "stage": Stage, "proposal": Proposal, "ruling": Ruling, "signoff": Signoff,
+    "application": Application, "rollback": Rollback,
 }  # fmt: skip
 
 
@@ -253,12 +245,3 @@ def leaf(line: bytes, where: str) -> Trial:
         return Trial.model_validate_json(line)
     except ValidationError as error:
         raise refusal(error, "trial", where) from None
-
-
-def refusal(error: ValidationError, kind: str, where: str) -> LedgerError:
-    """Return the first problem in one line."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join([kind, *map(str, first["loc"])])
-    value = repr(first["input"])
-    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return LedgerError(f"{where}, {place}", value if len(value) < 80 else f"{value[:77]}…", expected)

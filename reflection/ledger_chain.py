@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import rfc8785
 
+from alphatrade.reflection.feedback import Feedback
 from alphatrade.reflection.keys import Member, Roster, SigningKey, signed
 from alphatrade.reflection.ledger_bodies import (
     Batch,
-    Body,
     Outcome,
     Replay,
     RosterChange,
@@ -19,6 +19,9 @@ from alphatrade.reflection.ledger_bodies import (
     Trial,
     checked,
 )
+from alphatrade.reflection.ledger_fields import Body
+from alphatrade.reflection.rim.entries import Application, Rollback, Ruling, Signoff
+from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.stages import Stages
 from alphatrade.risk.errors import LedgerError
 
@@ -34,7 +37,13 @@ MAY: Mapping[str, frozenset[str]] = {  # who may sign what
     "look": frozenset({"person", "service"}),
     "outcome": frozenset({"person", "service"}),
     "stage": frozenset({"person", "service"}),  # a service only down, see Stages
+    "proposal": frozenset({"person", "service"}),
+    "ruling": frozenset({"person", "service"}),
+    "signoff": frozenset({"person"}),
+    "application": frozenset({"person", "service"}),  # only what was granted, see Feedback
+    "rollback": frozenset({"person", "service"}),
 }
+_FEEDBACK = (Proposal, Ruling, Signoff, Application, Rollback)
 
 
 class Head(NamedTuple):
@@ -104,6 +113,8 @@ class Chain:
         Hash of the genesis.
     stages : Stages
         Where every policy is.
+    feedback : Feedback
+        Proposals, and what came of them.
     open : dict of str to int
         Manual replays without an outcome: hash of the entry to its number.
     """
@@ -114,6 +125,7 @@ class Chain:
         self.trials = 0
         self.fingerprint = ""
         self.stages = Stages()
+        self.feedback = Feedback()
         self.open: dict[str, int] = {}
 
     def take(self, line: bytes) -> Entry:
@@ -124,7 +136,7 @@ class Chain:
         ------
         LedgerError
             If it is not canonical or well formed, does not follow the one before, is not signed by who may, or tells
-            of something that cannot be: a move between stages that is not lawful, an outcome of nothing.
+            of something that cannot be: a move between stages or a change that is not lawful, an outcome of nothing.
         """
         seq = self.head.seq + 1
         plain = _canonical(line, seq)
@@ -154,6 +166,8 @@ class Chain:
             roster.add(body.add) if body.add is not None else roster.revoke(body.revoke)
         elif isinstance(body, Stage):
             self.stages = self.stages.after(body, member.role, member.name, head.seq, ts)
+        elif isinstance(body, _FEEDBACK):
+            self.feedback = self.feedback.after(body, head.seq, ts)
         elif isinstance(body, Outcome):
             if self.open.pop(body.trial, None) is None:
                 expected = "the hash of a manual replay whose outcome is not known yet"
@@ -173,7 +187,8 @@ class Chain:
         """Return a chain of its own that is as far."""
         other = Chain()
         other.head, other.trials, other.fingerprint = self.head, self.trials, self.fingerprint
-        other.roster, other.stages, other.open = self.roster.copy(), self.stages, dict(self.open)
+        other.roster, other.stages, other.feedback = self.roster.copy(), self.stages, self.feedback
+        other.open = dict(self.open)
         return other
 
 

@@ -96,6 +96,7 @@ class Organism(Dispatcher):
             for name, spec in sorted(config.topologies.items())
         }
         self._reach = config.price_collar * MARGIN
+        self._weights: dict[str, dict[str, float]] = config.router["weights"]
         self._flat_after_ns, self._long_only = config.flat_after_ns, config.long_only
         self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
         self._drifts = ""  # why, for the diary
@@ -220,6 +221,9 @@ class Organism(Dispatcher):
         self._explores = "" if explorer is None else explorer.now.tactic
         if len(self.adaptation.faults) > self._told:
             self._tell(belief.ts)
+        weight = self._weights.get(belief.regime, {}).get(route.tactic, 1.0)
+        if weight < 1.0:
+            grid = self._grid(belief, weight)
         if self._halted:
             desire, commands = Desire(0, (), None, "the law has halted trading"), []
         elif route.switched:
@@ -264,12 +268,12 @@ class Organism(Dispatcher):
         for mechanism, reason in faults:
             self.msgbus.publish(MECHANISM_TOPIC, MechanismFault(ts, mechanism, reason))
 
-    def _grid(self, belief: BeliefSnapshot) -> Grid:
+    def _grid(self, belief: BeliefSnapshot, weight: float = 1.0) -> Grid:
         sizer, mid_n = self._sizer, int(belief.mid * NANO)
         return Grid(
             self._tick_n,
             sizer.lot_n,
-            sizer.clip(belief.mid, belief.vol, self._factor * self._drift),
+            sizer.clip(belief.mid, belief.vol, self._factor * self._drift * weight),
             mid_n,
             int(belief.vol * mid_n),
             sizer.most(belief.mid),

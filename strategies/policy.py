@@ -20,6 +20,7 @@ from alphatrade.strategies.topologies import load_topology
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Steps = Annotated[int, Field(ge=1, le=1023)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0, le=1)]
 
 
 SINCE_1: dict[str, Any] = {"since": 1}  # added while the schema was at version 1
@@ -105,11 +106,13 @@ class RouterSpec(RouterTunables):
     A table from regime to tactic.
 
     Kinds ``ewma`` and ``linucb`` learn to depart from it, as the flag linear_attention makes a ``table`` do; `allowed`
-    says to whom in a regime, and allows all where it says nothing.
+    says to whom in a regime, and allows all where it says nothing. Whoever is in charge trades `weights` of a full
+    clip in that regime, and a whole one where they say nothing.
     """
 
     table: dict[str, str]
     allowed: Annotated[dict[str, tuple[str, ...]], Field(json_schema_extra=SINCE_1)] = {}
+    weights: Annotated[dict[str, dict[str, Weight]], Field(json_schema_extra=SINCE_1)] = {}
 
     @field_validator("table")
     @classmethod
@@ -118,12 +121,12 @@ class RouterSpec(RouterTunables):
             raise ValueError(f"a tactic for each of {', '.join(REGIMES)}")
         return table
 
-    @field_validator("allowed")
+    @field_validator("allowed", "weights")
     @classmethod
-    def _regimes(cls, allowed: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        if not set(allowed) <= set(REGIMES):
+    def _regimes(cls, by_regime: dict[str, Any]) -> dict[str, Any]:
+        if not set(by_regime) <= set(REGIMES):
             raise ValueError(f"tactics for some of {', '.join(REGIMES)}")
-        return allowed
+        return by_regime
 
 
 class TacticSpec(Spec):
@@ -261,6 +264,10 @@ class Policy(Spec):
             if unknown or tactic not in allowed:
                 known = f"tactics of the policy, the table's {tactic} among them"
                 raise ConfigError(f"policy.router.allowed.{regime}", list(allowed), known)
+        for regime, weights in self.router.weights.items():
+            if strange := sorted(set(weights) - set(self.topologies)):
+                known = f"weights of the tactics {', '.join(sorted(self.topologies))}"
+                raise ConfigError(f"policy.router.weights.{regime}", strange[0], known)
         for name, spec in self.topologies.items():
             load_topology(f"policy.topologies.{name}", spec.kind, spec.params, tuple(sorted(self.features)))
         return self

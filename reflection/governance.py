@@ -1,0 +1,260 @@
+"""Governance: what may change a policy without a person, what needs one, and what is refused; a rule on facts.
+
+The facts are gathered elsewhere, by replays that know nothing of who proposed the edit, and the rule is computed from
+them. Each condition stands alone and says in words why it does not hold. Evidence that does not hold refuses; authority
+that is missing asks for a person.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from alphatrade.reflection.rim.edits import Experiment
+from alphatrade.reflection.rim.entries import Outcome, Window
+from alphatrade.reflection.rim.proposals import Proposal
+from alphatrade.reflection.stages import STAGES
+from alphatrade.reflection.uplift import FEWEST, uplift
+from alphatrade.strategies.policy import Spec
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class GovernanceSpec(Spec):
+    """
+    The rule: ``conf/governance``.
+
+    Attributes
+    ----------
+    uplift_bps : float
+        Least mean uplift in the replay, bps of the capital an hour.
+    level : float
+        Confidence that none of the proposals that are ruled on together is applied for nothing.
+    periods, moved : int
+        Whole periods of the replay, and those in which the change made a difference, at least.
+    embargo_s : float
+        Between the last row that a proposal rests on and the first of the replay, seconds.
+    changes_per_day : int
+        Changes that may begin within 24 hours.
+    flow : float
+        Share of the flow that a change by rule may bear on while it is a canary: share of what it touches times that
+        of the canary.
+    canary_share : float
+        Of the capital.
+    stage : str
+        The highest at which anything is applied by rule.
+    shadow_periods, canary_periods : int
+        Periods that a change has to be in shadow, and a canary, before it goes on.
+    canary_loss_bps, drawdown : float
+        Loss of a canary, bps of its own capital, and drawdown of a changed policy, from which it is taken back.
+    seed : int
+        Of resampling.
+    """
+
+    uplift_bps: Annotated[float, Field(ge=0, le=1e4)]
+    level: Annotated[float, Field(gt=0.5, lt=1)]
+    periods: Annotated[int, Field(ge=FEWEST, le=100_000)]
+    moved: Annotated[int, Field(ge=1, le=100_000)]
+    embargo_s: Annotated[float, Field(ge=0, le=1e8)]
+    changes_per_day: Annotated[int, Field(ge=0, le=1000)]
+    flow: Share
+    canary_share: Annotated[float, Field(gt=0, le=0.5)]
+    stage: Annotated[str, Field(pattern=f"^({'|'.join(STAGES[:2])})$")]
+    shadow_periods: Annotated[int, Field(ge=1, le=100_000)]
+    canary_periods: Annotated[int, Field(ge=1, le=100_000)]
+    canary_loss_bps: Annotated[float, Field(ge=0, le=1e4)]
+    drawdown: Share
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Facts(NamedTuple):
+    """
+    All that the rule looks at.
+
+    Attributes
+    ----------
+    proposal : Proposal
+    governed : bool
+        Whether the run flag governed_feedback is on.
+    known : bool
+        Whether the proposal was entered and ruled on before.
+    in_force : str
+        The policy that a node would start with now.
+    child : str
+        What the edit makes of it, computed here; empty where it was refused, see `refused`.
+    refused : str
+        Why the edit cannot be made; empty where it can.
+    hashes : tuple of str
+        What of the proposal does not agree with this checkout, its configuration and its models, in words.
+    evidence : tuple of str
+        What of the rows that it points at is not as it says, in words.
+    window : Window or None
+        Where it was replayed; None: nowhere.
+    base, changed : tuple of float
+        Net returns in each period there, without and with the edit.
+    hits : int
+        Violations, denials for a limit, and kills in the replay with the edit beyond those without.
+    family, changes : int
+        Proposals that are ruled on together; changes begun in the last 24 hours.
+    flow : float
+        Share of the flow that the edit bears on.
+    stage : str
+        Of the policy in force.
+    """
+
+    proposal: Proposal
+    governed: bool
+    known: bool
+    in_force: str
+    child: str
+    refused: str
+    hashes: tuple[str, ...]
+    evidence: tuple[str, ...]
+    window: Window | None
+    base: tuple[float, ...]
+    changed: tuple[float, ...]
+    hits: int
+    family: int
+    changes: int
+    flow: float
+    stage: str
+
+
+class Decision(NamedTuple):
+    """What is done with a proposal, and every reason against doing it by rule; none for ``apply``."""
+
+    outcome: Outcome
+    why: tuple[str, ...]
+
+
+Condition = Callable[[Facts, GovernanceSpec], str]
+
+
+def _new(facts: Facts, spec: GovernanceSpec) -> str:
+    return "it was ruled on before" if facts.known else ""
+
+
+def _target(facts: Facts, spec: GovernanceSpec) -> str:
+    stale = facts.proposal.target != facts.in_force
+    return f"it is for {facts.proposal.target[:12]}, and {facts.in_force[:12]} is in force" if stale else ""
+
+
+def _edit(facts: Facts, spec: GovernanceSpec) -> str:
+    if facts.refused:
+        return facts.refused
+    other = facts.child != facts.proposal.child
+    return f"the edit makes {facts.child[:12]}, not {facts.proposal.child[:12]}" if other else ""
+
+
+def _hashes(facts: Facts, spec: GovernanceSpec) -> str:
+    return "; ".join(facts.hashes)
+
+
+def _evidence(facts: Facts, spec: GovernanceSpec) -> str:
+    return "; ".join(facts.evidence)
+
+
+def _window(facts: Facts, spec: GovernanceSpec) -> str:
+    if facts.window is None:
+        return "it was not replayed"
+    rest = (int(facts.window.start) - max(int(one.end) for one in facts.proposal.evidence)) / 1e9
+    return f"{rest:g} s after what it rests on, fewer than {spec.embargo_s:g}" if rest < spec.embargo_s else ""
+
+
+def _periods(facts: Facts, spec: GovernanceSpec) -> str:
+    n, moved = len(facts.base), sum(a != b for a, b in zip(facts.base, facts.changed, strict=False))
+    if n < spec.periods:
+        return f"{n} periods, fewer than {spec.periods}"
+    return f"{moved} periods in which it made a difference, fewer than {spec.moved}" if moved < spec.moved else ""
+
+
+def _uplift(facts: Facts, spec: GovernanceSpec) -> str:
+    if len(facts.base) < FEWEST:
+        return "too few periods for an uplift"
+    found = uplift(facts.base, facts.changed, spec.level, spec.seed)
+    return f"{found.mean:+.3f} bps a period, less than {spec.uplift_bps:g}" if found.mean < spec.uplift_bps else ""
+
+
+def _interval(facts: Facts, spec: GovernanceSpec) -> str:
+    if len(facts.base) < FEWEST:
+        return "too few periods for an interval"
+    level = 1.0 - (1.0 - spec.level) / facts.family
+    found = uplift(facts.base, facts.changed, level, spec.seed)
+    told = f"its lower bound is {found.low:+.3f} bps at {level:.2%}, one of {facts.family} together"
+    return "" if found.low > 0.0 else told
+
+
+def _risk(facts: Facts, spec: GovernanceSpec) -> str:
+    return f"{facts.hits} risk hits in the replay" if facts.hits else ""
+
+
+def _flag(facts: Facts, spec: GovernanceSpec) -> str:
+    return "" if facts.governed else "governed_feedback is off"
+
+
+def _stage(facts: Facts, spec: GovernanceSpec) -> str:
+    if facts.stage not in STAGES:
+        return f"the policy is at no known stage: {facts.stage}"
+    above = STAGES.index(facts.stage) > STAGES.index(spec.stage)
+    return f"the policy is at {facts.stage}, above {spec.stage}" if above else ""
+
+
+def _budget(facts: Facts, spec: GovernanceSpec) -> str:
+    used = facts.changes >= spec.changes_per_day
+    return f"{facts.changes} changes today, and {spec.changes_per_day} may be" if used else ""
+
+
+def _flow(facts: Facts, spec: GovernanceSpec) -> str:
+    share = facts.flow * spec.canary_share
+    return f"{share:.1%} of the flow, more than {spec.flow:.1%}" if not share <= spec.flow else ""
+
+
+EVIDENCE: Mapping[str, Condition] = {
+    "new": _new, "target": _target, "edit": _edit, "hashes": _hashes, "evidence": _evidence, "window": _window,
+    "periods": _periods, "uplift": _uplift, "interval": _interval, "risk": _risk,
+}  # fmt: skip
+AUTHORITY: Mapping[str, Condition] = {"flag": _flag, "stage": _stage, "budget": _budget, "flow": _flow}
+BEFORE = ("new", "target", "edit", "hashes", "evidence")  # what can be known without a replay
+
+
+def rule(facts: Facts, spec: GovernanceSpec) -> Decision:
+    """
+    Return what is done with a proposal.
+
+    Parameters
+    ----------
+    facts : Facts
+    spec : GovernanceSpec
+
+    Returns
+    -------
+    Decision
+        ``apply`` where every condition holds; ``signoff`` where the evidence holds and authority is missing;
+        ``reject`` otherwise, with every reason. An experiment is referred to evolution, or rejected.
+    """
+    experiment = isinstance(facts.proposal.edit, Experiment)
+    names = BEFORE if experiment else tuple(EVIDENCE)
+    against = _against(EVIDENCE, names, facts, spec)
+    if against:
+        return Decision("reject", against)
+    if experiment:
+        return Decision("refer", ())
+    missing = _against(AUTHORITY, tuple(AUTHORITY), facts, spec)
+    return Decision("signoff", missing) if missing else Decision("apply", ())
+
+
+def refused_before(facts: Facts, spec: GovernanceSpec) -> tuple[str, ...]:
+    """Return why a proposal is refused without a replay; empty where one is worth its time."""
+    return _against(EVIDENCE, BEFORE, facts, spec)
+
+
+def _against(
+    conditions: Mapping[str, Condition], names: tuple[str, ...], facts: Facts, spec: GovernanceSpec
+) -> tuple[str, ...]:
+    told = [(name, conditions[name](facts, spec)) for name in names]
+    return tuple([f"{name}: {words}" for name, words in told if words])
+
+
+def as_spec(plain: Mapping[str, Any]) -> GovernanceSpec:
+    """Return the rule of plain values, as a ruling in the ledger has it."""
+    return GovernanceSpec.model_validate(dict(plain))

@@ -1,0 +1,158 @@
+"""A slice of a diary: the decisions of one instrument up to some moment, with what was known of them by then."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alphatrade.reflection.query import open_views, read_mapping
+from alphatrade.reflection.rim.proposals import Pointer
+from alphatrade.risk.errors import RunDirError
+from alphatrade.strategies.policy import Policy
+from alphatrade.strategies.shadow import Costs
+
+ROWS = 256  # of the last decisions, that an engine sees one by one
+_NUMBERS = ("mid", "regime_confidence", "notional", "spread", "high", "low")
+_SQL = """
+    WITH own AS (SELECT *, coalesce(lag(ts) OVER (ORDER BY ts), 0) AS before FROM decisions
+                 WHERE instrument = $instrument AND policy_hash = $policy AND ts <= $end),
+         traded AS (SELECT decision, sum(qty * price)::DOUBLE AS notional FROM fills GROUP BY decision),
+         seen AS (SELECT ts, bid::DOUBLE AS bid, ask::DOUBLE AS ask FROM marks WHERE instrument = $instrument),
+         within AS (SELECT d.decision, max((s.bid + s.ask) / 2) AS high, min((s.bid + s.ask) / 2) AS low
+                    FROM own d JOIN seen s ON s.ts > d.before AND s.ts <= d.ts WHERE d.before > 0 GROUP BY d.decision)
+    SELECT d.decision, d.ts, d.step, d.mid, d.regime, d.regime_confidence, d.exec_topo, {features}
+           x.fills, x.side, x.cost_bps, {markouts} coalesce(t.notional, 0) AS notional,
+           coalesce(s.ask - s.bid, 0) AS spread, coalesce(w.high, d.mid) AS high, coalesce(w.low, d.mid) AS low
+    FROM own d ASOF LEFT JOIN seen s ON d.ts >= s.ts LEFT JOIN expost x USING (decision)
+         LEFT JOIN traded t USING (decision) LEFT JOIN within w USING (decision)
+    ORDER BY d.decision
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """
+    Decisions, one row each, in their order.
+
+    Attributes
+    ----------
+    run_id : str
+    policy : Policy
+        That made them.
+    instrument : str
+    capital : float
+        Account currency.
+    rows : DataFrame
+        Columns ``decision, ts, step, mid, regime, regime_confidence, exec_topo``, a feature each as ``f_<name>``,
+        ``fills, side, cost_bps``, mark-outs as ``markout_<horizon>`` (bps of what was filled; NaN where it was not
+        known at the end of the slice), ``notional`` (filled by its orders, quote currency), and of the market
+        ``spread, high, low``: at the decision, and of the mid since the one before it (quote currency).
+    costs : Costs
+        Of the instrument, as the venue charged them.
+    """
+
+    run_id: str
+    policy: Policy
+    instrument: str
+    capital: float
+    rows: pd.DataFrame
+    costs: Costs
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Event times of the first and the last decision, UTC ns."""
+        ts = self.rows["ts"]
+        return int(ts.iloc[0]), int(ts.iloc[-1])
+
+    @property
+    def hours(self) -> float:
+        """How long it is."""
+        start, end = self.span
+        return (end - start) / 3.6e12
+
+    def sha256(self) -> str:
+        """Return the hash of all rows: column by column, numbers as they are in memory, words line by line."""
+        told = hashlib.sha256(f"{self.run_id} {self.instrument} {len(self.rows)}\n".encode())
+        for name in sorted(self.rows.columns):
+            column = self.rows[name]
+            told.update(f"{name}\n".encode())
+            words = column.dtype == object
+            told.update("\n".join(column).encode() if words else np.ascontiguousarray(column.to_numpy()).tobytes())
+        return told.hexdigest()
+
+    def pointer(self) -> Pointer:
+        """Return what a proposal says it rests on."""
+        start, end = self.span
+        first, last = (int(self.rows["decision"].iloc[at]) for at in (0, -1))
+        return Pointer(run_id=self.run_id, instrument=self.instrument, first=first, last=last,
+                       start=str(start), end=str(end), sha256=self.sha256())  # fmt: skip
+
+
+def read_slice(run_dir: Path, end: int | None = None, instrument: str = "") -> Slice:
+    """
+    Return the decisions of a run up to a moment.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Of a finished run, or of one that was killed.
+    end : int, optional
+        Event time, UTC ns; the last decision if not given.
+    instrument : str
+        Of a run with several; its only one if not given.
+
+    Raises
+    ------
+    RunDirError
+        If there is no diary, no decision, or one is missing between two others.
+    """
+    run, plain = read_mapping(run_dir, "run.yaml"), read_mapping(run_dir, "policy.json")
+    if not run or not plain:
+        raise RunDirError(str(run_dir), "a folder without run.yaml or policy.json", "the folder of a run")
+    policy, names = Policy.model_validate(plain), list(run.get("instruments") or [])
+    if not instrument and len(names) != 1:
+        raise RunDirError("instrument", instrument, f"one of {', '.join(names)}")
+    name = instrument or names[0]
+    found = _read(run_dir, policy, name, 2**63 - 1 if end is None else end)
+    if found.empty:
+        raise RunDirError(f"diary of {run_dir}", "no decision", f"decisions of {policy.policy_hash[:12]} in {name}")
+    holes = np.flatnonzero(np.diff(found["step"].to_numpy()) != 1)
+    if len(holes):
+        step = int(found["step"].iloc[holes[0]])
+        raise RunDirError(f"diary of {run_dir}", f"a gap after step {step} of {name}", "every decision of a slice")
+    facts = run["instruments"][name]
+    costs = Costs(float(facts["taker_fee"]), float(facts["maker_fee"]), 0.5 * float(facts["tick"]))
+    return Slice(str(run["run_id"]), policy, name, float(run["capital"]), _known(found, policy), costs)
+
+
+def _read(run_dir: Path, policy: Policy, instrument: str, end: int) -> pd.DataFrame:
+    horizons = policy.expost.horizons
+    features = "".join([f'd."f_{name}", ' for name in sorted(policy.features)])
+    markouts = "".join([f"x.markout_{h}, x.known_{h}, " for h in horizons])
+    with open_views(run_dir) as base:
+        told = {"instrument": instrument, "policy": policy.policy_hash, "end": end}
+        try:
+            return base.execute(_SQL.format(features=features, markouts=markouts), told).df()
+        except Exception as error:  # whatever DuckDB says of a diary without these columns
+            first = str(error).strip().splitlines()[0]
+            raise RunDirError(f"diary of {run_dir}", first, "decisions with outcomes, as a run writes them") from error
+
+
+def _known(found: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """Return the rows without any outcome that was not known when the slice ended."""
+    last, rows = int(found["ts"].iloc[-1]), found.copy()
+    for horizon in policy.expost.horizons:
+        known = rows.pop(f"known_{horizon}")
+        early = known.notna() & (known.fillna(2**62).astype(np.int64) <= last)
+        rows[f"markout_{horizon}"] = rows[f"markout_{horizon}"].astype(np.float64).where(early)
+    kinds: dict[str, Any] = {"fills": np.int64, "side": np.int64}
+    for name, kind in kinds.items():
+        rows[name] = rows[name].fillna(0).astype(kind)
+    rows["cost_bps"] = rows["cost_bps"].astype(np.float64).fillna(0.0)
+    for name in rows.columns:
+        if name.startswith("f_") or name in _NUMBERS:
+            rows[name] = rows[name].astype(np.float64)
+    return rows
