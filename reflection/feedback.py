@@ -178,6 +178,9 @@ class Feedback:
         if len(case.applied) == len(PHASES) or body.phase != PHASES[len(case.applied)]:
             following = PHASES[len(case.applied)] if len(case.applied) < len(PHASES) else "nothing more"
             raise LedgerError(f"{where}, application.phase", body.phase, following)
+        if case.applied and int(body.until) <= int(case.applied[-1][2].until):
+            later = f"data later than {case.applied[-1][2].until}, which the phase before was judged on"
+            raise LedgerError(f"{where}, application.until", body.until, later)
         if (now := self.in_force(proposal.target)) != proposal.target:
             raise LedgerError(f"{where}, application.target", proposal.target, f"{now}, which is in force by now")
         if proposal.child in self.ancestors(proposal.target):  # a circle would have no policy in force

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from alphatrade.reflection.ledger_fields import Body, Count, Nanos, NoSha, Sha, Words, refusal
+from alphatrade.reflection.ledger_fields import Body, Count, Nanos, NoSha, RunId, Sha, Words, refusal
 from alphatrade.reflection.rim.entries import Application, Rollback, Ruling, Signoff
 from alphatrade.reflection.rim.proposals import Proposal
 
@@ -172,7 +172,7 @@ class Replay(Look):
     """
 
     search: Literal[""]
-    run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+    run_id: RunId
     concerns: Annotated[list[Sha], Field(min_length=1)]
     genotype: dict[str, Any] | None
 

@@ -9,6 +9,7 @@ from alphatrade.risk.errors import LedgerError
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NoSha = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Nanos = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,18})$")]  # UTC ns as text: RFC 8785 stops at 2^53
+RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=0)]
 

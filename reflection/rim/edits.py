@@ -97,7 +97,7 @@ class Bounds(NamedTuple):
         return kind in self.parameters and regime not in self.never.get(kind, ())
 
 
-def apply_edit(policy: Policy, edit: Edit, bounds: Bounds) -> Policy:
+def apply_edit(policy: Policy, edit: Edit, bounds: Bounds | None) -> Policy:
     """
     Return the policy that an edit makes of another.
 
@@ -105,7 +105,8 @@ def apply_edit(policy: Policy, edit: Edit, bounds: Bounds) -> Policy:
     ----------
     policy : Policy
     edit : Edit
-    bounds : Bounds
+    bounds : Bounds or None
+        None where it was asked before, of an edit that a ledger says is applied: the bounds of today are not asked.
 
     Returns
     -------
@@ -118,9 +119,12 @@ def apply_edit(policy: Policy, edit: Edit, bounds: Bounds) -> Policy:
         If the edit lies outside the bounds, means nothing to this policy, or would change nothing.
     """
     if isinstance(edit, Experiment):
-        _check_experiment(policy, edit, bounds)
+        if bounds is not None:
+            _check_experiment(policy, edit, bounds)
         return policy
-    parts = _PARTS[type(edit)](policy, edit, bounds)
+    if bounds is not None:
+        _check(policy, edit, bounds)
+    parts = _PARTS[type(edit)](policy, edit)
     try:
         child = Policy.model_validate({name: getattr(policy, name) for name in Policy.model_fields} | parts)
     except ValidationError as error:
@@ -158,11 +162,30 @@ def touched(policy: Policy, edit: Edit) -> tuple[tuple[str, str], ...]:
     return () if isinstance(edit, Experiment) else places
 
 
-def _routed(policy: Policy, edit: RouteWeight, bounds: Bounds) -> dict[str, Any]:
+def _check(policy: Policy, edit: Edit, bounds: Bounds) -> None:
+    """Refuse what lies outside the bounds."""
+    if isinstance(edit, RouteWeight):
+        _regime(edit.regime)
+        kind = _tactic(policy, edit.tactic).kind
+        if not bounds.suits(kind, edit.regime):
+            raise ConfigError("edit.tactic", f"{edit.tactic} ({kind})", f"a tactic that may trade in {edit.regime}")
+    elif isinstance(edit, TacticParameter):
+        kind = _tactic(policy, edit.tactic).kind
+        own = bounds.parameters.get(kind, {})
+        if edit.parameter not in own:
+            known = f"one of the parameters {', '.join(own) or '(none)'} of {kind}"
+            raise ConfigError("edit.parameter", edit.parameter, known)
+        reach, before = own[edit.parameter], parameter(policy, edit.tactic, edit.parameter)
+        if not reach.low <= edit.value <= reach.high or (reach.whole and edit.value != int(edit.value)):
+            number = "a whole number" if reach.whole else "a number"
+            raise ConfigError("edit.value", edit.value, f"{number} from {reach.low:g} to {reach.high:g}")
+        if f"{kind}.{edit.parameter}" in bounds.smaller and edit.value > before:
+            raise ConfigError("edit.value", edit.value, f"at most {before:g}: {edit.parameter} may only become smaller")
+
+
+def _routed(policy: Policy, edit: RouteWeight) -> dict[str, Any]:
     _regime(edit.regime)
-    kind = _tactic(policy, edit.tactic).kind
-    if not bounds.suits(kind, edit.regime):
-        raise ConfigError("edit.tactic", f"{edit.tactic} ({kind})", f"a tactic that may trade in {edit.regime}")
+    _tactic(policy, edit.tactic)
     allowed = policy.router.allowed.get(edit.regime)
     if allowed is not None and edit.tactic not in allowed:
         raise ConfigError("edit.tactic", edit.tactic, f"one that the policy allows there: {', '.join(allowed)}")
@@ -175,25 +198,14 @@ def _routed(policy: Policy, edit: RouteWeight, bounds: Bounds) -> dict[str, Any]
     return {"router": policy.router.model_copy(update={"table": table, "weights": kept})}
 
 
-def _tuned(policy: Policy, edit: TacticParameter, bounds: Bounds) -> dict[str, Any]:
-    tactic = _tactic(policy, edit.tactic)
-    own = bounds.parameters.get(tactic.kind, {})
-    if edit.parameter not in own:
-        known = f"one of the parameters {', '.join(own) or '(none)'} of {tactic.kind}"
-        raise ConfigError("edit.parameter", edit.parameter, known)
-    reach = own[edit.parameter]
-    if not reach.low <= edit.value <= reach.high or (reach.whole and edit.value != int(edit.value)):
-        number = "a whole number" if reach.whole else "a number"
-        raise ConfigError("edit.value", edit.value, f"{number} from {reach.low:g} to {reach.high:g}")
-    before = parameter(policy, edit.tactic, edit.parameter)
-    if f"{tactic.kind}.{edit.parameter}" in bounds.smaller and edit.value > before:
-        raise ConfigError("edit.value", edit.value, f"at most {before:g}: {edit.parameter} may only become smaller")
-    value: float | int = int(edit.value) if reach.whole else edit.value
+def _tuned(policy: Policy, edit: TacticParameter) -> dict[str, Any]:
+    tactic, before = _tactic(policy, edit.tactic), _in_force(policy, edit.tactic, edit.parameter)
+    value: float | int = int(edit.value) if isinstance(before, int) and edit.value == int(edit.value) else edit.value
     changed = TacticSpec(kind=tactic.kind, params=dict(tactic.params) | {edit.parameter: value})
     return {"topologies": dict(policy.topologies) | {edit.tactic: changed}}
 
 
-def _tightened(policy: Policy, edit: TightenRisk, bounds: Bounds) -> dict[str, Any]:
+def _tightened(policy: Policy, edit: TightenRisk) -> dict[str, Any]:
     if edit.limit not in TIGHTER:
         raise ConfigError("edit.limit", edit.limit, f"one of {', '.join(TIGHTER)}")
     before = getattr(policy.risk, edit.limit)
@@ -209,7 +221,7 @@ def _tightened(policy: Policy, edit: TightenRisk, bounds: Bounds) -> dict[str, A
     return {"risk": risk}
 
 
-def _disabled(policy: Policy, edit: DisableTactic, bounds: Bounds) -> dict[str, Any]:
+def _disabled(policy: Policy, edit: DisableTactic) -> dict[str, Any]:
     if _tactic(policy, edit.tactic).kind == FLAT:
         raise ConfigError("edit.tactic", edit.tactic, "a tactic that trades")
     left = {name: spec for name, spec in policy.topologies.items() if name != edit.tactic}
@@ -245,9 +257,16 @@ def _check_experiment(policy: Policy, edit: Experiment, bounds: Bounds) -> None:
 
 def parameter(policy: Policy, tactic: str, name: str) -> float:
     """Return a number of a tactic as it is in force, also where the policy leaves it at its default."""
+    return float(_in_force(policy, tactic, name))
+
+
+def _in_force(policy: Policy, tactic: str, name: str) -> float | int:
     spec = policy.topologies[tactic]
     loaded = load_topology(f"policy.topologies.{tactic}", spec.kind, spec.params, tuple(sorted(policy.features)))
-    return float(getattr(loaded.p, name))
+    value = getattr(loaded.p, name, None)
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise ConfigError("edit.parameter", name, f"a number among the parameters of {spec.kind}")
+    return value
 
 
 def _tactic(policy: Policy, name: str) -> TacticSpec:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from alphatrade.reflection.ledger_fields import Body, Count, Nanos, Sha, Words
+from alphatrade.reflection.ledger_fields import Body, Count, Nanos, RunId, Sha, Words
 
 Outcome = Literal["apply", "signoff", "reject", "refer"]
 Phase = Literal["shadow", "canary", "full"]
@@ -93,6 +93,10 @@ class Application(Body):
         ``shadow``: replayed beside the policy; ``canary``: a second organism with `share` of the capital; ``full``.
     target, child : str
         The policy that is in force, and what the edit makes of it.
+    run_id : str
+        The run that gave reason for this phase.
+    until : str
+        Event time up to which it has been looked at, UTC ns: the next phase needs later data.
     """
 
     proposal: Sha
@@ -100,6 +104,8 @@ class Application(Body):
     target: Sha
     child: Sha
     share: Annotated[float, Field(ge=0, le=0.5)]
+    run_id: RunId
+    until: Nanos
     why: Words
 
     @model_validator(mode="after")

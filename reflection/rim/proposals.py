@@ -7,11 +7,9 @@ from typing import Annotated, Any, Literal, Self
 import rfc8785
 from pydantic import Field, ValidationError, model_validator
 
-from alphatrade.reflection.ledger_fields import Body, Count, Nanos, Sha, Words, refusal
+from alphatrade.reflection.ledger_fields import Body, Count, Nanos, RunId, Sha, Words, refusal
 from alphatrade.reflection.rim.edits import Edit
 from alphatrade.risk.errors import LedgerError
-
-RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
 
 
 class Pointer(Body):
