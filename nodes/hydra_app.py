@@ -40,17 +40,31 @@ def run_app(verb: str, arguments: Sequence[str], task: Callable[[Settings], None
     ConfigError
         If an override or the configuration is wrong.
     """
+    run_config(verb, arguments, CONFIG_NAME, lambda config: task(settings_from(config)))
+
+
+def run_config[T](verb: str, arguments: Sequence[str], name: str, task: Callable[[DictConfig], T]) -> T:
+    """
+    Compose the primary config `name` as Hydra does, hand it to `task`, and return what that returns.
+
+    Raises
+    ------
+    ConfigError
+        If an override or the configuration is wrong.
+    """
+    done: list[T] = []
     failures: list[Exception] = []
 
     def application(config: DictConfig) -> None:
         try:
-            task(settings_from(config))
+            done.append(task(config))
         except Exception as error:  # Hydra would print a line of its own: raise it outside
             failures.append(error)
 
-    _launch(verb, arguments, application, CONFIG_NAME)
+    _launch(verb, arguments, application, name)
     if failures:
         raise failures[0]
+    return done[0]
 
 
 def run_search(verb: str, arguments: Sequence[str], job: "Task") -> None:

@@ -78,6 +78,10 @@ class Home:
         """Return all entries, the end mended first; see :meth:`~alphatrade.reflection.ledger.Ledger.mended`."""
         return self.ledger.mended()
 
+    def begun_within(self, seconds: float) -> int:
+        """Return how many changes of policies were begun within the last seconds, by the times of their entries."""
+        return self.ledger.chain.feedback.changes_since(time.time_ns() - int(seconds * 1e9))
+
     def append(self, kind: str, body: Mapping[str, Any]) -> "Entry":
         """Add an entry, signed now; see :meth:`~alphatrade.reflection.ledger.Ledger.append`."""
         return self.ledger.append(kind, body, self._key, time.time_ns())

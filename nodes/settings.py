@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.nodes.overrides import (
@@ -106,13 +106,6 @@ class RunSpec(_Model):
     learned: Annotated[Folder | None, Field(json_schema_extra=SINCE_1)] = None
     output: OutputSpec
     paths: PathSpec
-
-    @field_validator("governed_feedback")
-    @classmethod
-    def _mechanisms(cls, on: bool, info: ValidationInfo) -> bool:
-        if on:
-            raise ValueError(f"false: this version has no {info.field_name} mechanism to switch on")
-        return on
 
     @property
     def all_tapes(self) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from alphatrade.nodes import wiring
 from alphatrade.nodes.artifacts import Folder, RunFolder
 from alphatrade.nodes.counting import counted
+from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity, file_digest, identify, plugin_digests
 from alphatrade.nodes.replay import Replay, ReplayOutput, replay
 from alphatrade.nodes.result import RunResult
@@ -43,6 +44,7 @@ def simulate(settings: Settings) -> RunResult:
         If a tape or a folder cannot be used, a feature asks for what a tape lacks, or the replay is one that the ledger
         has to count (:mod:`alphatrade.nodes.counting`) and cannot.
     """
+    settings = taken_up(settings)
     run = settings.run
     _check_ack(run.output.ack_fd)
     tapes = load_tapes(run)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.counting import counted
 from alphatrade.nodes.perceive import walk
+from alphatrade.nodes.rerun import policy_of, run_spec_of, tapes_of
 from alphatrade.nodes.settings import RunSpec, Settings
-from alphatrade.nodes.sim import identity_of, load_tapes, run_into
+from alphatrade.nodes.sim import identity_of, run_into
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.explain import decision_of
-from alphatrade.reflection.query import read_mapping
 from alphatrade.reflection.whynot import Closeness, Paper, closeness, on_paper, real_outcome, replayed
-from alphatrade.risk.errors import ConfigError, RunDirError
+from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Flags, Policy, RouterSpec
 from alphatrade.strategies.shadow import Costs
 from alphatrade.strategies.sizing import Sizer
@@ -76,8 +76,8 @@ def why_not(run_dir: Path, order_id: str, state: Path, check: bool, instead: str
         count (:mod:`alphatrade.nodes.counting`) and cannot.
     """
     row = decision_of(run_dir, order_id)
-    policy, run = _policy(run_dir), _run(run_dir, state)
-    tapes = _tapes(run_dir, run)
+    policy, run = policy_of(run_dir), run_spec_of(run_dir, state)
+    tapes = tapes_of(run_dir, run)
     tape = next(tape for tape in tapes if tape.instrument.id == row["instrument"])
     paper, horizon, step = _paper(policy, run, tape), policy.expost.primary, int(row["step"])
     told = {name: paper.outcome(name, step, horizon) for name in sorted(policy.topologies)}
@@ -116,28 +116,6 @@ def told(answer: Answer) -> list[str]:
             f"apart {c.apart:.2f} bps; rank correlation {c.correlation:.2f}, same sign {c.same_sign:.0%}",
         ]
     return lines
-
-
-def _policy(run_dir: Path) -> Policy:
-    return Policy.model_validate(read_mapping(run_dir, "policy.json"))
-
-
-def _run(run_dir: Path, state: Path) -> RunSpec:
-    """Return the run spec of a folder, with nothing switched on that would be in the way of a plain replay."""
-    record = read_mapping(run_dir, "run.yaml")
-    specs = [tape["spec"] for tape in record["tapes"]]
-    kept = {name: record[name] for name in ("env", "venue", "seed", "flat_at_end")}
-    quiet, tapes = {"stress": False, "report": False}, specs if len(specs) > 1 else []
-    plain = {**kept, "tape": specs[0], "tapes": tapes, "output": quiet, "paths": {"state": str(state)}}
-    return RunSpec.model_validate(plain)
-
-
-def _tapes(run_dir: Path, run: RunSpec) -> list[Tape]:
-    tapes = load_tapes(run)
-    for tape, was in zip(tapes, read_mapping(run_dir, "run.yaml")["tapes"], strict=True):
-        if tape.tape_hash != was["tape_hash"]:
-            raise RunDirError(f"tape {tape.name}", tape.tape_hash[:12], f"the one of the run, {was['tape_hash'][:12]}")
-    return tapes
 
 
 def _paper(policy: Policy, run: RunSpec, tape: Tape) -> Paper:

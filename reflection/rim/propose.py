@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from math import exp, log
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from alphatrade.reflection.rim.engines import Engine, Inputs
 from pydantic import Field
 
 from alphatrade.actors.regime import REGIMES
@@ -24,6 +23,8 @@ from alphatrade.reflection.rim.edits import (
     parameter,
     touched,
 )
+from alphatrade.reflection.rim.engines import Engine
+from alphatrade.reflection.rim.examples import Inputs
 from alphatrade.reflection.rim.inputs import inputs
 from alphatrade.reflection.rim.paper import Paper
 from alphatrade.reflection.rim.proposals import Proposal, sealed_proposal
@@ -42,6 +43,8 @@ class RimSpec(Spec):
 
     Attributes
     ----------
+    engine : {"ridge", "trm"}
+        What judges edits.
     most : int
         Proposals of one slice.
     least : int
@@ -50,6 +53,7 @@ class RimSpec(Spec):
         Below which nothing is proposed.
     """
 
+    engine: Literal["ridge", "trm"] = "ridge"
     most: Annotated[int, Field(ge=1, le=100)] = 5
     least: Annotated[int, Field(ge=1)] = 50
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.5

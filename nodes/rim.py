@@ -1,0 +1,260 @@
+"""The reflection job, ``alphatrade rim``: proposals from a run's diary, rulings on them, and staged application.
+
+::
+
+    artifacts/<date>/rim/index.html    the governance report
+                        /rim.json      the same as data
+
+The ledger holds all that was decided; the folder shows it. Each step asks the ledger what has been done before it does
+anything, so that a job that was killed goes on where it was, and one that is run twice does nothing twice.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from alphatrade.nodes.artifacts import RunFolder
+from alphatrade.nodes.feedback import in_force
+from alphatrade.nodes.identity import code_hash
+from alphatrade.nodes.ledger_home import Home, home
+from alphatrade.nodes.rerun import run_spec_of, tapes_of
+from alphatrade.nodes.rim_page import write_page
+from alphatrade.nodes.rim_replay import Replayed, resimulated
+from alphatrade.nodes.rim_settings import RimSettings, model_file
+from alphatrade.nodes.rim_stages import advance, seen_of
+from alphatrade.nodes.rim_train import INPUT
+from alphatrade.nodes.settings import RunSpec
+from alphatrade.nodes.steps import Row
+from alphatrade.nodes.tape import Tape
+from alphatrade.reflection.feedback import Case
+from alphatrade.reflection.governance import Facts, refused_before, rule
+from alphatrade.reflection.rim.edits import apply_edit, describe
+from alphatrade.reflection.rim.engines import load
+from alphatrade.reflection.rim.entries import Ruling, Window
+from alphatrade.reflection.rim.inputs import flow_share
+from alphatrade.reflection.rim.paper import Paper
+from alphatrade.reflection.rim.proposals import Proposal
+from alphatrade.reflection.rim.propose import Made, propose
+from alphatrade.reflection.rim.slices import Slice, read_slice
+from alphatrade.risk.errors import ConfigError, TapeError
+from alphatrade.strategies.policy import Policy, canonical
+
+NAME = "rim"
+ENGINES = ("ridge", "trm")
+DAY_S = 86_400.0
+
+
+class Read(NamedTuple):
+    """
+    What the job has read: the run, the part of its diary that proposals rest on, and the tape after it.
+
+    Attributes
+    ----------
+    part : Slice
+    run : RunSpec
+        For replays.
+    tape : Tape
+        Of the slice's instrument, whole.
+    rest : Tape or None
+        After the slice and the embargo; None where nothing is left.
+    """
+
+    part: Slice
+    run: RunSpec
+    tape: Tape
+    rest: Tape | None
+
+
+class Job(NamedTuple):
+    """Settings, what was read, and the ledger."""
+
+    own: RimSettings
+    read: Read
+    keeper: Home
+    proposals: tuple[Proposal, ...]
+
+
+def rim(own: RimSettings) -> tuple[Path, list[Row]]:
+    """
+    Read a run's diary, propose, rule, and apply what may be applied.
+
+    Parameters
+    ----------
+    own : RimSettings
+
+    Returns
+    -------
+    Path
+        ``artifacts/<date>/rim``.
+    list of Row
+        One a step, and one a proposal.
+
+    Raises
+    ------
+    InputError
+        If the run, its diary, the model or the ledger cannot be used; nothing is entered then.
+    """
+    read = _read(own)
+    engine = load(model_file(own.rim.engine), INPUT)
+    with RunFolder(own.paths.artifacts, NAME) as folder:
+        keeper = home()
+        keeper.entries()
+        rows = [advance(own, keeper, read.run, seen_of(own.run_dir, read.part.policy, read.tape))]
+        from_here = Made(code_hash(), own.config_hash)
+        job = Job(own, read, keeper, propose(read.part, own.bounds, engine, own.rim, from_here))
+        rows += [_proposed(job), *_ruled(job), _applied(job)]
+        cases = [keeper.ledger.chain.feedback.cases[one.id] for one in job.proposals]
+        folder.write_json("rim.json", _as_json(job, rows, cases))
+        write_page(folder, read.part, rows, cases)
+        return folder.publish(latest=False), rows
+
+
+def _read(own: RimSettings) -> Read:
+    state = Path(own.paths.state).expanduser()
+    run = run_spec_of(own.run_dir, state)
+    tapes = {tape.instrument.id: tape for tape in tapes_of(own.run_dir, run)}
+    whole = read_slice(own.run_dir, instrument=own.instrument)
+    tape = tapes[whole.instrument]
+    start, end = tape.span
+    middle = start + int(own.share * (end - start))
+    part = read_slice(own.run_dir, middle, whole.instrument)
+    try:
+        rest = tape.slice(part.span[1] + int(own.governance.embargo_s * 1e9) + 1, end + 1)
+    except ValueError:
+        rest = None
+    return Read(part, run, tape, rest)
+
+
+def _proposed(job: Job) -> Row:
+    """Enter what is proposed, unless it was."""
+    known, new = job.keeper.ledger.chain.feedback.cases, 0
+    for one in job.proposals:
+        if one.id not in known:
+            job.keeper.append("proposal", one.plain())
+            new += 1
+    told = f"{len(job.proposals)} proposals, {new} of them new"
+    rows = f"{len(job.read.part.rows):,} decisions of policy {job.read.part.policy.policy_hash[:12]}"
+    return Row("proposals", told, f"{job.own.rim.engine} on {rows}", None if not job.proposals else True)
+
+
+def _ruled(job: Job) -> list[Row]:
+    """Rule on what was not ruled on before; the replays without the edit are made once."""
+    waiting = [one for one in job.proposals if job.keeper.ledger.chain.feedback.cases[one.id].ruling is None]
+    base: list[Replayed] = []
+    for one in tqdm(waiting, "rulings", disable=None):
+        ruling = _ruling(job, one, max(1, len(job.proposals)), base)
+        job.keeper.append("ruling", ruling.model_dump(mode="json"))
+    cases = job.keeper.ledger.chain.feedback.cases
+    return [_told(cases[one.id]) for one in job.proposals]
+
+
+def _told(case: Case) -> Row:
+    ruling = case.ruling
+    assert ruling is not None
+    name = f"{case.proposal.id[:12]} {describe(case.proposal.edit)}"
+    return Row(name, ruling.outcome, "; ".join(ruling.why), None if ruling.outcome == "reject" else True)
+
+
+def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> Ruling:
+    """Gather the facts on a proposal, as if it had come from a stranger, and rule on it."""
+    read, own, feedback = job.read, job.own, job.keeper.ledger.chain.feedback
+    policy = in_force(read.part.policy, feedback).policy
+    child, refused = _child(policy, proposal, own)
+    case = feedback.cases[proposal.id]
+    stage = job.keeper.ledger.chain.stages.stage_of(feedback.root(policy.policy_hash))
+    facts = Facts(
+        proposal, own.governed, case.ruling is not None, policy.policy_hash, "" if child is None else child.policy_hash,
+        refused, hashes(proposal, own), evidence(proposal, read.part), None, (), (), 0, family,
+        job.keeper.begun_within(DAY_S), flow_share(Paper(read.part), proposal.edit),
+        stage,
+    )  # fmt: skip
+    if child not in (None, policy) and read.rest is not None and not refused_before(facts, own.governance):
+        assert child is not None
+        facts = replayed(facts, read, policy, child, base)
+    found = rule(facts, own.governance)
+    return Ruling(
+        proposal=proposal.id, outcome=found.outcome, why=[words[:1000] for words in found.why], window=facts.window,
+        base=list(facts.base), changed=list(facts.changed), hits=facts.hits, family=family, changes=facts.changes,
+        flow=facts.flow, stage=facts.stage, spec=canonical(own.governance), code_hash=code_hash(),
+    )  # fmt: skip
+
+
+def _child(policy: Policy, proposal: Proposal, own: RimSettings) -> tuple[Policy | None, str]:
+    try:
+        return apply_edit(policy, proposal.edit, own.bounds), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def hashes(proposal: Proposal, own: RimSettings) -> tuple[str, ...]:
+    """Return what of a proposal was not made by this checkout, configuration and model."""
+    model = load(model_file(proposal.engine), INPUT).model_hash if proposal.engine in ENGINES else "no such engine"
+    known = {"code_hash": code_hash(), "config_hash": own.config_hash, "model_hash": model}
+    return tuple([
+        f"{name} {getattr(proposal, name)[:12]}, here {here[:12]}"
+        for name, here in known.items() if getattr(proposal, name) != here
+    ])  # fmt: skip
+
+
+def evidence(proposal: Proposal, part: Slice) -> tuple[str, ...]:
+    """Return what of the rows that a proposal rests on is not as it says."""
+    here = part.pointer()
+    told = f"read here {here.sha256[:12]}"
+    return tuple([f"{one.run_id} {one.sha256[:12]}, {told}" for one in proposal.evidence if one != here])
+
+
+def replayed(facts: Facts, read: Read, policy: Policy, child: Policy, base: list[Replayed]) -> Facts:
+    """Return the facts with what a replay of both policies on the tape after the slice came to."""
+    rest = read.rest
+    assert rest is not None
+    start, end = rest.span
+    window = Window(instrument=read.part.instrument, tape_hash=rest.tape_hash, start=str(start), end=str(end + 1))
+    try:
+        if not base:
+            base.append(resimulated(policy, read.run, rest, NAME))
+        changed = resimulated(child, read.run, rest, NAME)
+    except TapeError:  # too short for a decision: a window without periods, and the rule says so
+        return facts._replace(window=window)
+    return facts._replace(window=window, base=base[0].returns, changed=changed.returns, hits=changed.hits)
+
+
+def _applied(job: Job) -> Row:
+    """Begin with the best of what may be applied, in shadow; one change of a policy at a time."""
+    feedback = job.keeper.ledger.chain.feedback
+    ready = [case for case in feedback.cases.values() if case.granted and not case.applied]
+    here = [case for case in ready if feedback.in_force(case.proposal.target) == case.proposal.target]
+    here = [case for case in here if case.proposal.target == job.read.part.policy.policy_hash]
+    if not job.own.governed:
+        return Row("application", "none: governed_feedback is off", f"{len(here)} could be", None)
+    if not here:
+        return Row("application", "nothing to apply", "", None)
+    target = here[0].proposal.target
+    if (other := feedback.under_way(target)) is not None:
+        return Row("application", f"waits for {other.proposal.id[:12]}", f"{other.phase} of {target[:12]}", None)
+    if job.keeper.begun_within(DAY_S) >= job.own.governance.changes_per_day:
+        return Row("application", "waits: the day's changes are used up", "", None)
+    case = min(here, key=lambda each: each.proposal.rank)
+    assert case.ruling is not None
+    until = case.ruling.window.end if case.ruling.window else case.proposal.created
+    why = "by rule" if case.ruling.outcome == "apply" else "signed off"
+    job.keeper.append("application", {
+        "proposal": case.proposal.id, "phase": "shadow", "target": target, "child": case.proposal.child, "share": 0.0,
+        "run_id": job.read.part.run_id, "until": until, "why": why,
+    })  # fmt: skip
+    return Row("application", f"{case.proposal.id[:12]} in shadow", describe(case.proposal.edit), True)
+
+
+def _as_json(job: Job, rows: Sequence[Row], cases: Sequence[Case]) -> dict[str, Any]:
+    part = job.read.part
+    return {
+        "run_id": part.run_id, "policy_hash": part.policy.policy_hash, "slice": part.pointer().model_dump(),
+        "governed_feedback": job.own.governed, "engine": job.own.rim.engine,
+        "rows": [row._asdict() for row in rows],
+        "proposals": [
+            {"proposal": case.proposal.plain(), "ruling": case.ruling.model_dump(mode="json") if case.ruling else None,
+             "phase": case.phase}
+            for case in cases
+        ],
+    }  # fmt: skip

@@ -1,0 +1,41 @@
+"""``alphatrade rim`` and ``alphatrade signoff``: the reflection job, and a person's word where it may not act alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+_HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=_HYDRA, add_help_option=False)
+def rim(context: typer.Context) -> None:
+    """Propose changes from a run's diary, rule on them, apply in stages: run=FOLDER governed_feedback=true."""
+    from alphatrade.nodes.hydra_app import run_config
+    from alphatrade.nodes.rim import rim as job
+    from alphatrade.nodes.rim_settings import rim_settings
+    from alphatrade.nodes.show import show_rows
+
+    path, rows = run_config("rim", context.args, "rim", lambda config: job(rim_settings(config)))
+    show_rows(path, rows)
+
+
+@app.command()
+def signoff(
+    proposal: Annotated[str, typer.Argument(help="id of the proposal, or how it begins")],
+    why: Annotated[str, typer.Option(help="why; recorded")],
+    key: Annotated[Path | None, typer.Option(help="private key of a person; none: that of this machine")] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="say no instead")] = False,
+    folder: Annotated[Path | None, typer.Option(help="of the ledger; none: that of this machine")] = None,
+) -> None:
+    """Say yes or no, as a person, to a proposal whose ruling asks for it; the next `alphatrade rim` applies it."""
+    from alphatrade.nodes.ledger_home import PERSON, existing, key_file
+    from alphatrade.reflection.rim.edits import describe
+
+    home = existing(key or key_file(PERSON), folder)
+    home.entries()
+    case = home.ledger.chain.feedback.find(proposal)
+    entry = home.append("signoff", {"proposal": case.proposal.id, "approve": not reject, "why": why})
+    print(f"entry {entry.seq} {entry.hash}")
+    print(f"{'rejected' if reject else 'signed off'}: {describe(case.proposal.edit)}")
