@@ -76,6 +76,8 @@ def why_not(run_dir: Path, order_id: str, state: Path, check: bool, instead: str
         count (:mod:`alphatrade.nodes.counting`) and cannot.
     """
     row = decision_of(run_dir, order_id)
+    if "canary" in read_mapping(run_dir, "run.yaml"):
+        raise RunDirError("run folder", str(run_dir), "a run without a canary: its fills are those of two policies")
     policy, run = _policy(run_dir), _run(run_dir, state)
     tapes = _tapes(run_dir, run)
     tape = next(tape for tape in tapes if tape.instrument.id == row["instrument"])
