@@ -100,12 +100,14 @@ class DriftSentry(Actor):
     # -- what arrives -------------------------------------------------------------------------------------------
 
     def on_outcome(self, outcome: Any) -> None:
-        """Take the outcome of a decision, if it traded and its primary horizon was reached."""
+        """Take the outcome of a decision of the run's own policy, if it traded and its primary horizon was reached."""
         if not outcome.fills or self._off or outcome.about is None:
             return
         value = outcome.markouts[self._at]
         if value is None:
             return
+        if getattr(outcome.about, "maker", None) is not None:
+            return  # a canary is judged by what it earns; its outcomes say nothing of the policy beside it
         about, place = outcome.about, (outcome.step, outcome.side)
         instrument, ts = about.belief.instrument, self._now
         try:

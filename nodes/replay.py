@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -73,6 +74,8 @@ class ReplayOutput:
         By instrument, where something learns.
     drift : dict or None
         Content of ``drift.json``; None where nobody watched.
+    canary_decisions : int
+        How many of the decisions are a canary's.
     """
 
     events: int
@@ -91,6 +94,7 @@ class ReplayOutput:
     heartbeat: dict[str, Any]
     learned: dict[str, Learned]
     drift: dict[str, Any] | None
+    canary_decisions: int = 0
 
 
 def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayOutput:
@@ -190,17 +194,18 @@ def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOu
         learned={
             organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
             for organism in organisms
-            if (state := organism.learned())
+            if not organism.config.canary and (state := organism.learned())  # a canary's ends with the run
         },
         drift=sentries[0].summary() if sentries else None,
+        canary_decisions=sum(organism.decisions for organism in organisms if organism.config.canary),
     )
 
 
 def _thinking(eyes: Sequence[Any], organisms: Sequence[Any]) -> list[int]:
-    sent = {organism.config.instrument_id: organism.sending_ns for organism in organisms}
-    return [
-        spent - sent[eye.config.instrument_id].get(step, 0) for eye in eyes for step, spent in enumerate(eye.step_ns)
-    ]
+    sent: dict[str, Counter[int]] = {eye.config.instrument_id: Counter() for eye in eyes}
+    for organism in organisms:
+        sent[organism.config.instrument_id].update(organism.sending_ns)
+    return [spent - sent[eye.config.instrument_id][step] for eye in eyes for step, spent in enumerate(eye.step_ns)]
 
 
 def _latency(eyes: Sequence[Any], organisms: Sequence[Any], thinking: Sequence[int]) -> dict[str, dict[str, int]]:

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from alphatrade.evolution.genotype import Genotype, develop
+from alphatrade.nodes.canary import check_canary
 from alphatrade.nodes.overrides import (
     CONFIG_MODULE,
     CONFIG_NAME,
@@ -91,6 +92,13 @@ class ExploreSpec(_Model):
         return bounds
 
 
+class CanarySpec(_Model):
+    """Another policy that trades beside the run's own, with a cap: a share of what the law lets the account do."""
+
+    policy: Policy
+    share: Annotated[float, Field(gt=0, le=0.5)]
+
+
 class RunSpec(_Model):
     """Everything of a run that is not the policy."""
 
@@ -104,6 +112,7 @@ class RunSpec(_Model):
     governed_feedback: bool = False
     flat_at_end: bool = True
     learned: Annotated[Folder | None, Field(json_schema_extra=SINCE_1)] = None
+    canary: Annotated[CanarySpec | None, Field(json_schema_extra=SINCE_1)] = None
     output: OutputSpec
     paths: PathSpec
 
@@ -134,6 +143,10 @@ class Settings(_Model):
     def _guarded(self) -> Self:
         if self.run.exploration and not self.policy.drift.enabled:
             raise ConfigError("exploration", True, "false without policy.drift.enabled: no alarm could freeze it")
+        if self.run.canary is not None:
+            if self.run.exploration:
+                raise ConfigError("exploration", True, "false beside a canary: one experiment at a time")
+            check_canary(self.policy, self.run.canary.policy)
         return self
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from alphatrade.nodes import wiring
 from alphatrade.nodes.artifacts import Folder, RunFolder
+from alphatrade.nodes.canary import told
 from alphatrade.nodes.counting import counted
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity, file_digest, identify, plugin_digests
@@ -123,7 +124,9 @@ def identity_of(settings: Settings, tapes: list[Tape]) -> Identity:
     """Return what a run of `settings` on `tapes` is called."""
     policy = settings.policy
     kinds = [feature.kind for feature in policy.features.values()]
-    kinds += [tactic.kind for tactic in policy.topologies.values()]
+    canary = settings.run.canary
+    for flown in (policy, *([] if canary is None else [canary.policy])):
+        kinds += [tactic.kind for tactic in flown.topologies.values()]
     spec = settings.run.identity() | {
         "instruments": [instrument_facts(tape, settings.run) for tape in tapes],
         "plugins": plugin_digests(kinds),
@@ -186,6 +189,7 @@ def write_inputs(
             for tape, spec in zip(tapes, specs, strict=True)
         ],
         **{name: value for name, value in run.identity().items() if name != "seed"},
+        **({} if run.canary is None else {"canary": canonical(run.canary) | told(run.canary.policy, len(tapes))}),
         "probes": described(),
         "output": run.output.model_dump(mode="json"),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from alphatrade.nodes.artifacts import Folder
+from alphatrade.nodes.canary import figures, strategies
 from alphatrade.nodes.identity import Identity, file_digest, joint_digest
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.nodes.settings import Settings
@@ -67,11 +68,30 @@ def summarise(
         "killed": output.killed,
         "attribution": covered.attribution if covered else 0.0,
         "diary_coverage": covered.diary_coverage if covered else 0.0,
+        **_canary(folder.path, settings, tapes, output),
         "tape_audit": {tape.name: tape.audit for tape in tapes},
         "digests": digests,
         "replaced": None if former is None else _comparison(former, digests),
         "wall_s": round(output.run_s, 3),
         "events_per_s": round(output.events / output.run_s, 1),
+    }
+
+
+def _canary(path: Path, settings: Settings, tapes: list[Tape], output: ReplayOutput) -> dict[str, Any]:
+    """Return what a canary came to, and the policy beside it; nothing where none flew."""
+    canary, capital, count = settings.run.canary, settings.run.venue.starting_balance, len(tapes)
+    if canary is None:
+        return {}
+    beside = figures(path, strategies(count, False), tapes, capital)
+    own = figures(path, strategies(count, True), tapes, capital * Decimal(repr(canary.share)))
+    return {
+        "canary": {
+            "policy_hash": canary.policy.policy_hash,
+            "share": canary.share,
+            "decisions": output.canary_decisions,
+            **own,
+            "beside": {"decisions": output.decisions - output.canary_decisions, **beside},
+        }
     }
 
 

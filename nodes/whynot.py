@@ -13,8 +13,9 @@ from alphatrade.nodes.settings import RunSpec, Settings
 from alphatrade.nodes.sim import identity_of, run_into
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.explain import decision_of
+from alphatrade.reflection.query import read_mapping
 from alphatrade.reflection.whynot import Closeness, Paper, closeness, on_paper, real_outcome, replayed
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, RunDirError
 from alphatrade.strategies.policy import Flags, Policy, RouterSpec
 from alphatrade.strategies.shadow import Costs
 from alphatrade.strategies.sizing import Sizer
@@ -76,6 +77,8 @@ def why_not(run_dir: Path, order_id: str, state: Path, check: bool, instead: str
         count (:mod:`alphatrade.nodes.counting`) and cannot.
     """
     row = decision_of(run_dir, order_id)
+    if "canary" in read_mapping(run_dir, "run.yaml"):
+        raise RunDirError("run folder", str(run_dir), "a run without a canary: its fills are those of two policies")
     policy, run = policy_of(run_dir), run_spec_of(run_dir, state)
     tapes = tapes_of(run_dir, run)
     tape = next(tape for tape in tapes if tape.instrument.id == row["instrument"])

@@ -1,5 +1,6 @@
 """Shim: policy, tapes and run spec as Nautilus configuration; the same for an engine, a node or a user's own node."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nautilus_trader.config import (
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.actors.messages import BELIEF_TOPIC, DRIFT_TOPIC
 from alphatrade.nodes import feed
+from alphatrade.nodes.canary import law_of, strategies
 from alphatrade.nodes.engine import engine_config
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.tape import Tape
@@ -28,12 +30,13 @@ _DATA = {"quotes": "QuoteTick", "trades": "TradeTick", "bars": "Bar"}
 
 def gate(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> ImportableControllerConfig:
     """Return the law as a node's controller; a replay's kill latch is its own and ends with it."""
+    canary = run.canary
     return ImportableControllerConfig(
         controller_path="alphatrade.risk.gate:RiskGate",
         config_path="alphatrade.risk.gate:RiskGateConfig",
         config={
             "component_id": "RiskGate",
-            "template": policy.risk.model_dump(mode="json"),
+            "template": law(policy, run).model_dump(mode="json"),
             "env": run.env.name,
             "run_dir": str(run_dir) if run_dir else None,
             "capital": str(run.venue.starting_balance),
@@ -42,8 +45,18 @@ def gate(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) 
             "half_spread_bps": _half_spreads(tapes, run.venue.cost_multiple),
             "stale_after_s": {tape.instrument.id: tape.stale_after_s for tape in tapes},
             **({} if not run.exploration else _allowance(run)),
+            **({} if canary is None else _cap(canary.share, len(tapes))),
         },
     )
+
+
+def law(policy: Policy, run: RunSpec) -> RiskTemplate:
+    """Return the limits of a run."""
+    return law_of(policy, None if run.canary is None else run.canary.policy)
+
+
+def _cap(share: float, count: int) -> dict[str, Any]:
+    return {"cap_share": share, "capped": strategies(count, True), "free": strategies(count, False)}
 
 
 def _allowance(run: RunSpec) -> dict[str, Any]:
@@ -147,28 +160,48 @@ def clerk(policy: Policy, run_dir: Path) -> ImportableActorConfig:
     )
 
 
+def organisms(policy: Policy, tapes: list[Tape], run: RunSpec) -> list[ImportableStrategyConfig]:
+    """Return all Organisms: one a tape, and after them one a tape of the canary, if one flies beside the policy."""
+    count = len(tapes)
+    found = [organism(policy, tapes, index, run) for index in range(count)]
+    if run.canary is None:
+        return found
+    return [*found, *(organism(run.canary.policy, tapes, count + index, run) for index in range(count))]
+
+
 def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
-    """Return the Organism of one instrument."""
+    """
+    Return one Organism.
+
+    Parameters
+    ----------
+    index : int
+        Its place in the run: that of its tape, or, of a canary, as many more as there are tapes.
+    """
+    canary = run.canary if index >= len(tapes) else None
+    tape, capital = tapes[index % len(tapes)], run.venue.starting_balance
+    limits = law(policy, run)
     plain = policy.model_dump(mode="json", include={"topologies", "router", "sizing", "belief", "flags", "learning"})
     return ImportableStrategyConfig(
         strategy_path="alphatrade.strategies.organism:Organism",
         config_path="alphatrade.strategies.organism:OrganismConfig",
         config={
             "order_id_tag": f"{index:03d}",
-            "instrument_id": tapes[index].instrument.id,
+            "instrument_id": tape.instrument.id,
             "features": sorted(policy.features),
             "horizon": policy.expost.primary,
-            "capital": str(run.venue.starting_balance),
-            "order_notional_max": policy.risk.order_notional_max,
-            "price_collar": policy.risk.price_collar,
+            "capital": str(capital if canary is None else capital * Decimal(repr(canary.share))),
+            "order_notional_max": limits.order_notional_max,
+            "price_collar": limits.price_collar,
             "index": index,
-            "stride": len(tapes),
+            "stride": len(tapes) * (1 if run.canary is None else 2),
             "long_only": run.venue.account == "cash",
             "policy_hash": policy.policy_hash,
-            "learned": str(learned_file(run.learned, tapes[index])) if run.learned else "",
+            "canary": "" if canary is None else policy.risk.name,
+            "learned": str(learned_file(run.learned, tape)) if run.learned and canary is None else "",
             "seed": run.seed,
             "exploration": _explored(run) if run.exploration else {},
-            "flat_after_ns": flat_after(tapes[index], policy.cadence) if run.flat_at_end else 0,
+            "flat_after_ns": flat_after(tape, policy.cadence) if run.flat_at_end else 0,
             **plain,
         },
     )
@@ -205,8 +238,8 @@ def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | 
     return engine_config(
         gate(policy, tapes, run, run_dir),
         [*watch, *diary, *(perception(policy, tape) for tape in tapes)],
-        [organism(policy, tapes, index, run) for index in range(len(tapes))],
-        second_layer(policy.risk),
+        organisms(policy, tapes, run),
+        second_layer(law(policy, run)),
     )
 
 

@@ -56,7 +56,9 @@ class DriftClerk(Actor):
         self.msgbus.subscribe(DRIFT_TOPIC, self.on_signal)
 
     def on_decision(self, decision: Decision) -> None:
-        """Remember a decision."""
+        """Remember a decision, unless it is a canary's: the sentry watches the run's own."""
+        if decision.maker is not None:
+            return
         d, b = decision, decision.belief
         row = (d.decision, b.ts, b.instrument, b.step, d.tactic, b.regime, b.confidence, d.action, b.features)
         self._rows.append(Row(*row))

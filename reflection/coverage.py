@@ -3,7 +3,7 @@
 An order is *attributed* when the diary row of its decision has a non-empty belief, at least one probe that is known
 (columns ``p_<name>``, neither null nor NaN) and an explanation. The denominator is every order that the engine saw:
 denied ones and those with which the law itself flattened are in it. A *decision step* is a belief snapshot from the end
-of the warm-up on, instrument by instrument.
+of the warm-up on, instrument by instrument; where a canary flies it is written when both policies have a row.
 """
 
 from pathlib import Path
@@ -34,8 +34,9 @@ _ORDERS = """
 """
 
 _STEPS = """
-    SELECT b.instrument, b.step, d.decision IS NOT NULL AS written
-    FROM beliefs b LEFT JOIN (SELECT DISTINCT ON (instrument, step) * FROM decisions WHERE decision >= 0) d
+    SELECT b.instrument, b.step, coalesce(d.policies, 0) >= {policies} AS written
+    FROM beliefs b LEFT JOIN (SELECT instrument, step, count(DISTINCT coalesce(policy_hash, '')) AS policies
+                              FROM decisions WHERE decision >= 0 GROUP BY instrument, step) d
     ON b.instrument = d.instrument AND b.step = d.step
     WHERE b.step >= {first} ORDER BY b.instrument, b.step
 """
@@ -112,9 +113,10 @@ def coverage(run_dir: Path, warmup: int | None = None) -> Coverage:
     run_dir = Path(run_dir)
     with open_views(run_dir) as base:
         first = _warmup(run_dir) if warmup is None else warmup
+        policies = 2 if "canary" in read_mapping(run_dir, "run.yaml") else 1
         try:
             lacks, attributed = _orders(base)
-            steps = base.execute(_STEPS.format(first=max(first - 1, 0))).fetchall()
+            steps = base.execute(_STEPS.format(first=max(first - 1, 0), policies=policies)).fetchall()
         except duckdb.Error as error:
             what = str(error).strip().splitlines()[0]
             raise RunDirError(str(run_dir), what, "files as `alphatrade sim` writes them") from error

@@ -17,7 +17,7 @@ from alphatrade.actors.messages import Array, BeliefSnapshot
 from alphatrade.reflection.expost import Outcome
 from alphatrade.reflection.probes import BUILT_IN
 from alphatrade.strategies.exploring import Exploring
-from alphatrade.strategies.messages import Decision, Lesson
+from alphatrade.strategies.messages import Decision, Lesson, Maker
 
 _INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
 _SIGMA = (("sigma_norm", _FLOAT), ("sigma_rank", _FLOAT), ("sigma_post", pa.int16()), ("sigma_pre", pa.int16()))
@@ -112,7 +112,7 @@ class DecisionBuffer:
     features : sequence of str
         Names of the feature columns.
     policy_hash, risk_template : str
-        The same in every row of a run.
+        Of the run's own policy; a canary's decisions tell theirs.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class DecisionBuffer:
         self._capacity = capacity
         self._first = first
         self._names = tuple(features)
-        self._policy_hash, self._risk_template = policy_hash, risk_template
+        self._own = Maker(policy_hash, risk_template)
+        self._makers: list[Maker | None] = []
         self._rows: list[tuple[Any, ...]] = []
         self._codes = _Codes()
         self._features = bytearray()
@@ -149,6 +150,7 @@ class DecisionBuffer:
         self._probes.append(probes)
         self._sigma.append(_OFF if s is None else (s.norm, s.rank, s.post, s.pre))
         self._lessons.append(d.lesson)
+        self._makers.append(d.maker)
         if d.exploring is not None:
             self._exploring.append(_exploring(d.exploring))
         return len(rows) == self._capacity
@@ -160,6 +162,7 @@ class DecisionBuffer:
             candidates, scores, action, order_ids, verdict, explanation,
         ) = zip(*self._rows, strict=True)  # fmt: skip
         n = self.rows
+        policy_hash, risk_template = zip(*(maker or self._own for maker in self._makers), strict=True)
         idx, val = self._codes.columns()
         columns: dict[str, Any] = {
             "row": _numbers(self._first, n),
@@ -172,9 +175,9 @@ class DecisionBuffer:
             "belief_val": val,
             "regime": pa.array(regime, _TEXT),
             "regime_confidence": pa.array(confidence, _FLOAT),
-            "policy_hash": pa.repeat(self._policy_hash, n),
+            "policy_hash": pa.array(policy_hash, _TEXT),
             "exec_topo": pa.array(tactic, _TEXT),
-            "risk_template": pa.repeat(self._risk_template, n),
+            "risk_template": pa.array(risk_template, _TEXT),
         }
         features = np.frombuffer(self._features, np.float64).reshape(n, len(self._names))
         for at, name in enumerate(self._names):

@@ -104,12 +104,12 @@ def _trail(base: duckdb.DuckDBPyConnection, run_dir: Path, order_id: str) -> _Tr
     )
 
 
-def _later(decision: Row) -> tuple[str, str, int]:
+def _later(decision: Row) -> tuple[str, str, int, str]:
     """Return the query, with its values, for the row that tells what other tactics came to at a decision."""
     column = "compared_step" if decision.get("explored") else "learnt_step"
     wanted = f"{column} = ?" if column in decision else "step < 0 AND step = ?"
-    query = f"SELECT * FROM decisions WHERE instrument = ? AND {wanted} LIMIT 1"
-    return query, decision["instrument"], decision["step"]
+    query = f"SELECT * FROM decisions WHERE instrument = ? AND {wanted} AND policy_hash = ? LIMIT 1"
+    return query, decision["instrument"], decision["step"], decision["policy_hash"]
 
 
 def _order(order_id: str, trail: _Trail) -> list[str]:

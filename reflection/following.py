@@ -42,6 +42,7 @@ class Follower:
         self._marks: dict[str, MarkOuts] = {}
         self._last: dict[str, BeliefSnapshot] = {}
         self._decision_of: dict[str, int] = {}
+        self._strategy_of: dict[str, str] = {}
         self._foreign = 0
         self.realised = Realised()
 
@@ -65,6 +66,7 @@ class Follower:
             self._foreign += 1
         decision = tagged[0] if tagged else -self._foreign
         self._decision_of[order_id] = decision
+        self._strategy_of[order_id] = strategy
         self._followed(instrument).sent(decision, step)
         if tagged:
             return None
@@ -76,7 +78,7 @@ class Follower:
         """Take a fill: signed units (+ bought), price and fee in quote currency."""
         decision = self._decision_of.get(order_id)
         if decision is not None:
-            self.realised.fill(decision, instrument, units, price)
+            self.realised.fill(decision, instrument, units, price, self._strategy_of[order_id])
             self._followed(instrument).filled(decision, units, price, fee)
 
     def ended(self, order_id: str, instrument: str, ts: int) -> None:

@@ -139,6 +139,8 @@ def load_learning(
     RunDirError
         If a file of it is damaged or foreign.
     """
+    if "canary" in run:
+        base.execute(sql.OWN, [str(run.get("policy_hash"))])
     known = [row[0] for row in base.execute("DESCRIBE decisions").fetchall()]
     names = list(frame(base, "SELECT DISTINCT instrument FROM decisions ORDER BY 1")["instrument"])
     _truth(run_dir, base, summary, names)

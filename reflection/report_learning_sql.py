@@ -3,6 +3,9 @@
 # What is missing in a world's truth is null; without a world `truth` is empty.
 TRUTH = ("event", "nature", "pays")
 
+# From here on decisions are those of the run's own policy: a canary routes by another table. It hides the view.
+OWN = "CREATE TEMP TABLE decisions AS SELECT * FROM main.decisions WHERE policy_hash = ? ORDER BY ts"
+
 ROUTES = """
     WITH met AS (SELECT d.decision, d.regime, d.exec_topo, t.nature, t.pays
                  FROM decisions d ASOF LEFT JOIN truth t ON d.instrument = t.instrument AND d.ts >= t.ts),

@@ -99,10 +99,17 @@ class Account:
         return self.losses(equity2)
 
     def on_fill(
-        self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = ""
-    ) -> int:
+        self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = "",
+        strategy: str = "",
+    ) -> int:  # fmt: skip
         """Book a fill, see `Exposure.fill` (nano, nano, atto of account currency); return the profit realised, atto."""
         return self.exposure.fill(instrument, side, qty, price, fee, self.exposure.working.get(order_id), owner)
+
+    def adopt(
+        self, instrument: str, position: int, price: int, paid: bool, owner: str = "", strategy: str = ""
+    ) -> None:
+        """Take over a strategy's position from before this session, see `Exposure.adopt`."""
+        self.exposure.adopt(instrument, position, price, paid, owner)
 
     def on_closed(self, order_id: str) -> None:
         """Forget a working order that was filled, cancelled, expired, rejected or denied."""

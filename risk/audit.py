@@ -31,6 +31,8 @@ What it holds against the law:
   duplicate and collar, and may reduce their strategy's position where the net one is smaller. They are
   known by an id beginning with ``LAW-`` and only when they are reduce-only market orders within that
   position: an id alone buys nothing.
+- In a run with a canary the tighter of both risk templates counts for all, and the canary's strategies keep to their
+  cap (:mod:`alphatrade.risk.audit_caps`).
 - Peak equity and the day's start are taken at marks of this run: what earlier sessions of a live account have
   lost, and the gate counts with, is in their own files. Only where equity begins, if not at the capital, is told
   by ``opening`` in ``run.yaml``. A window of time excludes its far end: an order
@@ -48,6 +50,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alphatrade.risk.audit_caps import CappedJudge
 from alphatrade.risk.audit_explored import Explored, explored
 from alphatrade.risk.audit_files import RunFiles, read_run
 from alphatrade.risk.audit_judge import Judge
@@ -120,7 +123,8 @@ def audit(run_dir: str | Path) -> AuditReport:
         If a file is missing, truncated or foreign: there is no verdict on missing data.
     """
     files = read_run(Path(run_dir))
-    judge = Judge(files)
+    cap = files.limits.cap
+    judge = Judge(files) if cap is None else CappedJudge(files, cap)
     judge.run()
     book, limits = judge.book, files.limits
     violations = [*judge.violations]

@@ -182,16 +182,17 @@ class Judge:
                 self._bound(row, "STALE_REFERENCE", age, known)
             self._judge_prices(order, lot, row, prices)
         if row.reduce_only:
-            leaves, parent = terms.qty - order.filled, order.parent
-            child = parent is not None and parent.status == "working" and terms.qty <= parent.ceiling
-            fits = lot.pos * order.sign < 0 and leaves <= abs(lot.pos)
-            if not (fits or child or self._flattens(order)):
-                against = nano(-lot.pos * order.sign)
-                self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > opposite position={against}")
+            leaves, room = terms.qty - order.filled, self._room(order, lot)
+            if not (leaves <= room > 0 or order.is_child(terms.qty) or self._flattens(order)):
+                self._violate(row, "REDUCE_ONLY", f"leaves={nano(leaves)} > opposite position={nano(room)}")
             if not self._flattens(order):
                 self._judge_behind(order, lot, row, before)
         elif not (lot.lo >= 0 < lot.pos if order.sign < 0 else lot.hi <= 0 > lot.pos):
             self._judge_risk(lot, row, terms)
+
+    def _room(self, order: Order, lot: Lot) -> int:
+        """Return the position that a reduce-only order could reduce; 0 or less: none."""
+        return -lot.pos * order.sign
 
     def _judge_prices(self, order: Order, lot: Lot, row: OrderRow, prices: list[int]) -> None:
         if self._flattens(order):
@@ -264,8 +265,7 @@ class Judge:
             self.book.hold(order)
         drift = row.position_after - lot.pos
         if drift != lot.drift:
-            detail = f"position_after={nano(row.position_after)}, {nano(lot.pos)} by fills"
-            self._doubt(row, "POSITION", detail)
+            self._doubt(row, "POSITION", f"position_after={nano(row.position_after)}, {nano(lot.pos)} by fills")
         elif abs(row.realized * 10**9 - realized) > _REALIZED_SLACK and not drift:
             self._doubt(row, "REALIZED", f"realized={nano(row.realized)}, {nano(realized // 10**9)} by fills")
         lot.drift = drift

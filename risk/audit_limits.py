@@ -5,7 +5,7 @@ Money counts 5e-19 of the account's currency (*half-atto*): a price times a quan
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,31 @@ from alphatrade.risk.errors import RunDirError
 from alphatrade.risk.template import RiskTemplate
 
 HALF_ATTO = 2 * 10**18  # of one whole unit of money
+_SMALLER = (
+    "order_qty", "inventory", "order_notional", "instrument", "gross", "net", "daily_loss", "drawdown", "collar",
+    "jump", "per_second", "per_minute", "repeat", "open_orders",
+)  # fmt: skip
+_LARGER = ("repeat_ns", "duplicate_ns")
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # reading run.yaml is most of the audit of a short run
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """
+    What the capped strategies of a run, a canary's, may come to together, half-attos.
+
+    Strategies of the same name as a capped one, by another tag than any that `run.yaml` tells of, are capped as well.
+    """
+
+    gross: int
+    order_notional: int
+    capped: frozenset[str]
+    beside: frozenset[str]
+
+    def holds(self, strategy: str) -> bool:
+        """Return whether a strategy is capped."""
+        names = {one.rsplit("-", 1)[0] for one in self.capped}
+        return strategy in self.capped or (strategy.rsplit("-", 1)[0] in names and strategy not in self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +71,7 @@ class Limits:
     open_orders: int
     stale_ns: dict[str, int]  # by instrument: the lower of the template's and the tape's
     base: dict[str, object]  # by instrument: its base currency, if it has one
+    cap: Cap | None = None
 
 
 def read_limits(run_dir: Path) -> Limits:
@@ -59,12 +84,55 @@ def read_limits(run_dir: Path) -> Limits:
         If a file is missing or unreadable, or a number or a name in it cannot be used.
     """
     policy, run = read_file(run_dir / "policy.json"), read_file(run_dir / "run.yaml")
+    template = _template(policy.get("risk"), "policy.json:risk")
+    return _capped(template, run) if "canary" in run else _limits(template, run)
+
+
+def _template(fields: object, place: str) -> RiskTemplate:
     try:
-        template = RiskTemplate.model_validate(policy.get("risk"))
+        return RiskTemplate.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(["risk", *map(str, first["loc"])])
-        raise RunDirError(f"policy.json:{where}", first.get("input"), first["msg"]) from None
+        where = ".".join([place, *map(str, first["loc"])])
+        raise RunDirError(where, first.get("input"), first["msg"]) from None
+
+
+def _capped(base: RiskTemplate, run: dict[str, Any]) -> Limits:
+    """Return the limits of a run with a canary: the tighter of both templates, and the canary's cap under them."""
+    told: Any = run["canary"]
+    try:
+        fields, share = told["policy"]["risk"], _exact(float(told["share"]))
+        capped, beside = (frozenset(map(str, told[part])) for part in ("strategies", "beside"))
+    except (TypeError, KeyError, ValueError):
+        what = "policy, share, strategies and those beside them of a run with a canary"
+        raise RunDirError("run.yaml:canary", str(told)[:120], what) from None
+    if not 0 < share <= 1 or not capped or capped & beside:
+        raise RunDirError("run.yaml:canary", told["share"], "a share in (0, 1] of strategies of the canary alone")
+    own = _template(fields, "run.yaml:canary.policy.risk")
+    limits = _tighter(_limits(base, run), _limits(own, run))
+
+    def part(one: float, other: float) -> int:
+        return int(share * min(_exact(one), _exact(other)) * limits.capital)
+
+    gross, order = (
+        part(getattr(base, name), getattr(own, name)) for name in ("gross_max", "order_notional_max")
+    )
+    return replace(limits, cap=Cap(gross, order, capped, beside))
+
+
+def _tighter(one: Limits, other: Limits) -> Limits:
+    """Return the tighter of each bound."""
+    bounds: dict[str, Any] = {
+        name: min(values, default=None)
+        for name in _SMALLER
+        for values in [[value for value in (getattr(one, name), getattr(other, name)) if value is not None]]
+    }
+    bounds |= {name: max(getattr(one, name), getattr(other, name)) for name in _LARGER}
+    stale = {name: min(age, other.stale_ns[name]) for name, age in one.stale_ns.items()}
+    return replace(one, **bounds, stale_ns=stale)
+
+
+def _limits(template: RiskTemplate, run: dict[str, Any]) -> Limits:
     capital = _number(run, "capital", "run.yaml:capital")
     opening = _number(run, "opening", "run.yaml:opening") if "opening" in run else capital
     currency, long_only = run.get("currency"), run.get("long_only")

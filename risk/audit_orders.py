@@ -74,6 +74,11 @@ class Order:
         kind = row.instrument, row.strategy, row.side, row.type, row.reduce_only
         return *kind, self.qty, self.price, self.trigger
 
+    def is_child(self, qty: int) -> bool:
+        """Return whether, with `qty`, it is a reduce-only child of an entry that works."""
+        parent = self.parent
+        return parent is not None and parent.status == "working" and qty <= parent.ceiling
+
     def restate(self, row: OrderRow) -> None:
         """Take over the terms of a row."""
         self.row, self.qty, self.price, self.trigger = row, row.qty, row.price, row.trigger

@@ -68,11 +68,12 @@ class ExploringLaw(Law):
         super().commit_modify(order, qty, now)
 
     def on_fill(
-        self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = ""
-    ) -> int:
+        self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = "",
+        strategy: str = "",
+    ) -> int:  # fmt: skip
         """Book a fill as the law does, and as flow."""
         self.exploration.filled(order_id, qty, price)
-        return super().on_fill(order_id, instrument, side, qty, price, fee, owner)
+        return super().on_fill(order_id, instrument, side, qty, price, fee, owner, strategy)
 
     def on_closed(self, order_id: str) -> None:
         """Forget a working order, and what was reserved for it."""

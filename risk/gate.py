@@ -24,10 +24,11 @@ from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.controller import Controller
 from nautilus_trader.trading.trader import Trader
 
+from alphatrade.risk.caps import CappedLaw
 from alphatrade.risk.exploring_law import ExploringLaw
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_commands import Commands
-from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_capital, read_template
+from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_cap, read_capital, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_exploration import Explorations
 from alphatrade.risk.gate_kill import Reduction
@@ -71,6 +72,7 @@ class RiskGate(Controller):
         self.settings = config
         self.template = read_template(config.template)
         self.capital = read_capital(config.capital)
+        self.cap = read_cap(config)
         self.market = Market(self, config.half_spread_bps or {}, config.stale_after_s or {})
         self.commands = Commands(self)
         self.events = Events(self)
@@ -97,7 +99,8 @@ class RiskGate(Controller):
 
     def new_law(self) -> ExploringLaw:
         """Return the law of the configuration, without any facts yet but what has been explored."""
-        return ExploringLaw(self.template, self.capital, self.settings.long_only, self.explorations.budget)
+        given = self.template, self.capital, self.settings.long_only, self.explorations.budget
+        return ExploringLaw(*given) if self.cap is None else CappedLaw(*given, self.cap)
 
     # -- life
 

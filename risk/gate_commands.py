@@ -48,9 +48,9 @@ class Commands:
             if kind in HARMLESS:
                 passes = True
             elif kind is SubmitOrder:
-                passes = self._submit((command.order,))
+                passes = self._submit(command, (command.order,))
             elif kind is SubmitOrderList:
-                passes = self._submit(command.order_list.orders)
+                passes = self._submit(command, command.order_list.orders)
             elif kind is ModifyOrder:
                 passes = self._modify(command)
             else:
@@ -78,11 +78,13 @@ class Commands:
 
     # -- judgement
 
-    def _submit(self, orders: tuple[NautilusOrder, ...] | list[NautilusOrder]) -> bool:
+    def _submit(
+        self, command: SubmitOrder | SubmitOrderList, orders: tuple[NautilusOrder, ...] | list[NautilusOrder]
+    ) -> bool:
         gate = self.gate
         now = gate.clock.timestamp_ns()
         intents = [intent(order) for order in orders]
-        verdict = self._judge(intents, now)
+        verdict = self._borrowed(command, intents) or self._judge(intents, now)
         if not verdict.allowed:
             self._refuse_orders(orders, verdict, now)
             if verdict.code in gate.law.stops:
@@ -99,6 +101,13 @@ class Commands:
         if verdict.near or gate.factors:
             self._near(verdict, intents, now)
         return True
+
+    def _borrowed(self, command: Any, intents: list[Order]) -> Verdict | None:
+        """Return a denial of orders under another strategy's name, where it matters whose an order is."""
+        sender = command.strategy_id.value
+        if self.gate.cap is None or all(order.strategy == sender for order in intents):
+            return None
+        return deny(Code.CAP, f"{sender} acts under the name of another strategy")
 
     def _judge(self, intents: list[Order], now: int) -> Verdict:
         gate = self.gate
@@ -123,7 +132,7 @@ class Commands:
         )
         verdict = gate.state_denial()
         if verdict is None and order is not None:
-            verdict = gate.market.look(order.instrument)
+            verdict = self._borrowed(command, [order]) or gate.market.look(order.instrument)
         if verdict is None:
             verdict = gate.law.check_modify(order, qty, price, trigger, now)
         if not verdict.allowed or order is None:

@@ -7,6 +7,7 @@ from nautilus_trader.common.config import ActorConfig
 from nautilus_trader.model.instruments import Instrument
 from pydantic import ValidationError
 
+from alphatrade.risk.caps import Cap
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.limits import Code, Verdict, deny
 from alphatrade.risk.template import RiskTemplate
@@ -60,6 +61,8 @@ class RiskGateConfig(ActorConfig, frozen=True):
     steps_topic, alarms_topic : str
         Bus topics of decision steps (messages with ``instrument``), by which changes are counted, and of alarms that
         freeze exploration (``freeze``). Without steps nothing ever changes.
+    cap_share, capped, free
+        As for :class:`~alphatrade.risk.caps.Cap`; without any of them there is no cap.
     """
 
     template: dict[str, Any] = {}
@@ -77,6 +80,9 @@ class RiskGateConfig(ActorConfig, frozen=True):
     explored_every: int = 1
     steps_topic: str = ""
     alarms_topic: str = ""
+    cap_share: float = 0.0
+    capped: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
 
 
 def read_template(fields: dict[str, Any]) -> RiskTemplate:
@@ -94,6 +100,20 @@ def read_template(fields: dict[str, Any]) -> RiskTemplate:
         first = error.errors()[0]
         path = ".".join(["risk", *(str(part) for part in first["loc"])])
         raise ConfigError(path, first.get("input"), first["msg"]) from error
+
+
+def read_cap(config: RiskGateConfig) -> Cap | None:
+    """
+    Return the cap of a configuration; None if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If only a part of one is configured, or it makes no sense.
+    """
+    if not (config.cap_share or config.capped or config.free):
+        return None
+    return Cap(config.cap_share, tuple(config.capped), tuple(config.free))
 
 
 def read_capital(text: str | None) -> int | None:

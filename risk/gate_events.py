@@ -62,7 +62,8 @@ class Events:
             name = position.instrument_id.value
             # A balance of cash lacks what the position cost, a configured capital does not.
             paid = gate.settings.capital is None and account is not None and account.is_cash_account
-            gate.law.exposure.adopt(name, quantity, to_nano(position.avg_px_open), paid, position.id.value)
+            who = position.id.value, position.strategy_id.value
+            gate.law.adopt(name, quantity, to_nano(position.avg_px_open), paid, *who)
             gate.market.wake(name)
         for order in orders:
             known = gate.orders[order.client_order_id.value] = intent(order)
@@ -146,7 +147,8 @@ class Events:
         fee = gate.in_account_currency(event.commission, order.instrument, price)
         # Where positions net there is one of each strategy; where they hedge, the fill says which it is of.
         owner = order.strategy if event.position_id is None else event.position_id.value
-        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee, owner)
+        who = owner, order.strategy
+        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee, *who)
         position = law.exposure.holding(order.instrument).position
         gate.record.fill(
             event.ts_event, order, event.trade_id.value, qty, price, event.commission.raw // RAW_PER_NANO,

@@ -1,5 +1,7 @@
 """What adaptation says: one decision per step that could lead to an order."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from alphatrade.actors.messages import BeliefSnapshot
@@ -47,6 +49,13 @@ class Lesson(msgspec.Struct, frozen=True, gc=False):
     real: bool
 
 
+class Maker(NamedTuple):
+    """Whose decision it is, where that is not the run's own policy: hash and risk template of a canary's."""
+
+    policy_hash: str
+    risk_template: str
+
+
 class Decision(msgspec.Struct, gc=False):
     """
     One decision.
@@ -77,6 +86,8 @@ class Decision(msgspec.Struct, gc=False):
         What was learnt just before it.
     exploring : Exploring or None
         What is explored, with which propensity, and what came of it earlier; None in a run that does not explore.
+    maker : Maker or None
+        The canary that made it; None: the run's own policy.
     """
 
     decision: int
@@ -91,3 +102,4 @@ class Decision(msgspec.Struct, gc=False):
     synapses: Synapses | None = None
     lesson: Lesson | None = None
     exploring: Exploring | None = None
+    maker: Maker | None = None

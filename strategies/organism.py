@@ -23,7 +23,7 @@ from alphatrade.strategies.counterfactual import Counterfactual
 from alphatrade.strategies.dispatcher import Dispatcher
 from alphatrade.strategies.exploring import Budget, Explorer
 from alphatrade.strategies.learned import pack, unpack
-from alphatrade.strategies.messages import DECISION_TOPIC, Decision
+from alphatrade.strategies.messages import DECISION_TOPIC, Decision, Maker
 from alphatrade.strategies.planner import Grid, clear, plan
 from alphatrade.strategies.shadow import Costs, without_shorts
 from alphatrade.strategies.sizing import MARGIN, Sizer
@@ -60,6 +60,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
         What may be explored (:class:`~alphatrade.strategies.exploring.Budget`, without the margin); empty for nothing.
     seed : int
         Of the run; exploration draws from a stream of its own.
+    canary : str
+        Risk template of the policy, by name, where it flies as a canary beside the run's own; empty: it is the run's.
     policy_hash, learned : str
         Whose learnt state this organism keeps, and the file of the one it starts from; empty for none.
     """
@@ -82,6 +84,7 @@ class OrganismConfig(StrategyConfig, frozen=True):
     long_only: bool = False
     exploration: dict[str, Any] = {}
     seed: int = 0
+    canary: str = ""
     policy_hash: str = ""
     learned: str = ""
 
@@ -101,6 +104,7 @@ class Organism(Dispatcher):
         self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
         self._drifts = ""  # why, for the diary
         self._halted = False
+        self._maker = Maker(config.policy_hash, config.canary) if config.canary else None
         self._saved = b""  # what an earlier node had learnt
         self._told = 0  # faults of mechanisms that have been published
         self.decisions = 0
@@ -258,6 +262,7 @@ class Organism(Dispatcher):
                 self.adaptation.synapses,
                 self.adaptation.lesson,
                 None if explorer is None else explorer.now,
+                self._maker,
             ),
         )
 
