@@ -11,6 +11,7 @@ from alphatrade.reflection.ledger_fields import Body, Count, Nanos, Sha, Words, 
 from alphatrade.reflection.rim.edits import Edit
 from alphatrade.risk.errors import LedgerError
 
+MANY = 64
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
 
 
@@ -84,8 +85,8 @@ class Proposal(Body):
     uplift: float
     confidence: Annotated[float, Field(ge=0, le=1)]
     rationale: Words
-    regimes: list[str]
-    evidence: Annotated[list[Pointer], Field(min_length=1)]
+    regimes: Annotated[list[Words], Field(max_length=MANY)]
+    evidence: Annotated[list[Pointer], Field(min_length=1, max_length=MANY)]
     engine: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     model_hash: Sha
     code_hash: Sha
