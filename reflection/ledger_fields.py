@@ -28,4 +28,8 @@ def refusal(error: ValidationError, kind: str, where: str) -> LedgerError:
     except RecursionError:
         value = f"a {type(first['input']).__name__} that is nested too deeply"
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return LedgerError(f"{where}, {place}", value if len(value) < 80 else f"{value[:77]}…", expected)
+    return LedgerError(f"{where}, {place}", _short(value, 80), _short(expected, 300))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) < most else f"{text[: most - 3]}…"

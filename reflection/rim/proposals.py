@@ -128,8 +128,9 @@ def read_proposal(plain: object) -> Proposal:
         Naming the first thing that is wrong with it.
     """
     try:
+        rfc8785.dumps(plain)  # type: ignore[arg-type]  # what has no canonical form is nested too deeply, or no value
         return Proposal.model_validate(plain)
     except ValidationError as error:
         raise refusal(error, "proposal", "proposal") from None
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
-        raise LedgerError("proposal", type(plain).__name__, f"plain values ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise LedgerError("proposal", type(plain).__name__, f"plain values ({error})"[:300]) from None
