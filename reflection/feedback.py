@@ -185,6 +185,10 @@ class Feedback:
             raise LedgerError(f"{where}, application.target", proposal.target, f"{now}, which is in force by now")
         if proposal.child in self.ancestors(proposal.target):  # a circle would have no policy in force
             raise LedgerError(f"{where}, application.child", proposal.child, "a new policy: take back what led from it")
+        later = self.in_force(proposal.child)
+        if later != proposal.child or self.under_way(proposal.child) is not None:
+            expected = "a policy that nobody has changed: the change would lead further than to what was tried"
+            raise LedgerError(f"{where}, application.child", proposal.child, expected)
         other = self.under_way(proposal.target)
         if other is not None and other.proposal.id != proposal.id:
             expected = f"no other change while {other.proposal.id[:12]} is under way"

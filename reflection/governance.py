@@ -14,7 +14,8 @@ from alphatrade.reflection.rim.edits import Experiment
 from alphatrade.reflection.rim.entries import Outcome, Window
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.stages import STAGES
-from alphatrade.reflection.uplift import FEWEST, uplift
+from alphatrade.reflection.uplift import FEWEST, Uplift, uplift
+from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -161,25 +162,38 @@ def _window(facts: Facts, spec: GovernanceSpec) -> str:
     return f"{rest:g} s after what it rests on, fewer than {spec.embargo_s:g}" if rest < spec.embargo_s else ""
 
 
+def _measured(facts: Facts, level: float, seed: int) -> Uplift | str:
+    """Return the uplift in the replay, or why there is none."""
+    try:
+        return uplift(facts.base, facts.changed, level, seed)
+    except ConfigError as error:
+        return str(error)
+
+
 def _periods(facts: Facts, spec: GovernanceSpec) -> str:
-    n, moved = len(facts.base), sum(a != b for a, b in zip(facts.base, facts.changed, strict=False))
-    if n < spec.periods:
-        return f"{n} periods, fewer than {spec.periods}"
-    return f"{moved} periods in which it made a difference, fewer than {spec.moved}" if moved < spec.moved else ""
+    found = _measured(facts, spec.level, spec.seed)
+    if isinstance(found, str):
+        return found
+    if found.n < spec.periods:
+        return f"{found.n} periods, fewer than {spec.periods}"
+    few = found.moved < spec.moved
+    return f"{found.moved} periods in which it made a difference, fewer than {spec.moved}" if few else ""
 
 
 def _uplift(facts: Facts, spec: GovernanceSpec) -> str:
-    if len(facts.base) < FEWEST:
-        return "too few periods for an uplift"
-    found = uplift(facts.base, facts.changed, spec.level, spec.seed)
+    found = _measured(facts, spec.level, spec.seed)
+    if isinstance(found, str):
+        return found
     return f"{found.mean:+.3f} bps a period, less than {spec.uplift_bps:g}" if found.mean < spec.uplift_bps else ""
 
 
 def _interval(facts: Facts, spec: GovernanceSpec) -> str:
-    if len(facts.base) < FEWEST:
-        return "too few periods for an interval"
+    if facts.family < 1:
+        return f"{facts.family} proposals were ruled on together"
     level = 1.0 - (1.0 - spec.level) / facts.family
-    found = uplift(facts.base, facts.changed, level, spec.seed)
+    found = _measured(facts, level, spec.seed)
+    if isinstance(found, str):
+        return found
     told = f"its lower bound is {found.low:+.3f} bps at {level:.2%}, one of {facts.family} together"
     return "" if found.low > 0.0 else told
 
@@ -200,13 +214,13 @@ def _stage(facts: Facts, spec: GovernanceSpec) -> str:
 
 
 def _budget(facts: Facts, spec: GovernanceSpec) -> str:
-    used = facts.changes >= spec.changes_per_day
-    return f"{facts.changes} changes today, and {spec.changes_per_day} may be" if used else ""
+    left = 0 <= facts.changes < spec.changes_per_day
+    return "" if left else f"{facts.changes} changes today, and {spec.changes_per_day} may be"
 
 
 def _flow(facts: Facts, spec: GovernanceSpec) -> str:
     share = facts.flow * spec.canary_share
-    return f"{share:.1%} of the flow, more than {spec.flow:.1%}" if not share <= spec.flow else ""
+    return "" if 0.0 <= share <= spec.flow else f"{share:.1%} of the flow, which may be {spec.flow:.1%}"
 
 
 EVIDENCE: Mapping[str, Condition] = {

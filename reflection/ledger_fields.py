@@ -23,7 +23,14 @@ class Body(BaseModel):
 def refusal(error: ValidationError, kind: str, where: str) -> LedgerError:
     """Return the first problem in one line."""
     first = error.errors(include_url=False)[0]
-    place = ".".join([kind, *map(str, first["loc"])])
-    value = repr(first["input"])
+    place = ".".join([kind, *[str(part)[:80] for part in first["loc"]]])
+    try:
+        value = repr(first["input"])
+    except RecursionError:
+        value = f"a {type(first['input']).__name__} that is nested too deeply"
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return LedgerError(f"{where}, {place}", value if len(value) < 80 else f"{value[:77]}…", expected)
+    return LedgerError(f"{where}, {place}", _short(value, 80), _short(expected, 300))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) < most else f"{text[: most - 3]}…"

@@ -58,9 +58,12 @@ def uplift(base: Sequence[float], changed: Sequence[float], level: float, seed: 
     Raises
     ------
     ConfigError
-        If there are fewer than eight periods, they do not pair, or one is not a finite number.
+        If there are fewer than eight periods, they do not pair, one is not a finite number, or the level is none that
+        so many resamples can show.
     """
     n = len(base)
+    if not (level > 0.5 and (1.0 - level) * DRAWS >= 1.0 - 1e-9):
+        raise ConfigError("level", level, f"above 0.5, and at most {1.0 - 1.0 / DRAWS:g}")
     if n < FEWEST or len(changed) != n:
         raise ConfigError("returns", f"{n} and {len(changed)} periods", f"pairs of at least {FEWEST}")
     pairs = np.array([base, changed], np.float64)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from alphatrade.actors.regime import REGIMES
-from alphatrade.reflection.ledger_fields import Body
+from alphatrade.reflection.ledger_fields import Body, Words
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.tightness import TIGHTER, as_tight
@@ -25,7 +25,7 @@ class RouteWeight(Body):
     """Let a tactic lead in a regime, with clips of `weight` times their full size."""
 
     kind: Literal["route_weight"] = "route_weight"
-    regime: str
+    regime: Words
     tactic: Name
     weight: Annotated[float, Field(gt=0, le=1)]
 
@@ -35,7 +35,7 @@ class TacticParameter(Body):
 
     kind: Literal["tactic_parameter"] = "tactic_parameter"
     tactic: Name
-    parameter: str
+    parameter: Words
     value: float
 
 
@@ -43,8 +43,8 @@ class TightenRisk(Body):
     """Give one limit of the risk template a tighter value: a number, or a word where the limit is an action."""
 
     kind: Literal["tighten_risk"] = "tighten_risk"
-    limit: str
-    value: float | str
+    limit: Words
+    value: float | Words
 
 
 class DisableTactic(Body):
@@ -58,8 +58,8 @@ class Experiment(Body):
     """Ask evolution to try a topology in a regime; changes nothing by itself."""
 
     kind: Literal["experiment"] = "experiment"
-    regime: str
-    topology: str
+    regime: Words
+    topology: Words
 
 
 Edit = Annotated[RouteWeight | TacticParameter | TightenRisk | DisableTactic | Experiment, Field(discriminator="kind")]
@@ -152,14 +152,20 @@ def touched(policy: Policy, edit: Edit) -> tuple[tuple[str, str], ...]:
     """
     Return the places, (tactic in charge, regime), of a policy whose trading an edit may change.
 
-    A limit of risk bears on all of them.
+    A limit of risk bears on all of them; a tactic, where a learning router may choose it, on more than it leads in.
     """
     places = tuple([(policy.router.table[regime], regime) for regime in REGIMES])
     if isinstance(edit, RouteWeight):
         return tuple([place for place in places if place[1] == edit.regime])
     if isinstance(edit, TacticParameter | DisableTactic):
-        return tuple([place for place in places if place[0] == edit.tactic])
+        return tuple([place for place in places if place[0] == edit.tactic or _may_lead(policy, edit.tactic, place[1])])
     return () if isinstance(edit, Experiment) else places
+
+
+def _may_lead(policy: Policy, tactic: str, regime: str) -> bool:
+    """Return whether a learning router may put a tactic in charge of a regime."""
+    learns = policy.flags.linear_attention or policy.router.kind != "table"
+    return learns and tactic in policy.router.allowed.get(regime, policy.topologies)
 
 
 def _check(policy: Policy, edit: Edit, bounds: Bounds) -> None:
@@ -200,6 +206,8 @@ def _routed(policy: Policy, edit: RouteWeight) -> dict[str, Any]:
 
 def _tuned(policy: Policy, edit: TacticParameter) -> dict[str, Any]:
     tactic, before = _tactic(policy, edit.tactic), _in_force(policy, edit.tactic, edit.parameter)
+    if edit.value == before:  # also where the policy leaves it at its default
+        raise ConfigError("edit.value", edit.value, f"another than {before:g}, which it is")
     value: float | int = int(edit.value) if isinstance(before, int) and edit.value == int(edit.value) else edit.value
     changed = TacticSpec(kind=tactic.kind, params=dict(tactic.params) | {edit.parameter: value})
     return {"topologies": dict(policy.topologies) | {edit.tactic: changed}}
@@ -210,6 +218,8 @@ def _tightened(policy: Policy, edit: TightenRisk) -> dict[str, Any]:
         raise ConfigError("edit.limit", edit.limit, f"one of {', '.join(TIGHTER)}")
     before = getattr(policy.risk, edit.limit)
     value: Any = edit.value
+    if isinstance(value, str) != isinstance(TIGHTER[edit.limit], tuple):
+        raise ConfigError("edit.value", value, "a number" if isinstance(value, str) else "a word")
     if isinstance(value, float) and (isinstance(before, int) or edit.limit in _COUNTS):
         value = int(value) if value == int(value) else value
     try:
@@ -229,7 +239,7 @@ def _disabled(policy: Policy, edit: DisableTactic) -> dict[str, Any]:
     led = [regime for regime, tactic in router.table.items() if tactic == edit.tactic]
     still = next((name for name, spec in sorted(left.items()) if spec.kind == FLAT), None)
     if led and still is None:
-        still = FLAT if FLAT not in left else f"{FLAT}_{len(left)}"
+        still = next(name for name in (FLAT, *[f"{FLAT}_{n}" for n in range(len(left))]) if name not in left)
         left[still] = TacticSpec(kind=FLAT)
     table = {regime: still if regime in led else tactic for regime, tactic in router.table.items()}
     allowed = {}

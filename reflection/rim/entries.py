@@ -20,6 +20,12 @@ class Window(Body):
     start: Nanos
     end: Nanos
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if int(self.start) >= int(self.end):
+            raise ValueError("a start before its end")
+        return self
+
 
 class Ruling(Body):
     """

@@ -11,6 +11,7 @@ from alphatrade.reflection.ledger_fields import Body, Count, Nanos, RunId, Sha, 
 from alphatrade.reflection.rim.edits import Edit
 from alphatrade.risk.errors import LedgerError
 
+MANY = 64
 
 class Pointer(Body):
     """
@@ -82,8 +83,8 @@ class Proposal(Body):
     uplift: float
     confidence: Annotated[float, Field(ge=0, le=1)]
     rationale: Words
-    regimes: list[str]
-    evidence: Annotated[list[Pointer], Field(min_length=1)]
+    regimes: Annotated[list[Words], Field(max_length=MANY)]
+    evidence: Annotated[list[Pointer], Field(min_length=1, max_length=MANY)]
     engine: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     model_hash: Sha
     code_hash: Sha
@@ -125,8 +126,9 @@ def read_proposal(plain: object) -> Proposal:
         Naming the first thing that is wrong with it.
     """
     try:
+        rfc8785.dumps(plain)  # type: ignore[arg-type]  # what has no canonical form is nested too deeply, or no value
         return Proposal.model_validate(plain)
     except ValidationError as error:
         raise refusal(error, "proposal", "proposal") from None
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
-        raise LedgerError("proposal", type(plain).__name__, f"plain values ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise LedgerError("proposal", type(plain).__name__, f"plain values ({error})"[:300]) from None

@@ -7,27 +7,36 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from alphatrade.reflection.query import open_views, read_mapping
 from alphatrade.reflection.rim.proposals import Pointer
-from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.errors import ConfigError, RunDirError
 from alphatrade.strategies.policy import Policy
 from alphatrade.strategies.shadow import Costs
 
 ROWS = 256  # of the last decisions, that an engine sees one by one
 _NUMBERS = ("mid", "regime_confidence", "notional", "spread", "high", "low")
+_ROWS = "SELECT min(row), max(row), count(*) FROM decisions"
 _SQL = """
     WITH own AS (SELECT *, coalesce(lag(ts) OVER (ORDER BY ts), 0) AS before FROM decisions
                  WHERE instrument = $instrument AND policy_hash = $policy AND ts <= $end),
-         traded AS (SELECT decision, sum(qty * price)::DOUBLE AS notional FROM fills GROUP BY decision),
-         seen AS (SELECT ts, bid::DOUBLE AS bid, ask::DOUBLE AS ask FROM marks WHERE instrument = $instrument),
+         signed AS (SELECT *, CASE side WHEN 'BUY' THEN qty ELSE -qty END AS units FROM fills
+                    WHERE ts <= (SELECT max(ts) FROM own)),
+         traded AS (SELECT decision, count(*) AS fills, sum(qty * price)::DOUBLE AS notional, sign(sum(units)) AS side,
+                           sum(units)::DOUBLE AS units, (sum(units * price) + sum(fee))::DOUBLE AS paid
+                    FROM signed GROUP BY decision),
+         seen AS (SELECT ts, arg_max(bid, seq)::DOUBLE AS bid, arg_max(ask, seq)::DOUBLE AS ask FROM marks
+                  WHERE instrument = $instrument AND ts <= (SELECT max(ts) FROM own) GROUP BY ts),
          within AS (SELECT d.decision, max((s.bid + s.ask) / 2) AS high, min((s.bid + s.ask) / 2) AS low
                     FROM own d JOIN seen s ON s.ts > d.before AND s.ts <= d.ts WHERE d.before > 0 GROUP BY d.decision)
     SELECT d.decision, d.ts, d.step, d.mid, d.regime, d.regime_confidence, d.exec_topo, {features}
-           x.fills, x.side, x.cost_bps, {markouts} coalesce(t.notional, 0) AS notional,
-           coalesce(s.ask - s.bid, 0) AS spread, coalesce(w.high, d.mid) AS high, coalesce(w.low, d.mid) AS low
-    FROM own d ASOF LEFT JOIN seen s ON d.ts >= s.ts LEFT JOIN expost x USING (decision)
-         LEFT JOIN traded t USING (decision) LEFT JOIN within w USING (decision)
+           t.fills, t.side, (t.paid - t.units * d.mid) / t.notional * 1e4 AS cost_bps, {markouts}
+           coalesce(t.notional, 0) AS notional, x.decision IS NOT NULL AS followed,
+           coalesce(s.ask - s.bid, (SELECT arg_min(ask - bid, ts) FROM seen), 0) AS spread,
+           coalesce(w.high, d.mid) AS high, coalesce(w.low, d.mid) AS low
+    FROM own d ASOF LEFT JOIN seen s ON d.ts >= s.ts LEFT JOIN expost x ON x.decision = d.decision
+         LEFT JOIN traded t ON t.decision = d.decision LEFT JOIN within w ON w.decision = d.decision
     ORDER BY d.decision
 """
 
@@ -47,9 +56,10 @@ class Slice:
         Account currency.
     rows : DataFrame
         Columns ``decision, ts, step, mid, regime, regime_confidence, exec_topo``, a feature each as ``f_<name>``,
-        ``fills, side, cost_bps``, mark-outs as ``markout_<horizon>`` (bps of what was filled; NaN where it was not
-        known at the end of the slice), ``notional`` (filled by its orders, quote currency), and of the market
-        ``spread, high, low``: at the decision, and of the mid since the one before it (quote currency).
+        ``fills, side, cost_bps, notional`` (of what its orders had filled by the end of the slice, quote currency),
+        mark-outs as ``markout_<horizon>`` (bps of what was filled; NaN where it was not known then), and of the market
+        ``spread, high, low``, as far as the run has marked it: when it last did before the decision (at the beginning,
+        when it first did), and of the mid since the decision before (quote currency).
     costs : Costs
         Of the instrument, as the venue charged them.
     """
@@ -98,7 +108,7 @@ def read_slice(run_dir: Path, end: int | None = None, instrument: str = "") -> S
     Parameters
     ----------
     run_dir : Path
-        Of a finished run, or of one that was killed.
+        Of a finished run: marks and fills are written at its end.
     end : int, optional
         Event time, UTC ns; the last decision if not given.
     instrument : str
@@ -107,25 +117,44 @@ def read_slice(run_dir: Path, end: int | None = None, instrument: str = "") -> S
     Raises
     ------
     RunDirError
-        If there is no diary, no decision, or one is missing between two others.
+        If there is no diary, no decision, one is missing, or what came of one is.
     """
     run, plain = read_mapping(run_dir, "run.yaml"), read_mapping(run_dir, "policy.json")
     if not run or not plain:
         raise RunDirError(str(run_dir), "a folder without run.yaml or policy.json", "the folder of a run")
-    policy, names = Policy.model_validate(plain), list(run.get("instruments") or [])
+    if missing := [each for each in ("marks", "fills") if not (run_dir / f"{each}.parquet").exists()]:
+        raise RunDirError(str(run_dir), f"no {missing[0]}.parquet", "a finished run")
+    policy, names = _policy(run_dir, plain), list(run.get("instruments") or [])
     if not instrument and len(names) != 1:
         raise RunDirError("instrument", instrument, f"one of {', '.join(names)}")
     name = instrument or names[0]
     found = _read(run_dir, policy, name, 2**63 - 1 if end is None else end)
     if found.empty:
         raise RunDirError(f"diary of {run_dir}", "no decision", f"decisions of {policy.policy_hash[:12]} in {name}")
-    holes = np.flatnonzero(np.diff(found["step"].to_numpy()) != 1)
-    if len(holes):
-        step = int(found["step"].iloc[holes[0]])
-        raise RunDirError(f"diary of {run_dir}", f"a gap after step {step} of {name}", "every decision of a slice")
+    _check_whole(run_dir, found, name)
     facts = run["instruments"][name]
     costs = Costs(float(facts["taker_fee"]), float(facts["maker_fee"]), 0.5 * float(facts["tick"]))
     return Slice(str(run["run_id"]), policy, name, float(run["capital"]), _known(found, policy), costs)
+
+
+def _policy(run_dir: Path, plain: dict[str, Any]) -> Policy:
+    try:
+        return Policy.model_validate(plain)
+    except (ValidationError, ConfigError) as error:
+        first = str(error).splitlines()[0]
+        raise RunDirError(f"policy.json of {run_dir}", first, "a policy, as the run wrote it") from error
+
+
+def _check_whole(run_dir: Path, found: pd.DataFrame, instrument: str) -> None:
+    """Refuse a slice with holes: what is missing is no reason to believe that nothing happened."""
+    where = f"diary of {run_dir}"
+    holes = np.flatnonzero(np.diff(found["step"].to_numpy()) != 1)
+    if len(holes):
+        step = int(found["step"].iloc[holes[0]])
+        raise RunDirError(where, f"a gap after step {step} of {instrument}", "every decision of a slice")
+    if not found["followed"].all():
+        decision = int(found["decision"][~found["followed"]].iloc[0])
+        raise RunDirError(where, f"no outcome of decision {decision}", "one of every decision")
 
 
 def _read(run_dir: Path, policy: Policy, instrument: str, end: int) -> pd.DataFrame:
@@ -133,9 +162,15 @@ def _read(run_dir: Path, policy: Policy, instrument: str, end: int) -> pd.DataFr
     features = "".join([f'd."f_{name}", ' for name in sorted(policy.features)])
     markouts = "".join([f"x.markout_{h}, x.known_{h}, " for h in horizons])
     with open_views(run_dir) as base:
-        told = {"instrument": instrument, "policy": policy.policy_hash, "end": end}
+        told: dict[str, Any] = {"instrument": instrument, "policy": policy.policy_hash, "end": end}
         try:
+            first, last, rows = base.execute(_ROWS).fetchall()[0]
+            if rows and (first, last) != (0, rows - 1):
+                whole = "every row from 0 on"
+                raise RunDirError(f"diary of {run_dir}", f"a gap: {rows} rows from {first} to {last}", whole)
             return base.execute(_SQL.format(features=features, markouts=markouts), told).df()
+        except RunDirError:
+            raise
         except Exception as error:  # whatever DuckDB says of a diary without these columns
             first = str(error).strip().splitlines()[0]
             raise RunDirError(f"diary of {run_dir}", first, "decisions with outcomes, as a run writes them") from error
@@ -143,7 +178,7 @@ def _read(run_dir: Path, policy: Policy, instrument: str, end: int) -> pd.DataFr
 
 def _known(found: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     """Return the rows without any outcome that was not known when the slice ended."""
-    last, rows = int(found["ts"].iloc[-1]), found.copy()
+    last, rows = int(found["ts"].iloc[-1]), found.drop(columns="followed")
     for horizon in policy.expost.horizons:
         known = rows.pop(f"known_{horizon}")
         early = known.notna() & (known.fillna(2**62).astype(np.int64) <= last)
