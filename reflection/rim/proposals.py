@@ -11,7 +11,8 @@ from alphatrade.reflection.ledger_fields import Body, Count, Nanos, RunId, Sha, 
 from alphatrade.reflection.rim.edits import Edit
 from alphatrade.risk.errors import LedgerError
 
-MANY = 64
+MANY = 64  # regimes or pointers of one proposal
+
 
 class Pointer(Body):
     """
