@@ -22,14 +22,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     def go(*more: str) -> RunResult:
         return run([*WORLD, *ALONE, f"paths.artifacts={folder}", f"paths.state={folder}", *more])
 
-    half = ",".join(f"{regime}: {{momentum: 0.5}}" for regime in REGIMES)
+    half = [f"+policy.router.weights.{regime}.momentum=0.5" for regime in REGIMES]
     return {
         "plain": go(),
         "none": go("policy.router.weights={}"),
-        "of others": go("policy.router.weights={up-low: {maker: 0.5}}"),
-        "whole": go("policy.router.weights={up-low: {momentum: 1.0}}"),
-        "half": go(f"policy.router.weights={{{half}}}"),
-        "half in one": go("policy.router.weights={flat-high: {momentum: 0.5}}"),
+        "of others": go("+policy.router.weights.up-low.maker=0.5"),
+        "whole": go("+policy.router.weights.up-low.momentum=1.0"),
+        "half": go(*half),
+        "half in one": go("+policy.router.weights.flat-high.momentum=0.5"),
     }
 
 
