@@ -216,8 +216,8 @@ def dumped(value: Any) -> bytes:
     """
     try:
         return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
-        raise LedgerError("ledger body", value, f"plain values ({error})") from error
+    except (ValueError, RecursionError) as error:  # no value of JSON, no Unicode, or nested too deeply
+        raise LedgerError("ledger body", type(value).__name__, f"plain values ({error})") from error
 
 
 def sealed(head: Head, ts: int, kind: str, body: Mapping[str, Any], name: str, key: SigningKey) -> bytes:

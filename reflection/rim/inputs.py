@@ -86,7 +86,8 @@ def flow_share(paper: Paper, edit: Edit) -> float:
 def _here(paper: Paper, edit: Edit) -> Mask:
     """Return which rows lie in a place that the edit touches."""
     regimes = {regime for _, regime in touched(paper.part.policy, edit)}
-    return paper.part.rows["regime"].isin(regimes).to_numpy()
+    here: Mask = paper.part.rows["regime"].isin(regimes).to_numpy()
+    return here
 
 
 def _edit(policy: Policy, edit: Edit, child: Policy) -> list[float]:

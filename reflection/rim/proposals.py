@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import rfc8785
 from pydantic import Field, ValidationError, model_validator
@@ -75,7 +75,7 @@ class Proposal(Body):
         Event time of the last row that it rests on, UTC ns: the same slice makes the same proposals at any time.
     """
 
-    schema_version: Literal[1]
+    schema_version: Annotated[int, Field(ge=1, le=1)]  # a literal would take true for 1
     id: Sha
     edit: Edit
     target: Sha

@@ -164,9 +164,9 @@ def test_what_is_out_of_bounds_or_changes_nothing_is_refused_in_one_line(name: s
 
 def test_a_value_that_is_the_default_already_changes_nothing() -> None:
     policy = make_policy(topologies=tactics(momentum="taker_momentum", breakout="breakout_stop", maker="two_sided_maker", reversion="passive_reversion"))
-    with pytest.raises(ConfigError, match="another than 1.5, which it is"):
+    with pytest.raises(ConfigError, match=r"another than 1\.5, which it is"):
         apply_edit(policy, TacticParameter(tactic="momentum", parameter="enter", value=1.5), BOUNDS)
-    with pytest.raises(ConfigError, match="at most 0.5"):
+    with pytest.raises(ConfigError, match=r"at most 0\.5"):
         apply_edit(policy, TacticParameter(tactic="maker", parameter="clips", value=0.7), BOUNDS)
 
 

@@ -144,18 +144,24 @@ HOSTILE: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+def refusal(plain: Any) -> str:
+    """Return why something is no proposal; as what it is known where it is one, and that must be what it says."""
+    try:
+        found = read_proposal(plain)
+    except LedgerError as error:
+        return str(error)
+    assert found.id == plain["id"] == proposal_id(plain), "another one has this id"
+    return "proposal"
+
+
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: f"{type(value).__name__}")
 def test_whatever_comes_instead_of_a_value_is_refused_in_one_line(value: Any) -> None:
     whole = proposal()
     for place in [(name,) for name in whole] + places(whole) + [("edit", "also"), ("evidence", 0, "also")]:
-        plain = put(whole, place, value)
-        try:
-            found = read_proposal(plain)
-        except LedgerError as error:
-            assert "\n" not in str(error)
-            assert len(str(error)) < 2000
-        else:
-            assert proposal_id(found.plain()) == whole["id"], f"{place} says the same"
+        told = refusal(put(whole, place, value))
+        assert told.startswith("proposal")
+        assert "\n" not in told
+        assert len(told) < 2000
     for strange in (value, [value], {"id": value}):
         with pytest.raises(LedgerError) as caught:
             read_proposal(strange)
@@ -175,10 +181,9 @@ def test_a_thousand_damaged_proposals_are_refused() -> None:
                 continue
         if plain == whole:
             continue
-        try:
-            assert proposal_id(read_proposal(plain).plain()) == whole["id"]
-        except LedgerError as error:
-            assert "\n" not in str(error)
+        told = refusal(plain)
+        assert told.startswith("proposal")
+        assert "\n" not in told
 
 
 def test_a_resealed_proposal_still_has_to_make_sense() -> None:
