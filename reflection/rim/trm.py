@@ -166,8 +166,8 @@ def _say(seen: Matrix, start: Matrix, theta: Vector, spec: TrmSpec) -> tuple[Mat
     shape = _shape(seen.shape[1], spec)
     tape = kernel.make_tape(shape, spec.latent_steps + 1, CHUNK)
     said, taken = np.zeros((len(seen), kernel.HEADS)), np.zeros(len(seen), np.int64)
-    for start in range(0, len(seen), CHUNK):
-        places = np.arange(start, min(start + CHUNK, len(seen)))
+    for first in range(0, len(seen), CHUNK):
+        places = np.arange(first, min(first + CHUNK, len(seen)))
         state = _begin(len(places), start)
         kernel.embed(theta, shape, seen[places], state.x)
         for _ in range(spec.supervision):
