@@ -52,6 +52,9 @@ class TrmSpec(Spec):
         Of learning, at most; examples at a time.
     rate, decay : float
         Of AdamW: peak learning rate, weight decay.
+    drop : float
+        Share of the inputs that a batch does not see (dropout, Srivastava et al. 2014): many inputs tell nothing, and
+        uplifts are mostly noise. Without it, the network soon knows its examples by heart.
     ema : float
         What the average weights keep of themselves at a step; 0: the last weights are the model.
     enough : float
@@ -70,7 +73,8 @@ class TrmSpec(Spec):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 24
     batch: Annotated[int, Field(ge=1, le=4096)] = 64
     rate: Annotated[float, Field(gt=0, le=0.1, allow_inf_nan=False)] = 1e-3
-    decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.1
+    decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    drop: Annotated[float, Field(ge=0, le=0.9)] = 0.4
     ema: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.995
     enough: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.6
     folds: Annotated[int, Field(ge=2, le=20)] = 4
@@ -133,7 +137,7 @@ class _Learner:
     def _batch(self, places: Ints, share: float) -> None:
         """Answer one batch up to `supervision` times, and learn after each answer."""
         spec = self.spec
-        inputs, uplift, beat = self.seen[places], self.uplift[places], self.beat[places]
+        inputs, uplift, beat = self._glance(places), self.uplift[places], self.beat[places]
         state = _begin(len(places), self.start)
         for _ in range(spec.supervision):
             said = np.zeros_like(state.heads)
@@ -147,6 +151,14 @@ class _Learner:
                 return
             inputs, uplift, beat = inputs[on], uplift[on], beat[on]
             state = kernel.State(*(part[on] for part in state))
+
+    def _glance(self, places: Ints) -> Matrix:
+        """Return the inputs of a batch, some of them dropped and the others enlarged to make up for it."""
+        seen, drop = self.seen[places], self.spec.drop
+        if drop == 0.0:
+            return seen
+        kept = self.rng.integers(0, 65_536, seen.shape, dtype=np.int64) >= int(65_536 * drop)
+        return seen * kept / (1.0 - drop)
 
     def _step(self, rate: float) -> None:
         kernel.adamw(self.theta, self.grad, self.first, self.second, self.fades, rate, self.spec.decay)

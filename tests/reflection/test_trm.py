@@ -144,7 +144,7 @@ def test_it_halts_where_its_answer_is_good_enough():
     assert (steps_taken(SMALL.model_copy(update={"enough": 10.0})) == 1).all(), "everything is"
 
 
-@pytest.mark.parametrize("change", [{"ema": 0.0}, {"decay": 0.0}, {"latent_steps": 0}, {"cycles": 1}, {"supervision": 1}])
+@pytest.mark.parametrize("change", [{"ema": 0.0}, {"decay": 0.0}, {"drop": 0.0}, {"latent_steps": 0}, {"cycles": 1}, {"supervision": 1}])
 def test_each_part_takes_part(change):
     inputs, labels, _ = examples(8, 20, 1)
     spec = SMALL.model_copy(update={"epochs": 1})
