@@ -88,29 +88,29 @@ def fit_platt(score: Vector, beat: Bools) -> Calibration:
 
 
 def fit_isotonic(score: Vector, beat: Bools) -> Calibration:
-    """Fit steps by pooling adjacent violators; a step stands at the mean score of its examples."""
+    """Fit steps by pooling adjacent violators; a step reaches from its lowest score to its highest."""
     base = (int(beat.sum()) + 1.0) / (len(beat) + 2.0)
-    blocks: list[list[float]] = []  # score summed, wins, examples
+    blocks: list[list[float]] = []  # lowest score, highest, wins, examples
     order = np.argsort(score, kind="stable")
     before = None
     for value, won in zip(score[order].tolist(), beat[order].tolist(), strict=True):
         if value == before:  # equal scores are one observation
-            blocks[-1] = [blocks[-1][0] + value, blocks[-1][1] + won, blocks[-1][2] + 1]
+            blocks[-1][2:] = [blocks[-1][2] + won, blocks[-1][3] + 1.0]
         else:
             _pool(blocks)
-            blocks.append([value, float(won), 1.0])
+            blocks.append([value, value, float(won), 1.0])
         before = value
     _pool(blocks)
-    at = [total / count for total, _, count in blocks]
-    shares = [(wins + 2.0 * base) / (count + 2.0) for _, wins, count in blocks]
-    return Calibration("isotonic", np.array([at, np.maximum.accumulate(shares)]))
+    edges = [edge for low, high, _, _ in blocks for edge in (low, high)]
+    shares = np.maximum.accumulate([(wins + 2.0 * base) / (count + 2.0) for _, _, wins, count in blocks])
+    return Calibration("isotonic", np.array([edges, np.repeat(shares, 2)]))
 
 
 def _pool(blocks: list[list[float]]) -> None:
     """Join the last block with those before it, until shares ascend."""
-    while len(blocks) > 1 and blocks[-2][1] * blocks[-1][2] >= blocks[-1][1] * blocks[-2][2]:
-        last = blocks.pop()
-        blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    while len(blocks) > 1 and blocks[-2][2] * blocks[-1][3] >= blocks[-1][2] * blocks[-2][3]:
+        _, high, wins, count = blocks.pop()
+        blocks[-1][1:] = [high, blocks[-1][2] + wins, blocks[-1][3] + count]
 
 
 def calibrate(score: Vector, beat: Bools, fold: Ints) -> Calibration:
@@ -146,6 +146,7 @@ def confidence(score: Vector, calibration: Calibration) -> Vector:
         left, right = right - 1, np.minimum(right, len(at) - 1)
         gap = np.where(at[right] > at[left], at[right] - at[left], 1.0)
         p = share[left] + np.clip((score - at[left]) / gap, 0.0, 1.0) * (share[right] - share[left])
+        p = np.minimum(p, share[right])  # rounding must not lift it above the step that comes next
     return np.clip(p, CLOSE, 1.0 - CLOSE)
 
 
@@ -163,7 +164,7 @@ def check_calibration(calibration: Calibration) -> None:
         right = numbers.shape == (2,) and bool(numbers[0] >= 0.0)
     else:
         right = numbers.ndim == 2 and numbers.shape[0] == 2 and numbers.shape[1] > 0
-        right = right and bool((np.diff(numbers[0]) > 0).all() and (np.diff(numbers[1]) >= 0).all())
+        right = right and bool((np.diff(numbers) >= 0).all())
         right = right and bool(numbers[1, 0] > 0 and numbers[1, -1] < 1)
     if not right:
         raise ConfigError("model.calibration", calibration.method, "a map to (0, 1) that never decreases")

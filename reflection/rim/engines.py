@@ -94,7 +94,7 @@ class Document(Spec):
     arrays: dict[str, Packed]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A fitted engine; made by :func:`fit` or :func:`load`."""
 
@@ -258,7 +258,7 @@ def _parse(text: bytes, where: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"model.{place}", first.get("input"), first["msg"]) from error
+        raise ConfigError(f"model.{place}", str(first.get("input"))[:80], first["msg"]) from error
     arrays = {name: _unpack(name, packed) for name, packed in document.arrays.items()}
     columns = document.columns
     numbers = arrays.pop("calibration", np.empty(0))

@@ -11,6 +11,7 @@ from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Spec
 
 MOST = 6.0  # standard deviations: inputs are cut there, one wild number decides nothing
+HUGE = 1e100  # and there before anything else: a square of it is still a number
 
 
 class Inputs(NamedTuple):
@@ -91,6 +92,9 @@ class Target(NamedTuple):
 
 def name_columns(inputs: Inputs) -> Columns:
     """Return columns named after their places."""
+    if np.ndim(inputs.edit) != 2 or np.ndim(inputs.rows) != 3 or inputs.edit.shape[1] == 0:
+        found = [np.shape(part) for part in inputs]
+        raise ConfigError("inputs", found, "edit (n, d), with d at least 1, and rows (n, b, c)")
     _, blocks, wide = inputs.rows.shape
     edit = tuple(f"edit{at}" for at in range(inputs.edit.shape[1]))
     return Columns(edit=edit, rows=tuple(f"row{at}" for at in range(wide)), blocks=blocks)
@@ -98,7 +102,7 @@ def name_columns(inputs: Inputs) -> Columns:
 
 def check_inputs(inputs: Inputs, columns: Columns) -> Inputs:
     """
-    Return `inputs` as arrays in C order, without negative zeros.
+    Return `inputs` as arrays in C order, cut at `HUGE`, without negative zeros.
 
     Raises
     ------
@@ -112,7 +116,8 @@ def check_inputs(inputs: Inputs, columns: Columns) -> Inputs:
             raise ConfigError(field, found.shape, f"shape {('n', *shape)}, the same n in both".replace("'", ""))
         if not np.isfinite(found).all():
             raise ConfigError(field, float(found[~np.isfinite(found)][0]), "finite numbers")
-    return Inputs(np.ascontiguousarray(edit + 0.0), np.ascontiguousarray(rows + 0.0))
+    edit, rows = (np.ascontiguousarray(np.clip(found, -HUGE, HUGE) + 0.0) for found in (edit, rows))
+    return Inputs(edit, rows)
 
 
 def check_labels(labels: Labels, count: int) -> Labels:
@@ -122,15 +127,15 @@ def check_labels(labels: Labels, count: int) -> Labels:
     Raises
     ------
     ConfigError
-        If there are not `count` of each, an uplift is not finite, or `beat` says something else than it.
+        If there are not `count` of each, an uplift is not finite or absurd, or `beat` says something else than it.
     """
     for field, values in zip(Labels._fields, labels, strict=True):
         if np.shape(values) != (count,):
             raise ConfigError(f"labels.{field}", np.shape(values), f"one label for each of {count} examples")
     uplift = np.asarray(labels.uplift, np.float64) + 0.0
     beat, group = np.asarray(labels.beat), np.asarray(labels.group)
-    if not np.isfinite(uplift).all():
-        raise ConfigError("labels.uplift", float(uplift[~np.isfinite(uplift)][0]), "finite numbers")
+    if (absurd := ~(np.abs(uplift) <= HUGE)).any():
+        raise ConfigError("labels.uplift", float(uplift[absurd][0]), f"finite numbers within {HUGE:g}")
     if beat.dtype != np.bool_ or not np.array_equal(beat, uplift > 0):
         raise ConfigError("labels.beat", beat.dtype.name, "bool, true where the uplift is above 0 and nowhere else")
     if not np.issubdtype(group.dtype, np.integer):

@@ -52,6 +52,9 @@ class TrmSpec(Spec):
         Of learning, at most; examples at a time.
     rate, decay : float
         Of AdamW: peak learning rate, weight decay.
+    drop : float
+        Share of the inputs that a batch does not see (dropout, Srivastava et al. 2014): many inputs tell nothing, and
+        uplifts are mostly noise. Without it, the network soon knows its examples by heart.
     ema : float
         What the average weights keep of themselves at a step; 0: the last weights are the model.
     enough : float
@@ -70,7 +73,8 @@ class TrmSpec(Spec):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 24
     batch: Annotated[int, Field(ge=1, le=4096)] = 64
     rate: Annotated[float, Field(gt=0, le=0.1, allow_inf_nan=False)] = 1e-3
-    decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.1
+    decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    drop: Annotated[float, Field(ge=0, le=0.9)] = 0.4
     ema: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.995
     enough: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.6
     folds: Annotated[int, Field(ge=2, le=20)] = 4
@@ -113,6 +117,7 @@ class _Learner:
         self.rng = np.random.Generator(np.random.PCG64(seed))
         self.shape = _shape(seen.shape[1], spec)
         self.theta = begin(self.shape, self.rng)
+        self.start = _normal(self.rng, 2 * spec.width).reshape(2, spec.width)
         self.average = self.theta.copy()
         self.first, self.second = np.zeros_like(self.theta), np.zeros_like(self.theta)
         self.grad, self.fades, self.steps = np.zeros_like(self.theta), np.ones(2), 0
@@ -132,41 +137,50 @@ class _Learner:
     def _batch(self, places: Ints, share: float) -> None:
         """Answer one batch up to `supervision` times, and learn after each answer."""
         spec = self.spec
-        inputs, uplift, beat = self.seen[places], self.uplift[places], self.beat[places]
-        state = _blank(len(places), spec)
+        inputs, uplift, beat = self._glance(places), self.uplift[places], self.beat[places]
+        state = _begin(len(places), self.start)
         for _ in range(spec.supervision):
             said = np.zeros_like(state.heads)
             kernel.embed(self.theta, self.shape, inputs, state.x)
             kernel.think(self.theta, self.shape, state, spec.latent_steps, spec.cycles, self.tape)
             kernel.slope(state.heads, uplift, beat, spec.enough, said)
-            kernel.learn_back(
-                self.theta, self.shape, inputs, state, said, spec.latent_steps, self.tape, self.grad
-            )  # fmt: skip
-            kernel.adamw(
-                self.theta, self.grad, self.first, self.second, self.fades, spec.rate * share, spec.decay
-            )  # fmt: skip
-            self.steps += 1
-            kernel.follow(self.average, self.theta, min(spec.ema, self.steps / (9.0 + self.steps)))
+            kernel.learn_back(self.theta, self.shape, inputs, state, said, spec.latent_steps, self.tape, self.grad)
+            self._step(spec.rate * share)
             on = state.heads[:, kernel.HALT] <= 0.0
             if not on.any():
                 return
             inputs, uplift, beat = inputs[on], uplift[on], beat[on]
             state = kernel.State(*(part[on] for part in state))
 
+    def _glance(self, places: Ints) -> Matrix:
+        """Return the inputs of a batch, some of them dropped and the others enlarged to make up for it."""
+        seen, drop = self.seen[places], self.spec.drop
+        if drop == 0.0:
+            return seen
+        kept = self.rng.integers(0, 65_536, seen.shape, dtype=np.int64) >= int(65_536 * drop)
+        return seen * kept / (1.0 - drop)
 
-def _blank(rows: int, spec: TrmSpec) -> kernel.State:
-    x, y, z = (np.zeros((rows, spec.width)) for _ in range(3))
-    return kernel.State(x, y, z, np.zeros((rows, kernel.HEADS)))
+    def _step(self, rate: float) -> None:
+        kernel.adamw(self.theta, self.grad, self.first, self.second, self.fades, rate, self.spec.decay)
+        self.steps += 1
+        keep = min(self.spec.ema, self.steps / (9.0 + self.steps))  # the first weights are soon forgotten
+        kernel.follow(self.average, self.theta, keep)
 
 
-def _say(seen: Matrix, theta: Vector, spec: TrmSpec) -> tuple[Matrix, Ints]:
+def _begin(rows: int, start: Matrix) -> kernel.State:
+    """Return the state of `rows` examples before the first thought: the same answer and thought for all."""
+    y, z = np.repeat(start[:, None, :], rows, axis=1)
+    return kernel.State(np.zeros_like(y), y, z, np.zeros((rows, kernel.HEADS)))
+
+
+def _say(seen: Matrix, start: Matrix, theta: Vector, spec: TrmSpec) -> tuple[Matrix, Ints]:
     """Return what the heads say when the network halts, (n, HEADS), and after how many answers that was, (n,)."""
     shape = _shape(seen.shape[1], spec)
     tape = kernel.make_tape(shape, spec.latent_steps + 1, CHUNK)
     said, taken = np.zeros((len(seen), kernel.HEADS)), np.zeros(len(seen), np.int64)
-    for start in range(0, len(seen), CHUNK):
-        places = np.arange(start, min(start + CHUNK, len(seen)))
-        state = _blank(len(places), spec)
+    for first in range(0, len(seen), CHUNK):
+        places = np.arange(first, min(first + CHUNK, len(seen)))
+        state = _begin(len(places), start)
         kernel.embed(theta, shape, seen[places], state.x)
         for _ in range(spec.supervision):
             kernel.think(theta, shape, state, spec.latent_steps, spec.cycles, tape)
@@ -201,7 +215,7 @@ def learn(inputs: Inputs, labels: Labels, fold: Ints, spec: TrmSpec, seed: int) 
             (seed, 1 + out),
         )  # fmt: skip
         for epoch, theta in enumerate(learner.epochs()):
-            said, _ = _say(seen, theta, spec)
+            said, _ = _say(seen, learner.start, theta, spec)
             each = np.zeros(len(goal))
             kernel.losses(said, goal, labels.beat[held], each)
             score[epoch, held], miss[epoch, held] = said[:, kernel.BEAT], each
@@ -215,8 +229,8 @@ def learn(inputs: Inputs, labels: Labels, fold: Ints, spec: TrmSpec, seed: int) 
         if epoch == best:
             break
     arrays = {
-        "scale_edit": scale.edit, "scale_rows": scale.rows, "target": np.array(target), "theta": learner.average,
-        "epochs": np.array([1.0 + best]),
+        "scale_edit": scale.edit, "scale_rows": scale.rows, "target": np.array(target), "start": learner.start,
+        "theta": learner.average, "epochs": np.array([1.0 + best]),
     }  # fmt: skip
     return arrays, score[best]
 
@@ -227,19 +241,19 @@ def _seen(inputs: Inputs, arrays: Arrays) -> Matrix:
 
 def answer(inputs: Inputs, arrays: Arrays, spec: TrmSpec) -> tuple[Vector, Vector]:
     """Return the expected uplift (n,), bps per hour, and the raw score (n,) of checked inputs."""
-    said, _ = _say(_seen(inputs, arrays), arrays["theta"], spec)
+    said, _ = _say(_seen(inputs, arrays), arrays["start"], arrays["theta"], spec)
     target = Target(*arrays["target"].tolist())
     return target.mean + target.spread * said[:, kernel.UPLIFT], np.ascontiguousarray(said[:, kernel.BEAT])
 
 
 def answers_taken(inputs: Inputs, arrays: Arrays, spec: TrmSpec) -> Ints:
     """Return how often the network answered each example before it halted, from 1 to `supervision`, (n,)."""
-    return _say(_seen(inputs, arrays), arrays["theta"], spec)[1]
+    return _say(_seen(inputs, arrays), arrays["start"], arrays["theta"], spec)[1]
 
 
 def shapes(edit: int, blocks: int, wide: int, spec: TrmSpec) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a model's arrays."""
     return {
-        "scale_edit": (2, edit), "scale_rows": (2, wide), "target": (4,), "epochs": (1,),
+        "scale_edit": (2, edit), "scale_rows": (2, wide), "target": (4,), "epochs": (1,), "start": (2, spec.width),
         "theta": (kernel.size(_shape(edit + blocks * wide, spec)),),
     }  # fmt: skip

@@ -90,15 +90,50 @@ def parts(theta: Vector, shape: Shape) -> Parts:
 
 
 @compiled
+def _spread(bias: Vector, out: Matrix) -> None:
+    """Fill every row of `out` with `bias`."""
+    for i in range(out.shape[0]):
+        for j in range(bias.size):
+            out[i, j] = bias[j]
+
+
+@compiled
+def _copy(a: Matrix, out: Matrix) -> None:
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = a[i, j]
+
+
+@compiled
+def _turn(a: Matrix, out: Matrix) -> None:
+    """Fill `out` with the transposed `a`."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = a[j, i]
+
+
+@compiled
+def _meet(x: Matrix, y: Matrix, z: Matrix, with_x: bool, with_z: bool, out: Matrix) -> None:
+    """Fill `out` with y, and x and z where they take part."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = y[i, j]
+            if with_x:
+                out[i, j] += x[i, j]
+            if with_z:
+                out[i, j] += z[i, j]
+
+
+@compiled
 def _layer(u: Matrix, up: Matrix, bias: Vector, down: Matrix, a: Matrix, s: Matrix, out: Matrix, scale: Vector) -> None:
     rows, width = u.shape
-    a[:] = bias
+    _spread(bias, a)
     add_product(u, up, a)
     for i in range(rows):
         raw, done = a[i], s[i]
         for j in range(raw.size):
             done[j] = 0.5 * raw[j] * (1.0 + raw[j] / (1.0 + abs(raw[j])))
-    out[:] = u
+    _copy(u, out)
     add_product(s, down, out)
     for i in range(rows):
         total, row = 0.0, out[i]
@@ -111,13 +146,11 @@ def _layer(u: Matrix, up: Matrix, bias: Vector, down: Matrix, a: Matrix, s: Matr
 
 @compiled
 def _layer_back(
-    du: Matrix, u: Matrix, a: Matrix, s: Matrix, out: Matrix, scale: Vector, turned: tuple[Matrix, Matrix],
-    into: tuple[Matrix, Vector, Matrix],
+    du: Matrix, da: Matrix, u: Matrix, a: Matrix, s: Matrix, out: Matrix, scale: Vector,
+    up_turned: Matrix, down_turned: Matrix, up: Matrix, bias: Vector, down: Matrix,
 ) -> None:  # fmt: skip
-    """Turn `du`, the gradient of a layer's output, into that of its input; add those of the weights to `into`."""
+    """Turn `du`, the gradient of a layer's output, into that of its input; add to those of `up`, `bias` and `down`."""
     rows, width = u.shape
-    up_turned, down_turned = turned
-    up, bias, down = into
     for i in range(rows):
         total, row, final = 0.0, du[i], out[i]
         for j in range(width):
@@ -125,7 +158,9 @@ def _layer_back(
         total /= width
         for j in range(width):
             row[j] = scale[i] * (row[j] - final[j] * total)
-    da = np.zeros(a.shape)
+    for i in range(rows):
+        for j in range(da.shape[1]):
+            da[i, j] = 0.0
     add_product(du, down_turned, da)
     for i in range(rows):
         raw, row = a[i], da[i]
@@ -142,7 +177,7 @@ def _layer_back(
 def embed(theta: Vector, shape: Shape, inputs: Matrix, x: Matrix) -> None:
     """Fill in `x`, the embedding of the standardised inputs (B, inputs)."""
     net = parts(theta, shape)
-    x[:] = net[1]
+    _spread(net[1], x)
     add_product(inputs, net[0], x)
 
 
@@ -155,24 +190,16 @@ def think(theta: Vector, shape: Shape, state: State, steps: int, cycles: int, ta
     for _ in range(cycles):
         for at in range(steps + 1):
             u = tape.inputs[at, 0, :rows]
-            if at < steps:
-                u[:] = x + y + z
-            elif steps > 0:
-                u[:] = y + z
-            else:
-                u[:] = x + y
+            _meet(x, y, z, at < steps or steps == 0, steps > 0, u)
             for layer in range(LAYERS):
                 before, after = tape.before[at, layer, :rows], tape.after[at, layer, :rows]
                 out, scale = tape.outputs[at, layer, :rows], tape.scale[at, layer, :rows]
                 _layer(u, up[layer], bias[layer], down[layer], before, after, out, scale)
-                u = tape.inputs[at, 1, :rows]
-                if layer == 0:
-                    u[:] = out
-            if at < steps:
-                z[:] = tape.outputs[at, LAYERS - 1, :rows]
-            else:
-                y[:] = tape.outputs[at, LAYERS - 1, :rows]
-    said[:] = heads_bias
+                if layer + 1 < LAYERS:
+                    u = tape.inputs[at, layer + 1, :rows]
+                    _copy(out, u)
+            _copy(tape.outputs[at, LAYERS - 1, :rows], z if at < steps else y)
+    _spread(heads_bias, said)
     add_product(y, heads, said)
 
 
@@ -209,24 +236,29 @@ def learn_back(
     theta: Vector, shape: Shape, inputs: Matrix, state: State, dsaid: Matrix, steps: int, tape: Tape, grad: Vector
 ) -> None:
     """Fill `grad` with the gradient through the whole last cycle: all n + 1 evaluations of f, and the embedding."""
-    grad[:] = 0.0
+    grad.fill(0.0)
     _, _, up, _, down, heads, _ = parts(theta, shape)
     to_embed, to_embed_bias, to_up, to_bias, to_down, to_heads, to_heads_bias = parts(grad, shape)
-    rows = inputs.shape[0]
+    rows, (_, width, hidden) = inputs.shape[0], shape
     add_product(state.y.T, dsaid, to_heads)
     add_columns(dsaid, to_heads_bias)
-    turned = [(up[layer].T.copy(), down[layer].T.copy()) for layer in range(LAYERS)]
-    du, dx = np.zeros(state.x.shape), np.zeros(state.x.shape)
-    add_product(dsaid, heads.T.copy(), du)
+    up_turned, down_turned = np.empty((LAYERS, hidden, width)), np.empty((LAYERS, width, hidden))
+    for layer in range(LAYERS):
+        _turn(up[layer], up_turned[layer])
+        _turn(down[layer], down_turned[layer])
+    heads_turned, du, da = np.empty((HEADS, width)), np.zeros((rows, width)), np.empty((rows, hidden))
+    _turn(heads, heads_turned)
+    dx = np.zeros((rows, width))
+    add_product(dsaid, heads_turned, du)
     for at in range(steps, -1, -1):
         for layer in range(LAYERS - 1, -1, -1):
             _layer_back(
-                du, tape.inputs[at, layer, :rows], tape.before[at, layer, :rows], tape.after[at, layer, :rows],
-                tape.outputs[at, layer, :rows], tape.scale[at, layer, :rows], turned[layer],
-                (to_up[layer], to_bias[layer], to_down[layer]),
+                du, da, tape.inputs[at, layer, :rows], tape.before[at, layer, :rows], tape.after[at, layer, :rows],
+                tape.outputs[at, layer, :rows], tape.scale[at, layer, :rows], up_turned[layer], down_turned[layer],
+                to_up[layer], to_bias[layer], to_down[layer],
             )  # fmt: skip
         if at < steps or steps == 0:
-            dx += du
+            _meet(dx, dx, du, False, True, dx)
     add_product(inputs.T, dx, to_embed)
     add_columns(dx, to_embed_bias)
 
