@@ -88,6 +88,19 @@ def verify(
 
 
 @app.command()
+def trace(
+    name: Annotated[str, typer.Argument(help="id of a proposal or hash of a policy that one made, or how it begins")],
+    folder: Folder = None,
+) -> None:
+    """Show one change of a policy: diary rows, proposal, ruling, sign-off, phases, and what runs now."""
+    from alphatrade.nodes.trace import trace as lines
+    from alphatrade.reflection.ledger import Ledger
+
+    chain, entries = Ledger(ledger_dir(folder)).read()
+    print("\n".join(lines(chain, entries, name)))
+
+
+@app.command()
 def home() -> None:
     """Make the keys and the ledger of this machine, unless they are there, and print where they are."""
     from alphatrade.nodes.ledger_home import PERSON, SERVICE, key_file

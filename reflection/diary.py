@@ -139,10 +139,11 @@ class DecisionBuffer:
     def append(self, decision: Decision, probes: tuple[float, ...]) -> bool:
         """Take one decision and the probes' values at its step; return whether the buffer is full now."""
         d, b, s, rows = decision, decision.belief, decision.synapses, self._rows
+        high, low = (b.mid, b.mid) if b.facts is None else (b.facts.high, b.facts.low)
         rows.append(
             (
-                d.decision, b.ts, b.instrument, b.step, b.mid, b.regime, b.confidence, d.tactic,
-                d.candidates, d.scores, d.action, d.order_ids, d.verdict, d.explanation,
+                d.decision, b.ts, b.instrument, b.step, b.mid, b.ask - b.bid, high, low, b.regime, b.confidence,
+                d.tactic, d.candidates, d.scores, d.action, d.order_ids, d.verdict, d.explanation,
             )
         )  # fmt: skip
         self._codes.append(b.idx, b.val)
@@ -158,7 +159,7 @@ class DecisionBuffer:
     def table(self) -> pa.Table:
         """Return the rows as a table (``diary/decisions``)."""
         (
-            decision, ts, instrument, step, mid, regime, confidence, tactic,
+            decision, ts, instrument, step, mid, spread, high, low, regime, confidence, tactic,
             candidates, scores, action, order_ids, verdict, explanation,
         ) = zip(*self._rows, strict=True)  # fmt: skip
         n = self.rows
@@ -171,6 +172,9 @@ class DecisionBuffer:
             "instrument": pa.array(instrument, _TEXT),
             "step": pa.array(step, _INT),
             "mid": pa.array(mid, _FLOAT),
+            "spread": pa.array(spread, _FLOAT),
+            "high": pa.array(high, _FLOAT),
+            "low": pa.array(low, _FLOAT),
             "belief_idx": idx,
             "belief_val": val,
             "regime": pa.array(regime, _TEXT),

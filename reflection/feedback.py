@@ -9,11 +9,12 @@ back stays back.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from alphatrade.reflection.governance import again
 from alphatrade.reflection.ledger_fields import Body
 from alphatrade.reflection.rim.edits import Experiment
 from alphatrade.reflection.rim.entries import PHASES, Application, Rollback, Ruling, Signoff
 from alphatrade.reflection.rim.proposals import Proposal
-from alphatrade.risk.errors import LedgerError
+from alphatrade.risk.errors import ConfigError, LedgerError
 
 
 class Case(NamedTuple):
@@ -158,6 +159,8 @@ class Feedback:
             raise LedgerError(f"{where}, ruling.outcome", body.outcome, "refer for experiments only")
         if isinstance(case.proposal.edit, Experiment) and body.outcome in ("apply", "signoff"):
             raise LedgerError(f"{where}, ruling.outcome", body.outcome, "refer or reject of an experiment")
+        if body.outcome in ("apply", "signoff"):
+            _check_figures(case.proposal, body, where)
         return case._replace(ruling=body, ruled=seq)
 
     def _signed(self, case: Case, body: Signoff, seq: int, where: str) -> Case:
@@ -206,3 +209,13 @@ class Feedback:
         if later != body.child or self.under_way(body.child) is not None:
             raise LedgerError(f"{where}, rollback.child", body.child, "the latest change: what came after goes first")
         return case._replace(rollback=body, rolled=seq)
+
+
+def _check_figures(proposal: Proposal, body: Ruling, where: str) -> None:
+    """Refuse a ruling that its own figures do not bear out: nobody's word that evidence holds is taken."""
+    try:
+        found = again(body, proposal)
+    except ConfigError as error:
+        raise LedgerError(f"{where}, {error.field}", error.value, error.expected) from None
+    if found == "reject" or (body.outcome == "apply" and found != "apply"):
+        raise LedgerError(f"{where}, ruling.outcome", body.outcome, f"{found}, which follows from its figures")

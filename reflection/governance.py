@@ -8,10 +8,10 @@ that is missing asks for a person.
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from alphatrade.reflection.rim.edits import Experiment
-from alphatrade.reflection.rim.entries import Outcome, Window
+from alphatrade.reflection.rim.entries import Outcome, Ruling, Window
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.stages import STAGES
 from alphatrade.reflection.uplift import FEWEST, Uplift, uplift
@@ -257,6 +257,24 @@ def rule(facts: Facts, spec: GovernanceSpec) -> Decision:
     return Decision("signoff", missing) if missing else Decision("apply", ())
 
 
+def again(ruling: Ruling, proposal: Proposal) -> Outcome:
+    """
+    Return what the rule says to the figures that a ruling has, taking its word for all else: whoever reads it can ask.
+
+    Raises
+    ------
+    ConfigError
+        If its rule is none.
+    """
+    spec = as_spec(ruling.spec)
+    target, child = proposal.target, proposal.child
+    facts = Facts(
+        proposal, True, False, target, child, "", (), (), ruling.window, tuple(ruling.base), tuple(ruling.changed),
+        ruling.hits, ruling.family, ruling.changes, ruling.flow, ruling.stage,
+    )  # fmt: skip
+    return rule(facts, spec).outcome
+
+
 def refused_before(facts: Facts, spec: GovernanceSpec) -> tuple[str, ...]:
     """Return why a proposal is refused without a replay; empty where one is worth its time."""
     return _against(EVIDENCE, BEFORE, facts, spec)
@@ -270,5 +288,17 @@ def _against(
 
 
 def as_spec(plain: Mapping[str, Any]) -> GovernanceSpec:
-    """Return the rule of plain values, as a ruling in the ledger has it."""
-    return GovernanceSpec.model_validate(dict(plain))
+    """
+    Return the rule of plain values, as a ruling in the ledger has it.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    try:
+        return GovernanceSpec.model_validate(dict(plain))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(["ruling.spec", *map(str, first["loc"])])
+        raise ConfigError(place, first["input"], first["msg"].removeprefix("Input should be ")) from None

@@ -21,9 +21,9 @@ _TYPES = {"I": "BIGINT", "S": "VARCHAR", "F": "DOUBLE", "D": "DECIMAL(38,9)", "B
 _VIEWS = {
     "decisions": (
         "diary/decisions",
-        "decision:I ts:I instrument:S step:I mid:F belief_idx:SMALLINT[] belief_val:FLOAT[] regime:S "
-        "regime_confidence:F policy_hash:S exec_topo:S risk_template:S sigma_norm:F sigma_rank:F "
-        "sigma_post:SMALLINT sigma_pre:SMALLINT candidates:VARCHAR[] scores:DOUBLE[] "
+        "decision:I ts:I instrument:S step:I mid:F spread:F high:F low:F belief_idx:SMALLINT[] "
+        "belief_val:FLOAT[] regime:S regime_confidence:F policy_hash:S exec_topo:S risk_template:S "
+        "sigma_norm:F sigma_rank:F sigma_post:SMALLINT sigma_pre:SMALLINT candidates:VARCHAR[] scores:DOUBLE[] "
         "action:S order_ids:VARCHAR[] verdict:S explanation:S",
     ),
     "expost": (

@@ -1,13 +1,16 @@
 """Uplift: whether one series of returns beats another, by how much, and how sure that is; paired, period by period.
 
 The interval is that of the stationary bootstrap (Politis & Romano, JASA 89, 1994): blocks of random length, wrapped
-around, so that periods that hang together are drawn together. Returns are counted in whole units of 1e-12 before they
-are added, so that the bounds are the same on every CPU.
+around, so that periods that hang together are drawn together. A bootstrap of few blocks is too sure of itself: the
+bounds are moved out as Student's t is wider than the normal distribution, with as many degrees of freedom as there are
+blocks less one. Returns are counted in whole units of 1e-12 before they are added, so that the bounds are the same on
+every CPU.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from math import fsum
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +35,7 @@ class Uplift(NamedTuple):
     mean : float
         Mean difference of a period, bps of the capital.
     low, high : float
-        Bounds of it, each at the level that was asked for: basic bootstrap, ``2 * mean - quantile``.
+        Bounds of it, each at the level that was asked for: basic bootstrap, ``mean - widened (quantile - mean)``.
     n, moved : int
         Periods, and those in which the two differ.
     """
@@ -75,18 +78,30 @@ def uplift(base: Sequence[float], changed: Sequence[float], level: float, seed: 
     mean = fsum(units.tolist()) / n
     drawn = _resampled(units.tobytes(), seed) / n
     tail = round((1.0 - level) * DRAWS)
-    low, high = 2.0 * mean - float(drawn[DRAWS - 1 - tail]), 2.0 * mean - float(drawn[tail])
+    wide = _widened(level, n // _length(n) - 1)
+    low, high = (mean - wide * (float(drawn[at]) - mean) for at in (DRAWS - 1 - tail, tail))
     scale = UNIT * BPS
     return Uplift(mean * scale, low * scale, high * scale, n, int(np.count_nonzero(units)))
 
 
+def _length(n: int) -> int:
+    """Return the mean length of a block, n^(1/3)."""
+    return max(1, round(n ** (1 / 3)))
+
+
+def _widened(level: float, freedom: int) -> float:
+    """Return how much wider Student's t is than the normal distribution (Abramowitz & Stegun 26.7.5, first term)."""
+    z = NormalDist().inv_cdf(level)
+    return round(1.0 + (z * z + 1.0) / (4.0 * freedom), 6)
+
+
 @lru_cache(maxsize=4)  # the same returns are asked about at several levels
 def _resampled(differences: bytes, seed: int) -> Ints:
-    """Return the sums of `DRAWS` resamples in ascending order; the mean length of a block is n^(1/3)."""
+    """Return the sums of `DRAWS` resamples in ascending order."""
     units = np.frombuffer(differences, np.int64)
     n = len(units)
     rng = np.random.Generator(np.random.PCG64(seed))
-    length = max(1, round(n ** (1 / 3)))
+    length = _length(n)
     sums, place = np.zeros(DRAWS, np.int64), np.arange(n)
     together = max(1, CELLS // n)
     for first in range(0, DRAWS, together):

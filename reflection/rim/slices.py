@@ -19,24 +19,16 @@ ROWS = 256  # of the last decisions, that an engine sees one by one
 _NUMBERS = ("mid", "regime_confidence", "notional", "spread", "high", "low")
 _ROWS = "SELECT min(row), max(row), count(*) FROM decisions"
 _SQL = """
-    WITH own AS (SELECT *, coalesce(lag(ts) OVER (ORDER BY ts), 0) AS before FROM decisions
-                 WHERE instrument = $instrument AND policy_hash = $policy AND ts <= $end),
+    WITH own AS (SELECT * FROM decisions WHERE instrument = $instrument AND policy_hash = $policy AND ts <= $end),
          signed AS (SELECT *, CASE side WHEN 'BUY' THEN qty ELSE -qty END AS units FROM fills
                     WHERE ts <= (SELECT max(ts) FROM own)),
          traded AS (SELECT decision, count(*) AS fills, sum(qty * price)::DOUBLE AS notional, sign(sum(units)) AS side,
                            sum(units)::DOUBLE AS units, (sum(units * price) + sum(fee))::DOUBLE AS paid
-                    FROM signed GROUP BY decision),
-         seen AS (SELECT ts, arg_max(bid, seq)::DOUBLE AS bid, arg_max(ask, seq)::DOUBLE AS ask FROM marks
-                  WHERE instrument = $instrument AND ts <= (SELECT max(ts) FROM own) GROUP BY ts),
-         within AS (SELECT d.decision, max((s.bid + s.ask) / 2) AS high, min((s.bid + s.ask) / 2) AS low
-                    FROM own d JOIN seen s ON s.ts > d.before AND s.ts <= d.ts WHERE d.before > 0 GROUP BY d.decision)
-    SELECT d.decision, d.ts, d.step, d.mid, d.regime, d.regime_confidence, d.exec_topo, {features}
-           t.fills, t.side, (t.paid - t.units * d.mid) / t.notional * 1e4 AS cost_bps, {markouts}
-           coalesce(t.notional, 0) AS notional, x.decision IS NOT NULL AS followed,
-           coalesce(s.ask - s.bid, (SELECT arg_min(ask - bid, ts) FROM seen), 0) AS spread,
-           coalesce(w.high, d.mid) AS high, coalesce(w.low, d.mid) AS low
-    FROM own d ASOF LEFT JOIN seen s ON d.ts >= s.ts LEFT JOIN expost x ON x.decision = d.decision
-         LEFT JOIN traded t ON t.decision = d.decision LEFT JOIN within w ON w.decision = d.decision
+                    FROM signed GROUP BY decision)
+    SELECT d.decision, d.ts, d.step, d.mid, d.spread, d.high, d.low, d.regime, d.regime_confidence, d.exec_topo,
+           {features} t.fills, t.side, (t.paid - t.units * d.mid) / t.notional * 1e4 AS cost_bps, {markouts}
+           coalesce(t.notional, 0) AS notional, x.decision IS NOT NULL AS followed
+    FROM own d LEFT JOIN expost x ON x.decision = d.decision LEFT JOIN traded t ON t.decision = d.decision
     ORDER BY d.decision
 """
 
@@ -58,8 +50,7 @@ class Slice:
         Columns ``decision, ts, step, mid, regime, regime_confidence, exec_topo``, a feature each as ``f_<name>``,
         ``fills, side, cost_bps, notional`` (of what its orders had filled by the end of the slice, quote currency),
         mark-outs as ``markout_<horizon>`` (bps of what was filled; NaN where it was not known then), and of the market
-        ``spread, high, low``, as far as the run has marked it: when it last did before the decision (at the beginning,
-        when it first did), and of the mid since the decision before (quote currency).
+        ``spread`` at the decision, and ``high, low`` of the reference price within its step (quote currency).
     costs : Costs
         Of the instrument, as the venue charged them.
     """
@@ -108,7 +99,7 @@ def read_slice(run_dir: Path, end: int | None = None, instrument: str = "") -> S
     Parameters
     ----------
     run_dir : Path
-        Of a finished run: marks and fills are written at its end.
+        Of a finished run: fills are written at its end.
     end : int, optional
         Event time, UTC ns; the last decision if not given.
     instrument : str
@@ -122,8 +113,8 @@ def read_slice(run_dir: Path, end: int | None = None, instrument: str = "") -> S
     run, plain = read_mapping(run_dir, "run.yaml"), read_mapping(run_dir, "policy.json")
     if not run or not plain:
         raise RunDirError(str(run_dir), "a folder without run.yaml or policy.json", "the folder of a run")
-    if missing := [each for each in ("marks", "fills") if not (run_dir / f"{each}.parquet").exists()]:
-        raise RunDirError(str(run_dir), f"no {missing[0]}.parquet", "a finished run")
+    if not (run_dir / "fills.parquet").exists():
+        raise RunDirError(str(run_dir), "no fills.parquet", "a finished run")
     policy, names = _policy(run_dir, plain), list(run.get("instruments") or [])
     if not instrument and len(names) != 1:
         raise RunDirError("instrument", instrument, f"one of {', '.join(names)}")
