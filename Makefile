@@ -51,6 +51,9 @@ weekly: $(READY)  ## the red team, and the auditor over the runs of the last sev
 nightly: $(READY)  ## replay the last day of the tape and check everything; ARGS="tape=world"
 	@$(VENV)/bin/alphatrade nightly $(ARGS)
 
+rim-shadow: $(READY)  ## propose changes from the latest run, rule on them; ARGS="governed_feedback=true" applies in stages
+	@$(VENV)/bin/alphatrade rim $(ARGS)
+
 bench: $(READY)  ## the performance figures, interleaved, into artifacts/bench/
 	@$(PY) -m benchmarks $(ARGS)
 
@@ -59,6 +62,9 @@ learn-bench: $(READY)  ## does it adapt, does it notice, what does it cost: figu
 
 evolve-bench: $(READY)  ## does the gate promote what earns and nothing else: figures into artifacts/bench/ (hours, resumable)
 	@$(PY) -m benchmarks.evolve $(ARGS)
+
+rim-bench: $(READY)  ## are proposals right, is confidence honest, does governance hold: figures into artifacts/bench/
+	@$(PY) -m benchmarks.rim $(ARGS)
 
 accept: $(READY)  ## the long acceptance checks, with progress (about an hour)
 	@$(PY) -m tests.acceptance $(ARGS)
@@ -76,4 +82,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly bench learn-bench evolve-bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow bench learn-bench evolve-bench rim-bench accept dod lock wheel clean

@@ -43,6 +43,7 @@ LINKS = {
     "theory packets": f"{RUN}/packets",
     "graph": f"{RUN}/graph.html",
     "graph, as data": f"{RUN}/graph.json",
+    "governance report": "../rim/index.html",
     "what was checked, as data": "nightly.json",
 }
 
@@ -81,6 +82,7 @@ def nightly(settings: Settings) -> tuple[Path, list[Row]]:
             "same digests as before": lambda: _digests(run, former, facts),
             "graph": lambda: graph(run, settings.policy.flags.fast_weights),
             "drift": lambda: drift(run, settings.policy.drift.enabled),
+            "reflection": lambda: reflected(run, settings),
         }
         rows += [isolated(name, step) for name, step in steps.items()]
         folder.write_json("nightly.json", as_json(rows, **facts))
@@ -181,6 +183,17 @@ def drift(run: Path, enabled: bool) -> Row:
     packets = sorted(path.name for path in (run / "packets").glob("*.json")) if (run / "packets").is_dir() else []
     told = ", ".join(f"{count} {name}" for name, count in signals.items())
     return Row("drift", told or f"{len(packets)} packets", ", ".join(packets[:5]), True)
+
+
+def reflected(run: Path, settings: Settings) -> Row:
+    """Let the reflection job read the night's run; what it proposes is news, not a failure of the job."""
+    from alphatrade.nodes.rim import rim  # learning engines and their kernels: not for whoever only audits
+    from alphatrade.nodes.rim_settings import composed
+
+    paths, governed = settings.run.paths, settings.run.governed_feedback
+    _, rows = rim(composed(run, paths.artifacts, paths.state, governed))
+    told = ", ".join([f"{row.check}: {row.result}" for row in rows if row.check in ("proposals", "application")])
+    return Row("reflection", told, "; ".join([f"{row.check} {row.result}" for row in rows[2:-1]]), True)
 
 
 def _time(ns: int) -> str:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import rfc8785
+from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from alphatrade.evolution.domain import Domain
+from alphatrade.nodes.overrides import CONFIG_MODULE
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.settings import EnvSpec, PathSpec, plain_from
 from alphatrade.reflection.governance import GovernanceSpec
@@ -80,6 +82,13 @@ def rim_settings(config: DictConfig) -> RimSettings:
         checked(GovernanceSpec, plain["governance"], "governance"), checked(PathSpec, plain["paths"], "paths"),
         hashlib.sha256(rfc8785.dumps(shaping)).hexdigest(),
     )  # fmt: skip
+
+
+def composed(run_dir: Path, artifacts: Path, state: Path, governed: bool) -> RimSettings:
+    """Return the settings of a job on a run, everything else as ``conf/rim.yaml`` has it."""
+    words = [f"run='{run_dir}'", f"paths.artifacts='{artifacts}'", f"paths.state='{state}'"]
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return rim_settings(compose("rim", overrides=[*words, f"governed_feedback={str(governed).lower()}"]))
 
 
 def bounds_of(domain: Domain, smaller: Any = ()) -> Bounds:

@@ -27,7 +27,8 @@ def trace(chain: Chain, entries: list[Entry], start: str) -> list[str]:
         If there is no such proposal, or more than one.
     """
     feedback = chain.feedback
-    made = [case for case in feedback.cases.values() if start and case.proposal.child.startswith(start) and case.applied]
+    applied = [case for case in feedback.cases.values() if case.applied]
+    made = [case for case in applied if start and case.proposal.child.startswith(start)]
     case = made[-1] if made else feedback.find(start)
     return [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
 
