@@ -8,7 +8,7 @@ from alphatrade.nodes.overrides import explain
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import ConfigError
 
-TOP = "policy, env, tape, venue, explore, tapes, seed, policy_file, exploration, governed_feedback, flat_at_end, learned, canary, output, paths"
+TOP = "policy, env, tape, venue, explore, tapes, seed, policy_file, exploration, governed_feedback, flat_at_end, learned, output, paths"
 SYNTAX = "key=value: no spaces around =, quotes and brackets closed, special characters in quotes"
 BELIEF = "a known key, one of n, k, seed, halflife"
 INPUTS: dict[str, tuple[str, str]] = {
