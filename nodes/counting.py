@@ -111,9 +111,10 @@ def counted(
     before = [one.hash for one in entries if one.kind == "trial" and one.body.get("run_id") == run_id]
     if before:
         return Count(existing(), before[-1]) if before[-1] in chain.open else Count()
-    home, policy_hash = existing(), settings.policy.policy_hash
-    for look in _looks(policy_hash, concerned, whole, why):
-        home.append("look", look)
+    home, policy_hash, canary = existing(), settings.policy.policy_hash, settings.run.canary
+    for flown in (policy_hash, *([] if canary is None else [canary.policy.policy_hash])):
+        for look in _looks(flown, concerned, whole, why):
+            home.append("look", look)
     genotype = None if settings.genotype is None else canonical(settings.genotype)
     entry = home.append("trial", {
         "search": "", "policy_hash": policy_hash, "tapes": {tape.instrument.id: tape.tape_hash for tape in tapes},

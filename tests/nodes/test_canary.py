@@ -290,9 +290,22 @@ def test_without_a_canary_nothing_of_it_is_there(tmp_path: Path) -> None:
     assert list(result.decisions["decision"]) == list(result.decisions["step"]), "ids as before: one Organism"
 
 
-def test_several_tapes_have_a_canary_each() -> None:
+def test_several_tapes_have_a_canary_each_and_one_cap(tmp_path: Path) -> None:
     assert strategies(2, False) == ["Organism-000", "Organism-001"]
     assert strategies(2, True) == ["Organism-002", "Organism-003"]
+    one = "source: world, payoff: drawn, price: 1000, regime_s: 900, step_s: 2.5, hours: 2"
+    result = fly(tmp_path, f"tapes=[{{{one}, seed: 1}},{{{one}, seed: 2, instrument: TWO/USD}}]")
+    rows, orders = result.decisions, result.orders
+    assert rows["decision"].is_unique
+    names = {"WLD/USD.SIM": (0, 2), "TWO/USD.SIM": (1, 3)}
+    assert set(zip(rows["instrument"], rows["decision"] % 4, strict=True)) == {
+        (name, index) for name, both in names.items() for index in both
+    }
+    assert set(zip(orders["instrument"], orders["strategy"], strict=True)) == {
+        (name, f"Organism-{index:03d}") for name, both in names.items() for index in both
+    }
+    assert audit(result.path).ok
+    assert coverage(result.path).diary_coverage == 1.0
 
 
 def test_the_diary_of_one_policy_has_the_columns_it_always_had() -> None:

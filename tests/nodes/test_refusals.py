@@ -41,7 +41,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "+new.key=1": (
         "new: got {'key': 1}",
         "a known key, one of env, tape, tapes, venue, seed, exploration, explore, governed_feedback, flat_at_end, "
-        "learned, output, paths",
+        "learned, canary, output, paths",
     ),
     "tape.path=x.csv": (
         "tape.path: got 'x.csv'",
