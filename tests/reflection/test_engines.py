@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.reflection.make_examples import examples
 
 TINY = TrmSpec(width=8, hidden=12, latent_steps=1, cycles=2, supervision=2, epochs=2, batch=32, rate=5e-3, folds=2)
-SMALL = TrmSpec(width=16, hidden=32, latent_steps=2, cycles=2, supervision=2, epochs=8, rate=3e-3, folds=3)
+SMALL = TrmSpec(width=16, hidden=32, latent_steps=2, cycles=2, supervision=2, epochs=24, rate=3e-3, drop=0.2, folds=4)
 SPECS = {"ridge": RidgeSpec(), "trm": SMALL}
 TINIES = {"ridge": RidgeSpec(folds=3), "trm": TINY}
 ENGINES = sorted(SPECS)
