@@ -25,7 +25,7 @@ class Identity:
 
 
 ROOMS = ("actors", "conf", "evolution", "nodes", "reflection", "risk", "strategies")
-SUFFIXES = frozenset({".py", ".yaml", ".j2", ".gz", ".html", ".css"})
+SUFFIXES = frozenset({".py", ".yaml", ".json", ".j2", ".gz", ".html", ".css"})
 
 
 @cache

@@ -10,6 +10,7 @@ anything, so that a job that was killed goes on where it was, and one that is ru
 """
 
 from collections.abc import Sequence
+from math import fsum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,7 +236,7 @@ def _applied(job: Job) -> Row:
         return Row("application", f"waits for {other.proposal.id[:12]}", f"{other.phase} of {target[:12]}", None)
     if job.keeper.begun_within(DAY_S) >= job.own.governance.changes_per_day:
         return Row("application", "waits: the day's changes are used up", "", None)
-    case = min(here, key=lambda each: each.proposal.rank)
+    case = max(here, key=_measured)
     assert case.ruling is not None
     until = case.ruling.window.end if case.ruling.window else case.proposal.created
     why = "by rule" if case.ruling.outcome == "apply" else "signed off"
@@ -244,6 +245,13 @@ def _applied(job: Job) -> Row:
         "run_id": job.read.part.run_id, "until": until, "why": why,
     })  # fmt: skip
     return Row("application", f"{case.proposal.id[:12]} in shadow", describe(case.proposal.edit), True)
+
+
+def _measured(case: Case) -> tuple[float, int]:
+    """Return what a change was measured to be worth; of equals, the higher rank is more."""
+    ruling = case.ruling
+    gain = fsum(ruling.changed) - fsum(ruling.base) if ruling is not None else 0.0
+    return gain, -case.proposal.rank
 
 
 def _as_json(job: Job, rows: Sequence[Row], cases: Sequence[Case]) -> dict[str, Any]:
