@@ -47,7 +47,7 @@ def rim_train(
     worlds: Annotated[int, typer.Option(min=2, help="worlds to learn from")] = 400,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
 ) -> None:
-    """Learn both engines from drawn worlds, their edits replayed on the window that follows; each time the same bytes."""
+    """Learn both engines from drawn worlds, their edits replayed on the window that follows; the same bytes again."""
     from alphatrade.nodes import rim_train, rim_worlds
     from alphatrade.nodes.rim_settings import shipped_bounds
 
