@@ -22,7 +22,7 @@ def main() -> int:
     """Measure the chosen parts and publish after each; exit code 1 where a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=30, help="worlds of each planted fault, and null worlds")
-    parser.add_argument("--worlds", type=int, default=200, help="held-out worlds of labelled edits")
+    parser.add_argument("--worlds", type=int, default=180, help="held-out worlds of labelled edits")
     parser.add_argument("--proposals", type=int, default=1000, help="that have to be rejected, of each kind together")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
