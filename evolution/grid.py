@@ -87,13 +87,14 @@ def cut(instrument: str, ts: NDArray[np.int64], price: NDArray[np.float64], spec
     length, rest = int(spec.block_s * NS), int(spec.embargo_s * NS)
     starts = np.arange(int(ts[0]), int(ts[-1]) + 1, length)
     spans = [(start, start + length - rest) for start in starts.tolist()]
-    open_s = [_open(ts, span, spec.period_s) for span in spans]
+    parts = [slice(*np.searchsorted(ts, span).tolist()) for span in spans]
+    open_s = [_open(ts[part] - start, spec.period_s) for (start, _), part in zip(spans, parts, strict=True)]
     usual_s = float(np.median([each for each in open_s if each] or [0.0]))
-    blocks = []
-    for (start, end), here_s in zip(spans, open_s, strict=True):
-        first, last = np.searchsorted(ts, (start, end))
-        if last - first > 2 and here_s >= usual_s / 2:
-            blocks.append((start, end, *_moved(ts[first:last], price[first:last])))
+    blocks = [
+        (*span, *_moved(ts[part], price[part]))
+        for span, part, here_s in zip(spans, parts, open_s, strict=True)
+        if part.stop - part.start > 2 and here_s >= usual_s / 2
+    ]
     held = round(spec.holdout * len(blocks))
     if held == 0 or held == len(blocks):
         raise ConfigError("grid.block_s", spec.block_s, f"blocks to search and to hold out: the tape has {len(blocks)}")
@@ -105,10 +106,9 @@ def cut(instrument: str, ts: NDArray[np.int64], price: NDArray[np.float64], spec
     return cells
 
 
-def _open(ts: NDArray[np.int64], span: tuple[int, int], period_s: float) -> float:
-    """Return for how long the market was open, seconds: the periods in which a tape has rows."""
-    first, last = np.searchsorted(ts, span)
-    return len(np.unique((ts[first:last] - span[0]) // int(period_s * NS))) * period_s
+def _open(since: NDArray[np.int64], period_s: float) -> float:
+    """Return for how long the market was open, seconds: the periods in which there are rows, told by their time, ns."""
+    return len(np.unique(since // int(period_s * NS))) * period_s
 
 
 def _moved(ts: NDArray[np.int64], price: NDArray[np.float64]) -> tuple[float, float]:
