@@ -66,6 +66,21 @@ def show_rows(path: Path, rows: "list[Row]") -> None:
     screen.print(f"page  {path / 'index.html'}")
 
 
+def show_rim(path: Path, rows: "list[Row]") -> None:
+    """Print what the reflection job did and ruled, reasons below each other, and where its page is."""
+    from alphatrade.nodes.rim_page import OUTCOMES
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        ruled = row.result in OUTCOMES
+        label, first = (OUTCOMES[row.result], row.check) if ruled else (row.check, row.result)
+        more = row.detail.split("; ") if ruled else [row.detail]
+        table.add_row(label, "\n".join([first, *[f"  {words}" for words in more if words]]))
+    screen = console(wide=True)
+    screen.print(table)
+    screen.print(f"page  {path / 'index.html'}")
+
+
 def show_fitness(outcome: "Played") -> None:
     """Print a fitness table and the number that it comes to."""
     if not outcome.rows:
