@@ -27,6 +27,7 @@ COLOURS = (BLUE, ORANGE, SKY, INK, GREY)
 DASHES = ("solid", "dash", "dot")
 LABEL = 36  # characters of an axis label in a line
 OUTCOMES = {"apply": "by rule", "signoff": "a person has to", "reject": "rejected", "refer": "referred to evolution"}
+BREAK, STRONG = Markup("<br>"), Markup("<strong>{}</strong>")
 NOTHING = "Nothing was proposed."
 NOT_REPLAYED = "Nothing was replayed: the reasons are above."
 
@@ -116,25 +117,24 @@ def _rulings(cases: Sequence[Case]) -> Section:
     for case in cases:
         ruling, found = case.ruling, measured(case)
         outcome = OUTCOMES[ruling.outcome] if ruling is not None else "none yet"
-        if case.phase:
-            outcome = f"{outcome}; now {case.phase}"
-        why = Markup("<br>").join(ruling.why if ruling is not None else [])
+        outcome += f"; now {case.phase}" if case.phase else "; taken back" if case.rollback is not None else ""
         engine = case.proposal.edit.kind != "experiment"
         rows.append([
-            _name(case), outcome, why, case.proposal.id[:12],
+            BREAK.join([_name(case), case.proposal.id[:12]]),
+            BREAK.join([STRONG.format(outcome), *(ruling.why if ruling is not None else [])]),
             f"{case.proposal.confidence:.0%}" if engine else DASH,
             number(case.proposal.uplift, 3, True) if engine else DASH,
             DASH if found is None else number(found.mean, 3, True), DASH if found is None else _span(found),
             DASH if found is None else f"{found.moved} of {found.n}",
             str(ruling.hits) if ruling is not None and found is not None else DASH,
         ])  # fmt: skip
-    head = ["edit", "ruling", "why not by rule", "proposal", "sure", "expected", "measured", "interval",
+    head = ["edit, proposal", "ruling, and why not by rule", "sure", "expected", "measured", "interval",
             "hours it changed", "risk hits"]  # fmt: skip
     lead = (
         "Sure: the engine's confidence that the edit beats doing nothing. Expected and measured: uplift, bps of the "
         "capital an hour. Every condition that does not hold is named; alphatrade ledger trace ID shows all of one."
     )
-    return Section("rulings", "Rulings", lead, [filled(Table(head, rows, 4), NOTHING)])
+    return Section("rulings", "Rulings", lead, [filled(Table(head, rows, 2), NOTHING)])
 
 
 def _intervals(cases: Sequence[Case]) -> Section:
@@ -198,7 +198,7 @@ def _rule(cases: Sequence[Case]) -> Section:
         ["its lower bound", f"above 0, at {together}"],
         ["replay", f"at least {spec.periods} whole hours, {spec.moved} of them changed, "
                    f"{spec.embargo_s:g} s after what the proposal rests on"],
-        ["risk hits", "none more than without the edit"],
+        ["risk hits", "none with the edit"],
         ["budget", f"{spec.changes_per_day} a day; at most {spec.flow:.0%} of the flow; a canary has "
                    f"{spec.canary_share:.0%} of the capital"],
         ["stage", f"at most {spec.stage}"],

@@ -72,10 +72,11 @@ def show_rim(path: Path, rows: "list[Row]") -> None:
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in rows:
-        ruled = row.result in OUTCOMES
-        label, first = (OUTCOMES[row.result], row.check) if ruled else (row.check, row.result)
-        more = row.detail.split("; ") if ruled else [row.detail]
-        table.add_row(label, "\n".join([first, *[f"  {words}" for words in more if words]]))
+        if row.result in OUTCOMES:
+            reasons = [f"  {words}" for words in row.detail.split("; ") if words]
+            table.add_row(OUTCOMES[row.result], "\n".join([row.check, *reasons]))
+        else:
+            table.add_row(row.check, f"{row.result}: {row.detail}" if row.detail else row.result)
     screen = console(wide=True)
     screen.print(table)
     screen.print(f"page  {path / 'index.html'}")
