@@ -63,6 +63,9 @@ learn-bench: $(READY)  ## does it adapt, does it notice, what does it cost: figu
 evolve-bench: $(READY)  ## does the gate promote what earns and nothing else: figures into artifacts/bench/ (hours, resumable)
 	@$(PY) -m benchmarks.evolve $(ARGS)
 
+rim-train: $(READY)  ## learn the models of the reflection job anew (under an hour); the same seeds give the same bytes
+	@$(VENV)/bin/alphatrade rim-train --out reflection/rim/models $(ARGS)
+
 rim-bench: $(READY)  ## are proposals right, is confidence honest, does governance hold: figures into artifacts/bench/
 	@$(PY) -m benchmarks.rim $(ARGS)
 
@@ -82,4 +85,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow bench learn-bench evolve-bench rim-bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow bench learn-bench evolve-bench rim-train rim-bench accept dod lock wheel clean

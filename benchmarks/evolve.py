@@ -18,9 +18,9 @@ from benchmarks.figures import OUT, Figure, publish
 TARGET = "evolve"
 
 
-def merged(new: list[Figure], out: Path) -> list[Figure]:
+def merged(new: list[Figure], out: Path, target: str = TARGET) -> list[Figure]:
     """Return the rows of the file with those that were measured again in place of the old ones."""
-    path = out / f"{TARGET}.json"
+    path = out / f"{target}.json"
     old = json.loads(path.read_text("utf-8")) if path.is_file() else []
     fields = Figure.__dataclass_fields__
     names = {row.id for row in new}

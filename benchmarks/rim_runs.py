@@ -29,6 +29,7 @@ from alphatrade.nodes.rim_worlds import HOURS, World
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.tape import Tape
+from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.rim.edits import apply_edit
 from alphatrade.risk.audit import audit
 
@@ -73,6 +74,12 @@ def settings_of(run_dir: Path, artifacts: Path, *words: str) -> RimSettings:
     told = [f"run={run_dir}", f"paths.artifacts={artifacts}", "governed_feedback=true", *words]
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return rim_settings(compose("rim", overrides=told))
+
+
+def rule_of() -> GovernanceSpec:
+    """Return the rule as it comes."""
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return rim_settings(compose("rim")).governance
 
 
 def longer(world: World) -> World:

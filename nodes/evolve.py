@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 from omegaconf import DictConfig
 
 from alphatrade.evolution.domain import Domain
@@ -31,6 +32,8 @@ from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.settings import RunSpec, Settings, plain_from, settings_of
 from alphatrade.nodes.sim import identity_of, instrument_facts, load_tapes
 from alphatrade.nodes.tape import Tape
+from alphatrade.reflection.feedback import Feedback
+from alphatrade.reflection.rim.edits import Experiment
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
 from alphatrade.strategies.policy import canonical
@@ -40,7 +43,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SearchSettings(NamedTuple):
-    """The validated configuration of ``conf/evolve.yaml``; `out` and `rival` are those of one candidate."""
+    """
+    The validated configuration of ``conf/evolve.yaml``.
+
+    `out` and `rival` are those of one candidate; with `experiments`, proposals that were referred here are founders.
+    """
 
     settings: Settings
     genotype: Genotype
@@ -49,6 +56,7 @@ class SearchSettings(NamedTuple):
     domain: Domain
     out: Path | None
     rival: Path | None
+    experiments: bool = False
 
 
 def search_settings(config: DictConfig) -> SearchSettings:
@@ -61,12 +69,15 @@ def search_settings(config: DictConfig) -> SearchSettings:
         Naming path, value and expectation of the first problem.
     """
     rest = plain_from(config)
-    plain = {name: rest.pop(name) for name in ("grid", "search", "domain", "trial")}
+    plain = {name: rest.pop(name) for name in ("grid", "search", "domain", "trial", "experiments")}
+    if not isinstance(plain["experiments"], bool):
+        raise ConfigError("experiments", plain["experiments"], "true or false")
     settings = settings_of(rest)
     if settings.genotype is None:
         raise ConfigError("genotype", None, "a genotype: only those are searched")
     out, rival = (None if plain["trial"][name] is None else Path(plain["trial"][name]) for name in ("out", "rival"))
-    return _checked(plain, settings, settings.genotype)._replace(out=out, rival=rival)
+    own = _checked(plain, settings, settings.genotype)
+    return own._replace(out=out, rival=rival, experiments=plain["experiments"])
 
 
 def _checked(plain: Mapping[str, Any], settings: Settings, genotype: Genotype) -> SearchSettings:
@@ -140,17 +151,40 @@ class CandidateJob:
             write_whole(self.folder / SETTINGS, json.dumps(plain_settings(own), indent=1) + "\n")
             return self.folder
 
+        keeper, founders = home(), [each.genotype for each in all_of_them]
+        if own.experiments:
+            founders += [one for one in referred(own, keeper.ledger.chain.feedback) if one not in founders]
         return Plan(
             spec=own.search,
             domain=own.domain,
-            founders=[each.genotype for each in all_of_them],
+            founders=founders,
             cells=grid_of(tapes, own.grid),
             evaluator=evaluator(own, tapes),
             tapes={tape.instrument.id: tape.tape_hash for tape in tapes},
             code_hash=code_hash(),
             folder=folder,
-            home=home(),
+            home=keeper,
         )
+
+
+def referred(own: SearchSettings, feedback: Feedback) -> list[Genotype]:
+    """
+    Return a genotype for each experiment that was referred to evolution and that its domain allows.
+
+    It is the first founder with that topology in that regime, parameters drawn by the seed of the search.
+    """
+    rng, found = np.random.Generator(np.random.PCG64(own.search.seed)), list[Genotype]()
+    for case in feedback.cases.values():
+        edit = case.proposal.edit
+        if case.ruling is None or case.ruling.outcome != "refer" or not isinstance(edit, Experiment):
+            continue
+        if not own.domain.suits(edit.topology, edit.regime):
+            continue
+        gene = own.domain.gene(edit.topology, own.genotype, rng)
+        if gene is not None:
+            topologies = dict(own.genotype.topologies) | {edit.regime: (gene,)}
+            found.append(Genotype.model_validate(dict(own.genotype) | {"topologies": topologies}))
+    return list({one.genotype_hash: one for one in found}.values())
 
 
 def plain_settings(own: SearchSettings) -> dict[str, Any]:

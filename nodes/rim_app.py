@@ -39,3 +39,22 @@ def signoff(
     entry = home.append("signoff", {"proposal": case.proposal.id, "approve": not reject, "why": why})
     print(f"entry {entry.seq} {entry.hash}")
     print(f"{'rejected' if reject else 'signed off'}: {describe(case.proposal.edit)}")
+
+
+@app.command("rim-train")
+def rim_train(
+    out: Annotated[Path, typer.Option(help="folder for ridge.json and trm.json")],
+    worlds: Annotated[int, typer.Option(min=2, help="worlds to learn from")] = 240,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
+) -> None:
+    """Learn both engines from drawn worlds, their edits replayed on the window that follows; the same bytes again."""
+    from alphatrade.nodes import rim_train, rim_worlds
+    from alphatrade.nodes.rim_settings import shipped_bounds
+
+    seeds = range(rim_train.FIRST, rim_train.FIRST + worlds)
+    found = rim_train.gathered(rim_worlds.drawn, seeds, shipped_bounds(), rim_train.MOST, workers, "worlds")
+    for name, model in rim_train.learnt(out, rim_train.stacked(found), rim_train.SEED).items():
+        told = model.trained
+        print(f"{name}  {model.model_hash}")
+        print(f"  {told.examples} edits of {told.groups} worlds, {told.beat} beat doing nothing")
+        print(f"  out of fold: Brier {told.brier:.4f} (base rate {told.base:.4f}), calibration error {told.ece:.4f}")

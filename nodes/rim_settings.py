@@ -91,6 +91,12 @@ def composed(run_dir: Path, artifacts: Path, state: Path, governed: bool) -> Rim
         return rim_settings(compose("rim", overrides=[*words, f"governed_feedback={str(governed).lower()}"]))
 
 
+def shipped_bounds() -> Bounds:
+    """Return the bounds of ``conf/rim.yaml`` as it comes."""
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return rim_settings(compose("rim")).bounds
+
+
 def bounds_of(domain: Domain, smaller: Any = ()) -> Bounds:
     """
     Return what edits may reach, as evolution's domain has it.

@@ -25,6 +25,7 @@ from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.rim.edits import Bounds
+from alphatrade.reflection.rim.engines import Model, RidgeSpec, TrmSpec, fit, save
 from alphatrade.reflection.rim.examples import Columns, Inputs, Labels
 from alphatrade.reflection.rim.inputs import BLOCKS, COLUMNS, ROW_COLUMNS
 from alphatrade.reflection.rim.paper import Paper
@@ -36,6 +37,7 @@ INPUT = Columns(edit=COLUMNS, rows=ROW_COLUMNS, blocks=BLOCKS)
 EMBARGO_S = 3600.0
 LEAST = 50
 BPS = 1e4
+FIRST, WORLDS, MOST, SEED = 510_001, 240, 12, 1  # of the models that come with this version
 
 
 class Cut(NamedTuple):
@@ -125,3 +127,15 @@ def stacked(found: Iterable[tuple[int, Examples]]) -> tuple[Inputs, Labels]:
     group = np.array([seed for seed, each in told for _ in each.uplift], np.int64)
     edit, rows = (np.concatenate([getattr(each.inputs, name) for _, each in told]) for name in ("edit", "rows"))
     return Inputs(edit, rows), Labels(uplift, uplift > 0.0, group)
+
+
+def learnt(folder: Path, found: tuple[Inputs, Labels], seed: int) -> dict[str, Model]:
+    """Fit both engines and write their models, ``<folder>/ridge.json`` and ``trm.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    models = {
+        "ridge": fit("ridge", *found, RidgeSpec(), seed, INPUT),
+        "trm": fit("trm", *found, TrmSpec(), seed, INPUT),
+    }
+    for name, model in models.items():
+        save(model, folder / f"{name}.json")
+    return models
