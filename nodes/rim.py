@@ -21,7 +21,7 @@ from alphatrade.nodes.feedback import in_force
 from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.ledger_home import Home, home
 from alphatrade.nodes.rerun import run_spec_of, tapes_of
-from alphatrade.nodes.rim_page import write_page
+from alphatrade.nodes.rim_page import told, write_page
 from alphatrade.nodes.rim_replay import Replayed, resimulated
 from alphatrade.nodes.rim_settings import RimSettings, model_file
 from alphatrade.nodes.rim_stages import advance, seen_of
@@ -108,7 +108,7 @@ def rim(own: RimSettings) -> tuple[Path, list[Row]]:
         rows += [_proposed(job), *_ruled(job), _applied(job)]
         cases = [keeper.ledger.chain.feedback.cases[one.id] for one in job.proposals]
         folder.write_json("rim.json", _as_json(job, rows, cases))
-        write_page(folder, read.part, rows, cases)
+        write_page(folder, read.part, own.governed, rows, cases)
         return folder.publish(latest=False), rows
 
 
@@ -155,7 +155,8 @@ def _told(case: Case) -> Row:
     ruling = case.ruling
     assert ruling is not None
     name = f"{case.proposal.id[:12]} {describe(case.proposal.edit)}"
-    return Row(name, ruling.outcome, "; ".join(ruling.why), None if ruling.outcome == "reject" else True)
+    uplift = [f"uplift {words} bps an hour"] if (words := told(case)) else []
+    return Row(name, ruling.outcome, "; ".join([*uplift, *ruling.why]), None if ruling.outcome == "reject" else True)
 
 
 def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> Ruling:

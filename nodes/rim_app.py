@@ -15,10 +15,10 @@ def rim(context: typer.Context) -> None:
     from alphatrade.nodes.hydra_app import run_config
     from alphatrade.nodes.rim import rim as job
     from alphatrade.nodes.rim_settings import rim_settings
-    from alphatrade.nodes.show import show_rows
+    from alphatrade.nodes.show import show_rim
 
     path, rows = run_config("rim", context.args, "rim", lambda config: job(rim_settings(config)))
-    show_rows(path, rows)
+    show_rim(path, rows)
 
 
 @app.command()

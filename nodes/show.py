@@ -66,6 +66,22 @@ def show_rows(path: Path, rows: "list[Row]") -> None:
     screen.print(f"page  {path / 'index.html'}")
 
 
+def show_rim(path: Path, rows: "list[Row]") -> None:
+    """Print what the reflection job did and ruled, reasons below each other, and where its page is."""
+    from alphatrade.nodes.rim_page import OUTCOMES
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        if row.result in OUTCOMES:
+            reasons = [f"  {words}" for words in row.detail.split("; ") if words]
+            table.add_row(OUTCOMES[row.result], "\n".join([row.check, *reasons]))
+        else:
+            table.add_row(row.check, f"{row.result}: {row.detail}" if row.detail else row.result)
+    screen = console(wide=True)
+    screen.print(table)
+    screen.print(f"page  {path / 'index.html'}")
+
+
 def show_fitness(outcome: "Played") -> None:
     """Print a fitness table and the number that it comes to."""
     if not outcome.rows:

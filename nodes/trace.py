@@ -1,12 +1,15 @@
 """``alphatrade ledger trace``: one change from the rows of a diary to the policy that runs, entry by entry."""
 
 from datetime import UTC, datetime
+from textwrap import TextWrapper
 
 from alphatrade.reflection.feedback import Case, Feedback
 from alphatrade.reflection.governance import as_spec
 from alphatrade.reflection.ledger_chain import Chain, Entry
 from alphatrade.reflection.rim.edits import describe
 from alphatrade.reflection.uplift import FEWEST, uplift
+
+WIDTH, INDENT = 100, " " * 12
 
 
 def trace(chain: Chain, entries: list[Entry], start: str) -> list[str]:
@@ -30,7 +33,9 @@ def trace(chain: Chain, entries: list[Entry], start: str) -> list[str]:
     applied = [case for case in feedback.cases.values() if case.applied]
     made = [case for case in applied if start and case.proposal.child.startswith(start)]
     case = made[-1] if made else feedback.find(start)
-    return [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
+    told = [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
+    lines = TextWrapper(WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    return [part for line in told for part in lines.wrap(line)]
 
 
 def _proposed(case: Case, entries: list[Entry]) -> list[str]:
@@ -71,9 +76,11 @@ def _applied(case: Case, entries: list[Entry]) -> list[str]:
     lines = []
     for seq, _, body in case.applied:
         share = f" with {body.share:.0%} of the capital" if body.share else ""
-        lines.append(f"application {_entry(seq, entries)}  {body.phase}{share}: {body.why} (run {body.run_id})")
+        lines.append(f"application {_entry(seq, entries)}")
+        lines.append(f"{INDENT}{body.phase}{share}: {body.why} (run {body.run_id})")
     if case.rollback is not None:
-        lines.append(f"rollback    {_entry(case.rolled, entries)}  {case.rollback.cause}: {case.rollback.why}")
+        lines.append(f"rollback    {_entry(case.rolled, entries)}")
+        lines.append(f"{INDENT}{case.rollback.cause}: {case.rollback.why}")
     return lines or ["application none"]
 
 

@@ -94,7 +94,7 @@ class Facts(NamedTuple):
     base, changed : tuple of float
         Net returns in each period there, without and with the edit.
     hits : int
-        Violations, denials for a limit, and kills in the replay with the edit beyond those without.
+        Violations, denials for a limit, and kills in the replay with the edit.
     family, changes : int
         Proposals that are ruled on together; changes begun in the last 24 hours.
     flow : float
