@@ -9,14 +9,14 @@ import plotly.graph_objects as go
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.steps import VERDICTS, Row
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.governance import as_spec
+from alphatrade.reflection.governance import measured
 from alphatrade.reflection.report import render
 from alphatrade.reflection.report_blocks import Block, Section, empty, figure, filled
 from alphatrade.reflection.report_plots import BLUE, GREY, INK, MUTED, ORANGE, SKY, framed
 from alphatrade.reflection.report_tables import Card, Table, number
 from alphatrade.reflection.rim.edits import describe
 from alphatrade.reflection.rim.slices import Slice
-from alphatrade.reflection.uplift import FEWEST, Uplift, uplift
+from alphatrade.reflection.uplift import Uplift
 
 PAGE = "index.html"
 COLOURS = (BLUE, ORANGE, SKY, INK, GREY)
@@ -57,13 +57,8 @@ def write_page(folder: Folder, part: Slice, rows: Sequence[Row], cases: Sequence
     folder.write_text(PAGE, page)
 
 
-def measured(case: Case) -> Uplift | None:
-    """Return the uplift in the replay, with the interval that the ruling was made on; None where there is none."""
-    ruling = case.ruling
-    if ruling is None or len(ruling.base) < FEWEST:
-        return None
-    spec = as_spec(ruling.spec)
-    return uplift(ruling.base, ruling.changed, 1.0 - (1.0 - spec.level) / ruling.family, spec.seed)
+def _measured(case: Case) -> Uplift | None:
+    return None if case.ruling is None else measured(case.ruling)
 
 
 def _name(case: Case) -> str:
@@ -80,7 +75,7 @@ def _intervals(cases: Sequence[Case]) -> Section:
     title, lead = "Expected and measured", (
         "Points: mean uplift in the replay after the slice, and its interval; hollow: what the engine expected."
     )  # fmt: skip
-    known = [(case, found) for case in cases if (found := measured(case)) is not None]
+    known = [(case, found) for case in cases if (found := _measured(case)) is not None]
     if not known:
         return Section("uplift", title, lead, empty("Nothing was replayed."))
     drawn = go.Figure()
@@ -122,7 +117,7 @@ def _paths(cases: Sequence[Case]) -> Section:
 def _rulings(cases: Sequence[Case]) -> Section:
     rows = []
     for case in cases:
-        found, ruling = measured(case), case.ruling
+        found, ruling = _measured(case), case.ruling
         told = "none" if found is None else f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         outcome = "" if ruling is None else ruling.outcome
         why = "" if ruling is None else "; ".join(ruling.why)

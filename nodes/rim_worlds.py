@@ -95,8 +95,9 @@ def planted(fault: str, seed: int) -> World:
         lead = best
 
         def right(edit: Edit) -> bool:
-            same = isinstance(edit, TacticParameter) and (edit.tactic, edit.parameter) == (best, number)
-            return same and edit.value < far
+            if not isinstance(edit, TacticParameter):
+                return False
+            return (edit.tactic, edit.parameter) == (best, number) and edit.value < far
 
     else:
         lead = LOSES[nature][int(rng.integers(len(LOSES[nature])))]
