@@ -18,6 +18,7 @@ import numpy as np
 
 from alphatrade.nodes.artifacts import Folder, RunFolder
 from alphatrade.nodes.counting import counted
+from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.graph import graph_settings
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
@@ -69,7 +70,10 @@ def nightly(settings: Settings) -> tuple[Path, list[Row]]:
     ------
     RunDirError
         If the folder cannot be written, or another nightly job is writing it.
+    LedgerError
+        If the flag governed_feedback is on and the ledger does not say what is in force.
     """
+    settings = taken_up(settings)
     spec = settings.run.output.model_copy(update={"stress": False, "ack_fd": None})
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"output": spec})})
     with RunFolder(settings.run.paths.artifacts, NAME) as folder:

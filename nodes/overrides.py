@@ -22,6 +22,17 @@ HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 
 
 @contextmanager
+def beside() -> Iterator[None]:
+    """Leave room for a composition beside the one that runs now, which Hydra finds again afterwards."""
+    now = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = now
+
+
+@contextmanager
 def _configuration() -> Iterator[ConfigLoader]:
     """Open the configuration and give its loader."""
     GlobalHydra.instance().clear()

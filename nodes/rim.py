@@ -9,7 +9,8 @@ The ledger holds all that was decided; the folder shows it. Each step asks the l
 anything, so that a job that was killed goes on where it was, and one that is run twice does nothing twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import fsum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from alphatrade.nodes.rerun import run_spec_of, tapes_of
 from alphatrade.nodes.rim_page import told, write_page
 from alphatrade.nodes.rim_replay import Replayed, resimulated
 from alphatrade.nodes.rim_settings import RimSettings, model_file
-from alphatrade.nodes.rim_stages import advance, seen_of
+from alphatrade.nodes.rim_stages import advance, may_go_on, seen_of, stage_of
 from alphatrade.nodes.rim_train import INPUT
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.steps import Row
@@ -33,13 +34,14 @@ from alphatrade.reflection.feedback import Case
 from alphatrade.reflection.governance import Facts, refused_before, rule
 from alphatrade.reflection.rim.edits import apply_edit, describe
 from alphatrade.reflection.rim.engines import load
-from alphatrade.reflection.rim.entries import Ruling, Window
+from alphatrade.reflection.rim.entries import Application, Ruling, Window
 from alphatrade.reflection.rim.inputs import flow_share
 from alphatrade.reflection.rim.paper import Paper
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.rim.propose import Made, propose
 from alphatrade.reflection.rim.slices import Slice, read_slice
-from alphatrade.risk.errors import ConfigError, TapeError
+from alphatrade.risk.disk import FolderLock
+from alphatrade.risk.errors import ConfigError, LedgerError, TapeError
 from alphatrade.strategies.policy import Policy, canonical
 
 NAME = "rim"
@@ -99,8 +101,7 @@ def rim(own: RimSettings) -> tuple[Path, list[Row]]:
     """
     read = _read(own)
     engine = load(model_file(own.rim.engine), INPUT)
-    with RunFolder(own.paths.artifacts, NAME) as folder:
-        keeper = home()
+    with RunFolder(own.paths.artifacts, NAME) as folder, _alone(home()) as keeper:
         keeper.entries()
         rows = [advance(own, keeper, read.run, seen_of(own.run_dir, read.part.policy, read.tape))]
         from_here = Made(code_hash(), own.config_hash)
@@ -112,12 +113,21 @@ def rim(own: RimSettings) -> tuple[Path, list[Row]]:
         return folder.publish(latest=False), rows
 
 
+@contextmanager
+def _alone(keeper: Home) -> Iterator[Home]:
+    """Keep other jobs away from a ledger: two at once could each begin the day's only change."""
+    with FolderLock(keeper.ledger.folder, "a reflection job of process {} works with this ledger"):
+        yield keeper
+
+
 def _read(own: RimSettings) -> Read:
     state = Path(own.paths.state).expanduser()
     run = run_spec_of(own.run_dir, state)
-    tapes = {tape.instrument.id: tape for tape in tapes_of(own.run_dir, run)}
+    pairs = zip(tapes_of(own.run_dir, run), run.all_tapes, strict=True)
+    tapes = {tape.instrument.id: (tape, spec) for tape, spec in pairs}
     whole = read_slice(own.run_dir, instrument=own.instrument)
-    tape = tapes[whole.instrument]
+    tape, spec = tapes[whole.instrument]
+    run = run.model_copy(update={"tape": spec, "tapes": ()})  # replays are of the one instrument
     start, end = tape.span
     middle = start + int(own.share * (end - start))
     part = read_slice(own.run_dir, middle, whole.instrument)
@@ -165,15 +175,13 @@ def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> 
     policy = in_force(read.part.policy, feedback).policy
     child, refused = _child(policy, proposal, own)
     case = feedback.cases[proposal.id]
-    stage = job.keeper.ledger.chain.stages.stage_of(feedback.root(policy.policy_hash))
     facts = Facts(
         proposal, own.governed, case.ruling is not None, policy.policy_hash, "" if child is None else child.policy_hash,
         refused, hashes(proposal, own), evidence(proposal, read.part), None, (), (), 0, family,
         job.keeper.begun_within(DAY_S), flow_share(Paper(read.part), proposal.edit),
-        stage,
+        stage_of(job.keeper, policy.policy_hash),
     )  # fmt: skip
-    if child not in (None, policy) and read.rest is not None and not refused_before(facts, own.governance):
-        assert child is not None
+    if child is not None and child != policy and read.rest is not None and not refused_before(facts, own.governance):
         facts = replayed(facts, read, policy, child, base)
     found = rule(facts, own.governance)
     return Ruling(
@@ -225,27 +233,43 @@ def replayed(facts: Facts, read: Read, policy: Policy, child: Policy, base: list
 def _applied(job: Job) -> Row:
     """Begin with the best of what may be applied, in shadow; one change of a policy at a time."""
     feedback = job.keeper.ledger.chain.feedback
+    target, spec = job.read.part.policy.policy_hash, job.own.governance
     ready = [case for case in feedback.cases.values() if case.granted and not case.applied]
-    here = [case for case in ready if feedback.in_force(case.proposal.target) == case.proposal.target]
-    here = [case for case in here if case.proposal.target == job.read.part.policy.policy_hash]
+    ready = [case for case in ready if case.proposal.target == target]
+    stage, other = stage_of(job.keeper, target), feedback.under_way(target)
+    here = [case for case in ready if may_go_on(case, stage, spec) and (other is not None or _lawful(job, case))]
     if not job.own.governed:
         return Row("application", "none: governed_feedback is off", f"{len(here)} could be", None)
     if not here:
-        return Row("application", "nothing to apply", "", None)
-    target = here[0].proposal.target
-    if (other := feedback.under_way(target)) is not None:
+        told = f"{len(ready)} granted before, for which it is too late" if ready else ""
+        return Row("application", "nothing to apply", told, None)
+    if other is not None:
         return Row("application", f"waits for {other.proposal.id[:12]}", f"{other.phase} of {target[:12]}", None)
-    if job.keeper.begun_within(DAY_S) >= job.own.governance.changes_per_day:
+    if job.keeper.begun_within(DAY_S) >= spec.changes_per_day:
         return Row("application", "waits: the day's changes are used up", "", None)
     case = max(here, key=_measured)
-    assert case.ruling is not None
-    until = case.ruling.window.end if case.ruling.window else case.proposal.created
-    why = "by rule" if case.ruling.outcome == "apply" else "signed off"
-    job.keeper.append("application", {
-        "proposal": case.proposal.id, "phase": "shadow", "target": target, "child": case.proposal.child, "share": 0.0,
-        "run_id": job.read.part.run_id, "until": until, "why": why,
-    })  # fmt: skip
+    job.keeper.append("application", _beginning(job, case).model_dump(mode="json"))
     return Row("application", f"{case.proposal.id[:12]} in shadow", describe(case.proposal.edit), True)
+
+
+def _beginning(job: Job, case: Case) -> Application:
+    """Return the entry with which a change begins."""
+    ruling, proposal = case.ruling, case.proposal
+    assert ruling is not None
+    until = ruling.window.end if ruling.window else proposal.created
+    return Application(
+        proposal=proposal.id, phase="shadow", target=proposal.target, child=proposal.child, share=0.0,
+        run_id=job.read.part.run_id, until=until, why="by rule" if ruling.outcome == "apply" else "signed off",
+    )  # fmt: skip
+
+
+def _lawful(job: Job, case: Case) -> bool:
+    """Return whether the ledger would take the beginning of a change now: not of one that leads back, for instance."""
+    try:
+        job.keeper.ledger.chain.feedback.after(_beginning(job, case), 0, 0)
+    except LedgerError:
+        return False
+    return True
 
 
 def _measured(case: Case) -> tuple[float, int]:

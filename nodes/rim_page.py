@@ -12,7 +12,7 @@ from markupsafe import Markup
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.steps import Row
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.governance import as_spec
+from alphatrade.reflection.governance import as_spec, measured
 from alphatrade.reflection.report import render
 from alphatrade.reflection.report_blocks import Block, Section, empty, figure, filled
 from alphatrade.reflection.report_plots import BLUE, GREY, INK, MUTED, ORANGE, SKY, framed
@@ -20,7 +20,7 @@ from alphatrade.reflection.report_tables import DASH, Card, Table, number
 from alphatrade.reflection.rim.edits import describe
 from alphatrade.reflection.rim.entries import Ruling
 from alphatrade.reflection.rim.slices import Slice
-from alphatrade.reflection.uplift import FEWEST, Uplift, uplift
+from alphatrade.reflection.uplift import Uplift
 
 PAGE = "index.html"
 COLOURS = (BLUE, ORANGE, SKY, INK, GREY)
@@ -74,17 +74,13 @@ def write_page(folder: Folder, part: Slice, governed: bool, rows: Sequence[Row],
     folder.write_text(PAGE, page)
 
 
-def measured(case: Case) -> Uplift | None:
-    """Return the uplift in the replay, with the interval that the ruling was made on; None where there is none."""
-    ruling = case.ruling
-    if ruling is None or len(ruling.base) < FEWEST:
-        return None
-    return uplift(ruling.base, ruling.changed, _level(ruling), as_spec(ruling.spec).seed)
+def _measured(case: Case) -> Uplift | None:
+    return None if case.ruling is None else measured(case.ruling)
 
 
 def told(case: Case) -> str:
     """Return the uplift that a replay measured in words; empty where nothing was replayed."""
-    found = measured(case)
+    found = _measured(case)
     return "" if found is None else f"{number(found.mean, 3, True)} {_span(found)}"
 
 
@@ -115,7 +111,7 @@ def _steps(rows: Sequence[Row]) -> Section:
 def _rulings(cases: Sequence[Case]) -> Section:
     rows = []
     for case in cases:
-        ruling, found = case.ruling, measured(case)
+        ruling, found = case.ruling, _measured(case)
         outcome = OUTCOMES[ruling.outcome] if ruling is not None else "none yet"
         outcome += f"; now {case.phase}" if case.phase else "; taken back" if case.rollback is not None else ""
         engine = case.proposal.edit.kind != "experiment"
@@ -139,7 +135,7 @@ def _rulings(cases: Sequence[Case]) -> Section:
 
 def _intervals(cases: Sequence[Case]) -> Section:
     title = "Expected and measured"
-    known = [(case, found) for case in cases if (found := measured(case)) is not None]
+    known = [(case, found) for case in cases if (found := _measured(case)) is not None]
     if not known:
         return Section("uplift", title, "", empty(NOT_REPLAYED if cases else NOTHING))
     ruling = known[0][0].ruling

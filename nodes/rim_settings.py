@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from alphatrade.evolution.domain import Domain
-from alphatrade.nodes.overrides import CONFIG_MODULE
+from alphatrade.nodes.overrides import CONFIG_MODULE, beside
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.settings import EnvSpec, PathSpec, plain_from
 from alphatrade.reflection.governance import GovernanceSpec
@@ -66,6 +66,8 @@ def rim_settings(config: DictConfig) -> RimSettings:
     plain = plain_from(config)
     if strange := sorted(set(plain) - set(_KEYS)):
         raise ConfigError(strange[0], plain[strange[0]], f"a known key, one of {', '.join(_KEYS)}")
+    if missing := [name for name in _KEYS if name not in plain]:
+        raise ConfigError(missing[0], None, "a value: this key is required")
     checked(EnvSpec, plain["env"], "env")
     governed, share = plain["governed_feedback"], plain["slice"]
     if not isinstance(governed, bool):
@@ -86,9 +88,11 @@ def rim_settings(config: DictConfig) -> RimSettings:
 
 def composed(run_dir: Path, artifacts: Path, state: Path, governed: bool) -> RimSettings:
     """Return the settings of a job on a run, everything else as ``conf/rim.yaml`` has it."""
-    words = [f"run='{run_dir}'", f"paths.artifacts='{artifacts}'", f"paths.state='{state}'"]
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        return rim_settings(compose("rim", overrides=[*words, f"governed_feedback={str(governed).lower()}"]))
+    with beside(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        config = compose("rim")
+    config.run, config.governed_feedback = str(run_dir), governed
+    config.paths.artifacts, config.paths.state = str(artifacts), str(state)
+    return rim_settings(config)
 
 
 def shipped_bounds() -> Bounds:

@@ -19,8 +19,10 @@ from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.steps import Row
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.feedback import Case
+from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.query import read_mapping
-from alphatrade.risk.errors import RunDirError
+from alphatrade.reflection.stages import STAGES
+from alphatrade.risk.errors import RunDirError, TapeError
 from alphatrade.strategies.policy import Policy
 
 BPS = 1e4
@@ -60,12 +62,16 @@ def advance(own: RimSettings, keeper: Home, run: RunSpec, seen: Seen) -> Row:
     """
     feedback = keeper.ledger.chain.feedback
     case = feedback.under_way(seen.policy.policy_hash)
+    led = [one for one in feedback.cases.values() if one.phase == "full"]
+    led = [one for one in led if one.proposal.child == seen.policy.policy_hash]
+    wrong = _unsafe(own, seen) if led else None
+    if wrong is not None:  # also while the next change of it is under way, which goes first
+        rows = [_back(keeper, one, wrong, seen) for one in led]
+        return rows[0]
     if case is None:
-        last = [one for one in feedback.cases.values() if one.phase == "full"]
-        last = [one for one in last if one.proposal.child == seen.policy.policy_hash]
-        if not last:
+        if not led:
             return Row("change under way", "none", "", None)
-        return _watched(own, keeper, last[0], seen)
+        return Row("change in force", led[0].proposal.id[:12], "nothing against it in this run", True)
     finding = _shadow(own, run, case, seen) if case.phase == "shadow" else _canary(own, case, seen)
     name = f"{case.proposal.id[:12]}, {case.phase}"
     if finding.cause:
@@ -74,6 +80,9 @@ def advance(own: RimSettings, keeper: Home, run: RunSpec, seen: Seen) -> Row:
         return Row("change under way", name, f"waits: {finding.waits}", None)
     if not own.governed:
         return Row("change under way", name, f"waits: governed_feedback is off; {finding.told}", None)
+    stage = stage_of(keeper, seen.policy.policy_hash)
+    if not may_go_on(case, stage, own.governance):
+        return Row("change under way", name, f"waits: the policy is at {stage} by now; {finding.told}", None)
     following = "canary" if case.phase == "shadow" else "full"
     keeper.append("application", {
         "proposal": case.proposal.id, "phase": following, "target": case.proposal.target, "child": case.proposal.child,
@@ -90,11 +99,17 @@ def seen_of(run_dir: Path, policy: Policy, tape: Tape) -> Seen:
     Raises
     ------
     RunDirError
-        If it is not finished.
+        If it is not finished, or its files do not say what they should.
     """
     summary, drift = (read_mapping(run_dir, name) for name in ("summary.json", "drift.json"))
     if not summary:
         raise RunDirError(str(run_dir), "no summary.json", "a finished run")
+    canary, signals = summary.get("canary") or {}, drift.get("signals") or {}
+    numbers = [summary.get("capital"), summary.get("max_drawdown"), *([canary.get("share")] if canary else [])]
+    if not all(isinstance(one, int | float | str) for one in numbers) or not {"run_id", "killed"} <= set(summary):
+        raise RunDirError(f"summary.json of {run_dir}", "other fields", "those that a run writes")
+    if not isinstance(signals, dict):
+        raise RunDirError(f"drift.json of {run_dir}", "other fields", "the sentry's signals")
     return Seen(str(summary["run_id"]), policy, summary, drift, tape)
 
 
@@ -104,8 +119,11 @@ def _shadow(own: RimSettings, run: RunSpec, case: Case, seen: Seen) -> Finding:
     hours = _hours(later)
     if later is None or hours < own.governance.shadow_periods:
         return Finding(waits=f"{hours:.1f} hours of later data, and {own.governance.shadow_periods} are needed")
-    without = resimulated(seen.policy, run, later, "rim shadow")
-    with_it = resimulated(made(seen.policy, case), run, later, "rim shadow")
+    child = made(seen.policy, case)
+    try:
+        without, with_it = (resimulated(policy, run, later, "rim shadow") for policy in (seen.policy, child))
+    except TapeError as error:  # too short for a decision, and longer one day
+        return Finding(waits=str(error))
     if with_it.hits:
         return Finding("risk", told=f"{with_it.hits} risk hits in {hours:.0f} hours of shadow")
     gain = BPS * float(np.sum(with_it.returns) - np.sum(without.returns)) / max(1, len(without.returns))
@@ -131,12 +149,17 @@ def _canary(own: RimSettings, case: Case, seen: Seen) -> Finding:
     return Finding(told=words)
 
 
-def _watched(own: RimSettings, keeper: Home, case: Case, seen: Seen) -> Row:
-    """Look at a run of a changed policy."""
-    wrong = _unsafe(own, seen)
-    if wrong is not None:
-        return _back(keeper, case, wrong, seen)
-    return Row("change in force", case.proposal.id[:12], "nothing against it in this run", True)
+def stage_of(keeper: Home, policy_hash: str) -> str:
+    """Return the highest stage of a policy and of all that it was made of by changes."""
+    chain = keeper.ledger.chain
+    names = {policy_hash, *chain.feedback.ancestors(policy_hash)}
+    return max([chain.stages.stage_of(name) for name in sorted(names)], key=STAGES.index)
+
+
+def may_go_on(case: Case, stage: str, spec: GovernanceSpec) -> bool:
+    """Return whether a change may begin or go on while its policy is at a stage: by rule up to that of the rule."""
+    signed = case.signoff is not None and case.signoff.approve
+    return signed or STAGES.index(stage) <= STAGES.index(spec.stage)
 
 
 def _unsafe(own: RimSettings, seen: Seen) -> Finding | None:
@@ -154,10 +177,15 @@ def _unsafe(own: RimSettings, seen: Seen) -> Finding | None:
 
 
 def _back(keeper: Home, case: Case, finding: Finding, seen: Seen) -> Row:
-    keeper.append("rollback", {
-        "proposal": case.proposal.id, "target": case.proposal.target, "child": case.proposal.child,
-        "cause": finding.cause, "why": finding.told, "noticed": str(seen.tape.span[1]),
-    })  # fmt: skip
+    """Take a change back, and before it what was made of its policy since: the latest first."""
+    feedback = keeper.ledger.chain.feedback
+    path = (case, *feedback.path(case.proposal.child))
+    under_way = feedback.under_way(path[-1].proposal.child)
+    for one in (*([] if under_way is None else [under_way]), *reversed(path)):
+        keeper.append("rollback", {
+            "proposal": one.proposal.id, "target": one.proposal.target, "child": one.proposal.child,
+            "cause": finding.cause, "why": finding.told, "noticed": str(seen.tape.span[1]),
+        })  # fmt: skip
     return Row("change under way", f"{case.proposal.id[:12]} is taken back", f"{finding.cause}: {finding.told}", True)
 
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from textwrap import TextWrapper
 
 from alphatrade.reflection.feedback import Case, Feedback
-from alphatrade.reflection.governance import as_spec
+from alphatrade.reflection.governance import measured
 from alphatrade.reflection.ledger_chain import Chain, Entry
 from alphatrade.reflection.rim.edits import describe
-from alphatrade.reflection.uplift import FEWEST, uplift
+from alphatrade.risk.errors import LedgerError
 
 WIDTH, INDENT = 100, " " * 12
 
@@ -32,6 +32,8 @@ def trace(chain: Chain, entries: list[Entry], start: str) -> list[str]:
     feedback = chain.feedback
     applied = [case for case in feedback.cases.values() if case.applied]
     made = [case for case in applied if start and case.proposal.child.startswith(start)]
+    if len(hashes := {case.proposal.child for case in made}) > 1:
+        raise LedgerError("policy", start, f"the hash of one policy, not the beginning of {len(hashes)}")
     case = made[-1] if made else feedback.find(start)
     told = [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
     lines = TextWrapper(WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
@@ -60,9 +62,7 @@ def _decided(case: Case, entries: list[Entry]) -> list[str]:
     if ruling.window is not None:
         w = ruling.window
         lines.append(f"            replayed {_time(w.start)} to {_time(w.end)}, tape {w.tape_hash[:16]}")
-    if len(ruling.base) >= FEWEST:
-        spec = as_spec(ruling.spec)
-        found = uplift(ruling.base, ruling.changed, 1.0 - (1.0 - spec.level) / ruling.family, spec.seed)
+    if (found := measured(ruling)) is not None:
         told = f"{found.mean:+.3f} bps an hour [{found.low:+.3f}, {found.high:+.3f}], {ruling.hits} risk hits"
         lines.append(f"            uplift {told}")
     lines += [f"            not by rule: {words}" for words in ruling.why]

@@ -190,7 +190,7 @@ def _uplift(facts: Facts, spec: GovernanceSpec) -> str:
 def _interval(facts: Facts, spec: GovernanceSpec) -> str:
     if facts.family < 1:
         return f"{facts.family} proposals were ruled on together"
-    level = 1.0 - (1.0 - spec.level) / facts.family
+    level = _together(spec, facts.family)
     found = _measured(facts, level, spec.seed)
     if isinstance(found, str):
         return found
@@ -273,6 +273,20 @@ def again(ruling: Ruling, proposal: Proposal) -> Outcome:
         ruling.hits, ruling.family, ruling.changes, ruling.flow, ruling.stage,
     )  # fmt: skip
     return rule(facts, spec).outcome
+
+
+def measured(ruling: Ruling) -> Uplift | None:
+    """Return the uplift in a ruling's replay with the interval that it was made on; None where it has none."""
+    spec = as_spec(ruling.spec)
+    try:
+        return uplift(ruling.base, ruling.changed, _together(spec, ruling.family), spec.seed)
+    except ConfigError:
+        return None
+
+
+def _together(spec: GovernanceSpec, family: int) -> float:
+    """Return the level of one bound, where all of so many hold together at that of the rule."""
+    return 1.0 - (1.0 - spec.level) / family
 
 
 def refused_before(facts: Facts, spec: GovernanceSpec) -> tuple[str, ...]:

@@ -241,13 +241,13 @@ def test_every_flag_refuses_until_it_has_a_mechanism() -> None:
 
     attention, sigma = "policy.flags.linear_attention=true", "policy.flags.fast_weights=true"
     without = ((sigma,), (attention, "policy.router.kind=ewma"), (sigma, "policy.router.kind=ewma"))
-    for words in (("governed_feedback=true",), ("exploration=true", "policy.drift.enabled=false"), *without):
+    for words in (("exploration=true", "policy.drift.enabled=false"), *without):
         with pytest.raises(ConfigError):
             compose_settings(list(words))
     for name in ("paper", "live-shadow", "live"):
         with pytest.raises(ConfigError):
             compose_settings([f"env={name}"])
-    for words in (("exploration=true",), (attention,), (attention, sigma), ("policy.router.kind=linucb", sigma), ("policy.router.kind=ewma",)):
+    for words in (("governed_feedback=true",), ("exploration=true",), (attention,), (attention, sigma), ("policy.router.kind=linucb", sigma), ("policy.router.kind=ewma",)):
         compose_settings(list(words))
 
 

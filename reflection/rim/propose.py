@@ -55,7 +55,7 @@ class RimSpec(Spec):
 
     engine: Literal["ridge", "trm"] = "ridge"
     most: Annotated[int, Field(ge=1, le=100)] = 5
-    least: Annotated[int, Field(ge=1)] = 50
+    least: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 

@@ -61,7 +61,7 @@ def test_the_last_day_of_the_embedded_tape_is_replayed(first: tuple[Path, list[R
     found = json.loads((path / "nightly.json").read_text())
     assert (found["from"], found["to"]) == ("2026-08-30T00:01:00Z", "2026-08-31T00:00:00Z")
     assert {row["check"] for row in found["rows"]} == {
-        "replay", "audit", "coverage", "same digests as before", "graph", "drift",
+        "replay", "audit", "coverage", "same digests as before", "graph", "drift", "reflection",
     }  # fmt: skip
     rows = {row["check"]: row for row in found["rows"]}
     assert all(rows[name]["holds"] for name in ("replay", "audit", "drift"))

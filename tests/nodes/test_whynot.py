@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from alphatrade.nodes import run
+from alphatrade.nodes.rerun import policy_of, run_spec_of, tapes_of
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.whynot import told, why_not
 from alphatrade.reflection.explain import explain_order
@@ -58,8 +59,8 @@ def test_the_prediction_for_the_wrong_topology_is_not_close(off: RunResult, fold
     """The mutant: a replay of one topology held against what was predicted of another."""
     from alphatrade.nodes import whynot
 
-    policy, spec = whynot._policy(off.path), whynot._run(off.path, folder)
-    tapes = whynot._tapes(off.path, spec)
+    policy, spec = policy_of(off.path), run_spec_of(off.path, folder)
+    tapes = tapes_of(off.path, spec)
     paper = whynot._paper(policy, spec, tapes[0])
     worth = whynot._replay(policy, spec, tapes, tapes[0], "momentum")
     right, wrong = (closeness(paper, name, worth, 20) for name in ("momentum", "reversion"))

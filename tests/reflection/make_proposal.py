@@ -19,6 +19,11 @@ BOUNDS = Bounds(
     never={"two_sided_maker": ("down-high", "flat-high", "up-high")},
     smaller=frozenset({"two_sided_maker.clips", "two_sided_maker.max_clips"}),
 )
+SPEC = {
+    "uplift_bps": 0.5, "level": 0.95, "periods": 8, "moved": 8, "embargo_s": 3600.0, "changes_per_day": 1, "flow": 0.1, "canary_share": 0.25,
+    "stage": "paper", "shadow_periods": 4, "canary_periods": 8, "canary_loss_bps": 20.0, "drawdown": 0.02, "seed": 1,
+}  # fmt: skip
+PHASES = ("shadow", "canary", "full")
 
 
 def make_policy(**parts: Any) -> Policy:
@@ -46,12 +51,12 @@ def experiment(n: int = 0, target: int = 1) -> dict[str, Any]:
 
 
 def ruling(of: dict[str, Any], outcome: str, **parts: Any) -> dict[str, Any]:
-    """Return what governance says to a proposal."""
+    """Return what governance says to a proposal, on figures that bear it out."""
     window = {"instrument": BTC, "tape_hash": digest(8), "start": str(NOW + HOUR), "end": str(NOW + 9 * HOUR)}
     why = [] if outcome in ("apply", "refer") else ["flag: governed_feedback is off"]
     body = {
         "proposal": of["id"], "outcome": outcome, "why": why, "window": window, "base": [0.0] * 8,
-        "changed": [0.001] * 8, "hits": 0, "family": 1, "changes": 0, "flow": 0.2, "stage": "experiment", "spec": {},
+        "changed": [0.001] * 8, "hits": 0, "family": 1, "changes": 0, "flow": 0.2, "stage": "experiment", "spec": dict(SPEC),
         "code_hash": digest(4),
     }  # fmt: skip
     return body | parts
@@ -63,9 +68,12 @@ def signoff(of: dict[str, Any], approve: bool = True) -> dict[str, Any]:
 
 
 def application(of: dict[str, Any], phase: str, **parts: Any) -> dict[str, Any]:
-    """Return a step of a change."""
-    share = 0.25 if phase == "canary" else 0.0
-    body = {"proposal": of["id"], "phase": phase, "target": of["target"], "child": of["child"], "share": share, "why": "granted"}
+    """Return a step of a change, each on an hour more of data."""
+    share, later = 0.25 if phase == "canary" else 0.0, PHASES.index(phase) if phase in PHASES else 0
+    body = {
+        "proposal": of["id"], "phase": phase, "target": of["target"], "child": of["child"], "share": share, "run_id": "ab" * 32,
+        "until": str(NOW + (9 + later) * HOUR), "why": "granted",
+    }  # fmt: skip
     return body | parts
 
 

@@ -13,13 +13,12 @@ from alphatrade.reflection.ledger_bodies import checked
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.ledger_files import FILE
 from alphatrade.risk.errors import LedgerError
-from tests.reflection.make_ledger import NOW, Cast, digest, make_cast
-from tests.reflection.make_proposal import application, experiment, proposal, rollback, ruling, signoff
+from tests.reflection.make_ledger import BTC, HOUR, NOW, Cast, digest, make_cast
+from tests.reflection.make_proposal import PHASES, SPEC, application, experiment, proposal, rollback, ruling, signoff
 
 A, B, C, D = (digest(n) for n in (1, 2, 3, 4))
 AB, AC, BC, BA, CA, CD = (proposal(0, *pair) for pair in ((1, 2), (1, 3), (2, 3), (2, 1), (3, 1), (3, 4)))
 AB_AGAIN = proposal(1, 1, 2)
-PHASES = ("shadow", "canary", "full")
 Step = tuple[str, dict[str, Any], str] | tuple[str, dict[str, Any]]
 
 
@@ -38,6 +37,12 @@ def add(cast: Cast, *steps: Step) -> Feedback:
 
 def granted(of: dict[str, Any]) -> list[Step]:
     return [("proposal", of), ("ruling", ruling(of, "apply"))]
+
+
+def figures(outcome: str = "apply", **parts: Any) -> tuple[list[Step], Step, str]:
+    """Return a ruling that its own figures do not bear out."""
+    follows = "signoff" if set(parts) & {"stage", "changes", "flow"} else "reject"
+    return [("proposal", AB)], ("ruling", ruling(AB, outcome, **parts)), rf"expected {follows}, which follows from its figures"
 
 
 def up_to(of: dict[str, Any], phase: str) -> list[Step]:
@@ -136,6 +141,7 @@ def test_a_stranger_reads_the_same(cast: Cast) -> None:
 
 # -- what is not
 
+EARLY = {"instrument": BTC, "tape_hash": digest(8), "start": str(NOW), "end": str(NOW + 9 * HOUR)}
 UNLAWFUL: dict[str, tuple[list[Step], Step, str]] = {
     "replayed proposal": ([("proposal", AB)], ("proposal", AB), "this is a replay"),
     "replayed after its end": ([*up_to(AB, "full"), ("rollback", rollback(AB))], ("proposal", AB), "this is a replay"),
@@ -172,6 +178,21 @@ UNLAWFUL: dict[str, tuple[list[Step], Step, str]] = {
     "further than tried": ([*granted(AB), *up_to(BC, "full")], ("application", application(AB, "shadow")), "that nobody has changed"),
     "further than tried, later": ([*up_to(AB, "canary"), *up_to(BC, "full")], ("application", application(AB, "full")), "that nobody has changed"),
     "onto moving ground": ([*granted(AB), *up_to(BC, "canary")], ("application", application(AB, "shadow")), "that nobody has changed"),
+    "no later data": (up_to(AB, "shadow"), ("application", application(AB, "canary", until=str(NOW + 9 * HOUR))), "data later than"),
+    "earlier data": (up_to(AB, "canary"), ("application", application(AB, "full", until=str(NOW))), "data later than"),
+    "apply at a loss": figures(changed=[-0.001] * 8),
+    "apply of nothing": figures(changed=[0.0] * 8),
+    "apply with a risk hit": figures(hits=1),
+    "apply without a replay": figures(window=None),
+    "apply on too little": figures(base=[0.0] * 7, changed=[0.001] * 7),
+    "apply on what it rests on": figures(window=EARLY),
+    "apply above its stage": figures(stage="pilot"),
+    "apply beyond the day": figures(changes=1),
+    "apply of all the flow": figures(flow=0.5),
+    "sign-off at a loss": figures("signoff", changed=[-0.001] * 8),
+    "sign-off with a risk hit": figures("signoff", hits=1),
+    "apply by no rule": ([("proposal", AB)], ("ruling", ruling(AB, "apply", spec=SPEC | {"level": 0.0})), r"ruling\.spec\.level"),
+    "apply by half a rule": ([("proposal", AB)], ("ruling", ruling(AB, "apply", spec={})), r"ruling\.spec"),
     "sign-off of nothing": ([], ("signoff", signoff(AB), "person"), "entered before"),
     "sign-off before the ruling": ([("proposal", AB)], ("signoff", signoff(AB), "person"), "no ruling"),
     "sign-off that nobody asks for": (granted(AB), ("signoff", signoff(AB), "person"), "whose ruling asks for a sign-off"),

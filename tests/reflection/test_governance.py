@@ -5,7 +5,6 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from alphatrade.reflection import governance
 from alphatrade.reflection.governance import (
@@ -21,6 +20,7 @@ from alphatrade.reflection.governance import (
 from alphatrade.reflection.rim.entries import Ruling, Window
 from alphatrade.reflection.rim.proposals import read_proposal
 from alphatrade.reflection.stages import STAGES
+from alphatrade.risk.errors import ConfigError
 from tests.reflection.make_ledger import BTC, HOUR, NOW, digest
 from tests.reflection.make_proposal import experiment, proposal
 
@@ -286,5 +286,5 @@ def test_a_ruling_in_the_ledger_has_the_rule_it_was_made_by() -> None:
      {"stage": "limited_live"}, {"drawdown": 0.0}, {"canary_loss_bps": -1.0}, {"seed": -1}, {"unknown": 1}],
 )  # fmt: skip
 def test_no_rule_can_be_set_to_nonsense(nonsense: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError, match=rf"ruling\.spec\.{next(iter(nonsense))}: got "):
         as_spec(SPEC.model_dump() | nonsense)
