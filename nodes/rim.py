@@ -152,13 +152,20 @@ def _proposed(job: Job) -> Row:
 
 def _ruled(job: Job) -> list[Row]:
     """Rule on what was not ruled on before; the replays without the edit are made once."""
-    waiting = [one for one in job.proposals if job.keeper.ledger.chain.feedback.cases[one.id].ruling is None]
+    waiting = [one for one in job.proposals if _waits(job, job.keeper.ledger.chain.feedback.cases[one.id])]
     base: list[Replayed] = []
     for one in tqdm(waiting, "rulings", disable=None):
         ruling = _ruling(job, one, max(1, len(job.proposals)), base)
         job.keeper.append("ruling", ruling.model_dump(mode="json"))
     cases = job.keeper.ledger.chain.feedback.cases
     return [_told(cases[one.id]) for one in job.proposals]
+
+
+def _waits(job: Job, case: Case) -> bool:
+    """Return whether a proposal is to be ruled on: it was not, or nothing but the flag was missing, which is on now."""
+    if case.ruling is None or not case.open:
+        return case.ruling is None
+    return job.own.governed and all(words.startswith("flag: ") for words in case.ruling.why)
 
 
 def _told(case: Case) -> Row:
@@ -176,7 +183,7 @@ def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> 
     child, refused = _child(policy, proposal, own)
     case = feedback.cases[proposal.id]
     facts = Facts(
-        proposal, own.governed, case.ruling is not None, policy.policy_hash, "" if child is None else child.policy_hash,
+        proposal, own.governed, not case.open, policy.policy_hash, "" if child is None else child.policy_hash,
         refused, hashes(proposal, own), evidence(proposal, read.part), None, (), (), 0, family,
         job.keeper.begun_within(DAY_S), flow_share(Paper(read.part), proposal.edit),
         stage_of(job.keeper, policy.policy_hash),

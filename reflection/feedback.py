@@ -38,6 +38,11 @@ class Case(NamedTuple):
     rolled: int = -1
 
     @property
+    def open(self) -> bool:
+        """Whether it can be ruled on: it never was, or the ruling waits for a person who has not spoken."""
+        return self.ruling is None or (self.ruling.outcome == "signoff" and self.signoff is None)
+
+    @property
     def granted(self) -> bool:
         """Whether it may be applied: by rule, or by a person where the rule asks for one."""
         if self.ruling is None or self.rollback is not None:
@@ -153,7 +158,7 @@ class Feedback:
         return Feedback(self.cases | {case.proposal.id: case})
 
     def _ruled(self, case: Case, body: Ruling, seq: int, where: str) -> Case:
-        if case.ruling is not None:
+        if case.ruling is not None and not case.open:
             raise LedgerError(f"{where}, ruling", body.outcome, f"none: entry {case.ruled} has ruled on it")
         if (body.outcome == "refer") and not isinstance(case.proposal.edit, Experiment):
             raise LedgerError(f"{where}, ruling.outcome", body.outcome, "refer for experiments only")
