@@ -1,9 +1,9 @@
 """Feedback: which proposals were made, ruled on, signed and applied; a pure projection of the ledger.
 
 What is not lawful cannot be an entry: the chain asks :meth:`Feedback.after` before it takes one. A proposal is entered
-once and ruled on once. It is applied only after a ruling that says so, or after a person's word where the ruling asks
-for one; one phase at a time, one change of a policy at a time, and only to the policy that is in force. What was taken
-back stays back.
+once, and ruled on once for good: again only while a ruling waits for a person who has not spoken. It is applied only
+after a ruling that says so, or a person's word where it asks for one; one phase at a time, one change of a policy at a
+time, and only to the policy that is in force. What was taken back stays back.
 """
 
 from collections.abc import Mapping
