@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import rfc8785
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from alphatrade.evolution.domain import Domain
@@ -87,14 +88,19 @@ def rim_settings(config: DictConfig) -> RimSettings:
 def composed(run_dir: Path, artifacts: Path, state: Path, governed: bool) -> RimSettings:
     """Return the settings of a job on a run, everything else as ``conf/rim.yaml`` has it."""
     words = [f"run='{run_dir}'", f"paths.artifacts='{artifacts}'", f"paths.state='{state}'"]
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        return rim_settings(compose("rim", overrides=[*words, f"governed_feedback={str(governed).lower()}"]))
+    return _shipped([*words, f"governed_feedback={str(governed).lower()}"])
 
 
 def shipped_bounds() -> Bounds:
     """Return the bounds of ``conf/rim.yaml`` as it comes."""
+    return _shipped([]).bounds
+
+
+def _shipped(words: list[str]) -> RimSettings:
+    """Compose ``conf/rim.yaml``, also inside a job that Hydra has started: what that needed is composed by now."""
+    GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        return rim_settings(compose("rim")).bounds
+        return rim_settings(compose("rim", overrides=words))
 
 
 def bounds_of(domain: Domain, smaller: Any = ()) -> Bounds:

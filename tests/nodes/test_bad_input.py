@@ -97,7 +97,7 @@ CONFIG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a probability above one": (("venue.prob_fill_on_limit=2",), ("venue.prob_fill_on_limit", "2")),
     "unknown cadence": (("policy.cadence.kind=moons",), ("policy.cadence.kind", "moons")),
     "flag without mechanism": (("policy.flags.fast_weights=true",), ("fast_weights",)),
-    "run flag without mechanism": (("governed_feedback=true",), ("alphatrade: governed_feedback: got True", "false")),
+    "run flag that is none": (("governed_feedback=maybe",), ("alphatrade: governed_feedback: got 'maybe'", "boolean")),
     "environment that cannot run": (("env=live",), ("live", "sim")),
     "no value": (("policy.belief.k=",), ("policy.belief.k",)),
     "not an override": (("nonsense",), ("nonsense",)),

@@ -25,7 +25,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
     "policy/riks=tight": (
         "policy/riks: got 'tight'",
-        "a group, one of domain, env, explore, genotype, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
+        "a group, one of domain, env, explore, genotype, governance, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
         "policy/learning, policy/regime, policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
     ),
     # keys
@@ -62,9 +62,7 @@ INPUTS: dict[str, tuple[str, str]] = {
         "one that Hydra accepts (Could not override 'policy@foo'.)",
     ),
     # values
-    "governed_feedback=true": (
-        "governed_feedback: got True", "false: this version has no governed_feedback mechanism to switch on",
-    ),
+    "governed_feedback=maybe": ("governed_feedback: got 'maybe'", "a valid boolean"),
     "explore.share=0": ("explore.share: got 0", "greater than 0"),
     "explore.delta_bps=[1,2]": ("explore.delta_bps: got [1, 2]", "a bound below 0 and one above, basis points: [-60, 60]"),
     "seed=": ("seed: got ''", "a valid integer"),
