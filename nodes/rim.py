@@ -22,7 +22,7 @@ from alphatrade.nodes.feedback import in_force
 from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.ledger_home import Home, home
 from alphatrade.nodes.rerun import run_spec_of, tapes_of
-from alphatrade.nodes.rim_page import told, write_page
+from alphatrade.nodes.rim_page import said, told, write_page
 from alphatrade.nodes.rim_replay import Replayed, resimulated
 from alphatrade.nodes.rim_settings import RimSettings, model_file
 from alphatrade.nodes.rim_stages import advance, may_go_on, seen_of, stage_of
@@ -79,13 +79,15 @@ class Job(NamedTuple):
     proposals: tuple[Proposal, ...]
 
 
-def rim(own: RimSettings) -> tuple[Path, list[Row]]:
+def rim(own: RimSettings, tapes: Sequence[Tape] | None = None) -> tuple[Path, list[Row]]:
     """
     Read a run's diary, propose, rule, and apply what may be applied.
 
     Parameters
     ----------
     own : RimSettings
+    tapes : sequence of Tape, optional
+        That the run replayed, where they are at hand; none: they are loaded again.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def rim(own: RimSettings) -> tuple[Path, list[Row]]:
     InputError
         If the run, its diary, the model or the ledger cannot be used; nothing is entered then.
     """
-    read = _read(own)
+    read = _read(own, tapes)
     engine = load(model_file(own.rim.engine), INPUT)
     with RunFolder(own.paths.artifacts, NAME) as folder, _alone(home()) as keeper:
         keeper.entries()
@@ -120,10 +122,10 @@ def _alone(keeper: Home) -> Iterator[Home]:
         yield keeper
 
 
-def _read(own: RimSettings) -> Read:
+def _read(own: RimSettings, known: Sequence[Tape] | None) -> Read:
     state = Path(own.paths.state).expanduser()
     run = run_spec_of(own.run_dir, state)
-    pairs = zip(tapes_of(own.run_dir, run), run.all_tapes, strict=True)
+    pairs = zip(known or tapes_of(own.run_dir, run), run.all_tapes, strict=True)
     tapes = {tape.instrument.id: (tape, spec) for tape, spec in pairs}
     whole = read_slice(own.run_dir, instrument=own.instrument)
     tape, spec = tapes[whole.instrument]
@@ -173,7 +175,9 @@ def _told(case: Case) -> Row:
     assert ruling is not None
     name = f"{case.proposal.id[:12]} {describe(case.proposal.edit)}"
     uplift = [f"uplift {words} bps an hour"] if (words := told(case)) else []
-    return Row(name, ruling.outcome, "; ".join([*uplift, *ruling.why]), None if ruling.outcome == "reject" else True)
+    word = [said(case)] if case.signoff is not None else []
+    holds = None if ruling.outcome == "reject" else True
+    return Row(name, ruling.outcome, "; ".join([*uplift, *ruling.why, *word]), holds)
 
 
 def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> Ruling:
@@ -246,7 +250,7 @@ def _applied(job: Job) -> Row:
     stage, other = stage_of(job.keeper, target), feedback.under_way(target)
     here = [case for case in ready if may_go_on(case, stage, spec) and (other is not None or _lawful(job, case))]
     if not job.own.governed:
-        return Row("application", "none: governed_feedback is off", f"{len(here)} could be", None)
+        return Row("application", "none: governed_feedback is off", f"{len(here)} could be applied", None)
     if not here:
         told = f"{len(ready)} granted before, for which it is too late" if ready else ""
         return Row("application", "nothing to apply", told, None)

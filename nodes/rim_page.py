@@ -25,7 +25,7 @@ from alphatrade.reflection.uplift import Uplift
 PAGE = "index.html"
 COLOURS = (BLUE, ORANGE, SKY, INK, GREY)
 DASHES = ("solid", "dash", "dot")
-LABEL = 36  # characters of an axis label in a line
+LABEL = 44  # characters of an axis label in a line
 OUTCOMES = {"apply": "by rule", "signoff": "a person has to", "reject": "rejected", "refer": "referred to evolution"}
 BREAK, STRONG = Markup("<br>"), Markup("<strong>{}</strong>")
 NOTHING = "Nothing was proposed."
@@ -84,6 +84,12 @@ def told(case: Case) -> str:
     return "" if found is None else f"{number(found.mean, 3, True)} {_span(found)}"
 
 
+def said(case: Case) -> str:
+    """Return a person's word on a case; empty where nobody has said one."""
+    word = case.signoff
+    return "" if word is None else f"{'signed off' if word.approve else 'a person said no'}: {word.why}"
+
+
 def _span(found: Uplift) -> str:
     return f"[{number(found.low, 3, True)}, {number(found.high, 3, True)}]"
 
@@ -113,11 +119,12 @@ def _rulings(cases: Sequence[Case]) -> Section:
     for case in cases:
         ruling, found = case.ruling, _measured(case)
         outcome = OUTCOMES[ruling.outcome] if ruling is not None else "none yet"
+        why = [*(ruling.why if ruling is not None else []), *([word] if (word := said(case)) else [])]
         outcome += f"; now {case.phase}" if case.phase else "; taken back" if case.rollback is not None else ""
         engine = case.proposal.edit.kind != "experiment"
         rows.append([
             BREAK.join([_name(case), case.proposal.id[:12]]),
-            BREAK.join([STRONG.format(outcome), *(ruling.why if ruling is not None else [])]),
+            BREAK.join([STRONG.format(outcome), *why]),
             f"{case.proposal.confidence:.0%}" if engine else DASH,
             number(case.proposal.uplift, 3, True) if engine else DASH,
             DASH if found is None else number(found.mean, 3, True), DASH if found is None else _span(found),

@@ -97,7 +97,7 @@ def composed(run_dir: Path, artifacts: Path, state: Path, governed: bool) -> Rim
 
 def shipped_bounds() -> Bounds:
     """Return the bounds of ``conf/rim.yaml`` as it comes."""
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+    with beside(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return rim_settings(compose("rim")).bounds
 
 

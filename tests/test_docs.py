@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from alphatrade.nodes.app import app
 from alphatrade.nodes.evolve import search_settings
 from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, completed, known_paths, lengthen
+from alphatrade.nodes.rim_settings import rim_settings
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.reflection.query import VIEWS
 from alphatrade.strategies.topologies import BUILT_IN
@@ -24,7 +25,7 @@ from alphatrade.strategies.topologies import BUILT_IN
 ROOT = Path(__file__).parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/learning.md"),
-    *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md", "docs/scale.md"),
+    *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md", "docs/scale.md", "docs/governance.md"),
     "docs/ROADMAP.md",
 )
 PRESENT = tuple(name for name in PAGES if name != "docs/ROADMAP.md")  # the roadmap names the future, too
@@ -142,10 +143,17 @@ def test_the_overrides_of_a_search_are_valid(command: str) -> None:
     search_settings(config)
 
 
+@pytest.mark.parametrize("command", [*starting("alphatrade rim "), *starting("make rim-shadow ARGS=")])
+def test_the_overrides_of_a_reflection_job_are_valid(command: str) -> None:
+    words = [part for word in shlex.split(command)[2:] for part in shlex.split(word.removeprefix("ARGS="))]
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        rim_settings(compose("rim", overrides=words))
+
+
 @pytest.mark.parametrize("command", starting("make"))
 def test_a_target_exists(command: str) -> None:
     target = command.split()[1]
-    future = {"run-paper", "rim-shadow"}
+    future = {"run-paper"}
     assert target in targets() | future
     if target in future:
         assert command not in starting("make", PRESENT), "only the roadmap may name what is to come"
@@ -249,6 +257,49 @@ def test_every_flag_refuses_until_it_has_a_mechanism() -> None:
             compose_settings([f"env={name}"])
     for words in (("governed_feedback=true",), ("exploration=true",), (attention,), (attention, sigma), ("policy.router.kind=linucb", sigma), ("policy.router.kind=ewma",)):
         compose_settings(list(words))
+
+
+# -- governance
+
+
+def governance_rows(head: str) -> dict[str, str]:
+    """Return the second cell of each row of a table in the page on governance, by the name in its first."""
+    table = text("docs/governance.md").split(f"\n| {head} |")[1].split("\n\n")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.M))
+
+
+def test_the_thresholds_of_governance_are_told_with_their_values() -> None:
+    plain = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "governance" / "default.yaml"))
+    assert isinstance(plain, dict)
+    told = {name: f"{value:g}" if isinstance(value, int | float) else str(value) for name, value in plain.items()}
+    assert governance_rows("threshold") == told
+
+
+def test_each_condition_of_governance_is_told_with_its_kind() -> None:
+    from alphatrade.reflection.governance import AUTHORITY, EVIDENCE
+
+    kinds = dict.fromkeys(EVIDENCE, "evidence") | dict.fromkeys(AUTHORITY, "authority")
+    assert governance_rows("condition") == kinds
+
+
+def test_each_edit_phase_and_cause_of_governance_is_told() -> None:
+    from typing import get_args
+
+    from alphatrade.reflection.rim.edits import _PARTS, Experiment
+    from alphatrade.reflection.rim.entries import PHASES, Rollback
+
+    kinds = {each.model_fields["kind"].default for each in (*_PARTS, Experiment)}
+    assert set(governance_rows("kind | what it does")) == kinds
+    assert tuple(re.findall(r"^\| (\w+) \|", text("docs/governance.md").split("| phase |")[1].split("\n\n")[0], re.M)) == PHASES
+    assert set(governance_rows("cause")) == set(get_args(Rollback.model_fields["cause"].annotation))
+
+
+def test_who_signs_what_of_governance_is_what_the_chain_takes() -> None:
+    from alphatrade.reflection.ledger_chain import _FEEDBACK, MAY
+
+    table = text("docs/governance.md").split("| kind | what it tells | signed by |")[1].split("\n\n")[0]
+    rows = {name: set(who.split(", ")) for name, who in re.findall(r"^\| `(\w+)` \|.*\| ([\w, ]+) \|$", table, re.M)}
+    assert rows == {kind.__name__.lower(): set(MAY[kind.__name__.lower()]) for kind in _FEEDBACK}
 
 
 # -- learning

@@ -64,7 +64,7 @@ def test_the_last_day_of_the_embedded_tape_is_replayed(first: tuple[Path, list[R
         "replay", "audit", "coverage", "same digests as before", "graph", "drift", "reflection",
     }  # fmt: skip
     rows = {row["check"]: row for row in found["rows"]}
-    assert all(rows[name]["holds"] for name in ("replay", "audit", "drift"))
+    assert all(rows[name]["holds"] for name in ("replay", "audit", "drift", "reflection"))
     assert rows["same digests as before"]["holds"] is None, "there was no job before it"
     assert rows["graph"]["holds"] is None
     assert "1,440 events" in rows["replay"]["result"]
@@ -142,6 +142,14 @@ def test_without_a_tape_everything_that_needs_it_fails_and_the_page_says_so(tmp_
     assert not found["holds"]
     rows = {row["check"]: row["holds"] for row in found["rows"]}
     assert not any(rows[name] for name in ("replay", "audit", "coverage", "same digests as before"))
+
+
+def test_the_night_starts_with_what_is_in_force(tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every node does; without a tape, as only the policy's hash is looked at."""
+    own, other = (settings(tmp_path, state_dir, "tape=file", f"tape.path={tmp_path}/none.csv", *more) for more in ((), ("policy/risk=tight",)))
+    monkeypatch.setattr(module, "taken_up", lambda asked: other if asked == own else asked)
+    path, _ = nightly(own)
+    assert json.loads((path / "nightly.json").read_text())["policy_hash"] == other.policy.policy_hash != own.policy.policy_hash
 
 
 def test_an_error_of_ours_is_not_swallowed() -> None:

@@ -15,7 +15,7 @@ from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.rim_page import PAGE, measured, write_page
 from alphatrade.nodes.steps import Row
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.rim.entries import Application, Ruling
+from alphatrade.reflection.rim.entries import Application, Ruling, Signoff
 from alphatrade.reflection.rim.proposals import Proposal
 from tests.conftest import ROOT
 from tests.reflection.make_ledger import NOW
@@ -86,7 +86,7 @@ def test_the_figures_show_interval_threshold_and_every_name_whole(page: Any) -> 
     told = page(case("apply"), case("reject", 2, why=REASONS))
     assert "each bound at 99.00%" in told, "one of five together"
     assert re.search(r'"x0":\s*0.05', told), "the threshold is drawn"
-    assert "1. a_tactic_with_rather_a_long_name\\u003cbr\\u003eleads in flat-low with weight 0.1" in told
+    assert "1. a_tactic_with_rather_a_long_name leads in flat-low with weight 0.1" in told.replace("\\u003cbr\\u003e", " ")
     assert told.count('id="figure-') == 2
 
 
@@ -99,6 +99,13 @@ def test_a_change_that_is_applied_says_how_far(page: Any) -> None:
     body = application(one.proposal.plain(), "shadow", share=0.0, run_id="ab" * 32, until=str(NOW))
     told = page(one._replace(applied=((3, NOW, Application.model_validate(body)),)))
     assert "<strong>by rule; now shadow</strong>" in rows_of(told, "rulings")[0][1]
+
+
+@pytest.mark.parametrize(("approve", "words"), [(True, "signed off: I looked"), (False, "a person said no: I looked")])
+def test_a_person_s_word_stands_beside_the_ruling(page: Any, approve: bool, words: str) -> None:
+    one = case("signoff")
+    word = Signoff(proposal=one.proposal.id, approve=approve, why="I looked")
+    assert rows_of(page(one._replace(signoff=word)), "rulings")[0][1].split("<br>")[-1] == words
 
 
 def test_nothing_proposed_and_nothing_replayed_are_said(page: Any) -> None:
