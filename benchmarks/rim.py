@@ -31,6 +31,8 @@ def main() -> int:
         "same": lambda: rim_learn.same(args.out),
         "planted": lambda: rim_rules.planted(args.seeds, args.workers),
         "null": lambda: rim_rules.null(args.seeds, args.workers),
+        "rollback": lambda: rim_rules.rollback(args.seeds, args.workers),
+        "adversarial": lambda: rim_rules.adversarial(),
         "refused": lambda: rim_rules.refused(args.proposals, args.workers),
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))

@@ -21,9 +21,9 @@ from alphatrade.reflection.uplift import uplift
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Policy
 from benchmarks.evolve_gate import clopper_pearson, rate
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, figure
 from benchmarks.rim_learn import mean_bounds
-from benchmarks.rim_runs import Came, many, rule_of
+from benchmarks.rim_runs import Came, many, rule_of, taken_back
 
 COMMAND = "python -m benchmarks.rim"
 PLANTED, NULL, WELL = 530_001, 540_001, 550_001
@@ -163,3 +163,21 @@ def flipped(seed: int) -> list[bool]:
         settled = world._replace(settings=Settings(policy=put_right, run=world.settings.run))
         found += judged(settled, edits, bounds, rule_of())
     return found
+
+
+def rollback(seeds: int, workers: int) -> list[Figure]:
+    """Return how long a canary that loses stays: wall time of the job up to its entry, and event time before that."""
+    command, found = f"{COMMAND} --only rollback", []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for one in tqdm(pool.map(taken_back, range(PLANTED, PLANTED + seeds)), "rollback", seeds, disable=None):
+            found.append(one)
+    back = [one for one in found if one is not None]
+    share = round(len(back) / len(found), 4)
+    what = "losing canaries that the job after their first run takes back"
+    rows = [Figure("rim.rollback", what, share, "share", "== 1", share == 1.0, len(found), None, command)]
+    if back:
+        rows.append(figure("rim.rollback.s", "start of that job to the entry, wall time", [one[0] for one in back], "s",
+                           command=command))  # fmt: skip
+        rows.append(figure("rim.rollback.h", "loss beyond the limit to the end of the run, event time",
+                           [one[1] for one in back], "h", command=command))  # fmt: skip
+    return rows

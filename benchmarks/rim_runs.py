@@ -6,6 +6,7 @@ applied are replayed side by side.
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr
@@ -16,22 +17,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import pandas as pd
 from hydra import compose, initialize_config_module
 from tqdm import tqdm
 
+from alphatrade.actors.regime import REGIMES
 from alphatrade.nodes.artifacts import RunFolder
+from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.ledger_home import home
 from alphatrade.nodes.overrides import CONFIG_MODULE
 from alphatrade.nodes.rim import rim
-from alphatrade.nodes.rim_replay import Replayed, resimulated
-from alphatrade.nodes.rim_settings import RimSettings, rim_settings
-from alphatrade.nodes.rim_worlds import HOURS, World
+from alphatrade.nodes.rim_replay import PERIOD_S, Replayed, resimulated
+from alphatrade.nodes.rim_settings import RimSettings, rim_settings, shipped_bounds
+from alphatrade.nodes.rim_worlds import HOURS, World, planted
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.governance import GovernanceSpec
-from alphatrade.reflection.rim.edits import apply_edit
+from alphatrade.reflection.query import read_mapping
+from alphatrade.reflection.rim.edits import RouteWeight, apply_edit
+from alphatrade.reflection.rim.proposals import sealed_proposal
 from alphatrade.risk.audit import audit
+from alphatrade.strategies.policy import Policy, canonical
 
 WINDOWS = 3
 BPS = 1e4
@@ -154,3 +161,80 @@ def many(make: Callable[[int], World], seeds: Sequence[int], workers: int, label
     job = partial(one, make, words)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return list(tqdm(pool.map(job, seeds), label, len(seeds), disable=None))
+
+
+def taken_back(seed: int) -> tuple[float, float] | None:
+    """
+    Let a change that loses be a canary in a run of one window, and return how long it stays.
+
+    Returns
+    -------
+    tuple of float, or None
+        Seconds of the job up to the entry, and hours of event time between the loss beyond the limit and the end of
+        the run; None where it was not taken back.
+    """
+    with TemporaryDirectory(prefix="alphatrade-bench-") as name, redirect_stderr(StringIO()):
+        place = Path(name)
+        os.environ["ALPHATRADE_STATE"] = str(place / "state")
+        os.environ.pop("ALPHATRADE_LEDGER", None)
+        world = planted("no_edge", seed)
+        wrong, settings = world.settings.policy, world.settings
+        right = Policy.model_validate(
+            {part: getattr(wrong, part) for part in Policy.model_fields}
+            | {"router": wrong.router.model_copy(update={"table": dict.fromkeys(REGIMES, "flat")})}
+        )
+        own = Settings(policy=right, run=settings.run)
+        (tape,) = load_tapes(own.run)
+        start, end = tape.span
+        middle = (start + end) // 2
+        lead = wrong.router.table["flat-low"]
+        edit = RouteWeight(regime="flat-low", tactic=lead, weight=1.0)
+        _granted(right, edit, middle)
+        run_dir = recorded(taken_up(_governed(own)), tape.slice(middle + 1, end + 1), place / "artifacts")
+        job = settings_of(run_dir, place / "artifacts")
+        began = time.monotonic()
+        rim(job)
+        feedback = home().ledger.chain.feedback
+        (case,) = [case for case in feedback.cases.values() if case.applied]
+        if case.rollback is None:
+            return None
+        spent, late = time.monotonic() - began, _since_loss(run_dir, job, end)
+        return spent, late
+
+
+def _governed(own: Settings) -> Settings:
+    return Settings(policy=own.policy, run=own.run.model_copy(update={"governed_feedback": True}))
+
+
+def _granted(policy: Policy, edit: RouteWeight, until: int) -> None:
+    """Enter a change as a canary, with figures that are made up: only what follows is measured."""
+    keeper, spec = home(), rule_of()
+    child = apply_edit(policy, edit, shipped_bounds())
+    rows = {"first": 0, "last": 1, "start": "1", "end": "2", "sha256": "0" * 64}
+    pointer = {"run_id": "0" * 16, "instrument": "WLD/USD.SIM", **rows}
+    proposal = sealed_proposal({
+        "schema_version": 1, "edit": edit.model_dump(), "target": policy.policy_hash, "child": child.policy_hash,
+        "rank": 1, "uplift": 1.0, "confidence": 0.9, "rationale": "made up", "regimes": ["flat-low"],
+        "evidence": [pointer], "engine": "ridge", "model_hash": "0" * 64, "code_hash": "0" * 64,
+        "config_hash": "0" * 64, "created": "2",
+    })  # fmt: skip
+    keeper.append("proposal", proposal.plain())
+    n = spec.periods
+    keeper.append("ruling", {
+        "proposal": proposal.id, "outcome": "apply", "why": [], "base": [0.0] * n, "changed": [1e-3] * n, "hits": 0,
+        "window": {"instrument": "WLD/USD.SIM", "tape_hash": "0" * 64, "start": str(4 * 10**15), "end": str(until - 1)},
+        "family": 1, "changes": 0, "flow": 1.0, "stage": "experiment", "spec": canonical(spec), "code_hash": "0" * 64,
+    })  # fmt: skip
+    both = {"target": policy.policy_hash, "child": child.policy_hash}
+    body = {"proposal": proposal.id, **both, "run_id": "0" * 16, "why": "made up"}
+    keeper.append("application", body | {"phase": "shadow", "share": 0.0, "until": str(until - 1)})
+    keeper.append("application", body | {"phase": "canary", "share": spec.canary_share, "until": str(until)})
+
+
+def _since_loss(run_dir: Path, job: RimSettings, end: int) -> float:
+    """Return the hours between the moment at which a run had lost what a canary may, and its end."""
+    curve = pd.read_parquet(run_dir / "equity.parquet", columns=["ts", "equity"])
+    capital = float(read_mapping(run_dir, "summary.json")["capital"])
+    most = job.governance.canary_loss_bps / BPS * job.governance.canary_share * capital
+    lost = curve["ts"][capital - curve["equity"].astype(float) > most]  # the policy beside it stands aside
+    return 0.0 if lost.empty else (end - int(lost.iloc[0])) / (PERIOD_S * 1e9)
