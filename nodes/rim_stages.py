@@ -105,7 +105,8 @@ def seen_of(run_dir: Path, policy: Policy, tape: Tape) -> Seen:
     if not summary:
         raise RunDirError(str(run_dir), "no summary.json", "a finished run")
     canary, signals = summary.get("canary") or {}, drift.get("signals") or {}
-    numbers = [summary.get("capital"), summary.get("max_drawdown"), *([canary.get("share")] if canary else [])]
+    flown = [canary.get("return"), (canary.get("beside") or {}).get("return")] if canary else []
+    numbers = [summary.get("capital"), summary.get("max_drawdown"), *flown]
     if not all(isinstance(one, int | float | str) for one in numbers) or not {"run_id", "killed"} <= set(summary):
         raise RunDirError(f"summary.json of {run_dir}", "other fields", "those that a run writes")
     if not isinstance(signals, dict):
@@ -139,11 +140,13 @@ def _canary(own: RimSettings, case: Case, seen: Seen) -> Finding:
         return Finding(waits="no later run had it as a canary")
     if wrong := _unsafe(own, seen):
         return wrong
-    capital = float(told["share"]) * float(seen.summary["capital"])
-    earned = BPS * float(told["pnl"]) / capital
-    words = f"{earned:+.2f} bps of its capital in {hours:.0f} hours as a canary, {told['fills']} fills"
-    if earned < -own.governance.canary_loss_bps:
+    earned, beside = (BPS * float(one["return"]) for one in (told, told["beside"]))
+    lead = earned - beside
+    words = f"{earned:+.2f} bps of its capital in {hours:.0f} hours as a canary, the policy {beside:+.2f}"
+    if lead < -own.governance.canary_loss_bps:
         return Finding("canary", told=words)
+    if lead < 0.0:
+        return Finding(waits=f"behind the policy: {words}")
     if hours < own.governance.canary_periods:
         return Finding(waits=f"{hours:.1f} hours as a canary, and {own.governance.canary_periods} are needed")
     return Finding(told=words)

@@ -47,7 +47,8 @@ class GovernanceSpec(Spec):
     shadow_periods, canary_periods : int
         Periods that a change has to be in shadow, and a canary, before it goes on.
     canary_loss_bps, drawdown : float
-        Loss of a canary, bps of its own capital, and drawdown of a changed policy, from which it is taken back.
+        How far a canary may be behind the policy beside it, bps of its own capital, and the drawdown of a changed
+        policy, from which it is taken back.
     seed : int
         Of resampling.
     """
