@@ -6,26 +6,14 @@ Searches that are finished are kept in ``<out>/evolve/`` and not made again; row
 """
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import evolve_engine, evolve_gate, evolve_optuna, evolve_racing, evolve_worlds, exploration
-from benchmarks.figures import OUT, Figure, publish
+from benchmarks.figures import OUT, Figure, measured
 
 TARGET = "evolve"
-
-
-def merged(new: list[Figure], out: Path, target: str = TARGET) -> list[Figure]:
-    """Return the rows of the file with those that were measured again in place of the old ones."""
-    path = out / f"{target}.json"
-    old = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    fields = Figure.__dataclass_fields__
-    names = {row.id for row in new}
-    kept = [Figure(**{name: row[name] for name in fields}) for row in old if row["id"] not in names]
-    return [*kept, *new]
 
 
 def main() -> int:
@@ -57,15 +45,7 @@ def main() -> int:
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     args = parser.parse_args()
-    missed = False
-    for name in args.only:
-        started = time.monotonic()
-        print(f"-- {name}", flush=True)
-        rows = parts[name]()
-        missed |= any(row.holds is False for row in rows)
-        publish(TARGET, merged(rows, args.out), args.out)
-        print(f"   {time.monotonic() - started:.0f} s", flush=True)
-    return int(missed)
+    return measured(TARGET, {name: parts[name] for name in args.only}, args.out)
 
 
 if __name__ == "__main__":

@@ -266,6 +266,34 @@ def publish(target: str, rows: Sequence[Figure], out: Path | None = None) -> Pat
     return path
 
 
+def measured(target: str, parts: Mapping[str, Callable[[], list[Figure]]], out: Path) -> int:
+    """
+    Measure parts of a target and publish after each; rows of parts that are not measured stay as they were.
+
+    Returns
+    -------
+    int
+        1 where a target was missed, else 0.
+    """
+    missed = False
+    for name, part in parts.items():
+        started = time.monotonic()
+        print(f"-- {name}", flush=True)
+        rows = part()
+        missed |= any(row.holds is False for row in rows)
+        publish(target, _merged(rows, out / f"{target}.json"), out)
+        print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    return int(missed)
+
+
+def _merged(new: Sequence[Figure], path: Path) -> list[Figure]:
+    """Return the rows of a file with those that were measured again in place of the old ones."""
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    fields, names = Figure.__dataclass_fields__, {row.id for row in new}
+    kept = [Figure(**{name: row[name] for name in fields}) for row in old if row["id"] not in names]
+    return [*kept, *new]
+
+
 def table(rows: Sequence[Figure]) -> str:
     """Return the rows as aligned text."""
     head = ("id", "what", "figure", "95 %", "n", "target", "holds")

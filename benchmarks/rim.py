@@ -7,13 +7,11 @@ Labelled examples are kept in ``<out>/rim/`` and not made again while what makes
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import rim_learn, rim_rules
-from benchmarks.evolve import merged
-from benchmarks.figures import OUT, Figure, publish
+from benchmarks.figures import OUT, Figure, measured
 
 TARGET = "rim"
 
@@ -37,15 +35,7 @@ def main() -> int:
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     args = parser.parse_args()
-    missed = False
-    for name in args.only:
-        started = time.monotonic()
-        print(f"-- {name}", flush=True)
-        rows = parts[name]()
-        missed |= any(row.holds is False for row in rows)
-        publish(TARGET, merged(rows, args.out, TARGET), args.out)
-        print(f"   {time.monotonic() - started:.0f} s", flush=True)
-    return int(missed)
+    return measured(TARGET, {name: parts[name] for name in args.only}, args.out)
 
 
 if __name__ == "__main__":
