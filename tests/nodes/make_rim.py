@@ -1,8 +1,8 @@
 """A planted world for the reflection job: a policy whose tactic cannot earn where prices come back, run by run."""
 
 import shutil
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from alphatrade.nodes import rim as job_module
 from alphatrade.nodes.ledger_home import Home, home
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.rim_settings import RimSettings
-from alphatrade.nodes.settings import compose_settings
+from alphatrade.nodes.settings import PathSpec, compose_settings
 from alphatrade.nodes.sim import simulate
 from alphatrade.nodes.steps import Row
 from alphatrade.reflection.feedback import Case, Feedback
@@ -50,6 +50,11 @@ class Knows:
         return Prediction(np.where(right, 2.0, 0.1), np.where(right, 0.9, 0.6))
 
 
+@cache
+def _own(words: tuple[str, ...]) -> RimSettings:
+    return settings_of(Path("x"), Path("x"), *RULE, *words)
+
+
 class Place:
     """A machine of its own: a state with a ledger, and artifacts."""
 
@@ -65,7 +70,7 @@ class Place:
 
     def own(self, run: Path, *words: str) -> RimSettings:
         """Return the settings of a job, governed feedback on."""
-        return settings_of(run, self.root / "artifacts", *RULE, f"paths.state={self.state}", *words)
+        return _own(words)._replace(run_dir=run, paths=PathSpec(artifacts=self.root / "artifacts", state=self.state))
 
     def job(self, run: Path, *words: str) -> list[Row]:
         """Let the job read a run."""
@@ -106,7 +111,3 @@ def placed(root: Path, state: Path, patch: pytest.MonkeyPatch) -> Place:
 def knowing(patch: pytest.MonkeyPatch) -> None:
     """Let jobs of this process have the engine that knows."""
     patch.setattr(job_module, "load", lambda *_: Knows())
-
-
-def plain(case: Case) -> dict[str, Any]:
-    return case.proposal.plain()
