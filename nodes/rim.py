@@ -36,7 +36,6 @@ from alphatrade.reflection.rim.edits import apply_edit, describe
 from alphatrade.reflection.rim.engines import load
 from alphatrade.reflection.rim.entries import Application, Ruling, Window
 from alphatrade.reflection.rim.inputs import flow_share
-from alphatrade.reflection.rim.paper import Paper
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.rim.propose import Made, propose
 from alphatrade.reflection.rim.slices import Slice, read_slice
@@ -189,7 +188,7 @@ def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> 
     facts = Facts(
         proposal, own.governed, not case.open, policy.policy_hash, "" if child is None else child.policy_hash,
         refused, hashes(proposal, own), evidence(proposal, read.part), None, (), (), 0, family,
-        job.keeper.begun_within(DAY_S), flow_share(Paper(read.part), proposal.edit),
+        job.keeper.begun_within(DAY_S), flow_share(read.part, proposal.edit),
         stage_of(job.keeper, policy.policy_hash),
     )  # fmt: skip
     if child is not None and child != policy and read.rest is not None and not refused_before(facts, own.governance):

@@ -21,7 +21,7 @@ from alphatrade.reflection.rim.edits import (
     touched,
 )
 from alphatrade.reflection.rim.paper import Floats, Paper
-from alphatrade.reflection.rim.slices import ROWS
+from alphatrade.reflection.rim.slices import ROWS, Slice
 from alphatrade.strategies.policy import Policy
 from alphatrade.strategies.topologies import BUILT_IN
 
@@ -64,7 +64,7 @@ def inputs(paper: Paper, edit: Edit, child: Policy, bounds: Bounds) -> tuple[Flo
         The last rows, averaged in blocks, the last block at the end.
     """
     rows, policy = paper.part.rows, paper.part.policy
-    here = _here(paper, edit)
+    here = _here(paper.part, edit)
     gain = paper.policy(child) - paper.policy(policy)
     notional = rows["notional"].tolist()
     total = fsum(notional)
@@ -76,17 +76,17 @@ def inputs(paper: Paper, edit: Edit, child: Policy, bounds: Bounds) -> tuple[Flo
     return np.clip(np.array(found), -MOST, MOST), _last(paper, gain, here)
 
 
-def flow_share(paper: Paper, edit: Edit) -> float:
+def flow_share(part: Slice, edit: Edit) -> float:
     """Return the share of the slice's traded notional that an edit bears on; of a slice without trades, all."""
-    notional = paper.part.rows["notional"].to_numpy()
+    notional = part.rows["notional"].to_numpy()
     total = fsum(notional.tolist())
-    return fsum(notional[_here(paper, edit)].tolist()) / total if total else 1.0
+    return fsum(notional[_here(part, edit)].tolist()) / total if total else 1.0
 
 
-def _here(paper: Paper, edit: Edit) -> Mask:
+def _here(part: Slice, edit: Edit) -> Mask:
     """Return which rows lie in a place that the edit touches."""
-    regimes = {regime for _, regime in touched(paper.part.policy, edit)}
-    here: Mask = paper.part.rows["regime"].isin(regimes).to_numpy()
+    regimes = {regime for _, regime in touched(part.policy, edit)}
+    here: Mask = part.rows["regime"].isin(regimes).to_numpy()
     return here
 
 

@@ -275,4 +275,4 @@ def test_what_an_engine_sees_is_finite_and_the_flow_a_share(full: Path) -> None:
         edited, rows = inputs(paper, edit, apply_edit(part.policy, edit, BOUNDS), BOUNDS)
         assert np.isfinite(edited).all()
         assert np.isfinite(rows).all()
-        assert 0.0 <= flow_share(paper, edit) <= 1.0
+        assert 0.0 <= flow_share(paper.part, edit) <= 1.0
