@@ -1,9 +1,12 @@
 """What governance lets through: planted faults that are put right, null worlds, and proposals that must not pass."""
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
@@ -22,8 +25,10 @@ from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Policy
 from benchmarks.evolve_gate import clopper_pearson, rate
 from benchmarks.figures import Figure, figure
+from benchmarks.rim_adversarial import CHEAP, attacked
+from benchmarks.rim_adversarial import flipped as flip
 from benchmarks.rim_learn import mean_bounds
-from benchmarks.rim_runs import Came, many, rule_of, taken_back
+from benchmarks.rim_runs import WINDOWS, Came, longer, many, opened, recorded, rule_of, settings_of, taken_back
 
 COMMAND = "python -m benchmarks.rim"
 PLANTED, NULL, WELL = 530_001, 540_001, 550_001
@@ -181,3 +186,25 @@ def rollback(seeds: int, workers: int) -> list[Figure]:
         rows.append(figure("rim.rollback.h", "loss beyond the limit to the end of the run, event time",
                            [one[1] for one in back], "h", command=command))  # fmt: skip
     return rows
+
+
+def adversarial(n: int = 1000) -> list[Figure]:
+    """Return how many of a thousand adversarial proposals are granted or crash anything, at the real door."""
+    command = f"{COMMAND} --only adversarial"
+    with TemporaryDirectory(prefix="alphatrade-bench-") as name:
+        place = Path(name)
+        os.environ["ALPHATRADE_STATE"] = str(place / "state")
+        world = longer(rim_worlds.planted("wrong_tactic", PLANTED))
+        (tape,) = load_tapes(world.settings.run)
+        start, end = tape.span
+        two_windows = tape.slice(start, start + (end - start) * 2 // WINDOWS)
+        job = opened(settings_of(recorded(world.settings, two_windows, place / "artifacts"), place / "artifacts"))
+        found = attacked(job, n, 1, {**CHEAP, "flipped": flip})
+    told = ", ".join([f"{kind} {dict(came)}" for kind, came in found.kinds.items()])
+    print(told)
+    return [
+        Figure("rim.adversarial", "adversarial proposals that are granted", float(found.granted), "", "== 0",
+               found.granted == 0, found.n, None, command),
+        Figure("rim.crashes", "adversarial proposals that crash anything", float(found.crashes), "", "== 0",
+               found.crashes == 0, found.n, None, command),
+    ]  # fmt: skip

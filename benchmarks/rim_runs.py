@@ -24,11 +24,13 @@ from tqdm import tqdm
 from alphatrade.actors.regime import REGIMES
 from alphatrade.nodes.artifacts import RunFolder
 from alphatrade.nodes.feedback import taken_up
+from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.ledger_home import home
 from alphatrade.nodes.overrides import CONFIG_MODULE
-from alphatrade.nodes.rim import rim
+from alphatrade.nodes.rim import Job, _read, rim
 from alphatrade.nodes.rim_replay import PERIOD_S, Replayed, resimulated
-from alphatrade.nodes.rim_settings import RimSettings, rim_settings, shipped_bounds
+from alphatrade.nodes.rim_settings import RimSettings, model_file, rim_settings, shipped_bounds
+from alphatrade.nodes.rim_train import INPUT
 from alphatrade.nodes.rim_worlds import HOURS, World, planted
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
@@ -36,7 +38,9 @@ from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.query import read_mapping
 from alphatrade.reflection.rim.edits import RouteWeight, apply_edit
+from alphatrade.reflection.rim.engines import load
 from alphatrade.reflection.rim.proposals import sealed_proposal
+from alphatrade.reflection.rim.propose import Made, propose
 from alphatrade.risk.audit import audit
 from alphatrade.strategies.policy import Policy, canonical
 
@@ -81,6 +85,13 @@ def settings_of(run_dir: Path, artifacts: Path, *words: str) -> RimSettings:
     told = [f"run={run_dir}", f"paths.artifacts={artifacts}", "governed_feedback=true", *words]
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return rim_settings(compose("rim", overrides=told))
+
+
+def opened(own: RimSettings) -> Job:
+    """Return a job as it is when proposals have been made and none was entered."""
+    read = _read(own)
+    engine, from_here = load(model_file(own.rim.engine), INPUT), Made(code_hash(), own.config_hash)
+    return Job(own, read, home(), propose(read.part, own.bounds, engine, own.rim, from_here))
 
 
 def rule_of() -> GovernanceSpec:

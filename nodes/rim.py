@@ -121,7 +121,7 @@ def _alone(keeper: Home) -> Iterator[Home]:
         yield keeper
 
 
-def _read(own: RimSettings, known: Sequence[Tape] | None) -> Read:
+def _read(own: RimSettings, known: Sequence[Tape] | None = None) -> Read:
     state = Path(own.paths.state).expanduser()
     run = run_spec_of(own.run_dir, state)
     pairs = zip(known or tapes_of(own.run_dir, run), run.all_tapes, strict=True)
