@@ -58,3 +58,27 @@ def rim_train(
         print(f"{name}  {model.model_hash}")
         print(f"  {told.examples} edits of {told.groups} worlds, {told.beat} beat doing nothing")
         print(f"  out of fold: Brier {told.brier:.4f} (base rate {told.base:.4f}), calibration error {told.ece:.4f}")
+
+
+@app.command()
+def rollback(
+    proposal: Annotated[str, typer.Argument(help="id of the proposal, or how it begins")],
+    why: Annotated[str, typer.Option(help="why; recorded")],
+    key: Annotated[Path | None, typer.Option(help="private key; none: that of this machine's person")] = None,
+    folder: Annotated[Path | None, typer.Option(help="of the ledger; none: that of this machine")] = None,
+) -> None:
+    """Take a change back that is in shadow, a canary or in force; nodes go back at their next start."""
+    from alphatrade.nodes.ledger_home import PERSON, existing, key_file
+    from alphatrade.reflection.rim.edits import describe
+
+    home = existing(key or key_file(PERSON), folder)
+    home.entries()
+    case = home.ledger.chain.feedback.find(proposal)
+    told = case.proposal
+    noticed = case.applied[-1][2].until if case.applied else told.created
+    entry = home.append("rollback", {
+        "proposal": told.id, "target": told.target, "child": told.child, "cause": "operator", "why": why,
+        "noticed": noticed,
+    })  # fmt: skip
+    print(f"entry {entry.seq} {entry.hash}")
+    print(f"taken back: {describe(told.edit)}")
