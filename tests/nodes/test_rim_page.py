@@ -65,7 +65,7 @@ def test_every_ruling_has_its_row(page: Any) -> None:
     found = rows_of(page(*cases), "rulings")
     words = ["by rule", "a person has to", "rejected", "referred to evolution"]
     assert [re.findall("<strong>(.*)</strong>", row[1]) for row in found] == [[word] for word in words]
-    first, uplift = found[0], measured(cases[0])
+    first, uplift = found[0], measured(cases[0].ruling)
     assert uplift is not None
     name = "1. a_tactic_with_rather_a_long_name leads in flat-low with weight 0.1"
     assert first[0] == f"{name}<br>{cases[0].proposal.id[:12]}"
