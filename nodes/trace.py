@@ -32,7 +32,8 @@ def trace(chain: Chain, entries: list[Entry], start: str) -> list[str]:
     if len(hashes := {case.proposal.child for case in made}) > 1:
         raise LedgerError("policy", start, f"the hash of one policy, not the beginning of {len(hashes)}")
     case = made[-1] if made else feedback.find(start)
-    return [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
+    lines = [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
+    return ["".join([sign if sign.isprintable() else " " for sign in line]) for line in lines]  # words are anybody's
 
 
 def _proposed(case: Case, entries: list[Entry]) -> list[str]:
