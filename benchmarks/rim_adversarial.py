@@ -149,8 +149,12 @@ def _rows(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
     return Attack(sealed(plain, evidence=[plain["evidence"][0] | part[int(rng.integers(len(part)))]]))
 
 
+def _regimes(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
+    return Attack(sealed(plain, regimes=[str(rng.choice(["up-high", "down-high", "sideways", "\u00e9"]))]))
+
+
 def _huge(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
-    long = "\u00e9\n\ud800"[int(rng.integers(3))] * int(10 ** rng.uniform(0, 6))
+    long = "\u00e9\n\ud800"[int(rng.integers(3))] * int(10 ** rng.uniform(3.01, 5))
     where = str(rng.choice(["rationale", "engine", "id", "regimes", "tactic", "extra"]))
     if where == "tactic":
         return Attack(sealed(plain, edit={"kind": "disable_tactic", "tactic": long}))
@@ -164,7 +168,7 @@ def _shape(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
     for _ in range(3000):
         deep = [deep]
     wrong = [deep, None, True, 2**70, -1, "", [], {}, {"kind": "loosen_risk"}, [plain], b"x".hex()]
-    name = sorted(plain)[int(rng.integers(len(plain)))]
+    name = sorted(set(plain) - {"regimes"})[int(rng.integers(len(plain) - 1))]  # none is a fair answer there
     value = wrong[int(rng.integers(len(wrong)))]
     if rng.random() < 0.1:
         return Attack({key: one for key, one in plain.items() if key != name})
@@ -172,11 +176,11 @@ def _shape(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
 
 
 def flipped(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
-    """Return the proposal of what harms where the right one helps; only a replay can tell."""
+    """Return the proposal of more of what loses already; only a replay can tell."""
     edits = [
-        {"kind": "route_weight", "regime": regime, "tactic": tactic, "weight": 1.0}
-        for regime in plain["regimes"] for tactic in ("breakout",)
-    ]  # fmt: skip
+        {"kind": "tactic_parameter", "tactic": "momentum", "parameter": "enter", "value": 0.5},
+        {"kind": "tactic_parameter", "tactic": "momentum", "parameter": "hold_min", "value": 2.0},
+    ]
     return Attack(made(job, plain, edits[int(rng.integers(len(edits)))], rationale=f"trust me, {rng.integers(2**40)}"))
 
 
@@ -192,9 +196,9 @@ def made(job: Job, plain: Plain, edit: Plain, **parts: Any) -> Plain:
 
 CHEAP: Mapping[str, Callable[[Job, Plain, np.random.Generator], Attack]] = {
     "not a number": _nan, "out of domain": _domain, "loosening": _loosening, "no budget": _budget,
-    "replayed": _replayed,
-    "another id": _id, "forged": _forged, "future slice": _future, "alien target": _alien, "wrong child": _child,
-    "wrong hash": _hash, "wrong rows": _rows, "huge": _huge, "wrong shape": _shape,
+    "replayed": _replayed, "another id": _id, "forged": _forged, "future slice": _future, "alien target": _alien,
+    "wrong child": _child, "wrong hash": _hash, "wrong rows": _rows, "wrong regimes": _regimes, "huge": _huge,
+    "wrong shape": _shape,
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from alphatrade.nodes.steps import Row
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.feedback import Case
 from alphatrade.reflection.governance import Facts, refused_before, rule
-from alphatrade.reflection.rim.edits import apply_edit, describe
+from alphatrade.reflection.rim.edits import Experiment, apply_edit, describe, touched
 from alphatrade.reflection.rim.engines import load
 from alphatrade.reflection.rim.entries import Application, Ruling, Window
 from alphatrade.reflection.rim.inputs import flow_share
@@ -203,9 +203,15 @@ def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> 
 
 def _child(policy: Policy, proposal: Proposal, own: RimSettings) -> tuple[Policy | None, str]:
     try:
-        return apply_edit(policy, proposal.edit, own.bounds), ""
+        child = apply_edit(policy, proposal.edit, own.bounds)
     except ConfigError as error:
         return None, str(error)
+    there = {regime for _, regime in touched(policy, proposal.edit)}
+    if isinstance(proposal.edit, Experiment):
+        there = {proposal.edit.regime}
+    if strange := sorted(set(proposal.regimes) - there):
+        return None, str(ConfigError("proposal.regimes", strange[0][:80], "regimes that the edit bears on"))
+    return child, ""
 
 
 def hashes(proposal: Proposal, own: RimSettings) -> tuple[str, ...]:

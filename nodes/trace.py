@@ -36,8 +36,9 @@ def trace(chain: Chain, entries: list[Entry], start: str) -> list[str]:
         raise LedgerError("policy", start, f"the hash of one policy, not the beginning of {len(hashes)}")
     case = made[-1] if made else feedback.find(start)
     told = [*_proposed(case, entries), *_decided(case, entries), *_applied(case, entries), *_now(case, feedback)]
+    plain = ["".join([sign if sign.isprintable() else " " for sign in line]) for line in told]  # words are anybody's
     lines = TextWrapper(WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
-    return [part for line in told for part in lines.wrap(line)]
+    return [part for line in plain for part in lines.wrap(line)]
 
 
 def _proposed(case: Case, entries: list[Entry]) -> list[str]:
