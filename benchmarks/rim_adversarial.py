@@ -196,8 +196,9 @@ def made(job: Job, plain: Plain, edit: Plain, **parts: Any) -> Plain:
 
 CHEAP: Mapping[str, Callable[[Job, Plain, np.random.Generator], Attack]] = {
     "not a number": _nan, "out of domain": _domain, "loosening": _loosening, "no budget": _budget,
-    "replayed": _replayed, "another id": _id, "forged": _forged, "future slice": _future, "alien target": _alien, "wrong child": _child,
-    "wrong hash": _hash, "wrong rows": _rows, "wrong regimes": _regimes, "huge": _huge, "wrong shape": _shape,
+    "replayed": _replayed, "another id": _id, "forged": _forged, "future slice": _future, "alien target": _alien,
+    "wrong child": _child, "wrong hash": _hash, "wrong rows": _rows, "wrong regimes": _regimes, "huge": _huge,
+    "wrong shape": _shape,
 }  # fmt: skip
 
 
