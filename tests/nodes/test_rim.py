@@ -28,7 +28,7 @@ from alphatrade.reflection.rim.proposals import Proposal, sealed_proposal
 from alphatrade.reflection.stages import Stages
 from alphatrade.risk.audit import audit
 from alphatrade.risk.disk import FolderLock
-from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.errors import AlphaTradeError, ConfigError, LedgerError
 from alphatrade.strategies.policy import Policy
 from benchmarks.rim_runs import settings_of
 from tests.nodes.make_rim import WORLD, Knows, Place, knowing, placed
@@ -440,13 +440,19 @@ def door(*words: str) -> tuple[int, list[str]]:
     return 0, err.getvalue().splitlines()
 
 
-def refused(place: Place, run: Path, *words: str, code: int = 2) -> str:
-    """Expect one line, nothing entered, and no folder."""
+def refused(place: Place, run: Path, *words: str) -> str:
+    """Expect one line, nothing entered, and no folder; with words by the command line, which ends in 2 for every such error."""
     file = place.state / "ledger" / FILE
     before = file.read_bytes() if file.is_file() else b""
-    left, told = door("rim", f"run={run}", f"paths.artifacts={place.root}/artifacts", FLAG, *words)
-    assert (left, len(told)) == (code, 1), told
-    assert told[0].startswith("alphatrade: ")
+    if words:
+        left, told = door("rim", f"run={run}", f"paths.artifacts={place.root}/artifacts", FLAG, *words)
+        assert (left, len(told)) == (2, 1), told
+        assert told[0].startswith("alphatrade: ")
+    else:
+        with pytest.raises(AlphaTradeError) as caught:
+            place.job(run)
+        told = str(caught.value).splitlines()
+        assert len(told) == 1
     assert (file.read_bytes() if file.is_file() else b"") == before
     assert not (place.root / "artifacts").exists()
     return told[0]
@@ -467,7 +473,7 @@ def test_a_folder_that_is_no_run(at: Make, tmp_path: Path) -> None:
     place = at(0)
     (tmp_path / "empty").mkdir()
     for name in ("none", "empty"):
-        refused(place, tmp_path / name)
+        refused(place, tmp_path / name, FLAG)
 
 
 @pytest.mark.parametrize(
@@ -560,7 +566,7 @@ RULE_WORDS = ("governance.periods=12", "governance.moved=6", "governance.level=0
 def test_two_jobs_at_once(flow: Flow, at: Make) -> None:
     place = at(0)
     with FolderLock(place.state / "ledger"):
-        assert "a reflection job of process" in refused(place, flow.runs[0].path)
+        assert "a reflection job of process" in refused(place, flow.runs[0].path, FLAG)
     from alphatrade.nodes.artifacts import RunFolder
 
     with RunFolder(place.root / "artifacts", "rim"):
