@@ -126,6 +126,7 @@ def _replay(settings: Settings, run: Path, facts: dict[str, Any], replayed: list
             tapes = [tape.slice(*edges) for tape in tapes]
         except ValueError as error:
             raise TapeError("tapes", str(error), "rows of every tape in the last whole day of the first") from None
+        settings = _narrowed(settings, edges)
     first, last = tapes[0].span
     facts |= {"from": _time(first), "to": _time(last), "tape": tapes[0].name}
     identity = identity_of(settings, tapes)
@@ -200,6 +201,14 @@ def reflected(run: Path, settings: Settings, tapes: list[Tape]) -> Row:
     _, rows = rim(composed(run, paths.artifacts, paths.state, governed), tapes)
     told = ", ".join([f"{row.check}: {row.result}" for row in rows if row.check in ("proposals", "application")])
     return Row("reflection", told, "; ".join([f"{row.check} {row.result}" for row in rows[2:-1]]), True)
+
+
+def _narrowed(settings: Settings, edges: tuple[int, int]) -> Settings:
+    """Return the settings of a run over a part of the tapes: the run folder says what was replayed, to the ns."""
+    part = {name: f"{_time(ns)[:-1]}.{ns % 10**9:09d}Z" for name, ns in zip(("start", "end"), edges, strict=True)}
+    specs = [spec.model_copy(update=part) for spec in settings.run.all_tapes]
+    tapes = tuple(specs) if len(specs) > 1 else ()
+    return settings.model_copy(update={"run": settings.run.model_copy(update={"tape": specs[0], "tapes": tapes})})
 
 
 def _time(ns: int) -> str:

@@ -19,6 +19,7 @@ from alphatrade.reflection.ledger_chain import Entry
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.rim.engines import Inputs, Prediction
 from alphatrade.reflection.rim.inputs import COLUMNS
+from alphatrade.reflection.rim.proposals import Proposal
 from benchmarks.rim_runs import settings_of
 
 REGIMES = ("down-low", "down-high", "flat-low", "flat-high", "up-low", "up-high")
@@ -55,6 +56,14 @@ def _own(words: tuple[str, ...]) -> RimSettings:
     return settings_of(Path("x"), Path("x"), *RULE, *words)
 
 
+@cache
+def _proposed(run: Path) -> tuple[job_module.Read, tuple[Proposal, ...]]:
+    """Return what a job has read of a run, and what the engine that knows proposes."""
+    own = _own(())._replace(run_dir=run)
+    read, made = job_module._read(own), job_module.Made(job_module.code_hash(), own.config_hash)
+    return read, job_module.propose(read.part, own.bounds, Knows(), own.rim, made)
+
+
 class Place:
     """A machine of its own: a state with a ledger, and artifacts."""
 
@@ -78,10 +87,8 @@ class Place:
 
     def open(self, run: Path, *words: str) -> job_module.Job:
         """Return the job as it is before it rules."""
-        own = self.own(run, *words)
-        read, made = job_module._read(own), job_module.Made(job_module.code_hash(), own.config_hash)
-        found = job_module.propose(read.part, own.bounds, job_module.load(Path("ridge.json"), job_module.INPUT), own.rim, made)
-        return job_module.Job(own, read, home(), found)
+        read, found = _proposed(run)
+        return job_module.Job(self.own(run, *words), read, home(), found)
 
     @property
     def keeper(self) -> Home:

@@ -80,7 +80,7 @@ def test_a_killed_job_goes_on_and_nothing_is_applied_twice(calm: Calm, seed: int
     place = placed(tmp_path, calm.state, monkeypatch)
     for run, seconds in zip(calm.runs, calm.seconds, strict=True):
         job = started(tmp_path, run, door_env)
-        time.sleep(rng.uniform(0.0, 0.9 * seconds))
+        time.sleep(rng.uniform(0.0, 0.7 * seconds))
         if job.poll() is None:
             os.kill(job.pid, signal.SIGKILL)
             killed += 1
