@@ -79,15 +79,14 @@ def nightly(settings: Settings) -> tuple[Path, list[Row]]:
     with RunFolder(settings.run.paths.artifacts, NAME) as folder:
         former = read_mapping(folder.final, "nightly.json") if folder.final.is_dir() else {}
         run, facts = folder.path / RUN, {"policy_hash": settings.policy.policy_hash, "seed": settings.run.seed}
-        tapes: list[Tape] = []
-        rows = [isolated("replay", lambda: _replay(settings, run, facts, tapes))]
+        rows = [isolated("replay", lambda: _replay(settings, run, facts))]
         steps: dict[str, Callable[[], Row]] = {
             "audit": lambda: audited(run),
             "coverage": lambda: covered(run),
             "same digests as before": lambda: _digests(run, former, facts),
             "graph": lambda: graph(run, settings.policy.flags.fast_weights),
             "drift": lambda: drift(run, settings.policy.drift.enabled),
-            "reflection": lambda: reflected(run, settings, tapes),
+            "reflection": lambda: reflected(run, settings),
         }
         rows += [isolated(name, step) for name, step in steps.items()]
         folder.write_json("nightly.json", as_json(rows, **facts))
@@ -116,8 +115,8 @@ def last_day(tape: Tape) -> tuple[int, int]:
     return first, last + 1
 
 
-def _replay(settings: Settings, run: Path, facts: dict[str, Any], replayed: list[Tape]) -> Row:
-    """Replay the day into a run folder; what of the tapes was replayed is added to `replayed`."""
+def _replay(settings: Settings, run: Path, facts: dict[str, Any]) -> Row:
+    """Replay the day into a run folder."""
     tapes = load_tapes(settings.run)
     chosen = any(spec.start is not None or spec.end is not None for spec in settings.run.all_tapes)
     if not chosen:
@@ -134,7 +133,6 @@ def _replay(settings: Settings, run: Path, facts: dict[str, Any], replayed: list
     summary = run_into(Folder(run), settings, tapes, identity)
     count.close_run(run, summary, tapes, float(settings.run.venue.starting_balance))
     facts |= {"run_id": summary["run_id"], "digests": summary["digests"]}
-    replayed += tapes
     told = f"{summary['events']:,} events, {summary['decisions']:,} decisions, {summary['orders']:,} orders"
     stopped = f"; stopped: {summary['killed']}" if summary["killed"] else ""
     return Row("replay", told, f"pnl {summary['pnl']} {summary['currency']}{stopped}", True)
@@ -192,13 +190,13 @@ def drift(run: Path, enabled: bool) -> Row:
     return Row("drift", told or f"{len(packets)} packets", ", ".join(packets[:5]), True)
 
 
-def reflected(run: Path, settings: Settings, tapes: list[Tape]) -> Row:
+def reflected(run: Path, settings: Settings) -> Row:
     """Let the reflection job read the night's run; what it proposes is news, not a failure of the job."""
     from alphatrade.nodes.rim import rim  # learning engines and their kernels: not for whoever only audits
     from alphatrade.nodes.rim_settings import composed
 
     paths, governed = settings.run.paths, settings.run.governed_feedback
-    _, rows = rim(composed(run, paths.artifacts, paths.state, governed), tapes)
+    _, rows = rim(composed(run, paths.artifacts, paths.state, governed))
     told = ", ".join([f"{row.check}: {row.result}" for row in rows if row.check in ("proposals", "application")])
     return Row("reflection", told, "; ".join([f"{row.check} {row.result}" for row in rows[2:-1]]), True)
 

@@ -78,15 +78,13 @@ class Job(NamedTuple):
     proposals: tuple[Proposal, ...]
 
 
-def rim(own: RimSettings, tapes: Sequence[Tape] | None = None) -> tuple[Path, list[Row]]:
+def rim(own: RimSettings) -> tuple[Path, list[Row]]:
     """
     Read a run's diary, propose, rule, and apply what may be applied.
 
     Parameters
     ----------
     own : RimSettings
-    tapes : sequence of Tape, optional
-        That the run replayed, where they are at hand; none: they are loaded again.
 
     Returns
     -------
@@ -100,7 +98,7 @@ def rim(own: RimSettings, tapes: Sequence[Tape] | None = None) -> tuple[Path, li
     InputError
         If the run, its diary, the model or the ledger cannot be used; nothing is entered then.
     """
-    read = _read(own, tapes)
+    read = _read(own)
     engine = load(model_file(own.rim.engine), INPUT)
     with RunFolder(own.paths.artifacts, NAME) as folder, _alone(home()) as keeper:
         keeper.entries()
@@ -121,10 +119,10 @@ def _alone(keeper: Home) -> Iterator[Home]:
         yield keeper
 
 
-def _read(own: RimSettings, known: Sequence[Tape] | None = None) -> Read:
+def _read(own: RimSettings) -> Read:
     state = Path(own.paths.state).expanduser()
     run = run_spec_of(own.run_dir, state)
-    pairs = zip(known or tapes_of(own.run_dir, run), run.all_tapes, strict=True)
+    pairs = zip(tapes_of(own.run_dir, run), run.all_tapes, strict=True)
     tapes = {tape.instrument.id: (tape, spec) for tape, spec in pairs}
     whole = read_slice(own.run_dir, instrument=own.instrument)
     tape, spec = tapes[whole.instrument]
