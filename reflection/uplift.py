@@ -86,7 +86,8 @@ def uplift(base: Sequence[float], changed: Sequence[float], level: float, seed: 
 
 def _length(n: int) -> int:
     """Return the mean length of a block, n^(1/3)."""
-    return max(1, round(float(n) ** (1 / 3)))
+    length: int = round(n ** (1 / 3))
+    return max(1, length)
 
 
 def _widened(level: float, freedom: int) -> float:
