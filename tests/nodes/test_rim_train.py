@@ -32,6 +32,7 @@ def test_the_window_of_the_labels_begins_an_embargo_after_the_slice() -> None:
     assert cut.second.span[1] == tape.span[1]
 
 
+@pytest.mark.long
 def test_a_label_is_what_the_edit_earns_there_beyond_the_policy() -> None:
     world = rim_worlds.planted("wrong_tactic", 1)  # prices come back, and momentum leads
     own, bounds = world.settings, shipped_bounds()
@@ -47,6 +48,7 @@ def test_a_label_is_what_the_edit_earns_there_beyond_the_policy() -> None:
     assert np.isfinite(found.inputs.rows).all()
 
 
+@pytest.mark.long
 def test_edits_of_a_slice_are_labelled_the_same_twice_and_drawn_by_the_seed() -> None:
     world, bounds = rim_worlds.planted("no_edge", 2), shipped_bounds()
     first, again, other = (rim_train.labelled(world, bounds, 3, seed) for seed in (1, 1, 2))
