@@ -172,9 +172,13 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def child(module: str, *arguments: str, python: str | None = None) -> dict[str, Any]:
+def child(
+    module: str, *arguments: str, python: str | None = None, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """
     Run a benchmark module (or a script, if it ends in .py) in a fresh process and return the JSON it printed last.
+
+    Its environment is that of this process, with the variables of `env` set.
 
     Raises
     ------
@@ -185,6 +189,7 @@ def child(module: str, *arguments: str, python: str | None = None) -> dict[str, 
     done = subprocess.run(
         [python or sys.executable, "-W", "ignore", *target, *arguments],
         cwd=ROOT,
+        env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
         check=False,

@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     parts: dict[str, Callable[[], list[Figure]]] = {
         "learn": lambda: rim_learn.learn(args.out, args.worlds, args.workers),
-        "same": lambda: rim_learn.same(args.out),
+        "same": rim_learn.same,
         "planted": lambda: rim_rules.planted(args.seeds, args.workers),
         "null": lambda: rim_rules.null(args.seeds, args.workers),
         "rollback": lambda: rim_rules.rollback(args.seeds, args.workers),

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,17 +132,10 @@ def _bounds(answer: Prediction, labels: Labels) -> dict[str, tuple[float, float]
     }
 
 
-def same(out: Path) -> list[Figure]:
+def same() -> list[Figure]:
     """Return whether one slice makes the same proposals in fresh processes, also of other CPU features."""
     old = {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "PYTHONHASHSEED": "7"}
-    found = [child("benchmarks.rim_learn")["sha256"]]
-    kept_environment = dict(os.environ)
-    os.environ.update(old)
-    try:
-        found.append(child("benchmarks.rim_learn")["sha256"])
-    finally:
-        os.environ.clear()
-        os.environ.update(kept_environment)
+    found = [child("benchmarks.rim_learn", env=env)["sha256"] for env in ({}, old)]
     command, digests = f"{COMMAND} --only same", float(len(set(found)))
     what = "different bytes of the proposals of one slice, in two processes of different CPU features"
     return [Figure("rim.same", what, digests, "digests", "== 1", digests == 1.0, len(found), None, command)]

@@ -110,20 +110,13 @@ def longer(world: World) -> World:
 def recorded(settings: Settings, tape: Tape, artifacts: Path) -> Path:
     """Run a policy on a tape into a run folder, as `alphatrade sim` does, and return it."""
     start, end = tape.span
-    spec = settings.run.tape.model_copy(update={"start": _moment(start), "end": _moment(end + 1)})
+    spec = settings.run.tape.model_copy(update={"start": str(start), "end": str(end + 1)})
     own = Settings(policy=settings.policy, run=settings.run.model_copy(update={"tape": spec}))
     (part,) = load_tapes(own.run)
     identity = identity_of(own, [part])
     with RunFolder(artifacts, identity.run_id) as folder:
         run_into(folder, own, [part], identity)
         return folder.publish()
-
-
-def _moment(ns: int) -> str:
-    from datetime import UTC, datetime
-
-    seconds, rest = divmod(ns, 10**9)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
 
 
 def one(make: Callable[[int], World], words: Sequence[str], seed: int) -> Came:

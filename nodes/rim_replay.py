@@ -32,13 +32,10 @@ class Replayed(NamedTuple):
         Net, in each whole hour, fractions of the capital.
     hits : int
         Denials, breaches and kills by the law, and what the auditor found.
-    drawdown : float
-        Largest, fraction.
     """
 
     returns: tuple[float, ...]
     hits: int
-    drawdown: float
 
 
 def resimulated(policy: Policy, run: RunSpec, tape: Tape, why: str) -> Replayed:
@@ -76,4 +73,4 @@ def resimulated(policy: Policy, run: RunSpec, tape: Tape, why: str) -> Replayed:
     stamps, equity = curve["ts"].to_numpy(np.int64), curve["equity"].astype(float).to_numpy()
     cell = Cell(tape.instrument.id, "", tape.span[0], tape.span[1] + 1, True)
     hits = int(kinds.isin(_HITS).sum()) + len(found.violations) + len(found.integrity)
-    return Replayed(per_period(stamps, equity / capital, cell, PERIOD_S), hits, summary["max_drawdown"])
+    return Replayed(per_period(stamps, equity / capital, cell, PERIOD_S), hits)

@@ -29,8 +29,6 @@ class Paper:
     Parameters
     ----------
     part : Slice
-    long_only : bool
-        Hold no short position.
 
     Attributes
     ----------
@@ -42,8 +40,8 @@ class Paper:
         Notional of a full clip over the capital.
     """
 
-    def __init__(self, part: Slice, long_only: bool = False) -> None:
-        self.part, self._long_only = part, long_only
+    def __init__(self, part: Slice) -> None:
+        self.part = part
         self._names = tuple(sorted(part.policy.features))
         self._worth: dict[str, Floats] = {}
         mid = part.rows["mid"].to_numpy()
@@ -60,7 +58,7 @@ class Paper:
         key = f"{spec.kind} {sorted(spec.params.items())}"
         if key not in self._worth:
             topology = load_topology("tactic", spec.kind, spec.params, self._names)
-            shadow = Shadow(topology, self.part.costs, self._long_only)
+            shadow = Shadow(topology, self.part.costs)
             worth = []
             for belief, idle in self._beliefs:
                 worth.append(shadow.mark(belief))

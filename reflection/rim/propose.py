@@ -132,11 +132,10 @@ def propose(part: Slice, bounds: Bounds, engine: Engine, spec: RimSpec, made: Ma
 
 def _plain(part: Slice, option: Option, up: float, sure: float) -> dict[str, object]:
     regimes = sorted({regime for _, regime in touched(part.policy, option.edit)} & set(part.rows["regime"]))
-    start, end = part.span
     told = f"{describe(option.edit)}: expected {up:+.3f} bps an hour, {sure:.0%} sure that it beats doing nothing"
     if isinstance(option.edit, Experiment):
         regimes, told = [option.edit.regime], f"{describe(option.edit)}: it loses there, and no edit is likely to help"
-    rows = f"; from {len(part.rows)} decisions in {(end - start) / 3.6e12:.1f} hours of {part.instrument}"
+    rows = f"; from {len(part.rows)} decisions in {part.hours:.1f} hours of {part.instrument}"
     return {
         "schema_version": 1, "edit": option.edit.model_dump(), "target": part.policy.policy_hash,
         "child": option.child.policy_hash, "uplift": up, "confidence": sure, "rationale": told + rows,

@@ -85,7 +85,7 @@ def replays(patch: pytest.MonkeyPatch, gain: float = 1e-4, hits: int = 0, wild: 
         own.append(policy.policy_hash)
         up = gain if policy.policy_hash != own[0] else 0.0
         returns = tuple([up + (wild if n % 2 else -wild) * bool(up) + 1e-6 * (n % 3) for n in range(24)])
-        return Replayed(returns, hits if up else 0, 0.0)
+        return Replayed(returns, hits if up else 0)
 
     for one in (module, rim_stages):
         patch.setattr(one, "resimulated", made)
