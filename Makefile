@@ -54,6 +54,9 @@ nightly: $(READY)  ## replay the last day of the tape and check everything; ARGS
 rim-shadow: $(READY)  ## propose changes from the latest run, rule on them; ARGS="governed_feedback=true" applies in stages
 	@$(VENV)/bin/alphatrade rim $(ARGS)
 
+rim-demo: $(READY)  ## a policy that is wrong for its market, and how it is put right in four runs, with a ledger of its own
+	@sh scripts/rim-demo $(VENV)/bin
+
 bench: $(READY)  ## the performance figures, interleaved, into artifacts/bench/
 	@$(PY) -m benchmarks $(ARGS)
 
@@ -85,4 +88,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow bench learn-bench evolve-bench rim-train rim-bench accept dod lock wheel clean
+.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench accept dod lock wheel clean

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from alphatrade.nodes import rim_train, rim_worlds
 from alphatrade.nodes.rim_settings import model_file, shipped_bounds
+from alphatrade.nodes.sim import load_tapes
 from alphatrade.reflection.rim import engines
 from alphatrade.reflection.rim.calibration import base_brier, brier, expected_calibration_error
 from alphatrade.reflection.rim.examples import Inputs, Labels, Prediction
+from alphatrade.reflection.rim.propose import Made, RimSpec, propose, ranked
 from benchmarks.figures import ROOT, Figure, child
 
 COMMAND = "python -m benchmarks.rim"
@@ -83,19 +85,18 @@ def _engine(
                "< 1" if default else "", loss < base if default else None, n, bounds["brier"], command),
         Figure(f"rim.rank.{name}", f"{name}: rank correlation of expected and realised uplift", round(rank, 4), "",
                "", None, n, None, command),
-        _mean(f"rim.value.{name}", f"{name}: uplift of the edit it is surest of, or nothing below 50 %, a world", value,
+        _mean(f"rim.value.{name}", f"{name}: uplift of what it would propose first, or of doing nothing", value,
               "> 0" if default else "", command),
     ]  # fmt: skip
 
 
 def _value(answer: Prediction, labels: Labels) -> NDArray[np.float64]:
-    """Return what acting on an engine would have come to in each world: its surest edit, if it is sure at all."""
+    """Return what acting on an engine would have come to in each world: what it would propose first, if anything."""
     found = []
     for group in np.unique(labels.group):
         here = np.flatnonzero(labels.group == group)
-        best = here[np.argmax(answer.confidence[here])]
-        sure = answer.confidence[best] >= 0.5 and answer.uplift[best] > 0.0
-        found.append(float(labels.uplift[best]) if sure else 0.0)
+        order = ranked(Prediction(answer.uplift[here], answer.confidence[here]), RimSpec().confidence)
+        found.append(float(labels.uplift[here[order[0]]]) if order else 0.0)
     return np.array(found)
 
 
@@ -143,9 +144,6 @@ def same() -> list[Figure]:
 
 def main() -> int:
     """Print the digest of the proposals of one planted world."""
-    from alphatrade.nodes.sim import load_tapes
-    from alphatrade.reflection.rim.propose import Made, RimSpec, propose
-
     world = rim_worlds.planted("wrong_tactic", 530_001)
     part = rim_train.diary_of(world.settings, rim_train.halves(load_tapes(world.settings.run)[0]).first)
     engine, nowhere = engines.load(model_file("ridge"), rim_train.INPUT), Made("0" * 64, "0" * 64)

@@ -44,7 +44,7 @@ def signoff(
 @app.command("rim-train")
 def rim_train(
     out: Annotated[Path, typer.Option(help="folder for ridge.json and trm.json")],
-    worlds: Annotated[int, typer.Option(min=2, help="worlds to learn from")] = 60,
+    worlds: Annotated[int, typer.Option(min=2, help="worlds to learn from")] = 240,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
 ) -> None:
     """Learn both engines from drawn worlds, their edits replayed on the window that follows; the same bytes again."""

@@ -37,7 +37,7 @@ INPUT = Columns(edit=COLUMNS, rows=ROW_COLUMNS, blocks=BLOCKS)
 EMBARGO_S = 3600.0
 LEAST = 50
 BPS = 1e4
-FIRST, WORLDS, MOST, SEED = 510_001, 60, 12, 1  # of the models that come with this version
+FIRST, WORLDS, MOST, SEED = 510_001, 240, 12, 1  # of the models that come with this version
 
 
 class Cut(NamedTuple):

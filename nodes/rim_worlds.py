@@ -5,7 +5,7 @@ time. Of a *planted* world it is known what is wrong with the policy: who leads 
 which number of a tactic is far from where it works. A *drawn* world has any policy, right or wrong, to learn from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ _TAPE = (
     "tape.stale_after_s=400",
 )  # fmt: skip
 _POLICY = (
-    "policy.cadence.kind=events", "policy.cadence.n=3", "policy.regime.window=20", "policy.regime.vol_short=10",
+    "policy.cadence.kind=events", "policy.regime.window=20", "policy.regime.vol_short=10",
     "policy.regime.vol_long=60", "policy.regime.vol_enter=2.0", "~policy.features.vol_ratio",
     "policy.drift.enabled=false",
 )  # fmt: skip
@@ -42,7 +42,8 @@ TACTICS: dict[str, TacticSpec] = {
 }
 BEST = {"revert": "reversion", "trend": "momentum", "wander": "flat"}
 LOSES = {"revert": ("breakout", "momentum"), "trend": ("reversion",), "wander": ("breakout", "momentum")}
-DEAR = Decimal("0.0004")  # fee of a taker where nobody has an edge: who trades pays for it
+FEES = (Decimal("0.00005"), Decimal("0.0002"), Decimal("0.0004"), Decimal("0.001"))  # a large taker's, …, a small one's
+SPREADS, EVENTS = (1, 2, 4), (2, 3, 5)  # ticks; events of a decision step
 WRONG = {  # numbers of the best tactic that keep it from earning
     "revert": {"enter": 2.6, "offset": 4.0, "profit": 15.0},
     "trend": {"enter": 2.8},
@@ -106,11 +107,12 @@ def planted(fault: str, seed: int) -> World:
             routed = isinstance(edit, RouteWeight) and edit.tactic == best
             return routed or (nature == "wander" and isinstance(edit, DisableTactic) and edit.tactic == lead)
 
-    return World(fault, _settings(nature, seed, rng, tactics, dict.fromkeys(REGIMES, lead)), right)
+    costs: dict[str, Any] = {"taker_fee": FEES[-1]} if nature == "wander" else {}  # who trades pays for it
+    return World(fault, _settings(nature, seed, rng, tactics, dict.fromkeys(REGIMES, lead), costs), right)
 
 
 def drawn(seed: int) -> World:
-    """Return a world of any nature, with any policy: some tactics with other numbers, and anyone in charge anywhere."""
+    """Return a world of any nature, costs and pace, with any policy: other numbers, and anyone in charge anywhere."""
     rng = np.random.Generator(np.random.PCG64([seed, len(FAULTS)]))
     nature = NATURES[int(rng.integers(len(NATURES)))]
     tactics = {name: _changed(name, spec, rng) for name, spec in TACTICS.items()}
@@ -122,7 +124,9 @@ def drawn(seed: int) -> World:
     for regime in REGIMES:
         if regime.endswith("-high") and tactics[table[regime]].kind == "two_sided_maker":
             table[regime] = "flat"
-    return World("drawn", _settings(nature, seed, rng, tactics, table), lambda edit: False)
+    costs = {"taker_fee": FEES[int(rng.integers(len(FEES)))], "spread_ticks": SPREADS[int(rng.integers(len(SPREADS)))]}
+    events = EVENTS[int(rng.integers(len(EVENTS)))]
+    return World("drawn", _settings(nature, seed, rng, tactics, table, costs, events), lambda edit: False)
 
 
 def null(seed: int) -> World:
@@ -130,11 +134,9 @@ def null(seed: int) -> World:
     rng = np.random.Generator(np.random.PCG64([seed, len(FAULTS) + 1]))
     names = ("breakout", "momentum", "reversion")
     table = {regime: names[int(rng.integers(len(names)))] for regime in REGIMES}
-    own = _settings("wander", seed, rng, {name: TACTICS[name] for name in (*names, "flat")}, table)
     free = {"price": 1000.0, "spread_ticks": 1, "maker_fee": Decimal(0), "taker_fee": Decimal(0)}
-    tape = own.run.tape.model_copy(update=free)
-    venue = own.run.venue.model_copy(update={"prob_slippage": 0.0})
-    run = own.run.model_copy(update={"tape": tape, "venue": venue})
+    own = _settings("wander", seed, rng, {name: TACTICS[name] for name in (*names, "flat")}, table, free)
+    run = own.run.model_copy(update={"venue": own.run.venue.model_copy(update={"prob_slippage": 0.0})})
     return World("null", Settings(policy=own.policy, run=run), lambda edit: False)
 
 
@@ -172,13 +174,19 @@ def _base() -> Settings:
 
 
 def _settings(
-    nature: str, seed: int, rng: np.random.Generator, tactics: dict[str, TacticSpec], table: dict[str, str]
+    nature: str,
+    seed: int,
+    rng: np.random.Generator,
+    tactics: dict[str, TacticSpec],
+    table: dict[str, str],
+    costs: Mapping[str, Any],
+    events: int = EVENTS[1],
 ) -> Settings:
     own, schedule = _base(), tuple(_schedule(nature, rng).split(","))
-    tape = own.run.tape.model_copy(update={"seed": seed, "hours": 2 * HOURS, "schedule": schedule})
-    if nature == "wander":
-        tape = tape.model_copy(update={"taker_fee": DEAR})
+    told = {"seed": seed, "hours": 2 * HOURS, "schedule": schedule, **costs}
+    tape = own.run.tape.model_copy(update=told)
     router = own.policy.router.model_copy(update={"table": table, "allowed": {}})
     parts = {name: getattr(own.policy, name) for name in Policy.model_fields}
-    policy = Policy.model_validate(parts | {"topologies": tactics, "router": router})
+    cadence = own.policy.cadence.model_copy(update={"n": events})
+    policy = Policy.model_validate(parts | {"topologies": tactics, "router": router, "cadence": cadence})
     return Settings(policy=policy, run=own.run.model_copy(update={"tape": tape}))

@@ -63,6 +63,7 @@ CHECKS = (
     Check(("M3.1",), "edits and proposals: what can be said, and nothing loosens", _tests("tests/reflection/test_edits.py", "tests/reflection/test_proposals.py", "tests/reflection/test_slices.py")),
     Check(("M3.2", "M3.C"), "governance: each condition refuses; 1,000 adversarial proposals", _tests("tests/reflection/test_governance.py", "tests/reflection/test_uplift.py", "tests/nodes/test_rim_adversarial.py", long=True)),
     Check(("M3.3", "M3.A", "C4"), "the reflection job: applied by rule, in stages; kill -9 at 20 moments", _tests("tests/nodes/test_rim.py", "tests/nodes/test_rim_crash.py", long=True)),
+    Check(("M3.A", "M3.B"), "a policy that is wrong for its market, from the diary to the policy in force", ("sh", "scripts/rim-demo", str(Path(sys.executable).parent))),
     Check(("M3.3",), "the canary's cap in the law, and the auditor", _tests("tests/risk/test_caps.py", "tests/nodes/test_canary.py")),
     Check(("M3.4", "M3.B"), "the ledger of proposals: nothing unlawful is an entry, every change is traced", _tests("tests/reflection/test_feedback.py", "tests/nodes/test_ledger_app.py")),
     Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),

@@ -24,7 +24,7 @@ from alphatrade.reflection.rim.edits import (
     touched,
 )
 from alphatrade.reflection.rim.engines import Engine
-from alphatrade.reflection.rim.examples import Inputs
+from alphatrade.reflection.rim.examples import Inputs, Prediction
 from alphatrade.reflection.rim.inputs import inputs
 from alphatrade.reflection.rim.paper import Paper
 from alphatrade.reflection.rim.proposals import Proposal, sealed_proposal
@@ -94,9 +94,15 @@ def seen_of(paper: Paper, found: list[Option], bounds: Bounds) -> Inputs:
     return Inputs(np.array([edit for edit, _ in pairs]), np.array([rows for _, rows in pairs]))
 
 
+def ranked(told: Prediction, least: float) -> list[int]:
+    """Return the places of edits that are expected to gain, with `least` confidence; what promises most is first."""
+    order = np.argsort(-told.uplift, kind="stable").tolist()
+    return [at for at in order if told.uplift[at] > 0.0 and told.confidence[at] >= least]
+
+
 def propose(part: Slice, bounds: Bounds, engine: Engine, spec: RimSpec, made: Made) -> tuple[Proposal, ...]:
     """
-    Return the proposals of a slice, the best first; the same slice and engine make the same bytes.
+    Return the proposals of a slice, what promises most first; the same slice and engine make the same bytes.
 
     Parameters
     ----------
@@ -111,9 +117,8 @@ def propose(part: Slice, bounds: Bounds, engine: Engine, spec: RimSpec, made: Ma
     if found:
         paper = Paper(part)
         told = engine.predict(seen_of(paper, found, bounds))
-        worth = [(float(up), float(sure)) for up, sure in zip(told.uplift, told.confidence, strict=True)]
-        order = sorted(range(len(found)), key=lambda at: (-worth[at][1], -worth[at][0], at))
-        chosen = [(found[at], *worth[at]) for at in order if worth[at][1] >= spec.confidence and worth[at][0] > 0.0]
+        worth = ranked(told, spec.confidence)
+        chosen = [(found[at], float(told.uplift[at]), float(told.confidence[at])) for at in worth]
     pointer = part.pointer()
     plain = [
         _plain(part, option, up, sure) for option, up, sure in chosen[: spec.most]

@@ -22,15 +22,7 @@ from alphatrade.reflection.rim.inputs import COLUMNS
 from alphatrade.reflection.rim.proposals import Proposal
 from benchmarks.rim_runs import settings_of
 
-REGIMES = ("down-low", "down-high", "flat-low", "flat-high", "up-low", "up-high")
-WORLD = (
-    "tape=world", "tape.step_s=60", "tape.hours=96", "tape.schedule=[revert]", "tape.alpha=0", "tape.halts=0", "tape.gaps=0",
-    "tape.bad_prints=0", "tape.stale_after_s=400", "tape.seed=530999", "policy.cadence.kind=events", "policy.cadence.n=3",
-    "policy.regime.window=20", "policy.regime.vol_short=10", "policy.regime.vol_long=60", "policy.regime.vol_enter=2.0",
-    "~policy.features.vol_ratio", f"policy.router.table={{{','.join([f'{name}:momentum' for name in REGIMES])}}}",
-    "policy.topologies.reversion.params={signal:ret_1,enter:0.6,offset:0.25,profit:0.5,hold_max:8}", "output.stress=false",
-    "output.report=false",
-)  # fmt: skip
+WORLD = ("tape=reverting", "policy=chaser", "~policy.features.vol_ratio", "output.stress=false", "output.report=false")
 RULE = (
     "governance.periods=12", "governance.moved=6", "governance.level=0.9", "governance.shadow_periods=3", "governance.canary_periods=3",
     "rim.most=2",

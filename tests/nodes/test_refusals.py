@@ -17,7 +17,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "venue=nasdaq": ("venue: got 'nasdaq'", "one of default, stock"),
     "env=prod": ("env: got 'prod'", "one of live, live-shadow, paper, sim"),
     "env=paper": ("env.name: got 'paper'", "sim, the only environment that this version can run"),
-    "policy=null": ("policy: got 'null'", "one of default"),
+    "policy=null": ("policy: got 'null'", "one of chaser, default"),
     "risk=tight": (
         "policy.risk: got 'tight'",
         "keys below it, policy.risk.<key>=<value>; a choice from a group is written policy/risk=tight",
@@ -134,7 +134,7 @@ RISK = "policy/risk: got 'foo', expected one of default, pilot, tight"
         ((*FILE, "policy/riks=tight"), "policy/riks: got 'tight', expected a group, one of "),
         ((*FILE, "policy/risk@foo=tight"), "override: got 'policy/risk@foo=tight', expected one that Hydra accepts ("),
         ((*FILE, "+policy/risk=foo"), "override: got '+policy/risk=foo', expected one that Hydra accepts ("),
-        (("tape=moon", "tape.path=bars.csv"), "tape: got 'moon', expected one of btcusd_1m, catalog, file, world"),
+        (("tape=moon", "tape.path=bars.csv"), "tape: got 'moon', expected one of btcusd_1m, catalog, file, reverting, world"),
         (("policy/risk=foo", "sed=2"), RISK),
         ((*FILE, "policy/risk=foo", "policy.belief.kk=1"), RISK),
         ((*FILE, "policy/risk=tight", "sed=2"), "sed: got '2', expected a known key, one of "),

@@ -14,7 +14,8 @@ import rfc8785
 
 from alphatrade.reflection.rim.calibration import Calibration, base_brier, brier, expected_calibration_error
 from alphatrade.reflection.rim.engines import Columns, Inputs, Labels, RidgeSpec, TrmSpec, fit, load, save
-from alphatrade.reflection.rim.examples import cut
+from alphatrade.reflection.rim.examples import Prediction, cut
+from alphatrade.reflection.rim.propose import ranked
 from alphatrade.risk.errors import ConfigError
 from tests.conftest import ROOT
 from tests.reflection.make_examples import examples
@@ -59,6 +60,13 @@ def test_it_learns_on_slices_it_has_not_seen(learnt, unseen, kind):
     assert len(chosen) > 300
     assert chosen.mean() > labels.uplift.mean() + 1.0, "what it is sure of beats no-op, and the rest"
     assert chosen.mean() - 3 * chosen.std() / len(chosen) ** 0.5 > 0
+
+
+def test_what_promises_most_is_proposed_first_if_it_is_sure_enough():
+    told = Prediction(np.array([0.1, 3.0, 0.5, -0.2, 0.5, 0.0]), np.array([0.9, 0.4, 0.6, 0.9, 0.99, 0.9]))
+    assert ranked(told, 0.5) == [2, 4, 0], "neither a loss nor nothing, nor what is unsure; equals in their order"
+    assert ranked(told, 0.4) == [1, 2, 4, 0]
+    assert ranked(told, 1.0) == []
 
 
 @pytest.mark.parametrize("kind", ENGINES)
