@@ -171,21 +171,21 @@ def flipped(seed: int) -> list[bool]:
 
 
 def rollback(seeds: int, workers: int) -> list[Figure]:
-    """Return how long a canary that loses stays: wall time of the job up to its entry, and event time before that."""
-    command, found = f"{COMMAND} --only rollback", []
+    """Return whether canaries that lose go, and how long they stay: wall time of the job, event time before it."""
+    command = f"{COMMAND} --only rollback"
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for one in tqdm(pool.map(taken_back, range(PLANTED, PLANTED + seeds)), "rollback", seeds, disable=None):
-            found.append(one)
-    back = [one for one in found if one is not None]
-    share = round(len(back) / len(found), 4)
-    what = "losing canaries that the job after their first run takes back"
-    rows = [Figure("rim.rollback", what, share, "share", "== 1", share == 1.0, len(found), None, command)]
-    if back:
-        rows.append(figure("rim.rollback.s", "start of that job to the entry, wall time", [one[0] for one in back], "s",
-                           command=command))  # fmt: skip
-        rows.append(figure("rim.rollback.h", "loss beyond the limit to the end of the run, event time",
-                           [one[1] for one in back], "h", command=command))  # fmt: skip
-    return rows
+        jobs = pool.map(taken_back, range(PLANTED, PLANTED + seeds))
+        found = list(tqdm(jobs, "rollback", seeds, disable=None))
+    lost = [one for one in found if one.lost]
+    right = sum(one.lost == one.back for one in found) / len(found)
+    what = f"canaries ({len(lost)} of {len(found)} lost too much) that are taken back if and only if they did"
+    return [
+        Figure("rim.rollback", what, round(right, 4), "share", "== 1", right == 1.0, len(found), None, command),
+        figure("rim.rollback.s", "start of that job to the entry, wall time", [one.spent for one in lost], "s",
+               command=command),
+        figure("rim.rollback.h", "loss beyond the limit to the end of the run, event time",
+               [one.late for one in lost], "h", command=command),
+    ]  # fmt: skip
 
 
 def adversarial(n: int = 1000) -> list[Figure]:

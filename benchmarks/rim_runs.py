@@ -167,16 +167,30 @@ def many(make: Callable[[int], World], seeds: Sequence[int], workers: int, label
         return list(tqdm(pool.map(job, seeds), label, len(seeds), disable=None))
 
 
-def taken_back(seed: int) -> tuple[float, float] | None:
+class Canary(NamedTuple):
     """
-    Let a change that loses be a canary in a run of one window, and return how long it stays.
+    A canary that trades where nobody can earn, beside a policy that does not trade.
 
-    Returns
-    -------
-    tuple of float, or None
-        Seconds of the job up to the entry, and hours of event time between the loss beyond the limit and the end of
-        the run; None where it was not taken back.
+    Attributes
+    ----------
+    lost : bool
+        Whether it ended more behind the policy than a canary may.
+    back : bool
+        Whether the job after its run took it back.
+    spent : float
+        Seconds of that job up to the entry.
+    late : float
+        Hours of event time between the loss beyond the limit and the end of the run.
     """
+
+    lost: bool
+    back: bool
+    spent: float
+    late: float
+
+
+def taken_back(seed: int) -> Canary:
+    """Let a change that only pays costs be a canary in a run of one window, and return how long it stays."""
     with TemporaryDirectory(prefix="alphatrade-bench-") as name, redirect_stderr(StringIO()):
         place = Path(name)
         os.environ["ALPHATRADE_STATE"] = str(place / "state")
@@ -200,10 +214,10 @@ def taken_back(seed: int) -> tuple[float, float] | None:
         rim(job)
         feedback = home().ledger.chain.feedback
         (case,) = [case for case in feedback.cases.values() if case.applied]
-        if case.rollback is None:
-            return None
-        spent, late = time.monotonic() - began, _since_loss(run_dir, job, end)
-        return spent, late
+        spent = time.monotonic() - began
+        behind = -BPS * float(read_mapping(run_dir, "summary.json")["canary"]["return"])
+        lost, back = behind > job.governance.canary_loss_bps, case.rollback is not None
+        return Canary(lost, back, spent, _since_loss(run_dir, job, end))
 
 
 def _governed(own: Settings) -> Settings:

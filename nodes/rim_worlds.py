@@ -130,9 +130,13 @@ def drawn(seed: int) -> World:
 
 
 def null(seed: int) -> World:
-    """Return a world that wanders, where trading costs next to nothing: nobody has an edge over anybody."""
+    """
+    Return a world that wanders, where trading costs next to nothing: nobody has an edge over anybody.
+
+    Only takers are there: a resting order would be picked off where a price jumps a minute at a time.
+    """
     rng = np.random.Generator(np.random.PCG64([seed, len(FAULTS) + 1]))
-    names = ("breakout", "momentum", "reversion")
+    names = ("breakout", "momentum")
     table = {regime: names[int(rng.integers(len(names)))] for regime in REGIMES}
     free = {"price": 1000.0, "spread_ticks": 1, "maker_fee": Decimal(0), "taker_fee": Decimal(0)}
     own = _settings("wander", seed, rng, {name: TACTICS[name] for name in (*names, "flat")}, table, free)
