@@ -5,8 +5,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.template import RiskTemplate
@@ -80,9 +79,9 @@ def figures(path: Path, names: Sequence[str], tapes: Sequence[Tape], capital: De
     dict
         Fills; turnover and net PnL in the quote currency, decimals as text; return, a fraction of `capital`.
     """
-    fills = pd.read_parquet(path / "fills.parquet")
+    fills = read_frame(path / "fills.parquet")
     fills = fills[fills["strategy"].isin(names)]
-    marks = pd.read_parquet(path / "marks.parquet", columns=["instrument", "bid", "ask"]).groupby("instrument").last()
+    marks = read_frame(path / "marks.parquet", columns=["instrument", "bid", "ask"]).groupby("instrument").last()
     bases = {tape.instrument.id: tape.instrument.base for tape in tapes}
     turnover = pnl = Decimal(0)
     position = dict.fromkeys(bases, Decimal(0))

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from alphatrade.evolution.fitness import Row
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.ledger_home import Home, existing, ledger_dir
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.tape import Tape
@@ -49,7 +49,7 @@ class Count(NamedTuple):
         """Enter what came of a run, from its folder and its summary."""
         if self.home is None:
             return
-        curve = pd.read_parquet(folder / "equity.parquet", columns=["ts", "equity"])
+        curve = read_frame(folder / "equity.parquet", columns=["ts", "equity"])
         ts, equity = curve["ts"].to_numpy(), curve["equity"].astype(float).to_numpy()
         ratio = sharpe(ts, equity, capital, all(tape.instrument.asset == "equity" for tape in tapes))
         span = min(tape.span[0] for tape in tapes), max(tape.span[1] for tape in tapes)

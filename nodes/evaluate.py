@@ -7,13 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from alphatrade.evolution.fitness import Measured
 from alphatrade.evolution.grid import NS, Cell
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.collector import settle
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, run_into
 from alphatrade.nodes.tape import Tape
@@ -59,8 +59,8 @@ def replays(settings: Settings, tapes: list[Tape], period_s: float) -> Callable[
         with TemporaryDirectory(prefix="alphatrade-cell-", dir=MEMORY) as folder:
             summary = run_into(Folder(Path(folder)), own, part, identity_of(own, part))
             found = audit(Path(folder))
-            curve = pd.read_parquet(Path(folder) / "equity.parquet", columns=["ts", "equity", "exposure"])
-            fills = pd.read_parquet(Path(folder) / "fills.parquet", columns=["qty", "price", "liquidity"])
+            curve = read_frame(Path(folder) / "equity.parquet", columns=["ts", "equity", "exposure"])
+            fills = read_frame(Path(folder) / "fills.parquet", columns=["qty", "price", "liquidity"])
         capital = float(run.venue.starting_balance)
         stamps, equity = curve["ts"].to_numpy(np.int64), curve["equity"].astype(float).to_numpy()
         ratio = sharpe(stamps, equity, capital, part[0].instrument.asset == "equity", interval=False)

@@ -16,6 +16,7 @@ from alphatrade.evolution.grid import Cell
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.drill_operator import DrillOperator
 from alphatrade.nodes.evaluate import MEMORY
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, write_inputs
@@ -127,13 +128,13 @@ def _drilled(settings: Settings, tape: Tape, cell: Cell, path: Path) -> Drill:
 
 def _facts(path: Path) -> dict[str, Any]:
     """Return what the files of a drill tell; nothing where the switch was not tripped by it."""
-    events = pd.read_parquet(path / "risk_events.parquet")
+    events = read_frame(path / "risk_events.parquet")
     stops = events[events["kind"] == "kill"]
     if not len(stops) or stops["limit"].iloc[0] != "OPERATOR":
         return {}
     seq, ts = int(stops["seq"].iloc[0]), int(stops["ts"].iloc[0])
     halts = events[(events["kind"] == "state") & (events["value"] == "HALTED")]
-    fills, orders = pd.read_parquet(path / "fills.parquet"), pd.read_parquet(path / "orders.parquet")
+    fills, orders = read_frame(path / "fills.parquet"), read_frame(path / "orders.parquet")
     before, later = orders[orders["seq"] < seq], orders[orders["seq"] > seq]
     let = later[later["event"].isin(["submitted", "modify_approved"])]
     last = before.drop_duplicates("order_id", keep="last")

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from alphatrade.actors.perceiver import Perceiver
 from alphatrade.nodes import feed
 from alphatrade.nodes.artifacts import Folder, RunFolder
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.intruder import TAG, Intruder
 from alphatrade.nodes.red_team_page import write_page
 from alphatrade.nodes.red_team_scenarios import Ground, Scenario, scenarios
@@ -153,8 +153,8 @@ class Facts:
     def __init__(self, scenario: Scenario, policy: Policy, path: Path, tried: list[tuple[int, str]]) -> None:
         self._market = scenario.market
         self._limit_ns = int(min(STALE_S, policy.risk.stale_after_s) * SECOND)
-        orders = pd.read_parquet(path / "orders.parquet")
-        decisions = pd.read_parquet(path / "diary" / "decisions.parquet", columns=["decision", "ts"])
+        orders = read_frame(path / "orders.parquet")
+        decisions = read_frame(path / "diary" / "decisions.parquet", columns=["decision", "ts"])
         let = orders[orders["event"].isin(["submitted", "modify_approved"])]
         self.sent = let[~let["order_id"].str.startswith(LAW_PREFIX)]
         decided = self.sent["decision"].map(decisions.set_index("decision")["ts"]).fillna(self.sent["ts"])
@@ -165,8 +165,8 @@ class Facts:
         at_bad = refused["reason"][self.bad(refused["ts"].to_numpy())]
         self.codes = Counter(str(reason).partition(":")[0] for reason in at_bad)
         self.denied = len(refused)
-        self._fills = pd.read_parquet(path / "fills.parquet", columns=["ts", "side", "qty"])
-        events = pd.read_parquet(path / "risk_events.parquet")
+        self._fills = read_frame(path / "fills.parquet", columns=["ts", "side", "qty"])
+        events = read_frame(path / "risk_events.parquet")
         stops = events[events["kind"] == "kill"]
         self.stopped = int(stops["ts"].iloc[0]) if len(stops) else None
         self.cause = str(stops["limit"].iloc[0]) if len(stops) else ""

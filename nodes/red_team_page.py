@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.subplots import make_subplots
 
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.red_team_scenarios import Scenario
 from alphatrade.reflection.report import render
 from alphatrade.reflection.report_blocks import Block, Section
@@ -81,7 +81,7 @@ def _figure(path: Path, scenario: Scenario) -> str:
     shown = slice(first, last + 1)
     low, high = _prices(figure, scenario, shown)
     _orders(figure, path, scenario, span, (low, high))
-    equity = pd.read_parquet(path / "equity.parquet", columns=["ts", "equity"])
+    equity = read_frame(path / "equity.parquet", columns=["ts", "equity"])
     equity = equity[equity["ts"].between(*span)]
     line = {"color": BLUE, "width": 1.4, "shape": "hv"}
     figure.add_scatter(
@@ -140,7 +140,7 @@ def _orders(
 ) -> None:
     """Mark what was sent, and what was denied, at the price of its moment."""
     market = scenario.market
-    orders = pd.read_parquet(path / "orders.parquet", columns=["ts", "order_id", "event", "side", "reason", "strategy"])
+    orders = read_frame(path / "orders.parquet", columns=["ts", "order_id", "event", "side", "reason", "strategy"])
     orders = orders[orders["ts"].between(*span)]
     kinds = (
         ("buy", (orders["event"] == "submitted") & (orders["side"] == "BUY"), BLUE, "triangle-up", 9),
@@ -160,7 +160,7 @@ def _orders(
 
 def _states(figure: go.Figure, path: Path, span: tuple[int, int]) -> None:
     """Draw a line where the kill switch changed its state."""
-    events = pd.read_parquet(path / "risk_events.parquet", columns=["ts", "kind", "limit", "value"])
+    events = read_frame(path / "risk_events.parquet", columns=["ts", "kind", "limit", "value"])
     for row in events[(events["kind"] == "state") & events["ts"].between(*span)].itertuples():
         line = {"color": ORANGE, "width": 1.2, "dash": "dot"}
         figure.add_vline(x=row.ts / 1e6, line=line, row="all", col=1)

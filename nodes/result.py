@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from alphatrade.nodes.frames import read_frame
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -24,7 +26,7 @@ class RunResult:
     summary: dict[str, Any]
 
     def _frame(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.path / name)
+        return read_frame(self.path / name)
 
     @property
     def decisions(self) -> pd.DataFrame:

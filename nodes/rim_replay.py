@@ -5,13 +5,13 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from alphatrade.evolution.grid import Cell
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.collector import settle
 from alphatrade.nodes.counting import counted
 from alphatrade.nodes.evaluate import MEMORY, per_period
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.settings import RunSpec, Settings
 from alphatrade.nodes.sim import identity_of, run_into
 from alphatrade.nodes.tape import Tape
@@ -68,8 +68,8 @@ def resimulated(policy: Policy, run: RunSpec, tape: Tape, why: str) -> Replayed:
         summary = run_into(Folder(folder), own, [tape], identity)
         count.close_run(folder, summary, [tape], capital)
         found = audit(folder)
-        curve = pd.read_parquet(folder / "equity.parquet", columns=["ts", "equity"])
-        kinds = pd.read_parquet(folder / "risk_events.parquet", columns=["kind"])["kind"]
+        curve = read_frame(folder / "equity.parquet", columns=["ts", "equity"])
+        kinds = read_frame(folder / "risk_events.parquet", columns=["kind"])["kind"]
     stamps, equity = curve["ts"].to_numpy(np.int64), curve["equity"].astype(float).to_numpy()
     cell = Cell(tape.instrument.id, "", tape.span[0], tape.span[1] + 1, True)
     hits = int(kinds.isin(_HITS).sum()) + len(found.violations) + len(found.integrity)

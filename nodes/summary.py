@@ -5,10 +5,9 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.canary import figures, strategies
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.identity import Identity, file_digest, joint_digest
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.nodes.settings import Settings
@@ -102,8 +101,8 @@ def _counts(path: Path) -> dict[str, int]:
     ``orders`` are all that existed, ``law_orders`` those with which the law itself flattened, ``denied`` those that
     never reached the venue. Every ``denied`` row of ``risk_events`` is of one of these or of a denied modification.
     """
-    orders = pd.read_parquet(path / "orders.parquet", columns=["order_id", "event", "reason"])
-    events = pd.read_parquet(path / "risk_events.parquet", columns=["kind", "order_id", "detail"])
+    orders = read_frame(path / "orders.parquet", columns=["order_id", "event", "reason"])
+    events = read_frame(path / "risk_events.parquet", columns=["kind", "order_id", "detail"])
     ids, denials = orders["order_id"].drop_duplicates(), events[events["kind"] == "denied"]
     rejected = orders[orders["event"] == "modify_rejected"]  # by the law or by the venue
     by_law = set(zip(denials["order_id"], denials["detail"], strict=True))
@@ -120,12 +119,12 @@ def _counts(path: Path) -> dict[str, int]:
 
 
 def _max_drawdown(path: Path) -> float:
-    drawdown = pd.read_parquet(path / "equity.parquet", columns=["drawdown"])["drawdown"]
+    drawdown = read_frame(path / "equity.parquet", columns=["drawdown"])["drawdown"]
     return float(drawdown.max()) if len(drawdown) else 0.0
 
 
 def _fees(path: Path) -> str:
-    return _money(sum(pd.read_parquet(path / "fills.parquet", columns=["fee"])["fee"], Decimal(0)))
+    return _money(sum(read_frame(path / "fills.parquet", columns=["fee"])["fee"], Decimal(0)))
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -144,8 +143,8 @@ def _topologies(path: Path) -> dict[str, dict[str, int]]:
     decisions = path / "diary" / "decisions.parquet"
     if not decisions.exists():
         return {}
-    topology = pd.read_parquet(decisions, columns=["decision", "exec_topo"]).set_index("decision")["exec_topo"]
-    fills = pd.read_parquet(path / "fills.parquet", columns=["decision"])["decision"].map(topology).value_counts()
+    topology = read_frame(decisions, columns=["decision", "exec_topo"]).set_index("decision")["exec_topo"]
+    fills = read_frame(path / "fills.parquet", columns=["decision"])["decision"].map(topology).value_counts()
     counts = topology.value_counts().sort_index()
     return {name: {"decisions": int(n), "fills": int(fills.get(name, 0))} for name, n in counts.items()}
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.instruments import identity, make_instrument
 from alphatrade.nodes.tape import COLUMNS, NO_AGGRESSOR, InstrumentSpec, Status
 from alphatrade.nodes.tape_catalog import FOLDER, THEIRS, decode
@@ -174,7 +175,7 @@ def _halts(data: Path, identifier: str) -> Status:
     files = sorted((data / "instrument_status" / identifier.replace("/", "")).glob("*.parquet"))
     if not files:
         return Status.none()
-    frame = pd.concat([pd.read_parquet(file) for file in files]).sort_values("ts_init", kind="stable")
+    frame = pd.concat([read_frame(file) for file in files]).sort_values("ts_init", kind="stable")
     action = frame["action"].map(_ACTIONS)
     known = action.notna().to_numpy()
     stamps = frame["ts_init"].to_numpy().astype(np.int64)[known]

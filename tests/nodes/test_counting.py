@@ -232,8 +232,7 @@ def test_the_nightly_job_is_counted_and_fails_where_it_cannot_be(place: Path) ->
     searched(own, settled(place))
     _, rows = nightly(settled(place))
     assert rows[0].holds
-    (one,) = book(own).trials
-    assert one.trial.why == "nightly"
+    (one,) = [found for found in book(own).trials if found.trial.why == "nightly"]  # what the RIM proposes counts, too
     assert one.outcome is not None
     key_file("service").unlink()
     _, rows = nightly(settled(place, "seed=2"))
