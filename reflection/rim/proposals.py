@@ -59,7 +59,7 @@ class Proposal(Body):
     rank : int
         Among the proposals of one slice, from 1.
     uplift : float
-        Expected, bps of the capital an hour.
+        Expected, bps of the capital an hour; a loss, or more than all of it, is no proposal.
     confidence : float
         Probability that the edit beats doing nothing on data that nobody has seen.
     rationale : str
@@ -81,7 +81,7 @@ class Proposal(Body):
     target: Sha
     child: Sha
     rank: Annotated[int, Field(ge=1, le=1000)]
-    uplift: float
+    uplift: Annotated[float, Field(ge=0, le=1e4)]
     confidence: Annotated[float, Field(ge=0, le=1)]
     rationale: Words
     regimes: Annotated[list[Words], Field(max_length=MANY)]

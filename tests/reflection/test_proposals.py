@@ -113,6 +113,8 @@ FALSE: dict[str, tuple[dict[str, Any], str]] = {
     "too much evidence": ({"evidence": [evidence()] * 65}, "at most 64"),
     "changes nothing": ({"child": digest(1)}, "another policy as child"),
     "experiment that changes": ({"edit": experiment()["edit"]}, "another policy as child"),
+    "a loss": ({"uplift": -1.0}, "greater than or equal to 0"),
+    "more than there is": ({"uplift": 2.0**70}, "less than or equal to 10000"),
     "sure beyond doubt": ({"confidence": 1.01}, "less than or equal to 1"),
     "no rank": ({"rank": 0}, "greater than or equal to 1"),
     "no reason": ({"rationale": ""}, "at least 1 character"),
