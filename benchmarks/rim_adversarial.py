@@ -170,6 +170,8 @@ def _shape(job: Job, plain: Plain, rng: np.random.Generator) -> Attack:
     wrong = [deep, None, True, 2**70, -1, "", [], {}, {"kind": "loosen_risk"}, [plain], b"x".hex()]
     name = sorted(set(plain) - {"regimes"})[int(rng.integers(len(plain) - 1))]  # none is a fair answer there
     value = wrong[int(rng.integers(len(wrong)))]
+    if name == "rationale" and value:
+        value = [value]  # a word would be a fair answer there
     if rng.random() < 0.1:
         return Attack({key: one for key, one in plain.items() if key != name})
     return Attack(sealed(plain, **{name: value}))
