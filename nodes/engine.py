@@ -6,6 +6,7 @@ it reopens. Here trades are listed and become Series when asked for, and what is
 it is in the run's record. Orders and balances are the same as without.
 """
 
+import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from nautilus_trader.analysis import PortfolioAnalyzer
 from nautilus_trader.backtest.config import BacktestEngineConfig
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.component import LiveClock
 from nautilus_trader.common.config import ActorConfig, LoggingConfig
 from nautilus_trader.config import (
     ImportableActorConfig,
@@ -187,7 +189,10 @@ class Housekeeper(Actor):
         if self._events >= self._every and not self._due:
             self._due = True
             # Not now: the matching engine may be in the middle of a list of orders that it expects to find.
-            self.clock.set_time_alert_ns("housekeeping", self.clock.timestamp_ns() + 1, self._sweep)
+            if isinstance(self.clock, LiveClock):  # whose alerts come on a thread of their own
+                asyncio.get_running_loop().call_soon(self._sweep, None)
+            else:
+                self.clock.set_time_alert_ns("housekeeping", self.clock.timestamp_ns() + 1, self._sweep)
 
     def _retire(self, position_id: PositionId) -> None:
         """Purge a closed position that no working order belongs to."""

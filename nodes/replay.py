@@ -131,7 +131,7 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)
-        output = _collect(engine, started, {"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)})
+        output = collect(engine, started, {"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)})
         if run_dir and run.output.report:
             write_tearsheet(engine, run_dir / "tearsheet.html")
         return output
@@ -162,7 +162,8 @@ def _progress(engine: Any, total: int, label: str) -> Iterator[None]:
             bar.update(engine.iteration - bar.n)
 
 
-def _collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOutput:
+def collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOutput:
+    """Return what came of an engine or a node that has stopped; `started` as ``perf_counter`` told it."""
     actors = engine.trader.actors()
     eyes = [actor for actor in actors if type(actor).__name__ == "Perception"]
     scribes = [actor for actor in actors if type(actor).__name__ == "DiaryScribe"]

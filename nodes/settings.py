@@ -50,13 +50,6 @@ class EnvSpec(_Model):
     exploration: bool
     governed_feedback: bool
 
-    @field_validator("name")
-    @classmethod
-    def _runnable(cls, name: str) -> str:
-        if name != "sim":
-            raise ValueError("sim, the only environment that this version can run")
-        return name
-
 
 class OutputSpec(_Model):
     """What is written beside the results; changes none of them."""
@@ -181,9 +174,15 @@ def plain_from(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in plain.items()}
 
 
-def settings_of(plain: dict[str, Any]) -> Settings:
+def settings_of(plain: dict[str, Any], env: str = "sim") -> Settings:
     """
     Validate plain values.
+
+    Parameters
+    ----------
+    plain : dict
+    env : str
+        The environment that is about to run.
 
     Raises
     ------
@@ -195,15 +194,18 @@ def settings_of(plain: dict[str, Any]) -> Settings:
     file = plain.pop("policy_file", None)
     if file is not None:
         plain_policy, genes = _read_policy(file), None
+    run = checked(RunSpec, plain, "")
+    if run.env.name != env:
+        raise ConfigError("env.name", run.env.name, f"{env}: paper has a verb of its own, and no more can run yet")
     if genes is None:
-        return Settings(policy=checked(Policy, plain_policy, "policy"), run=checked(RunSpec, plain, ""))
+        return Settings(policy=checked(Policy, plain_policy, "policy"), run=run)
     try:
         genotype = checked(Genotype, genes, "genotype")
         policy = develop(genotype)
     except ConfigError as error:  # its parts are those of a policy, and say so
         field = re.sub(r"^policy\.", "genotype.", error.field)
         raise ConfigError(field, error.value, error.expected) from None
-    return Settings(policy=policy, run=checked(RunSpec, plain, ""), genotype=genotype)
+    return Settings(policy=policy, run=run, genotype=genotype)
 
 
 def _read_policy(file: Any) -> Any:

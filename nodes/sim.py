@@ -1,6 +1,7 @@
 """The sim node: tapes in, one engine run under the law, a finished run folder out."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from alphatrade.reflection.probes import described
 from alphatrade.reflection.report import write_report
 from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import canonical
+
+
+Runs = Callable[[Replay, Path], ReplayOutput]
 
 
 def simulate(settings: Settings) -> RunResult:
@@ -57,9 +61,20 @@ def simulate(settings: Settings) -> RunResult:
         return RunResult(folder.publish(), summary)
 
 
-def run_into(folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity) -> dict[str, Any]:
+def run_into(
+    folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, run_it: Runs = replay
+) -> dict[str, Any]:
     """
-    Replay loaded tapes into a folder, write everything that belongs to a run, and return its summary.
+    Run loaded tapes into a folder, write everything that belongs to a run, and return its summary.
+
+    Parameters
+    ----------
+    folder : Folder
+    settings : Settings
+    tapes : list of Tape
+    identity : Identity
+    run_it : callable
+        What runs: a replay, or a node.
 
     Raises
     ------
@@ -68,7 +83,7 @@ def run_into(folder: Folder, settings: Settings, tapes: list[Tape], identity: Id
     """
     run = settings.run
     write_inputs(folder, settings, tapes, identity, [s.model_dump(mode="json") for s in run.all_tapes])
-    output = replay(Replay(settings.policy, tapes, run), folder.path)
+    output = run_it(Replay(settings.policy, tapes, run), folder.path)
     if not output.decisions:
         raise TapeError(
             "tape",

@@ -1,0 +1,46 @@
+"""Shim: a TradingNode in which one input goes through one synchronous chain, as in a replay.
+
+Stock live engines hand everything on through queues, so that which of two things comes first depends on the machine.
+Here an input is processed to its end before the next one is looked at: data, decision, native risk engine, law, client.
+What a client does outside the process is as asynchronous as ever; what it reports comes in as an event, in the chain.
+"""
+
+from typing import Any
+
+from nautilus_trader.data.engine import DataEngine
+from nautilus_trader.execution.engine import ExecutionEngine
+from nautilus_trader.live.node import TradingNode
+from nautilus_trader.risk.engine import RiskEngine
+
+from alphatrade.risk.gate import RiskGate
+
+
+def straighten(node: TradingNode, gate: RiskGate) -> None:
+    """
+    Take the queues out of the way of orders and of what comes of them.
+
+    Parameters
+    ----------
+    node : TradingNode
+        Built, not yet running.
+    gate : RiskGate
+        Its law, which keeps its place in front of the execution engine.
+    """
+    risk, execution, bus = node.kernel.risk_engine, node.kernel.exec_engine, node.kernel.msgbus
+
+    def judge(command: Any) -> None:
+        RiskEngine._execute_command(risk, command)
+
+    def told(event: Any) -> None:
+        ExecutionEngine._handle_event(execution, event)
+
+    bus.deregister(endpoint="RiskEngine.execute", handler=risk.execute)
+    bus.register(endpoint="RiskEngine.execute", handler=judge)
+    bus.deregister(endpoint="ExecEngine.process", handler=execution.process)
+    bus.register(endpoint="ExecEngine.process", handler=told)
+    gate.forward = gate.commands.guard
+
+
+def process(node: TradingNode, data: Any) -> None:
+    """Let the data engine process a market event now."""
+    DataEngine._handle_data(node.kernel.data_engine, data)

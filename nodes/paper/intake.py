@@ -1,0 +1,110 @@
+"""Shim: the one door by which market events reach a paper node; each is processed to its end before the next."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+from nautilus_trader.core.data import Data
+from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
+
+from alphatrade.nodes.paper.chain import process
+from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.venue import PaperVenue
+from alphatrade.risk.errors import JournalError
+from alphatrade.risk.gate import RiskGate
+
+MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
+
+
+class Keeper(Protocol):
+    """What keeps inputs."""
+
+    def market(self, data: Data) -> None:
+        """Keep a market event."""
+
+    def flush(self) -> None:
+        """Let what was kept outlive the process."""
+
+
+class Intake:
+    """
+    Stands at ``DataEngine.process``.
+
+    Parameters
+    ----------
+    node : TradingNode
+        Built, not yet running.
+    gate : RiskGate
+        Its law, by whose way orders leave.
+    venue : PaperVenue, optional
+        That is simulated; None where orders go to a venue outside.
+
+    Attributes
+    ----------
+    events : int
+        Market events so far.
+    late : int
+        Of these, stamped before the one that came before.
+    seen_ns : int
+        When the last one came, ``perf_counter_ns``.
+    """
+
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue | None) -> None:
+        self._node, self._gate, self._venue = node, gate, venue
+        self._keeper: Keeper | None = None
+        self._loop: asyncio.AbstractEventLoop = node.kernel.loop
+        self.events = self.late = 0
+        self.seen_ns = perf_counter_ns()
+        engine = node.kernel.data_engine
+        node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
+        node.kernel.msgbus.register(endpoint="DataEngine.process", handler=self.receive)
+
+    def keep(self, keeper: Keeper) -> None:
+        """Have all that comes from now on kept: before anything is done about it, and durably before an order leaves."""
+        self._keeper, leave = keeper, self._gate.forward
+
+        def forward(command: Any) -> None:
+            self._kept(keeper.flush)
+            leave(command)
+
+        self._gate.forward = forward
+
+    def _kept(self, step: Callable[[], None]) -> None:
+        """Do a step of keeping; where it fails trading stops, and only the law's own closing orders leave."""
+        try:
+            step()
+        except JournalError as error:
+            if self._gate.switch.trip_cause is None:
+                self._gate.fail("keeping the journal", error)
+
+    def receive(self, data: Any) -> None:
+        """Take whatever a data client has, on whatever thread."""
+        if asyncio._get_running_loop() is not self._loop and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self.receive, data)
+        elif isinstance(data, MARKET):
+            self.take(data)
+        else:
+            process(self._node, data)
+
+    def take(self, data: Data) -> None:
+        """Process one market event to its end."""
+        self.seen_ns = perf_counter_ns()
+        ts, venue = data.ts_init, self._venue
+        if self._keeper is not None:
+            self._kept(partial(self._keeper.market, data))
+        if ts < TIME.now:
+            self.late += 1
+            ts = TIME.now
+        if venue is None:
+            TIME.advance(ts)
+            process(self._node, data)
+        else:
+            venue.advance(ts)
+            TIME.advance(ts)
+            venue.take(data, ts)
+            process(self._node, data)
+            venue.settle(ts)
+        self.events += 1

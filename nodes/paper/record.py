@@ -1,0 +1,115 @@
+"""Shim: market events as records of the journal, and back."""
+
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Any
+
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.data import Bar, BarType, InstrumentStatus, QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide, MarketStatusAction
+from nautilus_trader.model.identifiers import InstrumentId, TradeId
+from nautilus_trader.model.objects import Price, Quantity
+
+from alphatrade.nodes.journal import Journal
+from alphatrade.risk.units import RAW_PER_NANO
+
+QUOTE, TRADE, BAR, STATUS = 1, 2, 3, 4
+_QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
+_TRADE = Struct("<H2q3B2Q")
+_BAR = Struct("<H5q2B2Q")
+_STATUS = Struct("<H2B2Q")
+
+
+class Recorder:
+    """
+    Keeps market events in a journal.
+
+    Parameters
+    ----------
+    journal : Journal
+    instruments : sequence of str
+        Ids, in the order of the journal's head.
+    """
+
+    def __init__(self, journal: Journal, instruments: Sequence[str]) -> None:
+        self._journal = journal
+        self._place = {name: at for at, name in enumerate(instruments)}
+        self._ids = [InstrumentId.from_str(name) for name in instruments]
+        self._bars: dict[int, BarType] = {}
+        self._read: dict[int, Callable[[bytes], Data]] = {
+            QUOTE: self._quote, TRADE: self._trade, BAR: self._bar, STATUS: self._status,
+        }  # fmt: skip
+
+    def market(self, data: Data) -> None:
+        """Keep an event; after :meth:`flush` it outlives the process."""
+        kind = type(data)
+        if kind is QuoteTick:
+            values = (data.bid_price, data.ask_price, data.bid_size, data.ask_size)
+            precisions = [value.precision for value in values]
+            payload = _QUOTE.pack(self._at(data.instrument_id), *map(_nano, values), *precisions, *_times(data))
+            self._journal.append(QUOTE, payload)
+        elif kind is TradeTick:
+            values = (data.price, data.size)
+            parts = *map(_nano, values), *(value.precision for value in values), int(data.aggressor_side)
+            payload = _TRADE.pack(self._at(data.instrument_id), *parts, *_times(data)) + data.trade_id.value.encode()
+            self._journal.append(TRADE, payload)
+        elif kind is Bar:
+            values = (data.open, data.high, data.low, data.close, data.volume)
+            parts = *map(_nano, values), data.close.precision, data.volume.precision
+            place = self._at(data.bar_type.instrument_id)
+            self._journal.append(BAR, _BAR.pack(place, *parts, *_times(data)) + str(data.bar_type).encode())
+        else:
+            trading = 2 if data.is_trading is None else int(data.is_trading)
+            place = self._at(data.instrument_id)
+            self._journal.append(STATUS, _STATUS.pack(place, int(data.action), trading, *_times(data)))
+
+    def flush(self) -> None:
+        """Hand what was kept to the operating system."""
+        self._journal.flush()
+
+    def event(self, kind: int, payload: bytes) -> Data:
+        """Return the event of a record."""
+        return self._read[kind](payload)
+
+    def _at(self, name: InstrumentId) -> int:
+        return self._place[name.value]
+
+    def _quote(self, payload: bytes) -> QuoteTick:
+        at, bid, ask, bid_size, ask_size, *precisions, ts_event, ts_init = _QUOTE.unpack(payload)
+        prices = (_price(nano, digits) for nano, digits in zip((bid, ask), precisions[:2], strict=True))
+        sizes = (_size(nano, digits) for nano, digits in zip((bid_size, ask_size), precisions[2:], strict=True))
+        return QuoteTick(self._ids[at], *prices, *sizes, ts_event, ts_init)
+
+    def _trade(self, payload: bytes) -> TradeTick:
+        at, price, size, digits, lots, side, ts_event, ts_init = _TRADE.unpack(payload[: _TRADE.size])
+        name = TradeId(payload[_TRADE.size :].decode())
+        values = _price(price, digits), _size(size, lots), AggressorSide(side), name
+        return TradeTick(self._ids[at], *values, ts_event, ts_init)
+
+    def _bar(self, payload: bytes) -> Bar:
+        at, *prices, volume, digits, lots, ts_event, ts_init = _BAR.unpack(payload[: _BAR.size])
+        if at not in self._bars:
+            self._bars[at] = BarType.from_str(payload[_BAR.size :].decode())
+        values = [_price(nano, digits) for nano in prices]
+        return Bar(self._bars[at], *values, _size(volume, lots), ts_event, ts_init)
+
+    def _status(self, payload: bytes) -> InstrumentStatus:
+        at, action, trading, ts_event, ts_init = _STATUS.unpack(payload)
+        told = None if trading == 2 else bool(trading)
+        return InstrumentStatus(self._ids[at], MarketStatusAction(action), ts_event, ts_init, is_trading=told)
+
+
+def _times(data: Data) -> tuple[int, int]:
+    return data.ts_event, data.ts_init
+
+
+def _nano(value: Any) -> int:
+    return int(value.raw // RAW_PER_NANO)
+
+
+def _price(nano: int, digits: int) -> Price:
+    return Price.from_raw(nano * RAW_PER_NANO, digits)
+
+
+def _size(nano: int, digits: int) -> Quantity:
+    return Quantity.from_raw(nano * RAW_PER_NANO, digits)

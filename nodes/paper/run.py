@@ -1,0 +1,103 @@
+"""``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import move
+from typing import Any
+
+from alphatrade.nodes.artifacts import RunFolder, writing
+from alphatrade.nodes.counting import counted
+from alphatrade.nodes.feedback import taken_up
+from alphatrade.nodes.identity import Identity
+from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper.node import Flight, fly
+from alphatrade.nodes.paper.settings import PaperSettings
+from alphatrade.nodes.replay import Replay, ReplayOutput
+from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.settings import Settings
+from alphatrade.nodes.sim import identity_of, load_tapes, run_into
+from alphatrade.nodes.tape import Tape
+from alphatrade.risk.disk import write_whole
+from alphatrade.risk.kill import latch_dir
+from alphatrade.risk.losses import LOSSES
+
+ENV = "paper"
+FORMAT = 1
+
+
+def paper(own: PaperSettings) -> RunResult:
+    """
+    Run a policy on paper, or go on with a run that was killed; write the run folder.
+
+    Parameters
+    ----------
+    own : PaperSettings
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    InputError
+        If a tape or a folder cannot be used, or the journal that lies there is of something else.
+    LatchedError
+        While the kill switch of the account is latched.
+    """
+    settings = taken_up(own.settings)
+    run = settings.run
+    tapes = load_tapes(run)
+    identity = identity_of(settings, tapes)
+    folder = latch_dir(run.paths.state, ENV, own.account)
+    kept = folder / "journal"
+    with _journal(own, kept, settings, tapes, identity) as journal:
+
+        def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
+            return fly(what, run_dir, Flight(own.feed.pace, run.paths.state, own.account, journal))
+
+        with RunFolder(run.paths.artifacts, identity.run_id) as place:
+            count = counted(settings, tapes, identity.run_id, ENV)
+            summary = run_into(place, settings, tapes, identity, run_it)
+            count.close_run(place.path, summary, tapes, float(run.venue.starting_balance))
+            done = place.publish()
+    if own.journal:
+        move(kept, done / "journal")  # it belongs to what it made
+    return RunResult(done, summary)
+
+
+@contextmanager
+def _journal(
+    own: PaperSettings, folder: Path, settings: Settings, tapes: list[Tape], identity: Identity
+) -> Iterator[Journal | None]:
+    if not own.journal:
+        yield None
+        return
+    with Journal.open(folder, head(own.account, settings, tapes, identity)) as journal:
+        _losses_as_then(folder, journal.count > 0)
+        yield journal
+
+
+def _losses_as_then(folder: Path, again: bool) -> None:
+    """Keep what losses were counted from when a journal begins; where it is read again, count from there again."""
+    now, then = folder.parent / LOSSES, folder / LOSSES
+    source, target = (then, now) if again else (now, then)
+    with writing(folder):
+        if source.exists():
+            write_whole(target, source.read_bytes())
+        else:
+            target.unlink(missing_ok=True)
+
+
+def head(account: str, settings: Settings, tapes: list[Tape], identity: Identity) -> Mapping[str, Any]:
+    """Return whose journal it is: with another of these, the same inputs would make other decisions."""
+    return {
+        "format": FORMAT,
+        "account": account,
+        "policy": identity.policy_hash,
+        "code": identity.code_hash,
+        "run": identity.run_id,
+        "instruments": sorted(tape.instrument.id for tape in tapes),
+        "tapes": [tape.tape_hash for tape in tapes],
+        "seed": settings.run.seed,
+    }

@@ -1,0 +1,65 @@
+"""Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from alphatrade.nodes.refusals import checked
+from alphatrade.nodes.settings import Settings, plain_from, settings_of
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.kill import check_account
+from alphatrade.strategies.policy import Spec
+
+
+class FeedSpec(Spec):
+    """
+    Where market data come from.
+
+    Attributes
+    ----------
+    source : {"replay"}
+    speed : float or "max"
+        Seconds of the tape in one of the wall.
+    """
+
+    source: Literal["replay"] = "replay"
+    speed: Annotated[float, Field(gt=0, le=1e6)] | Literal["max"] = 1.0
+
+    @property
+    def pace(self) -> float:
+        """Seconds of the tape in one of the wall; 0: as fast as it goes."""
+        return 0.0 if self.speed == "max" else self.speed
+
+
+class PaperSettings(NamedTuple):
+    """What a paper node is told."""
+
+    settings: Settings
+    feed: FeedSpec
+    account: str
+    journal: bool
+
+
+def paper_settings(config: DictConfig) -> PaperSettings:
+    """
+    Validate a composed configuration.
+
+    Raises
+    ------
+    ConfigError
+        Naming path, value and expectation of the first problem.
+    """
+    plain = plain_from(config)
+    feed = checked(FeedSpec, _part(plain, "feed"), "feed")
+    account, journal = _part(plain, "account"), _part(plain, "journal")
+    check_account(account)
+    if not isinstance(journal, bool):
+        raise ConfigError("journal", journal, "true or false")
+    return PaperSettings(settings_of(plain, "paper"), feed, account, journal)
+
+
+def _part(plain: dict[str, Any], name: str) -> Any:
+    if name not in plain:
+        raise ConfigError(name, "nothing", "what conf/paper.yaml has there")
+    return plain.pop(name)
