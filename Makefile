@@ -24,6 +24,9 @@ setup: $(READY)  ## the virtual environment, from the lock file
 run-sim: $(READY)  ## replay the embedded tape under the law; ARGS="seed=2 policy/risk=tight" passes overrides
 	@$(VENV)/bin/alphatrade sim $(ARGS)
 
+run-paper: $(READY)  ## the same on paper, in a Nautilus TradingNode, from a tape as a live feed; ARGS="feed.speed=60"; Ctrl-C ends it flat
+	@$(VENV)/bin/alphatrade paper $(ARGS)
+
 test: lint  ## lint, import contracts, types and the default tests (about ten minutes)
 	@$(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile $(ARGS)
 
@@ -88,4 +91,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench accept dod lock wheel clean
+.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench accept dod lock wheel clean

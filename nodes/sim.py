@@ -26,7 +26,6 @@ from alphatrade.reflection.report import write_report
 from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import canonical
 
-
 Runs = Callable[[Replay, Path], ReplayOutput]
 
 

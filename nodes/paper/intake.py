@@ -25,6 +25,9 @@ class Keeper(Protocol):
     def market(self, data: Data) -> None:
         """Keep a market event."""
 
+    def tick(self, ts: int) -> None:
+        """Keep that time went on without an event."""
+
     def flush(self) -> None:
         """Let what was kept outlive the process."""
 
@@ -63,7 +66,7 @@ class Intake:
         node.kernel.msgbus.register(endpoint="DataEngine.process", handler=self.receive)
 
     def keep(self, keeper: Keeper) -> None:
-        """Have all that comes from now on kept: before anything is done about it, and durably before an order leaves."""
+        """Have all that comes from now on kept before anything is done about it, durably before an order leaves."""
         self._keeper, leave = keeper, self._gate.forward
 
         def forward(command: Any) -> None:
@@ -88,6 +91,16 @@ class Intake:
             self.take(data)
         else:
             process(self._node, data)
+
+    def tick(self, ts: int) -> None:
+        """Let the node's time go on to `ts` (UTC ns) without an event, so that what is on its way arrives."""
+        if ts <= TIME.now:
+            return
+        if self._keeper is not None:
+            self._kept(partial(self._keeper.tick, ts))
+        if self._venue is not None:
+            self._venue.advance(ts + 1)
+        TIME.advance(ts)
 
     def take(self, data: Data) -> None:
         """Process one market event to its end."""

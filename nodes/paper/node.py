@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from signal import SIGINT, SIGTERM
+from time import perf_counter_ns
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -34,6 +35,7 @@ from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.risk.gate import RiskGate
 
+ARRIVE_S = 0.01  # between two looks at what should have arrived
 ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
 SECOND_NS = 10**9
 
@@ -130,9 +132,11 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         loop.run_until_complete(_run(parts, what, flight))
         return collect(parts.node, started, {"clock": "event time", "beats": 0, "faults": []})
     finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         parts.node.dispose()
-        with suppress(RuntimeError):
-            loop.close()
         TIME.now = 0
 
 
@@ -164,7 +168,12 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
     priced = [replace(tape, instrument=what.run.venue.priced(tape.instrument)) for tape in what.tapes]
     events = merge(*(what.events(tape) for tape in priced), key=lambda event: event.ts_init)
-    await parts.feed.send(islice(events, known, None), flight.speed, parts.stop.is_set)
+    moving = kernel.loop.create_task(_move(parts, flight.speed)) if flight.speed else None
+    for signal in (SIGINT, SIGTERM):
+        kernel.loop.add_signal_handler(signal, parts.stop.set)
+    await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    if moving is not None:
+        moving.cancel()
     if parts.stop.is_set():
         close(parts)
     await node.stop_async()
@@ -172,14 +181,27 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
         await running
 
 
+async def _move(parts: Parts, speed: float) -> None:
+    """Let orders arrive on the wall's time where no event comes: a kill must not wait for the next bar."""
+    while True:
+        await asyncio.sleep(ARRIVE_S)
+        due = parts.venue.arrivals()
+        if due and due <= TIME.now + (perf_counter_ns() - parts.intake.seen_ns - int(ARRIVE_S * 1e9)) * speed:
+            parts.intake.tick(due)
+
+
 async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
-    """Process what the journal has, as it was processed before; return how many events that was, and keep what comes."""
+    """Process what the journal has as it was processed before, and keep what comes; return how many events it had."""
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
-    for _, kind, payload in journal.records():
-        parts.intake.take(recorder.event(kind, payload))
-        known += 1
-        if known % BATCH == 0:
+    for number, kind, payload in journal.records():
+        found = recorder.read(kind, payload)
+        if isinstance(found, int):
+            parts.intake.tick(found)
+        else:
+            parts.intake.take(found)
+            known += 1
+        if number % BATCH == 0:
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known

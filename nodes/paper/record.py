@@ -1,4 +1,4 @@
-"""Shim: market events as records of the journal, and back."""
+"""Shim: market events, and moments without one, as records of the journal, and back."""
 
 from collections.abc import Callable, Sequence
 from struct import Struct
@@ -13,11 +13,12 @@ from nautilus_trader.model.objects import Price, Quantity
 from alphatrade.nodes.journal import Journal
 from alphatrade.risk.units import RAW_PER_NANO
 
-QUOTE, TRADE, BAR, STATUS = 1, 2, 3, 4
+QUOTE, TRADE, BAR, STATUS, TICK = 1, 2, 3, 4, 5
 _QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
 _TRADE = Struct("<H2q3B2Q")
 _BAR = Struct("<H5q2B2Q")
 _STATUS = Struct("<H2B2Q")
+_TICK = Struct("<Q")
 
 
 class Recorder:
@@ -63,12 +64,18 @@ class Recorder:
             place = self._at(data.instrument_id)
             self._journal.append(STATUS, _STATUS.pack(place, int(data.action), trading, *_times(data)))
 
+    def tick(self, ts: int) -> None:
+        """Keep that the node's time went on to `ts` (UTC ns) without an event."""
+        self._journal.append(TICK, _TICK.pack(ts))
+
     def flush(self) -> None:
         """Hand what was kept to the operating system."""
         self._journal.flush()
 
-    def event(self, kind: int, payload: bytes) -> Data:
-        """Return the event of a record."""
+    def read(self, kind: int, payload: bytes) -> Data | int:
+        """Return the event of a record, or the moment of one without."""
+        if kind == TICK:
+            return int(_TICK.unpack(payload)[0])
         return self._read[kind](payload)
 
     def _at(self, name: InstrumentId) -> int:

@@ -1,7 +1,8 @@
 """Shim: a tape as a live feed: a data client that sends it at a pace, as an exchange would."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from nautilus_trader.cache.cache import Cache
@@ -15,6 +16,7 @@ from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.model.instruments import Instrument
 
 BATCH = 64  # events between two looks at the rest of the loop, at full speed
+LONG_S = 0.2  # a sleep that the end of the node has to cut short
 
 
 class ReplayFeed(LiveMarketDataClient):
@@ -57,7 +59,7 @@ class ReplayFeed(LiveMarketDataClient):
     _subscribe_trade_ticks = _subscribe_bars = _subscribe_instrument_status = _subscribe_quote_ticks
     _unsubscribe_quote_ticks = _unsubscribe_trade_ticks = _unsubscribe_bars = _subscribe_quote_ticks
 
-    async def send(self, events: Iterable[Data], speed: float, stopped: Callable[[], bool]) -> None:
+    async def send(self, events: Iterable[Data], speed: float, stop: asyncio.Event) -> None:
         """
         Send events in order, until they or the node come to an end.
 
@@ -67,16 +69,16 @@ class ReplayFeed(LiveMarketDataClient):
             In order of time.
         speed : float
             Seconds of the tape in one of the wall; 0: as fast as they are processed.
-        stopped : callable
-            Says whether the node wants no more.
+        stop : asyncio.Event
+            Set where the node wants no more.
         """
-        pace = _Pace(self._loop, speed)
+        pace = _Pace(self._loop, speed, stop)
         for at, event in enumerate(events):
             if at % BATCH == 0:
                 await asyncio.sleep(0)
-                if stopped():
+                if stop.is_set():
                     return
-            if speed and await pace.wait(event.ts_init) and stopped():
+            if speed and await pace.wait(event.ts_init) and stop.is_set():
                 return
             self._handle_data(event)
 
@@ -84,19 +86,22 @@ class ReplayFeed(LiveMarketDataClient):
 class _Pace:
     """When the event of a moment is due on the wall."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, speed: float) -> None:
-        self._loop, self._speed = loop, speed
+    def __init__(self, loop: asyncio.AbstractEventLoop, speed: float, stop: asyncio.Event) -> None:
+        self._loop, self._speed, self._stop = loop, speed, stop
         self._first: tuple[int, float] | None = None
 
     async def wait(self, ts: int) -> bool:
-        """Sleep until the event of `ts` (UTC ns) is due; return whether it was not yet."""
+        """Sleep until the event of `ts` (UTC ns) is due, or the node wants no more; return whether it was not due."""
         now = self._loop.time()
         if self._first is None:
             self._first = ts, now
-        due = self._first[1] + (ts - self._first[0]) / 1e9 / self._speed
-        if due > now:
-            await asyncio.sleep(due - now)
-        return due > now
+        rest = self._first[1] + (ts - self._first[0]) / 1e9 / self._speed - now
+        if rest > LONG_S:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), rest)
+        elif rest > 0.0:
+            await asyncio.sleep(rest)
+        return rest > 0.0
 
 
 def feed_factory(venue: str, instruments: Sequence[Instrument], made: list[ReplayFeed]) -> type[LiveDataClientFactory]:

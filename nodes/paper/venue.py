@@ -111,6 +111,10 @@ class PaperVenue(SandboxExecutionClient):
 
     # -- time and market
 
+    def arrivals(self) -> int:
+        """Return when the last of what is on its way arrives, UTC ns; 0: nothing is."""
+        return self._due[-1] if self._due else 0
+
     def advance(self, ts: int) -> None:
         """Let arrive what arrives before `ts` (UTC ns), each at its own moment."""
         clock = self.test_clock

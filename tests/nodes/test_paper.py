@@ -1,0 +1,184 @@
+"""A paper node decides, trades and writes what a replay does, to the byte, and goes on after kill -9 as if nothing had been."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper import venue as venue_module
+from alphatrade.nodes.paper.node import Parts
+from alphatrade.risk.errors import JournalError
+from tests.nodes.make_paper import SHORT, Node, digests, flown, replayed, settings
+
+WORLDS = {
+    "bars": SHORT,
+    "quotes, learning": ("tape=world", "tape.hours=4", "policy.flags.linear_attention=true", "policy.flags.fast_weights=true"),
+    "two tapes, cash": (
+        "tapes=[{source:world,seed:1,hours:4},{source:world,seed:2,hours:4,instrument:ABC/USD}]", "venue.account=cash",
+        "venue.leverage=1",
+    ),
+    "no latency": (*SHORT, "venue.latency_ms=0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_paper_is_the_replay_to_the_byte(tmp_path: Path, name: str) -> None:
+    own = settings(*WORLDS[name])
+    was, now = replayed(own, tmp_path / "sim"), flown(own, tmp_path / "paper")
+    assert was.fills > 0
+    assert digests(tmp_path / "paper") == digests(tmp_path / "sim")
+    assert (now.events, now.decisions, now.fills, now.equity) == (was.events, was.decisions, was.fills, was.equity)
+
+
+def test_without_arrivals_at_their_moment_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: commands that wait for the next event, as in the stock sandbox with latency, fill elsewhere."""
+    own = settings(*SHORT)
+    replayed(own, tmp_path / "sim")
+    monkeypatch.setattr(venue_module.PaperVenue, "advance", lambda *_: None)
+    flown(own, tmp_path / "paper")
+    assert digests(tmp_path / "paper")["fills.parquet"] != digests(tmp_path / "sim")["fills.parquet"]
+
+
+def test_a_pace_changes_nothing(tmp_path: Path) -> None:
+    own = settings("tape.end=2026-08-17T12:00:00Z")
+    replayed(own, tmp_path / "sim")
+    started = time.monotonic()
+    flown(own, tmp_path / "paper", speed=20_000.0)
+    assert time.monotonic() - started >= 12 * 3600 / 20_000
+    assert digests(tmp_path / "paper") == digests(tmp_path / "sim")
+
+
+# -- kill -9
+
+
+def killed_and_resumed(tmp_path: Path, seed: int, kills: int) -> None:
+    node = Node(tmp_path, *SHORT, "output.report=false")
+    node.run(verb="sim", *("output.stress=false",))
+    wanted = node.summary()["digests"]
+    rng = random.Random(seed)
+    for _ in range(kills):
+        node.killed(node.start("feed.speed=30000"), rng.randrange(1, 60_000))
+    node.run("feed.speed=max")
+    assert node.summary()["digests"] == wanted
+    assert not node.journal.exists(), "it went to the run that it made"
+    assert list(tmp_path.glob("artifacts/latest/journal/*.journal"))
+
+
+def test_kill_9_and_on_to_the_same_bytes(tmp_path: Path) -> None:
+    killed_and_resumed(tmp_path, 1, 2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_kill_9_at_many_moments(tmp_path: Path, seed: int) -> None:
+    killed_and_resumed(tmp_path, seed, 5)
+
+
+def test_what_a_journal_has_is_what_was_processed(tmp_path: Path) -> None:
+    """Mutation: where inputs are not kept, a node that starts again begins anew."""
+    own = settings("tape.end=2026-08-17T08:00:00Z")
+    with Journal.open(tmp_path / "journal", {"format": 1}) as journal:
+        flown(own, tmp_path / "first", journal=journal)
+        first = journal.count
+        flown(own, tmp_path / "second", journal=journal)
+        assert journal.count == first == 479
+    assert digests(tmp_path / "first") == digests(tmp_path / "second")
+
+
+def test_a_journal_that_cannot_be_written_stops_trading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = settings(*SHORT)
+    events, flushes = [0], [0]
+
+    def full(self: Journal) -> None:
+        flushes[0] += 1
+        if flushes[0] > 40:
+            raise JournalError("the journal", "no space", "room")
+
+    monkeypatch.setattr(Journal, "flush", full)
+
+    def ready(parts: Parts) -> None:
+        parts.node.kernel.msgbus.subscribe("events.order.*", lambda event: events.append(type(event).__name__))
+
+    with Journal.open(tmp_path / "journal", {"format": 1}) as journal:
+        came = flown(own, tmp_path / "run", journal=journal, ready=ready)
+        monkeypatch.undo()
+    assert came.killed is not None
+    assert "journal" in came.killed
+    orders = pd.read_parquet(tmp_path / "run" / "orders.parquet")
+    late = orders[orders["ts"] > pd.read_parquet(tmp_path / "run" / "risk_events.parquet").query("kind == 'kill'")["ts"].iloc[0]]
+    assert set(late[late["event"] == "submitted"]["strategy"]) <= {"RiskGate", ""}, "only the law's own closing orders"
+    assert pd.read_parquet(tmp_path / "run" / "fills.parquet")["position_after"].iloc[-1] == 0
+
+
+# -- ended by the user
+
+
+def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
+    node = Node(tmp_path, *SHORT, "output.report=false")
+    process = node.start("feed.speed=30000")
+    deadline = time.monotonic() + 60
+    while node.kept() < 70_000 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert "Traceback" not in err
+    run = tmp_path / "artifacts" / "latest"
+    fills = pd.read_parquet(run / "fills.parquet")
+    assert len(fills) > 0
+    assert fills["position_after"].iloc[-1] == 0
+    assert node.summary()["events"] < 1799
+
+
+def test_a_kill_reaches_it_and_a_start_is_refused_until_release(tmp_path: Path) -> None:
+    node = Node(tmp_path, *SHORT, "output.report=false")
+    process = node.start("feed.speed=2000")
+    deadline = time.monotonic() + 60
+    while node.kept() < 70_000 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    asked = Node(tmp_path)
+    asked.run("--why", "drill", verb="kill")
+    while "HALTED" not in (told := asked.run(verb="status")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "HALTED" in told
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert pd.read_parquet(tmp_path / "artifacts" / "latest" / "fills.parquet")["position_after"].iloc[-1] == 0
+    assert "release it first" in node.run(code=2)
+
+
+# -- bad input
+
+
+BAD: dict[str, str] = {
+    "feed.speed=0": "feed.speed", "feed.speed=fast": "feed.speed", "feed=moon": "feed", "account=../x": "account", "journal=perhaps": "journal",
+    "env=live": "env.name", "nothing=1": "nothing", "tape.end=2020-01-01": "tape",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", BAD)
+def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, word: str) -> None:
+    told = Node(tmp_path).run(word, code=2).splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("alphatrade: ")
+    assert BAD[word] in told[0]
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_journal_of_another_policy_or_a_damaged_one(tmp_path: Path) -> None:
+    node = Node(tmp_path, *SHORT, "output.report=false")
+    node.killed(node.start("feed.speed=30000"), 20_000)
+    assert "policy" in node.run("policy/risk=tight", code=2)
+    (file,) = node.journal.glob("*.journal")
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(whole)
+    assert "alphatrade: " in node.run(code=2)
+
+
