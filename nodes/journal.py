@@ -225,6 +225,7 @@ class Journal(AbstractContextManager["Journal"]):
 
     def _to_disk(self) -> None:
         self._write()
+        os.fsync(self._handle)
         self.synced = self.count
 
     def _rotate(self) -> None:

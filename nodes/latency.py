@@ -8,6 +8,38 @@ from hdrh.histogram import HdrHistogram
 LOWEST_NS, HIGHEST_NS, DIGITS = 1, 60_000_000_000, 3
 
 
+class Latency:
+    """Durations, counted in buckets of three digits: what it takes does not grow with them."""
+
+    def __init__(self) -> None:
+        self._histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+
+    def record(self, samples: Iterable[int]) -> None:
+        """Count durations, ns."""
+        for sample in samples:
+            self._histogram.record_value(min(max(sample, LOWEST_NS), HIGHEST_NS))
+
+    def quantiles(self) -> dict[str, int]:
+        """Return count, p50, p99, p99.9 and maximum, ns; zeros where there is no sample."""
+        histogram = self._histogram
+        count = histogram.get_total_count()
+        if not count:
+            return dict.fromkeys(("count", "p50_ns", "p99_ns", "p999_ns", "max_ns"), 0)
+        reached = np.cumsum(histogram.counts)  # the library walks over its 20,000 buckets one by one
+
+        def at(percentile: float) -> int:
+            bucket = int(np.searchsorted(reached, histogram.get_target_count_at_percentile(percentile)))
+            return int(histogram.get_highest_equivalent_value(histogram.get_value_from_index(bucket)))
+
+        return {
+            "count": count,
+            "p50_ns": at(50.0),
+            "p99_ns": at(99.0),
+            "p999_ns": at(99.9),
+            "max_ns": histogram.get_max_value(),
+        }
+
+
 def quantiles(samples: Iterable[int]) -> dict[str, int]:
     """
     Return count, p50, p99, p99.9 and maximum of durations in nanoseconds; zeros where there is no sample.
@@ -17,22 +49,6 @@ def quantiles(samples: Iterable[int]) -> dict[str, int]:
     samples : iterable of int
         Durations, ns.
     """
-    histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
-    for sample in samples:
-        histogram.record_value(min(max(sample, LOWEST_NS), HIGHEST_NS))
-    count = histogram.get_total_count()
-    if not count:
-        return dict.fromkeys(("count", "p50_ns", "p99_ns", "p999_ns", "max_ns"), 0)
-    reached = np.cumsum(histogram.counts)  # the library walks over its 20,000 buckets one by one
-
-    def at(percentile: float) -> int:
-        bucket = int(np.searchsorted(reached, histogram.get_target_count_at_percentile(percentile)))
-        return int(histogram.get_highest_equivalent_value(histogram.get_value_from_index(bucket)))
-
-    return {
-        "count": count,
-        "p50_ns": at(50.0),
-        "p99_ns": at(99.0),
-        "p999_ns": at(99.9),
-        "max_ns": histogram.get_max_value(),
-    }
+    latency = Latency()
+    latency.record(samples)
+    return latency.quantiles()

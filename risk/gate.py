@@ -90,7 +90,7 @@ class RiskGate(Controller):
         self.law = self.new_law()
         self.record = RunRecord()
         self.record.warned = self.explorations.warned if self.explorations.budget.share_n else None
-        self.currency = self.settings.currency
+        self.currency, self.phase = self.settings.currency, "open"  # phase of the market, see `enter`
         self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order
         self.factors: dict[str, float] = {}  # sizing factors below 1, by instrument
         self._foreign_fees: set[str] = set()
@@ -252,6 +252,12 @@ class RiskGate(Controller):
             return deny(Code.STATE_UNREADABLE, cause.reason)
         code = Code.REDUCING if cause.state is State.REDUCING else Code.HALTED
         return deny(code, f"kill switch tripped by {cause.who}, {cause.code}")
+
+    def enter(self, phase: str) -> None:
+        """Judge by another phase of the market from now on, ``open``, ``closing`` or ``closed``, and say so."""
+        self.phase = phase
+        self.record.event(self.clock.timestamp_ns(), "session", None, None, "SESSION", phase, "", "")
+        self.msgbus.publish("alphatrade.risk.session", phase)
 
     def _announce(self, before: State, now: int) -> None:
         cause = self.switch.trip_cause

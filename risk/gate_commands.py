@@ -109,10 +109,20 @@ class Commands:
             return None
         return deny(Code.CAP, f"{sender} acts under the name of another strategy")
 
+    def _shut(self, intents: list[Order]) -> Verdict | None:
+        """Return a denial outside of the session, and shortly before its end of what does not only close."""
+        phase = self.gate.phase
+        if phase == "open" or (phase == "closing" and all(order.reduce_only for order in intents)):
+            return None
+        return deny(Code.SESSION, f"the market is {phase}")
+
     def _judge(self, intents: list[Order], now: int) -> Verdict:
         gate = self.gate
         if gate.switch.trip_cause is not None:
             return gate.state_denial()
+        shut = self._shut(intents)
+        if shut is not None:
+            return shut
         seen = None
         for order in intents:
             if order.instrument != seen:
@@ -132,7 +142,7 @@ class Commands:
         )
         verdict = gate.state_denial()
         if verdict is None and order is not None:
-            verdict = self._borrowed(command, [order]) or gate.market.look(order.instrument)
+            verdict = self._borrowed(command, [order]) or self._shut([order]) or gate.market.look(order.instrument)
         if verdict is None:
             verdict = gate.law.check_modify(order, qty, price, trigger, now)
         if not verdict.allowed or order is None:

@@ -153,7 +153,7 @@ class RunRecord:
         """
         Add a risk event.
 
-        Its kind is denied, near_miss, breach, state, tripwire, advice, kill, resumed, suspect, explored or frozen.
+        Its kind is denied, near_miss, breach, state, tripwire, advice, kill, resumed, suspect, explored, frozen, session.
         """
         if self.quiet is not None:
             self.quiet.close()

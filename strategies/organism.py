@@ -103,10 +103,11 @@ class Organism(Dispatcher):
         self._flat_after_ns, self._long_only = config.flat_after_ns, config.long_only
         self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
         self._drifts = ""  # why, for the diary
-        self._halted = False
+        self._halted, self._phase = False, "open"  # phase of the market
         self._maker = Maker(config.policy_hash, config.canary) if config.canary else None
         self._saved = b""  # what an earlier node had learnt
         self._told = 0  # faults of mechanisms that have been published
+        self.mind = "", ""  # regime and tactic of the last decision
         self.decisions = 0
         self.ingest_signal_ns: list[int] = []
         self.sending_ns: dict[int, int] = {}  # by step, where anything was sent
@@ -144,6 +145,7 @@ class Organism(Dispatcher):
         self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
+        self.msgbus.subscribe("alphatrade.risk.session", self.on_session)
         self.msgbus.subscribe(DRIFT_TOPIC, self.on_drift, ACT)
 
     def _explore(self, costs: Costs) -> None:
@@ -199,6 +201,10 @@ class Organism(Dispatcher):
             self._drift = signal.factor
             self._drifts = f"; drift x{signal.factor:g} ({signal.detail})" if signal.factor < 1.0 else ""
 
+    def on_session(self, phase: str) -> None:
+        """Only close before the end of a session, and send nothing outside of it."""
+        self._phase = phase
+
     def on_risk_state(self, state: object) -> None:
         """Stop acting when the kill switch leaves ACTIVE."""
         self._halted = state.after != "ACTIVE"
@@ -221,6 +227,7 @@ class Organism(Dispatcher):
         belief, route = self.adaptation.decide(
             belief, self._book.worth(belief.mid), grid.clip_n / NANO * belief.mid
         )
+        self.mind = belief.regime, route.tactic
         explorer = self._explorer
         self._explores = "" if explorer is None else explorer.now.tactic
         if len(self.adaptation.faults) > self._told:
@@ -289,6 +296,8 @@ class Organism(Dispatcher):
         if self._flat_after_ns and belief.ts >= self._flat_after_ns:
             self.adaptation.freeze()
             return Desire(0, (), None, "flat at the end")
+        if self._phase != "open":
+            return Desire(0 if self._phase == "closing" else None, (), None, f"the market is {self._phase}")
         if self._drift == 0.0:
             return Desire(0, (), None, "drift: only close")
         if grid.clip_n == 0 and not self._book.position_n:

@@ -13,6 +13,7 @@ from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTi
 from alphatrade.nodes.paper.chain import process
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.venue import PaperVenue
+from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError
 from alphatrade.risk.gate import RiskGate
 
@@ -44,6 +45,8 @@ class Intake:
         Its law, by whose way orders leave.
     venue : PaperVenue, optional
         That is simulated; None where orders go to a venue outside.
+    sessions : Sessions
+        When may be traded.
 
     Attributes
     ----------
@@ -55,8 +58,8 @@ class Intake:
         When the last one came, ``perf_counter_ns``.
     """
 
-    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue | None) -> None:
-        self._node, self._gate, self._venue = node, gate, venue
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue | None, sessions: Sessions) -> None:
+        self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
         self._keeper: Keeper | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
         self.events = self.late = 0
@@ -83,6 +86,16 @@ class Intake:
             if self._gate.switch.trip_cause is None:
                 self._gate.fail("keeping the journal", error)
 
+    @property
+    def time(self) -> int:
+        """The node's time, UTC ns."""
+        return TIME.now
+
+    def flush(self) -> None:
+        """See that what was kept outlives the process."""
+        if self._keeper is not None:
+            self._kept(self._keeper.flush)
+
     def receive(self, data: Any) -> None:
         """Take whatever a data client has, on whatever thread."""
         if asyncio._get_running_loop() is not self._loop and self._loop.is_running():
@@ -100,7 +113,13 @@ class Intake:
             self._kept(partial(self._keeper.tick, ts))
         if self._venue is not None:
             self._venue.advance(ts + 1)
+        self._begin(ts)
+
+    def _begin(self, ts: int) -> None:
         TIME.advance(ts)
+        phase = self._sessions.phase(ts)
+        if phase != self._gate.phase:
+            self._gate.enter(phase)
 
     def take(self, data: Data) -> None:
         """Process one market event to its end."""
@@ -112,11 +131,11 @@ class Intake:
             self.late += 1
             ts = TIME.now
         if venue is None:
-            TIME.advance(ts)
+            self._begin(ts)
             process(self._node, data)
         else:
             venue.advance(ts)
-            TIME.advance(ts)
+            self._begin(ts)
             venue.take(data, ts)
             process(self._node, data)
             venue.settle(ts)

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from time import perf_counter_ns
+from typing import Any
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -29,11 +30,15 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
 from alphatrade.nodes.paper.intake import Intake
+from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.sessions import Sessions, SessionSpec
+from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
+from alphatrade.risk.kill import latch_dir
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
 ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
@@ -55,6 +60,12 @@ class Flight:
         Names its part of that folder.
     journal : Journal, optional
         Of inputs: those that are in it are processed first, those that come are kept.
+    sessions : Sessions
+        When may be traded.
+    view : StatusView, optional
+        Where the node is shown.
+    tell : callable
+        Takes a line about the node itself.
     ready : callable, optional
         Shown the parts of the node before it runs.
     """
@@ -63,6 +74,9 @@ class Flight:
     state: Path | None = None
     account: str = "SIM"
     journal: Journal | None = None
+    sessions: Sessions = field(default_factory=lambda: Sessions(SessionSpec()))
+    view: StatusView | None = None
+    tell: Callable[[str], object] = print
     ready: Callable[["Parts"], None] | None = None
 
 
@@ -76,6 +90,16 @@ class Parts:
     venue: PaperVenue
     feed: ReplayFeed
     stop: asyncio.Event
+
+    @property
+    def eyes(self) -> list[Any]:
+        """Perceptions."""
+        return [one for one in self.node.trader.actors() if type(one).__name__ == "Perception"]
+
+    @property
+    def organisms(self) -> list[Any]:
+        """Organisms."""
+        return [one for one in self.node.trader.strategies() if type(one).__name__ == "Organism"]
 
 
 def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeConfig:
@@ -154,7 +178,7 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.build()
     gate = node.kernel._controller
     straighten(node, gate)
-    return Parts(node, gate, Intake(node, gate, venues[0]), venues[0], feeds[0], asyncio.Event())
+    return Parts(node, gate, Intake(node, gate, venues[0], flight.sessions), venues[0], feeds[0], asyncio.Event())
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
@@ -168,12 +192,16 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
     priced = [replace(tape, instrument=what.run.venue.priced(tape.instrument)) for tape in what.tapes]
     events = merge(*(what.events(tape) for tape in priced), key=lambda event: event.ts_init)
-    moving = kernel.loop.create_task(_move(parts, flight.speed)) if flight.speed else None
     for signal in (SIGINT, SIGTERM):
         kernel.loop.add_signal_handler(signal, parts.stop.set)
+    folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
+    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
+    aside = [kernel.loop.create_task(pulse.run())]
+    if flight.speed:
+        aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
-    if moving is not None:
-        moving.cancel()
+    for task in aside:
+        task.cancel()
     if parts.stop.is_set():
         close(parts)
     await node.stop_async()

@@ -1,5 +1,6 @@
 """``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,9 @@ from alphatrade.nodes.paper.node import Flight, fly
 from alphatrade.nodes.paper.settings import PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
-from alphatrade.nodes.settings import Settings
+from alphatrade.nodes.sessions import Sessions
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
+from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.kill import latch_dir
@@ -46,15 +48,17 @@ def paper(own: PaperSettings) -> RunResult:
         While the kill switch of the account is latched.
     """
     settings = taken_up(own.settings)
-    run = settings.run
+    run, sessions = settings.run, Sessions(own.sessions)
     tapes = load_tapes(run)
     identity = identity_of(settings, tapes)
     folder = latch_dir(run.paths.state, ENV, own.account)
     kept = folder / "journal"
-    with _journal(own, kept, settings, tapes, identity) as journal:
+    with _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
-            return fly(what, run_dir, Flight(own.feed.pace, run.paths.state, own.account, journal))
+            with StatusView() as view:
+                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say)
+                return fly(what, run_dir, flight)
 
         with RunFolder(run.paths.artifacts, identity.run_id) as place:
             count = counted(settings, tapes, identity.run_id, ENV)
@@ -68,12 +72,12 @@ def paper(own: PaperSettings) -> RunResult:
 
 @contextmanager
 def _journal(
-    own: PaperSettings, folder: Path, settings: Settings, tapes: list[Tape], identity: Identity
+    own: PaperSettings, folder: Path, tapes: list[Tape], identity: Identity
 ) -> Iterator[Journal | None]:
     if not own.journal:
         yield None
         return
-    with Journal.open(folder, head(own.account, settings, tapes, identity)) as journal:
+    with Journal.open(folder, head(own, tapes, identity)) as journal:
         _losses_as_then(folder, journal.count > 0)
         yield journal
 
@@ -89,15 +93,20 @@ def _losses_as_then(folder: Path, again: bool) -> None:
             target.unlink(missing_ok=True)
 
 
-def head(account: str, settings: Settings, tapes: list[Tape], identity: Identity) -> Mapping[str, Any]:
+def say(line: str) -> None:
+    """Say a line about the node to whoever reads its log."""
+    print(f"alphatrade: {line}", file=sys.stderr, flush=True)
+
+
+def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[str, Any]:
     """Return whose journal it is: with another of these, the same inputs would make other decisions."""
     return {
         "format": FORMAT,
-        "account": account,
+        "account": own.account,
         "policy": identity.policy_hash,
         "code": identity.code_hash,
         "run": identity.run_id,
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
-        "seed": settings.run.seed,
+        "sessions": own.sessions.model_dump(mode="json"),
     }

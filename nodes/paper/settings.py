@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from alphatrade.nodes.refusals import checked
+from alphatrade.nodes.sessions import SessionSpec
 from alphatrade.nodes.settings import Settings, plain_from, settings_of
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import check_account
@@ -37,6 +38,7 @@ class PaperSettings(NamedTuple):
 
     settings: Settings
     feed: FeedSpec
+    sessions: SessionSpec
     account: str
     journal: bool
 
@@ -52,11 +54,12 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     """
     plain = plain_from(config)
     feed = checked(FeedSpec, _part(plain, "feed"), "feed")
+    sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
     account, journal = _part(plain, "account"), _part(plain, "journal")
     check_account(account)
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, account, journal)
+    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:

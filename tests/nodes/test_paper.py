@@ -12,7 +12,9 @@ import pytest
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper import venue as venue_module
 from alphatrade.nodes.paper.node import Parts
+from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.risk.errors import JournalError
+from alphatrade.strategies.organism import Organism
 from tests.nodes.make_paper import SHORT, Node, digests, flown, replayed, settings
 
 WORLDS = {
@@ -58,7 +60,7 @@ def test_a_pace_changes_nothing(tmp_path: Path) -> None:
 
 def killed_and_resumed(tmp_path: Path, seed: int, kills: int) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false")
-    node.run(verb="sim", *("output.stress=false",))
+    node.run("output.stress=false", verb="sim")
     wanted = node.summary()["digests"]
     rng = random.Random(seed)
     for _ in range(kills):
@@ -115,6 +117,44 @@ def test_a_journal_that_cannot_be_written_stops_trading(tmp_path: Path, monkeypa
     assert pd.read_parquet(tmp_path / "run" / "fills.parquet")["position_after"].iloc[-1] == 0
 
 
+# -- sessions
+
+
+def sent(folder: Path) -> pd.DataFrame:
+    orders = pd.read_parquet(folder / "orders.parquet")
+    return orders[orders["event"] == "submitted"]
+
+
+def test_outside_of_a_session_nothing_is_sent_and_before_its_end_what_is_held_is_closed(tmp_path: Path) -> None:
+    """From 08:00 to 16:00 UTC on weekdays; without sessions the same policy trades around the clock."""
+    hours = SessionSpec(calendar="24/5", week_open="Mon 10:00", week_close="Mon 18:00", week_zone="Europe/Berlin", lead_s=1800)
+    own = settings("tape.end=2026-08-18")
+    flown(own, tmp_path / "free")
+    flown(own, tmp_path / "shut", sessions=Sessions(hours))
+    start, end, half = (int(pd.Timestamp(f"2026-08-17T{hour}:00Z").value) for hour in ("08:00", "16:00", "15:30"))
+    free, shut = sent(tmp_path / "free"), sent(tmp_path / "shut")
+    assert (~free["ts"].between(start, end)).any()
+    assert len(shut) > 0
+    assert shut["ts"].between(start, end, inclusive="left").all()
+    fills = pd.read_parquet(tmp_path / "shut" / "fills.parquet")
+    assert fills["position_after"].iloc[-1] == 0
+    assert (fills["ts"] >= half).any() or fills["position_after"][fills["ts"] < half].iloc[-1] == 0
+    events = pd.read_parquet(tmp_path / "shut" / "risk_events.parquet")
+    assert events[events["kind"] == "session"]["value"].tolist() == ["closed", "open", "closing", "closed"]
+
+
+def test_the_law_denies_what_the_organism_would_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: an organism that does not hear of sessions is denied by the law, with SESSION; nothing leaves."""
+    hours = SessionSpec(calendar="24/5", week_open="Mon 10:00", week_close="Mon 18:00", week_zone="Europe/Berlin", lead_s=0)
+    monkeypatch.setattr(Organism, "on_session", lambda *_: None)
+    own = settings("tape.end=2026-08-18")
+    flown(own, tmp_path / "deaf", sessions=Sessions(hours))
+    events = pd.read_parquet(tmp_path / "deaf" / "risk_events.parquet")
+    assert (events[events["kind"] == "denied"]["limit"] == "SESSION").any()
+    start, end = (int(pd.Timestamp(f"2026-08-17T{hour}:00Z").value) for hour in ("08:00", "16:00"))
+    assert sent(tmp_path / "deaf")["ts"].between(start, end, inclusive="left").all()
+
+
 # -- ended by the user
 
 
@@ -137,7 +177,7 @@ def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
 
 def test_a_kill_reaches_it_and_a_start_is_refused_until_release(tmp_path: Path) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false")
-    process = node.start("feed.speed=2000")
+    process = node.start("feed.speed=15000")
     deadline = time.monotonic() + 60
     while node.kept() < 70_000 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)

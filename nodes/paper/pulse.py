@@ -1,0 +1,139 @@
+"""The wall's second of a paper node: a heartbeat for who watches from outside, a status for who looks; time goes on.
+
+All of it is read off the parts of the node between two inputs, on the loop that trades: one that hangs does not beat.
+"""
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from alphatrade.nodes.beats import Beat, BeatWriter, rss_bytes
+from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.latency import Latency
+from alphatrade.nodes.status_line import Status, StatusView
+from alphatrade.risk.units import NANO, from_atto
+
+SECOND_NS = 10**9
+STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
+
+
+class Pulse:
+    """
+    Beats once a second of the wall.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the node.
+    folder : Path, optional
+        Where beats are written; None: nowhere.
+    journal : Journal, optional
+    speed : float
+        Seconds of the node's time in one of the wall, where no event comes; 0: time stands still then.
+    view : StatusView, optional
+    tell : callable
+        Takes a line about the heartbeat itself.
+    """
+
+    def __init__(
+        self,
+        parts: Any,
+        folder: Path | None,
+        journal: Journal | None,
+        speed: float,
+        view: StatusView | None,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._parts, self._journal, self._speed = parts, journal, speed
+        self._writer = None if folder is None else BeatWriter(folder, tell)
+        self._view = view
+        self.beats, self.gap_s = 0, 0.0
+        self._events = 0
+        self._latency = {name: Latency() for name in STAGES}
+        self._told: dict[str, dict[str, int]] = {}
+        self._looked: dict[int, int] = {}  # how much of each list of samples has been counted
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = before = loop.time()
+        while True:
+            due += 1.0
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            now = loop.time()
+            self.gap_s = max(self.gap_s, now - before) if self.beats else 0.0
+            self.beat(now - due, now - before)
+            before, due = now, max(due, now - 1.0)  # beats that were missed are not made up for
+
+    def beat(self, lag_s: float, passed_s: float) -> None:
+        """Let time go on where nothing came, see that inputs outlive the process, and say how the node is."""
+        intake, journal = self._parts.intake, self._journal
+        age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
+        if self._speed and age_s >= 1.0:
+            intake.tick(intake.time + int(passed_s * self._speed * SECOND_NS))
+        if journal is not None:
+            intake.flush()
+        self.beats += 1
+        fresh, self._events = intake.events - self._events, intake.events
+        self._measure()
+        if self._writer is not None:
+            self._writer.write(self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s))
+        if self._view is not None:
+            self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
+
+    def _measure(self) -> None:
+        """Count the durations that are new."""
+        for name, latency in self._latency.items():
+            for one in self._parts.eyes if name == "step" else self._parts.organisms:
+                samples: list[int] = getattr(one, f"{name}_ns")
+                latency.record(islice(samples, self._looked.get(id(samples), 0), None))
+                self._looked[id(samples)] = len(samples)
+            self._told[name] = latency.quantiles()
+
+    def _orders(self) -> int:
+        return sum(len(one.signal_order_ns) for one in self._parts.organisms)
+
+    def _beat(self, lag_s: float, age_s: float | None) -> Beat:
+        gate, intake, journal = self._parts.gate, self._parts.intake, self._journal
+        return Beat(
+            ts=time.time_ns(), number=self.beats, pid=os.getpid(), lag_s=round(lag_s, 6), feed_age_s=age_s,
+            events=intake.events, orders=self._orders(),
+            fills=len(gate.record.fills), rss=rss_bytes(), kill=str(gate.switch.state),
+            journal=0 if journal is None else journal.flushed,
+            stages=self._told,
+            facts={"equity": f"{from_atto(gate.law.equity):.2f}"} if gate.law.capital is not None else {},
+        )  # fmt: skip
+
+    def _status(self, age_s: float, rate: float) -> Status:
+        gate, intake, journal, law = self._parts.gate, self._parts.intake, self._journal, self._parts.gate.law
+        known = law.capital is not None
+        equity, _, _, _, drawdown = law.figures(law.exposure.value2) if known else (0, 0, 0, 0, 0.0)
+        step = self._told["step"]
+        minds = [one.mind for one in self._parts.organisms]
+        return Status(
+            ts=intake.time,
+            equity=float(from_atto(equity)),
+            currency=gate.currency or "",
+            day_change=-float(from_atto(law.day_loss())) if known and law.day >= 0 else 0.0,
+            drawdown=drawdown,
+            positions=tuple(
+                [(name, held.position / NANO) for name, held in sorted(law.exposure.holdings.items()) if held.position]
+            ),
+            regime=", ".join([regime for regime, _ in minds]) or "-",
+            tactic=", ".join([tactic for _, tactic in minds]) or "-",
+            feed_age_s=age_s,
+            events_per_s=rate,
+            orders=self._orders(),
+            fills=len(gate.record.fills),
+            denials=gate.record.counts.get("denied", 0),
+            kill=gate.switch.state,
+            phase=gate.phase,
+            journal_records=0 if journal is None else journal.count,
+            journal_lag=0 if journal is None else journal.count - journal.flushed,
+            p99_us=step["p99_ns"] / 1e3 if step["count"] else math.nan,
+        )
