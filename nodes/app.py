@@ -77,8 +77,10 @@ def main() -> None:
         # A pydantic error holds frames that the garbage collector cannot see through; DuckDB would report the leak.
         error.__cause__ = error.__context__ = None
         sys.exit(EXIT_BAD_INPUT)
-    except BrokenPipeError:  # the reader has seen enough; what is still in the buffer is for nobody
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as leaving:
+        if isinstance(leaving, SystemExit) and type(sys.stdout).__name__ != "PacifyFlushWrapper":  # typer's own mark
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 
