@@ -19,9 +19,9 @@ from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.steps import Row
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.query import read_mapping
 from alphatrade.reflection.stages import STAGES
+from alphatrade.reflection.thresholds import GovernanceSpec
 from alphatrade.risk.errors import RunDirError, TapeError
 from alphatrade.strategies.policy import Policy
 
