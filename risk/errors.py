@@ -7,7 +7,8 @@
     │   ├── ConfigError       a configuration key, type or range
     │   ├── TapeError         a market data file or catalog
     │   ├── RunDirError       an artifacts folder that is missing, foreign, full or unwritable
-    │   └── LedgerError       a ledger, a key or a roster that is damaged, foreign or unwritable
+    │   ├── LedgerError       a ledger, a key or a roster that is damaged, foreign or unwritable
+    │   └── JournalError      the journal of a paper node that is damaged, foreign or unwritable
     ├── LatchedError          the kill switch is latched: starting is refused until an operator releases it
     ├── InUseError            another process has it: a node this environment and account, a driver this search
     ├── WorkerDiedError       the process that worked on a candidate has died; the search goes on without it
@@ -58,6 +59,10 @@ class RunDirError(InputError):
 
 class LedgerError(InputError):
     """A ledger, a key or a roster is damaged, foreign or unwritable."""
+
+
+class JournalError(InputError):
+    """The journal of a paper node is damaged, foreign or unwritable."""
 
 
 class LatchedError(AlphaTradeError):
