@@ -50,7 +50,7 @@ def begun(folder: Path, segments: list[Segment]) -> bool:
     """Return whether there is a journal, and not only what a crash at its very beginning leaves."""
     if (folder / HEAD).exists() or len(segments) > 1:
         return True
-    return any(one.first or one.path.stat().st_size > HEAD_SIZE for one in segments)
+    return any(one.path.stat().st_size > HEAD_SIZE for one in segments)
 
 
 def require_owner(folder: Path, head: Any, segments: list[Segment]) -> None:

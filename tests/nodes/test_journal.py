@@ -286,6 +286,24 @@ def test_a_record_of_another_journal_is_found_even_with_the_right_number(numbere
         read(tmp_path / "one")
 
 
+@pytest.mark.parametrize("size", [10**6, FRAME + 4])
+def test_a_record_with_a_wrong_number_is_damage_also_at_the_end_or_torn(size: int, tmp_path: Path) -> None:
+    (path,) = written(tmp_path, 3)
+    walk = Walk(parse_head(path, path.read_bytes()), path.read_bytes())
+    assert len(list(walk)) == 3
+    path.write_bytes(path.read_bytes() + walk.chain.frame(4, 1, b"payload")[:size])
+    with pytest.raises(JournalError, match="record 3: got 'a record that is damaged'"):
+        read(tmp_path)
+
+
+def test_a_file_that_was_cut_between_two_records_while_it_is_open_is_found(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, 3)
+    with Journal.open(tmp_path, HEAD) as journal:
+        os.truncate(path, ends(path)[2])
+        with pytest.raises(JournalError, match="got 'the end', expected records up to 2"):
+            list(journal.records())
+
+
 def test_every_missing_segment_is_found_on_opening(tmp_path: Path) -> None:
     paths = written(tmp_path, 30, segment_bytes=300)
     assert len(paths) > 4
