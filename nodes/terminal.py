@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 WIDE = 180  # characters of a log file
 
 
-def console(wide: bool = False) -> "Console":
+def console(wide: bool = False, stderr: bool = False) -> "Console":
     """
     Return what prints lines and tables.
 
@@ -20,8 +20,10 @@ def console(wide: bool = False) -> "Console":
     ----------
     wide : bool, default False
         For tables of words: as wide as the terminal, or wide enough for a log file.
+    stderr : bool, default False
+        Where it prints, instead of stdout.
     """
     from rich.console import Console
 
     width = WIDE if wide and not sys.stdout.isatty() else None
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
