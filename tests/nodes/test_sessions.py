@@ -33,6 +33,7 @@ def changes(sessions: Sessions, day: str, days: int = 1) -> list[str]:
     """Every change within some days, as hour and phase."""
     at, end, found = ns(day), ns(day) + days * 86_400 * NS, []
     while (following := sessions.next_change(at)) is not None and following < end:
+        assert following > at
         stamp = datetime.fromtimestamp(following // NS, UTC)
         found.append(f"{stamp:%d %H:%M:%S} {sessions.phase(following)}"[0 if days > 1 else 3 :])
         assert sessions.phase(following - 1) != sessions.phase(following)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -80,6 +80,7 @@ def test_at_100_columns_it_is_five_lines_and_at_160_three() -> None:
     kill=st.sampled_from(State),
     age=st.floats(0, 1e9) | st.just(math.inf) | st.just(math.nan),
 )
+@example(width=10, ascii_only=True, name="0000000\u0df2", number=0.0, count=0, held=1, kill=State.ACTIVE, age=0.0)
 def test_no_line_is_wider_than_the_terminal_whatever_is_shown(
     width: int, ascii_only: bool, name: str, number: float, count: int, held: int, kill: State, age: float
 ) -> None:
