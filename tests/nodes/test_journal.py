@@ -192,6 +192,7 @@ def test_a_crash_at_any_system_call_loses_nothing_acknowledged(
         folder, frail = tmp_path / str(at), Frail(at, part)
         acknowledged = crashed(folder, frail, monkeypatch)
         there = read(folder)
+        assert list(folder.glob("*.tmp")) == []
         assert len(there) >= acknowledged
         assert there == [record(n) for n in range(len(there))]
         with Journal.open(folder, HEAD, 300) as journal:
