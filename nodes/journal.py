@@ -101,6 +101,8 @@ class Journal(AbstractContextManager["Journal"]):
         lock = FolderLock(folder, use="process {} keeps this journal")
         try:
             with disk(folder):
+                for leftover in folder.glob("*.tmp"):  # of a crash within `write_whole`
+                    leftover.unlink()
                 wanted = json.loads(json.dumps(head, allow_nan=False))
                 segments = read_segments(folder)
                 if not begun(folder, segments):

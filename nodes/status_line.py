@@ -1,4 +1,4 @@
-"""What an operator sees of a paper node: lines that stay in place on a terminal, else a line of a log at times."""
+"""What an operator sees of a paper node: lines that stay in place on a terminal, or a line of a log now and then."""
 
 import math
 import sys
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from alphatrade.nodes.sessions import Phase
@@ -253,5 +254,5 @@ def _latency(status: Status) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return a name without what a terminal would obey."""
-    return "".join(one if one.isprintable() else "?" for one in text)
+    """Return a name without what a terminal would obey, or not show at all."""
+    return "".join(one if one.isprintable() and cell_len(one) else "?" for one in text)
