@@ -37,7 +37,7 @@ class Exchange:
     """
     What it has, what it does wrong, and what it was asked.
 
-    `faults` maps a part of a path to what happens to the next requests of it, one each: 500, 429, 418, drop, short,
+    `faults` maps the end of a path to what happens to the next requests of it, one each: 500, 429, 418, drop, short,
     corrupt, badsum, slow, absent.
     """
 
@@ -98,7 +98,7 @@ class Exchange:
 
     def fault(self, path: str) -> str:
         for part, left in self.faults.items():
-            if part in path and left:
+            if path.endswith(part) and left:
                 return left.pop(0)
         return ""
 
@@ -107,7 +107,7 @@ class Exchange:
         await asyncio.sleep(self.delay_s)
         fault = self.fault(request.path)
         if fault == "slow":
-            await asyncio.sleep(3)
+            await asyncio.sleep(1)
         if fault in ("500", "418", "429"):
             return web.Response(status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {})
         if fault == "absent":
@@ -177,14 +177,18 @@ def serving(exchange: Exchange) -> Iterator[Exchange]:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         exchange.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        ready.set()
         return runner
 
     def run() -> None:
         asyncio.set_event_loop(loop)
         runner = loop.run_until_complete(start())
+        loop.call_soon(ready.set)
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
