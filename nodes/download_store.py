@@ -207,6 +207,8 @@ class Store(AbstractContextManager["Store"]):
             found = Manifest.model_validate_json(self.path.read_bytes())
         except FileNotFoundError:
             return fresh
+        except NotADirectoryError as error:
+            raise TapeError("--out", str(self.path.parent), f"a folder ({error.strerror})") from None
         except (OSError, ValidationError):
             expected = "the manifest of a download (remove it to start anew)"
             raise TapeError(str(self.path), "something else", expected) from None

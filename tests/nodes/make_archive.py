@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -59,24 +60,40 @@ class Exchange:
             if at in self.holes:
                 continue
             o, c = price(at), price(at + step)
-            out.append([at, f"{o:.8f}", f"{max(o, c) + 3:.8f}", f"{min(o, c) - 3:.8f}", f"{c:.8f}", f"{1 + at % 11 / 10:.8f}"])
+            out.append(
+                [at, f"{o:.8f}", f"{max(o, c) + 3:.8f}", f"{min(o, c) - 3:.8f}", f"{c:.8f}", f"{1 + at % 11 / 10:.8f}"]
+            )
         return out
 
     def trades(self, first: int, end: int) -> list[list[Any]]:
         """Trade n happens at second n * EVERY_S: ids count on from day to day."""
         last = min(end, self.now) // EVERY_S
-        return [[n, f"{price(n * EVERY_S):.8f}", f"{0.001 * (1 + n % 5):.8f}", n * EVERY_S, n % 3 == 0] for n in range(first, last + 1) if n * EVERY_S < end and n * EVERY_S not in self.holes]
+        return [
+            [n, f"{price(n * EVERY_S):.8f}", f"{0.001 * (1 + n % 5):.8f}", n * EVERY_S, n % 3 == 0]
+            for n in range(first, last + 1)
+            if n * EVERY_S < end and n * EVERY_S not in self.holes
+        ]
 
     def csv(self, kind: str, word: str, start: int, end: int) -> bytes:
         if kind == "klines":
             step = INTERVALS[word]
-            rows = [[stamp(r[0]), *r[1:], stamp(r[0] + step) - 1, "1.0", 5, "0.5", "0.5", 0] for r in self.klines(start, end, step)]
+            rows = [
+                [stamp(r[0]), *r[1:], stamp(r[0] + step) - 1, "1.0", 5, "0.5", "0.5", 0]
+                for r in self.klines(start, end, step)
+            ]
             names = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
         elif kind == "aggTrades":
-            rows = [[n, p, q, n, n, stamp(at), maker, True] for n, p, q, at, maker in self.trades(-(-start // EVERY_S), end)]
-            names = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
+            rows = [
+                [n, p, q, n, n, stamp(at), maker, True] for n, p, q, at, maker in self.trades(-(-start // EVERY_S), end)
+            ]
+            names = (
+                "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
+            )
         else:
-            rows = [[n, p, q, "1.0", stamp(at), maker, True] for n, p, q, at, maker in self.trades(-(-start // EVERY_S), end)]
+            rows = [
+                [n, p, q, "1.0", stamp(at), maker, True]
+                for n, p, q, at, maker in self.trades(-(-start // EVERY_S), end)
+            ]
             names = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match"
         lines = [names] * self.header + [",".join(map(str, row)) for row in rows]
         return ("\n".join(lines) + "\n").encode()
@@ -147,7 +164,10 @@ class Exchange:
         if name == "klines":
             step = INTERVALS[query["interval"]]
             start, end = -(-int(query["startTime"]) // 1000 // step) * step, int(query["endTime"]) // 1000 + 1
-            rows: list[Any] = [[r[0] * 1000, *r[1:], (r[0] + step) * 1000 - 1, "1.0", 5, "0.5", "0.5", "0"] for r in self.klines(start, end, step)]
+            rows: list[Any] = [
+                [r[0] * 1000, *r[1:], (r[0] + step) * 1000 - 1, "1.0", 5, "0.5", "0.5", "0"]
+                for r in self.klines(start, end, step)
+            ]
         else:
             if "fromId" in query:
                 found = self.trades(int(query["fromId"]), self.now)
@@ -155,9 +175,23 @@ class Exchange:
                 assert int(query["endTime"]) - int(query["startTime"]) < 3_600_000, "an hour at most"
                 found = self.trades(-(-int(query["startTime"]) // 1000 // EVERY_S), int(query["endTime"]) // 1000 + 1)
             if name == "aggTrades":
-                rows = [{"a": n, "p": p, "q": q, "f": n, "l": n, "T": at * 1000, "m": maker, "M": True} for n, p, q, at, maker in found]
+                rows = [
+                    {"a": n, "p": p, "q": q, "f": n, "l": n, "T": at * 1000, "m": maker, "M": True}
+                    for n, p, q, at, maker in found
+                ]
             else:
-                rows = [{"id": n, "price": p, "qty": q, "quoteQty": "1.0", "time": at * 1000, "isBuyerMaker": maker, "isBestMatch": True} for n, p, q, at, maker in found]
+                rows = [
+                    {
+                        "id": n,
+                        "price": p,
+                        "qty": q,
+                        "quoteQty": "1.0",
+                        "time": at * 1000,
+                        "isBuyerMaker": maker,
+                        "isBestMatch": True,
+                    }
+                    for n, p, q, at, maker in found
+                ]
         body = json.dumps(rows[:limit]).encode()
         if fault == "drop":
             assert request.transport is not None
@@ -173,7 +207,7 @@ def serving(exchange: Exchange) -> Iterator[Exchange]:
     async def start() -> web.AppRunner:
         app = web.Application()
         app.router.add_get("/{path:.*}", exchange.answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, shutdown_timeout=0.01)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         exchange.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -199,3 +233,10 @@ def serving(exchange: Exchange) -> Iterator[Exchange]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
+
+
+def asked(
+    exchange: Exchange, out: Path, kind: str = "aggTrades", start: str = "2025-05-10", end: str = "2025-06-01"
+) -> list[str]:
+    """Arguments of a download: 22 days of trades, if nothing else is said."""
+    return ["BTCUSDT", "--kind", kind, "--from", start, "--to", end, "--out", str(out), "--base-url", exchange.url]

@@ -3,14 +3,8 @@
 import asyncio
 import hashlib
 import json
-import os
 import random
-import resource
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,15 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from alphatrade.nodes import download_http, download_rows, download_store
+from alphatrade.nodes import download_http, download_store
 from alphatrade.nodes.download import Report, download, venue_of
 from alphatrade.nodes.download_http import TRIES, Asker
 from alphatrade.nodes.download_plan import FIRST, Span, Wish, make_wish, midnight, plan
 from alphatrade.nodes.download_rows import from_archive, from_rest
 from alphatrade.nodes.download_store import Store, sha256_of
 from alphatrade.nodes.tape_app import told
-from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, TapeError
-from tests.conftest import FrontDoor
+from alphatrade.risk.errors import ConfigError, InUseError, TapeError
 from tests.nodes.make_archive import EVERY_S, Exchange, price, seconds, serving
 
 TODAY = date(2025, 6, 12)
@@ -99,7 +92,9 @@ def test_every_plan_covers_each_missing_day_exactly_once() -> None:
         wish = wished(str(start), str(start + timedelta(1 + draw.randrange(120))), draw.choice(("klines", "aggTrades")))
         days = list(wish.span.days())
         covered = frozenset(draw.sample(days, draw.randrange(len(days)) // 8))
-        assert [day for span in plan(wish, covered) for day in span.days()] == [day for day in days if day not in covered]
+        assert [day for span in plan(wish, covered) for day in span.days()] == [
+            day for day in days if day not in covered
+        ]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +119,10 @@ def test_a_wish_that_cannot_be_met_is_refused(given: tuple[Any, ...], field: str
 
 
 def test_symbols_become_instruments_of_tapes() -> None:
-    pairs = {symbol: wished("2025-01-01", "2025-01-02", symbol=symbol).pair() for symbol in ("btcusdt", "WIFUSDT", "ETHBTC", "ODD")}
+    pairs = {
+        symbol: wished("2025-01-01", "2025-01-02", symbol=symbol).pair()
+        for symbol in ("btcusdt", "WIFUSDT", "ETHBTC", "ODD")
+    }
     assert pairs == {"btcusdt": "BTC/USDT", "WIFUSDT": "WIF/USDT", "ETHBTC": "ETH/BTC", "ODD": None}
 
 
@@ -232,7 +230,9 @@ def test_a_month_that_the_archive_does_not_have_yet_is_taken_by_days(exchange: E
     assert (report.fetched, report.result.rows) == (31, 31 * 1440)
 
 
-def test_nothing_is_downloaded_twice_and_a_longer_wish_fetches_the_rest_only(exchange: Exchange, tmp_path: Path) -> None:
+def test_nothing_is_downloaded_twice_and_a_longer_wish_fetches_the_rest_only(
+    exchange: Exchange, tmp_path: Path
+) -> None:
     had(exchange, tmp_path, wished("2025-06-01", "2025-06-04"))
     report = had(exchange, tmp_path, wished("2025-06-01", "2025-06-04"))
     assert (report.fetched, report.kept) == (0, 3)
@@ -289,7 +289,9 @@ def test_a_fault_that_passes_changes_nothing(fault: str, exchange: Exchange, tmp
         assert set(pauses) == {1.0}  # what Retry-After says
     else:
         assert len(set(pauses)) == len(pauses) == 2 * len(parts)  # jitter
-        assert all(0.25 <= first <= 0.5 <= second <= 1.0 for first, second in zip(pauses[::2], pauses[1::2], strict=True))
+        assert all(
+            0.25 <= first <= 0.5 <= second <= 1.0 for first, second in zip(pauses[::2], pauses[1::2], strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -305,7 +307,9 @@ def test_a_fault_that_passes_changes_nothing(fault: str, exchange: Exchange, tmp
         ("/api/v3/time", "slow", "no answer in time"),
     ],
 )
-def test_a_fault_that_stays_is_one_line_and_keeps_what_was_had(path: str, fault: str, expected: str, exchange: Exchange, tmp_path: Path) -> None:
+def test_a_fault_that_stays_is_one_line_and_keeps_what_was_had(
+    path: str, fault: str, expected: str, exchange: Exchange, tmp_path: Path
+) -> None:
     exchange.faults = {path: [fault] * 50}
     wish = wished("2025-06-08", "2025-06-12")
     with pytest.raises(TapeError, match=expected) as refused:
@@ -321,7 +325,9 @@ def test_a_fault_that_stays_is_one_line_and_keeps_what_was_had(path: str, fault:
     assert had(exchange, tmp_path, wish).result.rows == 4 * 1440
 
 
-def test_without_the_checksum_a_damaged_file_would_get_in(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_checksum_a_damaged_file_would_get_in(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The mutation of the tests above: with the mechanism off, the same fault is taken for data."""
     monkeypatch.setattr(download_http, "same_hash", lambda found, expected: True)
     exchange.faults = {"-09.zip.CHECKSUM": ["badsum"] * 50}
@@ -350,7 +356,9 @@ def test_an_unknown_symbol_is_said_at_once(kind: str, exchange: Exchange, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_part_whose_bytes_changed_is_fetched_again(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_whose_bytes_changed_is_fetched_again(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wish = wished("2025-06-01", "2025-06-05")
     whole = had(exchange, tmp_path, wish)
     part = tmp_path / "BTCUSDT-1m-klines.parts" / "2025-06-02.parquet"
@@ -395,7 +403,9 @@ def test_two_downloads_of_the_same_do_not_meet(exchange: Exchange, tmp_path: Pat
     assert had(exchange, tmp_path, wish).fetched == 1
 
 
-def test_the_client_pauses_before_the_venue_has_to_say_so(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_pauses_before_the_venue_has_to_say_so(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pauses: list[float] = []
     real = exchange.answer
 
@@ -408,3 +418,53 @@ def test_the_client_pauses_before_the_venue_has_to_say_so(exchange: Exchange, tm
     with serving(exchange):
         had(exchange, tmp_path, wished("2025-06-11", "2025-06-12"), pauses)
     assert pauses == [10.0] * 3  # checksum, time, klines
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+class Fate:
+    """Lets so many steps of the disk happen, and not the next."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def over(self, real: Callable[..., Any], half: bool = False) -> Callable[..., Any]:
+        """`half`: of what is written then, half is there."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left == -1:
+                if half:
+                    next(one for one in arguments if isinstance(one, Path)).write_bytes(b"half")
+                raise Died
+            return real(*arguments, **named)
+
+        return call
+
+
+def test_a_death_at_any_step_of_the_disk_leaves_what_the_next_call_needs(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wish = wished("2025-06-09", "2025-06-11")  # a day of the archive, and one of REST
+    calm = had(exchange, tmp_path / "calm", wish)
+    deaths = 0
+    while True:
+        fate, out = Fate(deaths), tmp_path / str(deaths)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "__exit__", lambda store, *exception: store._lock.release())  # the dead do not tidy up
+            patch.setattr(download_store, "sync", fate.over(download_store.sync))
+            patch.setattr(download_store, "write_whole", fate.over(download_store.write_whole))
+            patch.setattr(download_store.pq, "write_table", fate.over(pq.write_table, half=True))
+            patch.setattr(download_store.pq, "ParquetWriter", fate.over(pq.ParquetWriter, half=True))
+            patch.setattr(Path, "replace", fate.over(Path.replace))
+            try:
+                had(exchange, out, wish)
+                break
+            except Died:
+                deaths += 1
+        named = manifest(out)["parts"] if (out / "BTCUSDT-1m-klines.json").exists() else []
+        report = had(exchange, out, wish)
+        assert (report.result, report.kept) == (calm.result, len(named))
+        assert sha256_of(report.path) == calm.result.sha256
+        assert not list(out.glob("**/*.tmp"))
+    assert deaths > 10
