@@ -39,7 +39,7 @@ class Exchange:
     What it has, what it does wrong, and what it was asked.
 
     `faults` maps the end of a path to what happens to the next requests of it, one each: 500, 429, 418, drop, short,
-    corrupt, badsum, slow, absent.
+    corrupt, badsum, othername, slow, absent, garbage.
     """
 
     def __init__(self) -> None:
@@ -138,7 +138,8 @@ class Exchange:
             return web.Response(status=404, text="NoSuchKey")
         if path != request.path:
             digest = hashlib.sha256(b"other" if fault == "badsum" else body).hexdigest()
-            return web.Response(text=f"{digest}  {path.rpartition('/')[2]}\n")
+            name = "other.zip" if fault == "othername" else path.rpartition("/")[2]
+            return web.Response(text=f"{digest}  {name}\n")
         if fault == "short":  # a cache that holds half of the file
             body = body[: len(body) // 2]
         if fault == "corrupt":

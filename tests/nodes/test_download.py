@@ -173,8 +173,9 @@ def test_a_file_of_another_day_or_off_the_grid_is_refused() -> None:
     with pytest.raises(TapeError, match="a time in 2025-06-02"):
         from_archive(wish, Span(date(2025, 6, 2), date(2025, 6, 3)), b"\n".join(lines(wish, exchange)), "a file")
     shifted = [row.replace(b"000000,", b"500000,", 1) for row in lines(wish, exchange)]
-    with pytest.raises(TapeError, match="on the grid of 60 s"):
-        from_archive(wish, wish.span, b"\n".join(shifted), "a file")
+    for rows in (shifted, [*lines(wish, exchange)[:9], shifted[9], *lines(wish, exchange)[10:]]):
+        with pytest.raises(TapeError, match="on the grid of 60 s"):
+            from_archive(wish, wish.span, b"\n".join(rows), "a file")
 
 
 def test_a_kline_that_is_not_over_is_left_out() -> None:
@@ -338,6 +339,19 @@ def test_an_archive_without_a_checksum_counts_as_none(exchange: Exchange, tmp_pa
     exchange.faults = {"-09.zip.CHECKSUM": ["absent"]}
     had(exchange, tmp_path, wished("2025-06-08", "2025-06-10"))
     assert [part["source"] for part in manifest(tmp_path)["parts"]] == ["archive", "rest"]
+
+
+def test_a_checksum_of_another_file_is_refused(exchange: Exchange, tmp_path: Path) -> None:
+    exchange.faults = {"-09.zip.CHECKSUM": ["othername"]}
+    with pytest.raises(TapeError, match="a sha256 and BTCUSDT"):
+        had(exchange, tmp_path, wished("2025-06-08", "2025-06-10"))
+
+
+def test_the_first_trade_of_a_day_may_come_late(exchange: Exchange, tmp_path: Path) -> None:
+    at = seconds(date(2025, 6, 11))
+    exchange.holes = set(range(at, at + 5 * 3600, EVERY_S))
+    for kind in ("aggTrades", "trades"):
+        assert columns(had(exchange, tmp_path, wished("2025-06-11", "2025-06-12", kind)))["trade_id"][0] == at // EVERY_S + 600
 
 
 def test_a_ban_stops_at_once(exchange: Exchange, tmp_path: Path) -> None:

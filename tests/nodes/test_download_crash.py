@@ -46,15 +46,16 @@ def whole_parts(out: Path) -> set[str]:
 
 def killed_often(seed: int, most: int, exchange: Exchange, tmp_path: Path, env: dict[str, str]) -> int:
     """Kill a download at random moments, up to `most` times; it must end as one that nobody disturbed. Return how often."""
-    exchange.delay_s = 0.02
-    begin = time.monotonic()
+    exchange.delay_s = 0.02  # 44 requests: about a second of work
     assert started(asked(exchange, tmp_path / "calm"), env).wait(60) == 0
-    seconds, kills, draw, out = time.monotonic() - begin, 0, random.Random(seed), tmp_path / "rough"
+    kills, draw, out = 0, random.Random(seed), tmp_path / "rough"
     there: dict[str, int] = {}  # how often the exchange was asked for what was whole after a kill
     while kills < most:
-        job = started(asked(exchange, out), env)
+        before, job = exchange.asked.total(), started(asked(exchange, out), env)
+        while exchange.asked.total() == before and job.poll() is None:
+            time.sleep(0.002)
         try:
-            job.wait(draw.uniform(0.3, 0.8) * seconds)
+            job.wait(draw.uniform(0.0, 0.4))
             break
         except subprocess.TimeoutExpired:
             job.kill()
@@ -74,13 +75,13 @@ def killed_often(seed: int, most: int, exchange: Exchange, tmp_path: Path, env: 
 def test_a_killed_download_goes_on_to_the_identical_file(
     exchange: Exchange, tmp_path: Path, door_env: dict[str, str]
 ) -> None:
-    assert killed_often(1, 4, exchange, tmp_path, door_env) >= 2
+    assert killed_often(1, 5, exchange, tmp_path, door_env) >= 3
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_however_it_is_killed(seed: int, exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
-    assert killed_often(seed, 8, exchange, tmp_path, door_env) >= 2
+    assert killed_often(seed, 20, exchange, tmp_path, door_env) >= 3
 
 
 def test_ctrl_c_stops_in_one_line(exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
