@@ -1,7 +1,15 @@
 """`alphatrade tape download` as users call it: exit codes and messages, and runs on what was downloaded."""
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +20,7 @@ from alphatrade.nodes import download_http
 from alphatrade.nodes.app import main
 from alphatrade.nodes.tape_spec import CatalogTape, FileTape
 from alphatrade.nodes.tapes import load_tape
-from tests.conftest import FrontDoor
+from tests.conftest import ROOT, FrontDoor
 from tests.nodes.make_archive import EVERY_S, Exchange, asked, serving
 
 Door = Callable[..., tuple[int, str, str]]
@@ -112,3 +120,18 @@ def test_a_run_reads_what_was_downloaded(front_door: FrontDoor, exchange: Exchan
     tape = load_tape(FileTape(path=str(tmp_path / "BTCUSDT-1m-klines.parquet")), tmp_path / "cache")
     assert (tape.kind, tape.bar_s, len(tape)) == ("bars", 60.0, 2880)
     assert tape.audit["gap"] == 0
+
+
+def test_on_a_terminal_a_bar_shows_the_days_and_what_comes(exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
+    exchange.delay_s = 0.02
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    job = subprocess.Popen([sys.executable, "-m", "alphatrade", "tape", "download", *asked(exchange, tmp_path)], env=door_env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while block := os.read(ours, 65_536):
+            shown += block
+    os.close(ours)
+    assert job.wait(20) == 0
+    assert re.search(r"BTCUSDT-aggTrades: +\d+%.* 1?\d/22 .*2025-05-\d\d \d+,\d+ B", shown.decode())
