@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
-from alphatrade.nodes.download_http import Asker, RefusedError
+from alphatrade.nodes.download_http import Asker
 from alphatrade.nodes.download_plan import Span, Wish, plan
 from alphatrade.nodes.download_rest import Rest, fetch
 from alphatrade.nodes.download_rows import Rows, from_archive
 from alphatrade.nodes.download_store import Result, Store
 from alphatrade.nodes.tape_files import progress
+from alphatrade.nodes.venue_answers import RefusedError
 from alphatrade.risk.errors import ConfigError, TapeError
 
 Told = Callable[[int], object]

@@ -10,37 +10,13 @@ from typing import Any
 
 import aiohttp
 
+from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError, judge
 from alphatrade.risk.errors import TapeError
 
 TRIES = 6
 LONGEST_S = 300.0  # a venue that asks for a longer pause is not waited for
 _BLOCK = 1 << 18
 _SHARE = 0.8  # of the weight per minute that may be used before this client pauses
-
-
-class RefusedError(Exception):
-    """
-    The venue says no to a request: status 4xx.
-
-    Attributes
-    ----------
-    status : int
-    code : int or None
-        The venue's own, such as -1121.
-    text : str
-    """
-
-    def __init__(self, status: int, code: int | None, text: str) -> None:
-        super().__init__(f"{status} {text}")
-        self.status, self.code, self.text = status, code, text
-
-
-class _TroubleError(Exception):
-    """Something that may pass: it is tried again, after `wait_s` if the venue says how long."""
-
-    def __init__(self, told: str, wait_s: float | None = None) -> None:
-        super().__init__(told)
-        self.wait_s = wait_s
 
 
 class Asker:
@@ -116,7 +92,7 @@ class Asker:
                     digest.update(block)
                     told(len(block))
             if not same_hash(digest.hexdigest(), sha256):
-                raise _TroubleError(f"a file with sha256 {digest.hexdigest()[:16]}…, not {sha256[:16]}…")
+                raise TroubleError(f"a file with sha256 {digest.hexdigest()[:16]}…, not {sha256[:16]}…")
             return True
 
         return await self._tried(url, {}, use) or False
@@ -134,13 +110,18 @@ class Asker:
                 async with self._session.get(url, params=params) as response:
                     if response.status == 404:
                         return None
-                    if response.status != 200:
-                        await _judge(url, response)
+                    await judge(response)
                     out = await use(response)
                 await self._pace(response)
                 return out
-            except _TroubleError as trouble:
+            except BannedError as ban:
+                raise TapeError(url, str(ban), "an address that the venue serves; do not try again before") from None
+            except TroubleError as trouble:
                 told, wait = str(trouble), trouble.wait_s
+                if wait is not None and wait > LONGEST_S:
+                    raise TapeError(
+                        url, f"{told}, retry after {wait:.0f} s", f"a pause of at most {LONGEST_S:.0f} s"
+                    ) from None
             except TimeoutError:
                 told, wait = "no answer in time", None
             except (aiohttp.ClientError, ConnectionError, ValueError) as error:
@@ -160,23 +141,3 @@ class Asker:
 def same_hash(found: str, expected: str) -> bool:
     """Return whether a file has the hash that its exchange publishes."""
     return found == expected
-
-
-async def _judge(url: str, response: aiohttp.ClientResponse) -> None:
-    """Raise what a status other than 200 means."""
-    status, header = response.status, response.headers.get("Retry-After", "")
-    wait = float(header) if header.isdigit() else None
-    if status == 418:
-        until = f" for {header} s" if header else ""
-        raise TapeError(url, "418", f"an address that is not banned: the venue refuses this one{until}; do not retry")
-    if status == 429 and wait is not None and wait > LONGEST_S:
-        raise TapeError(url, f"429, retry after {header} s", f"a pause of at most {LONGEST_S:.0f} s")
-    if status == 429 or status >= 500:
-        raise _TroubleError(f"status {status}", wait)
-    code, text = None, " ".join((await response.text()).split())[:160]
-    try:
-        body = await response.json(content_type=None)
-        code, text = body["code"], str(body["msg"])
-    except (ValueError, LookupError, TypeError):
-        pass
-    raise RefusedError(status, code, text)

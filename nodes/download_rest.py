@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from alphatrade.nodes.download_http import Asker, RefusedError
+from alphatrade.nodes.download_http import Asker
 from alphatrade.nodes.download_plan import Span, Wish
 from alphatrade.nodes.download_rows import Rows, from_rest
+from alphatrade.nodes.venue_answers import RefusedError
 from alphatrade.risk.errors import ConfigError, TapeError
 
 PAGE = 1000
