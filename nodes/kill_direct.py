@@ -102,7 +102,7 @@ async def kill_direct(
         URL of the venue's REST interface.
     credentials : Credentials
     symbols : sequence of str
-        As the venue writes them. One base under several symbols is sold by the first.
+        As the venue writes them. One base under several symbols is sold by the first that takes the quantity.
     deadline_s : float
         After that the report says what is left.
     tag : str
@@ -146,7 +146,7 @@ class _Kill:
         self._open: dict[str, list[str]] = {}
         self._dust: dict[str, Left] = {}
         self._held: dict[str, Left] = {}
-        self._refused: dict[str, Decimal] = {}  # the largest quantity of an asset that was too little for the venue
+        self._refused: dict[str, Decimal] = {}  # by symbol, the largest quantity that was too little for the venue
 
     async def run(self) -> None:
         """Go on until all is flat; pauses grow as long as nothing is sold."""
@@ -190,13 +190,14 @@ class _Kill:
         self._dust, self._held = {}, {}
         for symbol in self.symbols:
             base = rules[symbol].base
-            if base in account and base not in self._held and base not in self._dust:
+            if base in account and base not in self._held:
                 await self._sell(rules[symbol], account[base])
         return not self._held
 
     async def _cancel(self, symbol: str) -> bool:
         """Cancel a symbol's orders, and return whether none is open by what the venue says after it."""
-        self._canceled += await self._tried(self.venue.cancel_all(symbol)) or 0
+        count = await self._tried(self.venue.cancel_all(symbol)) or 0
+        self._canceled += count  # not in one line: other symbols are canceled at the same time
         found = await self._tried(self.venue.open_orders(symbol))
         if found is not None:
             self._open[symbol] = found
@@ -213,10 +214,13 @@ class _Kill:
             if not holding.locked:
                 self._dust[base] = Left(base, holding.free, why)
             return
+        self._dust.pop(base, None)  # of another symbol
         self._held[base] = Left(base, holding.free + holding.locked, "not sold yet")
         self._sent += 1
         order_id = f"{self.tag}-{self._sent}"
-        filled = await self._tried(self.venue.market(rules.symbol, "SELL", quantity, order_id), (base, quantity))
+        filled = await self._tried(
+            self.venue.market(rules.symbol, "SELL", quantity, order_id), (rules.symbol, quantity)
+        )
         if filled is not None:
             self._sales.append(Sale(rules.symbol, order_id, quantity, filled, self._now()))
 
@@ -224,7 +228,7 @@ class _Kill:
         """Return why a quantity cannot be sold at all."""
         if quantity < rules.least or not quantity:
             return f"the least is {rules.least:f}"
-        if quantity <= self._refused.get(rules.base, Decimal(0)):
+        if quantity <= self._refused.get(rules.symbol, Decimal(0)):
             return "the venue found its value too small"
         if not rules.notional:
             return None

@@ -167,7 +167,8 @@ class VenueRest:
     async def cancel_all(self, symbol: str) -> int:
         """Cancel every open order of a symbol, and return how many there were."""
         try:
-            return len(await self._signed("DELETE", "/api/v3/openOrders", {"symbol": symbol}))
+            gone = await self._signed("DELETE", "/api/v3/openOrders", {"symbol": symbol})
+            return len([one["symbol"] for one in gone])
         except RefusedError as no:
             if no.code == _NOTHING_OPEN:
                 return 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -200,14 +200,22 @@ class Exchange:
         return web.Response(body=body, content_type="application/json")
 
 
+class Answering(Protocol):
+    """Something that answers requests, and is told where it is."""
+
+    url: str
+
+    async def answer(self, request: web.Request) -> web.StreamResponse: ...
+
+
 @contextmanager
-def serving(exchange: Exchange) -> Iterator[Exchange]:
+def serving[T: Answering](exchange: T) -> Iterator[T]:
     """Serve it on a free port of loopback, in a thread of its own."""
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
     async def start() -> web.AppRunner:
         app = web.Application()
-        app.router.add_get("/{path:.*}", exchange.answer)
+        app.router.add_route("*", "/{path:.*}", exchange.answer)
         runner = web.AppRunner(app, shutdown_timeout=0.01)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
