@@ -172,6 +172,20 @@ def test_when_time_is_up_it_says_what_is_left(account: Account) -> None:
     assert len(account.asked) < 80, "it does not hammer"
 
 
+def test_nothing_held_is_not_flat_while_an_order_is_open(account: Account) -> None:
+    killed(account)
+    account.rest("a-4", "BTCUSDT", "BUY", "400")
+    account.faults = {"DELETE /api/v3/openOrders": ["500"] * 99}
+    report = killed(account, deadline_s=0.5)
+    assert (report.flat, report.open_orders, report.held) == (False, ("a-4",), ())
+
+
+def test_what_one_symbol_would_take_is_held_and_no_dust_of_another(account: Account) -> None:
+    account.closed = {"ETHUSDT"}
+    report = killed(account, ("ETHBTC", "ETHUSDT"), 0.5)
+    assert ([one.asset for one in report.held], report.dust) == (["ETH"], ())
+
+
 def test_a_ban_ends_it_at_once_and_one_with_an_end_is_waited_for(account: Account) -> None:
     account.faults = {"GET /api/v3/account": ["418"]}
     report = killed(account)
@@ -211,8 +225,10 @@ def test_what_nothing_can_be_done_with_is_said_at_once(account: Account) -> None
     assert refused(account, Credentials(KEY, "wrong")).field == "credentials"
     assert refused(account, Credentials("wrong", SECRET)).field == "credentials"
     assert refused(account, Credentials(KEY, "")).field == "credentials"
-    assert refused(account, Credentials(KEY, other)).field == "credentials"
-    assert refused(account, Credentials(KEY, PEM[:60] + "A" + PEM[61:])).field == "credentials"
+    before = len(account.asked)
+    for secret in (other, PEM.replace("MC4", "M4"), PEM.replace("MC4", "!C4")):
+        assert "an Ed25519 key, not encrypted" in str(refused(account, Credentials(KEY, secret)))
+    assert len(account.asked) == before
     assert refused(account, credentials(), ("BTCUSDT", "NOUSDT")).field == "symbols"
     assert refused(account, credentials(), ()).field == "symbols"
     assert account.sold == []
