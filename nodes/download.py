@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from alphatrade.nodes.download_http import Asker
 from alphatrade.nodes.download_plan import Span, Wish, plan
-from alphatrade.nodes.download_rest import Rest, fetch
+from alphatrade.nodes.download_rest import Rest, fetch, first_day
 from alphatrade.nodes.download_rows import Rows, from_archive
 from alphatrade.nodes.download_store import Result, Store
 from alphatrade.nodes.tape_files import progress
@@ -119,18 +119,22 @@ async def download(wish: Wish, venue: Venue, out: Path, asker: Asker) -> Report:
 
 
 async def _fetch_all(wish: Wish, venue: Venue, store: Store, asker: Asker, todo: list[Span], bar: "tqdm[Any]") -> int:
-    """Fetch the spans, a month that the archive does not have by days; return how many parts came of it."""
-    fetched = 0
+    """Fetch the spans, those that the archive does not have by days from REST; return how many parts came of it."""
+    fetched, began = 0, None
     while todo:
         span = todo.pop(0)
         found = await _archived(wish, venue, store, asker, span, _meter(bar, span.name, "B"))
         if found is not None:
             store.add(span, found[0], found[1], span.bounds()[1])
-        elif span.is_month:
-            todo[:0] = span.split()
-            continue
         else:
             rest = Rest(asker, venue.rest, _meter(bar, span.name, "rows"))
+            began = began or await first_day(rest, wish)
+            if span.end <= began:  # nobody traded it yet
+                bar.update(len(list(span.days())))
+                continue
+            if span.is_month:
+                todo[:0] = span.split()
+                continue
             rows, until = await fetch(rest, wish, span)
             store.add(span, rows, "", until)
         fetched += 1

@@ -1,6 +1,8 @@
 """The last days, which an archive does not have yet, from the REST interface of Binance spot, page by page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from alphatrade.nodes.download_http import Asker
@@ -23,6 +25,38 @@ class Rest(NamedTuple):
     told: Callable[[int], object]
 
 
+async def first_day(rest: Rest, wish: Wish) -> date:
+    """
+    Return the UTC day on which trading of a symbol began.
+
+    Raises
+    ------
+    ConfigError
+        If the venue does not know the symbol.
+    TapeError
+        If it does not answer, or not with what was asked for.
+    """
+    where = f"{rest.root}{_PATHS['klines']}, {wish.symbol}, its first day"
+    with _explained(rest, wish, where):
+        found = await rest.asker.json(
+            rest.root + _PATHS["klines"], {"symbol": wish.symbol, "interval": "1d", "startTime": 0, "limit": 1}
+        )
+        return datetime.fromtimestamp(found[0][0] / 1000, UTC).date()
+
+
+@contextmanager
+def _explained(rest: Rest, wish: Wish, where: str) -> Iterator[None]:
+    """Turn what the venue refuses, or says in another form, into the errors of a user."""
+    try:
+        yield
+    except RefusedError as no:
+        if no.code == _UNKNOWN_SYMBOL:
+            raise ConfigError("symbol", wish.symbol, f"one that {rest.root} knows") from None
+        raise TapeError(where, str(no), "an answer") from None
+    except (LookupError, TypeError, ValueError) as error:
+        raise TapeError(where, " ".join(str(error).split())[:120], f"{wish.kind} as documented by the venue") from None
+
+
 async def fetch(rest: Rest, wish: Wish, span: Span) -> tuple[Rows, int]:
     """
     Return the rows of a day, and up to when they are complete by the venue's clock, UTC ns.
@@ -36,17 +70,11 @@ async def fetch(rest: Rest, wish: Wish, span: Span) -> tuple[Rows, int]:
     """
     start, end = (bound // 10**6 for bound in span.bounds())
     where = f"{rest.root}{_PATHS[wish.kind]}, {wish.symbol}, {span.name}"
-    try:
+    with _explained(rest, wish, where):
         now = (await rest.asker.json(f"{rest.root}/api/v3/time", {}))["serverTime"]
         until = min(end, int(now))
         get = _klines if wish.kind == "klines" else _trades
         rows = await get(rest, wish, start, until)
-    except RefusedError as no:
-        if no.code == _UNKNOWN_SYMBOL:
-            raise ConfigError("symbol", wish.symbol, f"one that {rest.root} knows") from None
-        raise TapeError(where, str(no), "an answer") from None
-    except (LookupError, TypeError, ValueError) as error:
-        raise TapeError(where, " ".join(str(error).split())[:120], f"{wish.kind} as documented by the venue") from None
     return from_rest(wish, span, rows, until * 10**6, where), until * 10**6
 
 

@@ -39,7 +39,12 @@ def download(
     Days and months come from the venue's archive and are checked against its checksums; what the archive does not have
     yet comes from its REST interface. The manifest beside the file names every part, its hash and its gaps.
     """
-    from alphatrade.nodes.download import venue_of
+    from alphatrade.risk.errors import ConfigError
+
+    try:
+        from alphatrade.nodes.download import venue_of
+    except ImportError:
+        raise ConfigError("aiohttp", "not installed", "the extra paper: pip install 'alphatrade[paper]'") from None
     from alphatrade.nodes.download_plan import make_wish
 
     wish = make_wish(symbol, kind, interval, start, end, datetime.now(UTC).date())
@@ -56,15 +61,10 @@ def download(
 def _run(wish: "Wish", venue: "Venue", out: Path) -> "Report":
     import asyncio
 
-    from alphatrade.risk.errors import ConfigError
+    import aiohttp
 
-    try:
-        import aiohttp
-
-        from alphatrade.nodes.download import download as fetch
-        from alphatrade.nodes.download_http import Asker
-    except ImportError:
-        raise ConfigError("aiohttp", "not installed", "the extra paper: pip install 'alphatrade[paper]'") from None
+    from alphatrade.nodes.download import download as fetch
+    from alphatrade.nodes.download_http import Asker
 
     async def job() -> "Report":
         patience = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)

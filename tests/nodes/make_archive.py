@@ -18,7 +18,7 @@ from aiohttp import web
 
 DAY_S = 86_400
 EVERY_S = 30  # seconds between trades
-INTERVALS = {"1m": 60, "5m": 300, "1h": 3600}
+INTERVALS = {"1m": 60, "5m": 300, "1h": 3600, "1d": DAY_S}
 
 
 def seconds(day: date) -> int:
@@ -47,6 +47,7 @@ class Exchange:
         self.months_before = date(2025, 6, 1)  # months that end by then are in the archive
         self.days_before = date(2025, 6, 10)  # likewise days
         self.now = seconds(date(2025, 6, 12)) + 3600 * 7 + 95  # by the exchange's clock
+        self.listed = date(2020, 3, 15)
         self.holes: set[int] = set()  # opens of minutes, or trades, that never were
         self.header = False
         self.delay_s = 0.0
@@ -56,7 +57,7 @@ class Exchange:
 
     def klines(self, start: int, end: int, step: int) -> list[list[Any]]:
         out = []
-        for at in range(start, min(end, self.now + 1), step):
+        for at in range(max(start, seconds(self.listed)), min(end, self.now + 1), step):
             if at in self.holes:
                 continue
             o, c = price(at), price(at + step)
@@ -105,7 +106,7 @@ class Exchange:
         word, _, name = text.partition("-")
         start = date.fromisoformat(name if period == "daily" else f"{name}-01")
         end = start + timedelta(1) if period == "daily" else (start + timedelta(32)).replace(day=1)
-        if symbol not in self.symbols or end > (self.days_before if period == "daily" else self.months_before):
+        if symbol not in self.symbols or end <= self.listed or end > (self.days_before if period == "daily" else self.months_before):
             return None
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -164,7 +165,7 @@ class Exchange:
             return web.Response(text="<html>")
         if name == "klines":
             step = INTERVALS[query["interval"]]
-            start, end = -(-int(query["startTime"]) // 1000 // step) * step, int(query["endTime"]) // 1000 + 1
+            start, end = -(-int(query["startTime"]) // 1000 // step) * step, int(query.get("endTime", 10**13)) // 1000 + 1
             rows: list[Any] = [
                 [r[0] * 1000, *r[1:], (r[0] + step) * 1000 - 1, "1.0", 5, "0.5", "0.5", "0"]
                 for r in self.klines(start, end, step)

@@ -225,6 +225,15 @@ def test_the_archive_and_rest_say_the_same(exchange: Exchange, tmp_path: Path) -
         assert archived.result.sha256 == rest.result.sha256
 
 
+@pytest.mark.parametrize("kind", ["klines", "aggTrades"])
+def test_from_before_a_symbol_was_listed_costs_one_question(kind: str, exchange: Exchange, tmp_path: Path) -> None:
+    exchange.listed = date(2025, 6, 3)
+    report = had(exchange, tmp_path, wished("2025-03-31", "2025-06-05", kind))
+    assert (report.fetched, report.result.gaps) == (2, ())
+    assert exchange.asked["/api/v3/klines"] == 1
+    assert columns(report)[("close_time" if kind == "klines" else "ts")].astype(np.int64)[0] // (60 * NS) == seconds(exchange.listed) // 60 + (kind == "klines")
+
+
 def test_a_month_that_the_archive_does_not_have_yet_is_taken_by_days(exchange: Exchange, tmp_path: Path) -> None:
     exchange.months_before = date(2025, 5, 1)
     report = had(exchange, tmp_path, wished("2025-05-01", "2025-06-01"))
@@ -431,7 +440,7 @@ def test_the_client_pauses_before_the_venue_has_to_say_so(
     monkeypatch.setattr(exchange, "answer", heavy)
     with serving(exchange):
         had(exchange, tmp_path, wished("2025-06-11", "2025-06-12"), pauses)
-    assert pauses == [10.0] * 3  # checksum, time, klines
+    assert pauses == [10.0] * 4  # checksum, first day, time, klines
 
 
 class Died(BaseException):

@@ -75,6 +75,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+def test_without_the_extra_its_name_is_said(door: Door, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("alphatrade.nodes.download")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    code, out, err = door(*asked(exchange, tmp_path))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "alphatrade[paper]" in err
+
+
 def test_a_place_that_cannot_be_written_is_one_line(door: Door, exchange: Exchange, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code, out, err = door(*asked(exchange, tmp_path / "file"))
