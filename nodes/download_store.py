@@ -137,7 +137,7 @@ class Store(AbstractContextManager["Store"]):
         return frozenset(day for part in self.manifest.parts if part.whole for day in part.span.days())
 
     def add(self, span: Span, rows: Rows, archive_sha256: str, until: int) -> None:
-        """Write a part, then the manifest that names it; a part of the same day that was not over is replaced."""
+        """Write a part, then the manifest that names it; it takes the place of a day of it that was not over."""
         file = self._file(span)
         temporary = file.with_suffix(".tmp")
         pq.write_table(rows.table, temporary)
@@ -155,7 +155,7 @@ class Store(AbstractContextManager["Store"]):
             gaps=rows.gaps,
             ids=rows.ids,
         )
-        others = [one for one in self.manifest.parts if one.span != span]
+        others = [one for one in self.manifest.parts if one.end <= span.start or one.start >= span.end]
         self._write(parts=tuple(sorted([*others, part], key=lambda one: one.start)))
 
     def assemble(self) -> Result:

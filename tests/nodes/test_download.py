@@ -260,6 +260,15 @@ def test_a_day_that_was_not_over_is_fetched_again_when_it_is(exchange: Exchange,
     assert (after.fetched, after.result.gaps) == (1, ())
 
 
+def test_a_month_takes_the_place_of_a_day_of_it_that_was_not_over(exchange: Exchange, tmp_path: Path) -> None:
+    exchange.now, exchange.days_before = seconds(date(2025, 5, 20)) + 3600, date(2025, 5, 20)
+    assert had(exchange, tmp_path, wished("2025-05-20", "2025-05-21", "klines")).result.rows == 1440 // 24
+    exchange.now = seconds(TODAY)
+    report = had(exchange, tmp_path, wished("2025-05-01", "2025-06-01"))
+    assert (report.result.rows, report.result.gaps) == (31 * 1440, ())
+    assert [part["start"] for part in manifest(tmp_path)["parts"]] == ["2025-05-01"]
+
+
 def test_every_gap_is_reported(exchange: Exchange, tmp_path: Path) -> None:
     at = seconds(date(2025, 6, 3))
     exchange.holes = {at, at + 60, at + 3600, at + 86_400 - 60}
