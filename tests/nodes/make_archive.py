@@ -16,7 +16,11 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from alphatrade.nodes.download_plan import Wish, make_wish
+
 DAY_S = 86_400
+NS = 10**9
+TODAY = date(2025, 6, 12)  # at the exchange
 EVERY_S = 30  # seconds between trades
 INTERVALS = {"1m": 60, "5m": 300, "1h": 3600, "1d": DAY_S}
 
@@ -250,3 +254,7 @@ def asked(
 ) -> list[str]:
     """Arguments of a download: 22 days of trades, if nothing else is said."""
     return ["BTCUSDT", "--kind", kind, "--from", start, "--to", end, "--out", str(out), "--base-url", exchange.url]
+
+
+def wished(start: str, end: str, kind: str = "klines", interval: str | None = None, symbol: str = "BTCUSDT") -> Wish:
+    return make_wish(symbol, kind, interval, start, end, TODAY)
