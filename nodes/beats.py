@@ -230,7 +230,7 @@ class BeatWriter:
 
 def last_beat(folder: Path) -> Beat | None:
     """Return the latest beat of a folder; None: there is none that can be read."""
-    for name in (HISTORY, f"{HISTORY}.1"):  # the latter between two files
+    for name in (HISTORY, f"{HISTORY}.1", HISTORY):  # a new file may be about to begin
         try:
             with (folder / name).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))

@@ -327,6 +327,7 @@ writer = BeatWriter(Path(sys.argv[1]), print, file_bytes=40_000, files=3)
 number = 0
 while True:
     number += 1
+    time.sleep(0.0002)
     writer.write(Beat(ts=time.time_ns(), number=number, pid=os.getpid(), lag_s=0.0, feed_age_s=None, events=0, orders=0, fills=0, rss=0, kill="ACTIVE", journal=0))
 """
 
