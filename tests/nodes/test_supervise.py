@@ -73,6 +73,11 @@ class Place:
         return any(text in line for line in self.told)
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervise, "_TICK_S", 0.02)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
@@ -118,7 +123,7 @@ def test_one_that_is_killed_from_outside_is_started_again(place: Place) -> None:
 
 
 def test_a_hung_command_is_killed_and_started_again(place: Place) -> None:
-    body = "beat(4)\nif life == 1: os.kill(os.getpid(), signal.SIGSTOP)\nbeat(20)"
+    body = "beat(4)\nif life == 1: os.kill(os.getpid(), signal.SIGSTOP)"
     begin = time.monotonic()
     assert place.run(body) == 0
     assert len(place.lives()) == 2
@@ -136,16 +141,16 @@ def test_a_slow_loop_is_no_life_and_a_latched_switch_is_no_hang(place: Place) ->
     assert len(place.lives()) == 2
     assert place.heard("loop late by 9.0 s")
     (place.folder / "lives").unlink()
-    assert place.run("beat(25, kill='REDUCING')") == 0
+    assert place.run("beat(14, kill='REDUCING')") == 0
     assert len(place.lives()) == 1
 
 
 def test_one_that_never_beats_has_the_time_of_a_start(place: Place) -> None:
     BeatWriter(place.folder, print).write(WELL)  # a beat of an earlier node is none
-    patience = Patience(stale_s=0.2, start_s=1.0, stop_s=0.5, first_s=0, longest_s=0, most=5, window_s=60)
+    patience = Patience(stale_s=0.2, start_s=0.6, stop_s=0.5, first_s=0, longest_s=0, most=5, window_s=60)
     begin = time.monotonic()
     assert place.run("time.sleep(60 if life == 1 else 0)", patience) == 0
-    assert 1.0 <= time.monotonic() - begin < 4
+    assert 0.6 <= time.monotonic() - begin < 4
     assert place.heard("none at all")
 
 
@@ -156,9 +161,9 @@ def test_it_gives_up_after_so_many_restarts(place: Place) -> None:
 
 
 def test_a_new_window_counts_anew(place: Place) -> None:
-    patience = Patience(first_s=0.3, longest_s=0.3, most=1, window_s=0.1)
-    assert place.run("sys.exit(0 if life == 4 else 9)", patience, watch=False) == 0
-    assert len(place.lives()) == 4
+    patience = Patience(first_s=0.2, longest_s=0.2, most=1, window_s=0.05)
+    assert place.run("sys.exit(0 if life == 3 else 9)", patience, watch=False) == 0
+    assert len(place.lives()) == 3
 
 
 def test_delays_double_up_to_the_longest_and_differ_between_supervisors() -> None:
@@ -269,30 +274,21 @@ signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGINT, end)
 (folder / "ready").touch()
 while True:
-    beat(1)
+    time.sleep(0.02)
 """
 
 
-@pytest.mark.parametrize(
-    ("sent", "got"), [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGTERM")], ids=str
-)
+@pytest.mark.parametrize(("sent", "got"), [(signal.SIGINT, "SIGINT"), (signal.SIGHUP, "SIGTERM")], ids=str)
 def test_a_signal_is_passed_on_and_the_command_has_time_to_stop(sent: signal.Signals, got: str, place: Place) -> None:
     door = Door(place, STOPS)
     until(lambda: (place.folder / "ready").exists())
+    assert os.getsid(place.lives()[0]) != os.getsid(door.process.pid)  # a Ctrl-C at the terminal reaches it once
     code, told = door.end(sent)
     assert code == 0
     assert place.signals() == [got]
     assert len(place.lives()) == 1
     assert f"{got} passed on" in told
     assert "Z supervise: ends with exit code 0" in told
-
-
-def test_a_terminal_that_interrupts_all_reaches_the_command_once(place: Place) -> None:
-    door = Door(place, STOPS)
-    until(lambda: (place.folder / "ready").exists())
-    assert os.getsid(place.lives()[0]) != os.getsid(door.process.pid)
-    assert door.end(signal.SIGINT)[0] == 0
-    assert place.signals() == ["SIGINT"]
 
 
 def test_one_that_does_not_stop_in_time_is_killed(place: Place) -> None:
@@ -325,8 +321,8 @@ def test_a_signal_while_it_waits_ends_the_supervisor(place: Place) -> None:
 
 
 def test_mutation_without_the_watch_a_hung_command_hangs_on(place: Place) -> None:
-    body = "beat(4)\n(folder / 'ready').touch()\nos.kill(os.getpid(), signal.SIGSTOP)"
-    door = Door(place, body, "--no-watch", "--stale-s", "1", "--stop-s", "0.1")
+    body = "(folder / 'ready').touch()\nos.kill(os.getpid(), signal.SIGSTOP)"
+    door = Door(place, body, "--no-watch", "--stale-s", "1", "--start-s", "1", "--stop-s", "0.1")
     until(lambda: (place.folder / "ready").exists())
     time.sleep(1.6)
     assert len(place.lives()) == 1
