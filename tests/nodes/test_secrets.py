@@ -335,6 +335,18 @@ def test_a_rotation_that_went_wrong_is_told_and_the_next_one_is_seen(folder: Pat
         place.changed("binance")
 
 
+def test_a_file_that_is_being_written_is_waited_for(folder: Path) -> None:
+    place = Secrets(folder)
+    place.read("binance")
+    (folder / NAMES[0]).write_bytes(b"")  # an editor has just begun
+    assert not place.changed("binance")
+    put(folder / NAMES[1], SECRET[::-1])
+    with pytest.raises(ConfigError, match="0 characters"):
+        place.changed("binance")
+    put(folder / NAMES[0], KEY[::-1])
+    assert place.changed("binance")
+
+
 def test_a_rotation_in_place_is_seen_too(folder: Path) -> None:
     place = Secrets(folder)
     place.read("binance")
@@ -417,6 +429,9 @@ def test_errors_of_pydantic_and_tracebacks_show_nothing(folder: Path) -> None:
     except RuntimeError as error:
         raised = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     assert "keys = Keys(" in raised
+    with pytest.raises(ValidationError) as plainly:
+        Keys.model_validate({"api_key": [KEY], SECRET[:4]: KEY, "api_secret": {"x": SECRET}})
+    assert CANARIES.within(str(plainly.value), "error") == []
     shown = str(caught.value) + repr(caught.value.errors()) + caught.value.json() + str(frozen.value) + raised
     assert CANARIES.within(shown, "errors") == []
 
