@@ -423,15 +423,12 @@ def test_errors_of_pydantic_and_tracebacks_show_nothing(folder: Path) -> None:
     with pytest.raises(ValidationError) as caught:
         Model(one=keys.api_key, number=keys.api_secret)  # type: ignore[arg-type]
     with pytest.raises(ValidationError) as frozen:
-        keys.api_key = Secret("x" * 9)  # type: ignore[misc]
+        keys.api_key = KEY  # type: ignore[assignment,misc]
     try:
         raise RuntimeError(keys)
     except RuntimeError as error:
         raised = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     assert "keys = Keys(" in raised
-    with pytest.raises(ValidationError) as plainly:
-        Keys.model_validate({"api_key": [KEY], SECRET[:4]: KEY, "api_secret": {"x": SECRET}})
-    assert CANARIES.within(str(plainly.value), "error") == []
     shown = str(caught.value) + repr(caught.value.errors()) + caught.value.json() + str(frozen.value) + raised
     assert CANARIES.within(shown, "errors") == []
 
