@@ -47,10 +47,13 @@ class Keys(BaseSettings):
     api_key, api_secret : Secret
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="forbid")
 
     api_key: Secret
     api_secret: Secret
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise TypeError("keys are read, not set")  # pydantic's own refusal would repeat the value
 
     @classmethod
     def settings_customise_sources(

@@ -12,13 +12,17 @@ from alphatrade.nodes.redact import forms
 KEY = "canaryKEY" + "0a1B2c3D4e5F6g7H8i9J" * 2
 SECRET = "canarySECRET" + "9z8Y7x6W5v4U3t2S1r0Q" * 2
 
+_PIECE = 16
+
 
 class Canaries:
-    """Secrets that must not be found again, in clear, JSON, URL, hexadecimal or base64."""
+    """Secrets that must not be found again, whole or shortened, in clear, JSON, URL, hexadecimal or base64."""
 
     def __init__(self, *secrets: str) -> None:
         self._forms = [(form.encode(), secret[:12]) for secret in secrets for form in forms(secret)]
         self._forms += [(secret.encode("utf-16-le"), secret[:12]) for secret in secrets]
+        for secret in secrets:  # a library that shortens what it shows leaves both ends
+            self._forms += [(end.encode(), secret[:12]) for end in (secret[:_PIECE], secret[-_PIECE:])]
 
     def within(self, data: bytes | str, where: str) -> list[str]:
         """Return one line for each secret that is there."""
