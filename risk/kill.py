@@ -91,21 +91,9 @@ def latch_dir(state_dir: str | Path, env: str, account: str) -> Path:
     """
     if env not in ENVIRONMENTS:
         raise InputError("env", env, f"one of {', '.join(ENVIRONMENTS)}")
-    check_account(account)
-    return Path(state_dir).expanduser() / env / account
-
-
-def check_account(account: object) -> None:
-    """
-    Refuse what cannot name an account.
-
-    Raises
-    ------
-    InputError
-        If it could not be the name of a folder.
-    """
-    if not isinstance(account, str) or not _NAME.fullmatch(account):
+    if not _NAME.fullmatch(account):
         raise InputError("account", account, "letters, digits, dot, dash and underscore, at most 64")
+    return Path(state_dir).expanduser() / env / account
 
 
 class KillSwitch:

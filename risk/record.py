@@ -153,7 +153,7 @@ class RunRecord:
         """
         Add a risk event.
 
-        Its kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored or frozen.
+        A kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored, frozen.
         """
         if self.quiet is not None:
             self.quiet.close()

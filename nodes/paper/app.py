@@ -11,7 +11,9 @@ def paper(context: typer.Context) -> None:
     """Run a policy on paper; Ctrl-C closes what is held. Arguments are overrides: feed.speed=60 policy/risk=tight."""
     from alphatrade.nodes.hydra_app import run_config
     from alphatrade.nodes.paper.settings import paper_settings
+    from alphatrade.nodes.redact import refuse_plain
 
+    refuse_plain(context.args)  # before Hydra, which repeats what it does not understand
     own = run_config("paper", context.args, "paper", paper_settings)
     from alphatrade.nodes.paper.run import paper as run
     from alphatrade.nodes.show import show_result

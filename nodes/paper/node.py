@@ -200,6 +200,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    pulse.end()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():

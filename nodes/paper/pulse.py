@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from alphatrade.nodes.beats import Beat, BeatWriter, rss_bytes
+from alphatrade.nodes.beats import Beat, BeatLimits, BeatWriter, rss_bytes
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.status_line import Status, StatusView
+from alphatrade.nodes.watchdog import Watchdog
 from alphatrade.risk.units import NANO, from_atto
 
 SECOND_NS = 10**9
@@ -51,6 +52,7 @@ class Pulse:
     ) -> None:
         self._parts, self._journal, self._speed = parts, journal, speed
         self._writer = None if folder is None else BeatWriter(folder, tell)
+        self._watchdog = Watchdog(BeatLimits())
         self._view = view
         self.beats, self.gap_s = 0, 0.0
         self._events = 0
@@ -61,6 +63,7 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled."""
         loop = asyncio.get_running_loop()
+        self._watchdog.ready()
         due = before = loop.time()
         while True:
             due += 1.0
@@ -69,6 +72,10 @@ class Pulse:
             self.gap_s = max(self.gap_s, now - before) if self.beats else 0.0
             self.beat(now - due, now - before)
             before, due = now, max(due, now - 1.0)  # beats that were missed are not made up for
+
+    def end(self) -> None:
+        """Tell the service manager that the node stops."""
+        self._watchdog.stopping("it was asked to stop, or its tape is over")
 
     def beat(self, lag_s: float, passed_s: float) -> None:
         """Let time go on where nothing came, see that inputs outlive the process, and say how the node is."""
@@ -81,8 +88,10 @@ class Pulse:
         self.beats += 1
         fresh, self._events = intake.events - self._events, intake.events
         self._measure()
+        beat = self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s)
         if self._writer is not None:
-            self._writer.write(self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s))
+            self._writer.write(beat)
+        self._watchdog.beat(beat, beat.ts)
         if self._view is not None:
             self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
 

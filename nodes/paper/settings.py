@@ -9,7 +9,7 @@ from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
 from alphatrade.nodes.settings import Settings, plain_from, settings_of
 from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.kill import check_account
+from alphatrade.risk.kill import latch_dir
 from alphatrade.strategies.policy import Spec
 
 
@@ -56,7 +56,9 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     feed = checked(FeedSpec, _part(plain, "feed"), "feed")
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
     account, journal = _part(plain, "account"), _part(plain, "journal")
-    check_account(account)
+    if not isinstance(account, str):
+        raise ConfigError("account", account, "a name")
+    latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
     return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal)

@@ -4,16 +4,26 @@ import os
 import random
 import signal
 import time
+from contextlib import redirect_stderr
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from alphatrade.nodes.beats import BeatLimits, health, history
+from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper import venue as venue_module
 from alphatrade.nodes.paper.node import Parts
+from alphatrade.nodes.paper.pulse import STAGES
+from alphatrade.nodes.paper.run import head, paper
+from alphatrade.nodes.paper.settings import FeedSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec
-from alphatrade.risk.errors import JournalError
+from alphatrade.nodes.sim import identity_of, load_tapes
+from alphatrade.nodes.status_line import StatusView
+from alphatrade.risk.errors import InputError, JournalError
 from alphatrade.strategies.organism import Organism
 from tests.nodes.make_paper import SHORT, Node, digests, flown, replayed, settings
 
@@ -58,13 +68,13 @@ def test_a_pace_changes_nothing(tmp_path: Path) -> None:
 # -- kill -9
 
 
-def killed_and_resumed(tmp_path: Path, seed: int, kills: int) -> None:
-    node = Node(tmp_path, *SHORT, "output.report=false")
+def killed_and_resumed(tmp_path: Path, seed: int, kills: int, *words: str) -> None:
+    node = Node(tmp_path, *words, "output.report=false")
     node.run("output.stress=false", verb="sim")
     wanted = node.summary()["digests"]
     rng = random.Random(seed)
     for _ in range(kills):
-        node.killed(node.start("feed.speed=30000"), rng.randrange(1, 60_000))
+        node.killed(node.start("feed.speed=30000"), rng.randrange(1, 40_000))
     node.run("feed.speed=max")
     assert node.summary()["digests"] == wanted
     assert not node.journal.exists(), "it went to the run that it made"
@@ -72,13 +82,13 @@ def killed_and_resumed(tmp_path: Path, seed: int, kills: int) -> None:
 
 
 def test_kill_9_and_on_to_the_same_bytes(tmp_path: Path) -> None:
-    killed_and_resumed(tmp_path, 1, 2)
+    killed_and_resumed(tmp_path, 1, 1, "tape.end=2026-08-17T14:00:00Z")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_kill_9_at_many_moments(tmp_path: Path, seed: int) -> None:
-    killed_and_resumed(tmp_path, seed, 5)
+    killed_and_resumed(tmp_path, seed, 5, *SHORT)
 
 
 def test_what_a_journal_has_is_what_was_processed(tmp_path: Path) -> None:
@@ -175,6 +185,7 @@ def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
     assert node.summary()["events"] < 1799
 
 
+@pytest.mark.long
 def test_a_kill_reaches_it_and_a_start_is_refused_until_release(tmp_path: Path) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false")
     process = node.start("feed.speed=15000")
@@ -203,22 +214,53 @@ BAD: dict[str, str] = {
 
 
 @pytest.mark.parametrize("word", BAD)
-def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, word: str) -> None:
-    told = Node(tmp_path).run(word, code=2).splitlines()
-    assert len(told) == 1
-    assert told[0].startswith("alphatrade: ")
-    assert BAD[word] in told[0]
+def test_a_wrong_setting_is_named(tmp_path: Path, word: str) -> None:
+    with pytest.raises(InputError) as caught, redirect_stderr(StringIO()):
+        run_config("paper", [word, f"paths.artifacts={tmp_path}/artifacts", f"paths.state={tmp_path}"], "paper", lambda c: paper(paper_settings(c)))
+    assert BAD[word] in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_a_wrong_setting_is_one_line_and_2_and_repeats_no_key(tmp_path: Path) -> None:
+    told = Node(tmp_path).run("nothing=1", code=2).splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("alphatrade: nothing: ")
+    assert "s3cr3t" not in Node(tmp_path).run("feed.api_secret=s3cr3t-s3cr3t-s3cr3t", code=2)
+
+
 def test_a_journal_of_another_policy_or_a_damaged_one(tmp_path: Path) -> None:
-    node = Node(tmp_path, *SHORT, "output.report=false")
-    node.killed(node.start("feed.speed=30000"), 20_000)
-    assert "policy" in node.run("policy/risk=tight", code=2)
-    (file,) = node.journal.glob("*.journal")
+    own = settings("tape.end=2026-08-17T08:00:00Z")
+    other = settings("tape.end=2026-08-17T08:00:00Z", "policy/risk=tight")
+    folder = tmp_path / "journal"
+    tapes = load_tapes(own.run)
+    heads = [head(PaperSettings(one, FeedSpec(), SessionSpec(), "SIM", True), tapes, identity_of(one, tapes)) for one in (own, other)]
+    with Journal.open(folder, heads[0]) as journal:
+        flown(own, tmp_path / "run", journal=journal)
+    with pytest.raises(JournalError, match="policy"):
+        Journal.open(folder, heads[1])
+    (file,) = folder.glob("*.journal")
     whole = bytearray(file.read_bytes())
     whole[len(whole) // 2] ^= 1
     file.write_bytes(whole)
-    assert "alphatrade: " in node.run(code=2)
+    with pytest.raises(JournalError):
+        Journal.open(folder, heads[0])
 
 
+# -- the wall's second
+
+
+def test_it_beats_each_second_and_shows_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own = settings("tape.end=2026-08-17T12:00:00Z")
+    with StatusView(every_s=1.0) as view:
+        flown(own, tmp_path / "run", speed=12_000.0, state=tmp_path / "state", view=view)
+    beats = list(history(tmp_path / "state" / "sim" / "SIM"))
+    assert [beat.number for beat in beats] == list(range(1, len(beats) + 1))
+    assert len(beats) >= 3
+    gaps = [(after.ts - before.ts) / 1e9 for before, after in pairwise(beats)]
+    assert all(0.8 <= gap <= 2.0 for gap in gaps)
+    last = beats[-1]
+    assert last.events > beats[0].events > 0
+    assert all(last.stages[name]["count"] > 0 for name in STAGES)
+    assert health(last, last.ts, BeatLimits()) == []
+    assert "equity=" in capfd.readouterr().err
