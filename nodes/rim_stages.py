@@ -2,40 +2,39 @@
 
 *Shadow*: the change is replayed on a later run's tape, beside the policy that ran. *Canary*: a later run had it as a
 second organism, with a share of the capital under the same law. *Full*: later runs have it as their policy, and are
-looked at all the same. What loses, or meets the law, is taken back at once, whatever the flag says.
+looked at all the same. What loses, or meets the law, is taken back at once, whatever the flag says. A run that has a
+change in it is believed after the auditor has been there (:mod:`alphatrade.nodes.rim_record`).
 """
 
-from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from alphatrade.nodes.feedback import made
 from alphatrade.nodes.ledger_home import Home
+from alphatrade.nodes.rim_record import Record, earned, law_of, read_record
 from alphatrade.nodes.rim_replay import PERIOD_S, resimulated
 from alphatrade.nodes.rim_settings import RimSettings
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.steps import Row
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.query import read_mapping
 from alphatrade.reflection.stages import STAGES
 from alphatrade.reflection.thresholds import GovernanceSpec
-from alphatrade.risk.errors import RunDirError, TapeError
+from alphatrade.reflection.uplift import BPS, UNIT
+from alphatrade.risk.errors import TapeError
 from alphatrade.strategies.policy import Policy
 
-BPS = 1e4
 ALARMS = ("alert", "flat")  # signals of the drift sentry that say more than a warning
 
 
 class Seen(NamedTuple):
-    """A finished run: its folder's id and policy, its summary, its drift report, and its tape."""
+    """A finished run: its files, its policy, and its tape."""
 
-    run_id: str
+    record: Record
     policy: Policy
-    summary: Mapping[str, Any]
-    drift: Mapping[str, Any]
     tape: Tape
 
 
@@ -64,15 +63,16 @@ def advance(own: RimSettings, keeper: Home, run: RunSpec, seen: Seen) -> Row:
     case = feedback.under_way(seen.policy.policy_hash)
     led = [one for one in feedback.cases.values() if one.phase == "full"]
     led = [one for one in led if one.proposal.child == seen.policy.policy_hash]
-    wrong = _unsafe(own, seen) if led else None
-    if wrong is not None:  # also while the next change of it is under way, which goes first
-        rows = [_back(keeper, one, wrong, seen) for one in led]
+    flown = [case] if case is not None and _flew(case, seen) else []
+    wrong = _unsafe(own, seen) if led or flown else None
+    if wrong is not None:  # of both the one in force goes, and takes the other along
+        rows = [_back(keeper, one, wrong, seen) for one in led or flown]
         return rows[0]
     if case is None:
         if not led:
             return Row("change under way", "none", "", None)
         return Row("change in force", led[0].proposal.id[:12], "nothing against it in this run", True)
-    finding = _shadow(own, run, case, seen) if case.phase == "shadow" else _canary(own, case, seen)
+    finding = _judged(own, run, case, seen)
     name = f"{case.proposal.id[:12]}, {case.phase}"
     if finding.cause:
         return _back(keeper, case, finding, seen)
@@ -86,7 +86,7 @@ def advance(own: RimSettings, keeper: Home, run: RunSpec, seen: Seen) -> Row:
     following = "canary" if case.phase == "shadow" else "full"
     keeper.append("application", {
         "proposal": case.proposal.id, "phase": following, "target": case.proposal.target, "child": case.proposal.child,
-        "share": own.governance.canary_share if following == "canary" else 0.0, "run_id": seen.run_id,
+        "share": own.governance.canary_share if following == "canary" else 0.0, "run_id": seen.record.run.run_id,
         "until": str(seen.tape.span[1]), "why": finding.told,
     })  # fmt: skip
     return Row("change under way", f"{case.proposal.id[:12]} is {following} now", finding.told, True)
@@ -98,28 +98,32 @@ def seen_of(run_dir: Path, policy: Policy, tape: Tape) -> Seen:
 
     Raises
     ------
-    RunDirError
+    ConfigError, RunDirError
         If it is not finished, or its files do not say what they should.
     """
-    summary, drift = (read_mapping(run_dir, name) for name in ("summary.json", "drift.json"))
-    if not summary:
-        raise RunDirError(str(run_dir), "no summary.json", "a finished run")
-    canary, signals = summary.get("canary") or {}, drift.get("signals") or {}
-    flown = [canary.get("return"), (canary.get("beside") or {}).get("return")] if canary else []
-    numbers = [summary.get("capital"), summary.get("max_drawdown"), *flown]
-    if not all(isinstance(one, int | float | str) for one in numbers) or not {"run_id", "killed"} <= set(summary):
-        raise RunDirError(f"summary.json of {run_dir}", "other fields", "those that a run writes")
-    if not isinstance(signals, dict):
-        raise RunDirError(f"drift.json of {run_dir}", "other fields", "the sentry's signals")
-    return Seen(str(summary["run_id"]), policy, summary, drift, tape)
+    return Seen(read_record(run_dir, policy), policy, tape)
 
 
-def _shadow(own: RimSettings, run: RunSpec, case: Case, seen: Seen) -> Finding:
-    """Replay the change on what the run has that is later than its ruling."""
+def _judged(own: RimSettings, run: RunSpec, case: Case, seen: Seen) -> Finding:
+    """Look at what a run says of a change under way: nothing, if it is of another instrument, or not later."""
+    assert case.ruling is not None
+    assert case.ruling.window is not None, "the ledger takes no application of what was not replayed"
+    here, there = seen.tape.instrument.id, case.ruling.window.instrument
+    if here != there:
+        return Finding(waits=f"the run is of {here}, and the change was ruled on in {there}")
+    if case.phase == "canary" and not _flew(case, seen):
+        return Finding(waits="no later run had it as a canary")
     later = _later(case, seen)
-    hours = _hours(later)
-    if later is None or hours < own.governance.shadow_periods:
-        return Finding(waits=f"{hours:.1f} hours of later data, and {own.governance.shadow_periods} are needed")
+    if later is None:
+        return Finding(waits="the run has nothing later than what it was judged on before")
+    return _shadow(own, run, case, seen, later) if case.phase == "shadow" else _canary(own, case, seen, later)
+
+
+def _shadow(own: RimSettings, run: RunSpec, case: Case, seen: Seen, later: Tape) -> Finding:
+    """Replay the change on what the run has that is later than its ruling."""
+    spec, hours = own.governance, _hours(later)
+    if hours < spec.shadow_periods:
+        return Finding(waits=f"{hours:.1f} hours of later data, and {spec.shadow_periods} are needed")
     child = made(seen.policy, case)
     try:
         without, with_it = (resimulated(policy, run, later, "rim shadow") for policy in (seen.policy, child))
@@ -127,29 +131,39 @@ def _shadow(own: RimSettings, run: RunSpec, case: Case, seen: Seen) -> Finding:
         return Finding(waits=str(error))
     if with_it.hits:
         return Finding("risk", told=f"{with_it.hits} risk hits in {hours:.0f} hours of shadow")
-    gain = BPS * float(np.sum(with_it.returns) - np.sum(without.returns)) / max(1, len(without.returns))
-    told = f"{gain:+.3f} bps an hour in {hours:.0f} hours of shadow"
-    return Finding("shadow" if gain < 0.0 else "", told=told)
+    apart = np.rint((np.array(with_it.returns) - np.array(without.returns)) / UNIT)
+    whole, moved = len(apart), int(np.count_nonzero(apart))
+    gain = BPS * UNIT * float(np.sum(apart)) / max(1, whole)
+    told = f"{gain:+.3f} bps an hour in {whole} whole hours of shadow, of which {moved} differ"
+    if gain < 0.0:
+        return Finding("shadow", told=told)
+    least = ceil(spec.moved * spec.shadow_periods / spec.periods)  # as many as the ruling needed, in proportion
+    return Finding(waits=f"{told}, and {least} are needed" if moved < least else "", told=told)
 
 
-def _canary(own: RimSettings, case: Case, seen: Seen) -> Finding:
-    """Look at what the change earned in the run as a canary."""
-    later, told = _later(case, seen), seen.summary.get("canary") or {}
-    hours = _hours(later)
-    if later is None or told.get("policy_hash") != case.proposal.child:
-        return Finding(waits="no later run had it as a canary")
-    if wrong := _unsafe(own, seen):
-        return wrong
-    earned, beside = (BPS * float(one["return"]) for one in (told, told["beside"]))
-    lead = earned - beside
-    words = f"{earned:+.2f} bps of its capital in {hours:.0f} hours as a canary, the policy {beside:+.2f}"
-    if lead < -own.governance.canary_loss_bps:
+def _canary(own: RimSettings, case: Case, seen: Seen, later: Tape) -> Finding:
+    """Look at what the change earned in the run as a canary, after what it was judged on before."""
+    spec, hours, since = own.governance, _hours(later), int(case.applied[-1][2].until)
+    it, beside = (earned(seen.record, canary, since) for canary in (True, False))
+    lead = BPS * (it.gain - beside.gain)
+    words = f"{BPS * it.gain:+.2f} bps of its capital in {hours:.0f} hours as a canary, "
+    words += f"the policy {BPS * beside.gain:+.2f}"
+    if lead < -spec.canary_loss_bps:
         return Finding("canary", told=words)
+    if not it.fills:
+        return Finding(waits=f"it has not traded in {hours:.1f} hours as a canary")
     if lead < 0.0:
         return Finding(waits=f"behind the policy: {words}")
-    if hours < own.governance.canary_periods:
-        return Finding(waits=f"{hours:.1f} hours as a canary, and {own.governance.canary_periods} are needed")
+    if hours < spec.canary_periods:
+        return Finding(waits=f"{hours:.1f} hours as a canary, and {spec.canary_periods} are needed")
     return Finding(told=words)
+
+
+def _flew(case: Case, seen: Seen) -> bool:
+    """Return whether a run had a change as its canary, with the share that the ledger says."""
+    flown, last = seen.record.run.canary, case.applied[-1][2]
+    it = (seen.record.canary, flown.share if flown else 0.0)
+    return last.phase == "canary" and it == (last.child, last.share)
 
 
 def stage_of(keeper: Home, policy_hash: str) -> str:
@@ -166,13 +180,14 @@ def may_go_on(case: Case, stage: str, spec: GovernanceSpec) -> bool:
 
 
 def _unsafe(own: RimSettings, seen: Seen) -> Finding | None:
-    """Return why what a run has changed is taken back: the law stopped it, it drew down, or the sentry alarmed."""
-    summary, signals = seen.summary, seen.drift.get("signals") or {}
-    if summary["killed"]:
-        return Finding("risk", told=f"the law stopped it: {summary['killed']}"[:900])
-    if summary["max_drawdown"] > own.governance.drawdown:
-        most = own.governance.drawdown
-        return Finding("drawdown", told=f"drawdown {summary['max_drawdown']:.2%}, more than {most:.2%}")
+    """Return why what a run has changed is taken back: the law, the auditor, its drawdown, or the sentry's alarm."""
+    law, most, signals = law_of(seen.record), own.governance.drawdown, seen.record.signals
+    if law.killed:
+        return Finding("risk", told=f"the law stopped it: {law.killed}"[:900])
+    if law.violations:
+        return Finding("risk", told=f"the auditor found {law.violations} orders that the law must not let through")
+    if law.drawdown > most:
+        return Finding("drawdown", told=f"drawdown {law.drawdown:.2%}, more than {most:.2%}")
     alarms = {name: signals[name] for name in ALARMS if signals.get(name)}
     if alarms:
         return Finding("drift", told=f"the sentry: {', '.join([f'{n} {name}' for name, n in alarms.items()])}")
@@ -204,5 +219,5 @@ def _later(case: Case, seen: Seen) -> Tape | None:
         return None
 
 
-def _hours(tape: Tape | None) -> float:
-    return 0.0 if tape is None else (tape.span[1] - tape.span[0]) / (PERIOD_S * 1e9)
+def _hours(tape: Tape) -> float:
+    return (tape.span[1] - tape.span[0]) / (PERIOD_S * 1e9)
