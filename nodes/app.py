@@ -2,15 +2,13 @@
 
 import os
 import sys
-import time
 from contextlib import suppress
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alphatrade.nodes import dossier_app, evolve_app, explore_app, rim_app, supervise_app, tape_app
+from alphatrade.nodes import dossier_app, evolve_app, explore_app, kill_app, rim_app, supervise_app, tape_app
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError
@@ -32,6 +30,7 @@ app.add_typer(explore_app.app, name="explore")
 app.add_typer(evolve_app.app)
 app.add_typer(dossier_app.app)
 app.add_typer(rim_app.app)
+app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
@@ -40,10 +39,6 @@ attach_policy_verbs(app)
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 RunDir = Annotated[Path, typer.Argument(help="a run folder, for instance artifacts/latest")]
-Env = Annotated[str, typer.Option(help="environment: sim, paper, live-shadow, live")]
-Account = Annotated[str, typer.Option(help="account, as in the node's configuration")]
-Who = Annotated[str, typer.Option(help="who does this; recorded")]
-Why = Annotated[str, typer.Option(help="why; recorded")]
 
 
 def command() -> None:
@@ -256,46 +251,6 @@ def runs(
         show(both.config, "configuration that differs")
     else:
         show(list_runs(artifacts))
-
-
-@app.command()
-def kill(env: Env = "paper", account: Account = "SIM", who: Who = "operator", why: Why = "") -> None:
-    """Trip the kill switch: a running node cancels all, flattens and halts; the next start is refused."""
-    from alphatrade.risk.kill import request_kill
-
-    known = request_kill(state_root(), env, account, who, why or "operator command", time.time_ns())
-    print(f"kill requested for {env}/{account}; see: alphatrade status --env {env} --account {account}")
-    if not known:
-        print(f"  no node has used {env}/{account} here yet: look at the name; a start under it is refused from now on")
-
-
-@app.command()
-def release(who: Who, why: Why, env: Env = "paper", account: Account = "SIM") -> None:
-    """Release a latched kill switch; who and why are recorded. Releasing a loss limit starts its count anew."""
-    from alphatrade.risk.kill import rebases
-    from alphatrade.risk.kill import release as let_go
-
-    cause = let_go(state_root(), env, account, who, why, time.time_ns())
-    print(f"released {env}/{account}")
-    if rebases(cause):
-        print(f"  it was {cause.code}: from the next start on, losses are counted from the equity found then")
-
-
-@app.command()
-def status(env: Env = "paper", account: Account = "SIM") -> None:
-    """Show the kill switch of an environment and account, and from where losses are counted."""
-    from alphatrade.risk.kill import status as read
-    from alphatrade.risk.units import from_atto
-
-    now = read(state_root(), env, account)
-    print(f"{env}/{account}: {now.state}" + (", kill requested" if now.request_pending else ""))
-    if now.trip is not None:
-        print(f"  tripped by {now.trip.who}: {now.trip.code}, {now.trip.reason}")
-    if now.losses is not None:
-        peak, start = (f"{from_atto(half) / 2:.2f}" for half in (now.losses.peak2, now.losses.day_start2))
-        day = date(1970, 1, 1) + timedelta(now.losses.day)
-        print(f"  losses count from a peak of {peak} and, on {day} UTC, from {start} {now.losses.currency}")
-    print(f"  releases recorded: {now.releases}")
 
 
 def state_root() -> Path:
