@@ -1,4 +1,4 @@
-"""``alphatrade kill``, ``release``, ``status``: the kill switch from outside of a node, and past it at the venue itself."""
+"""``alphatrade kill``, ``release``, ``status``: the kill switch from outside of a node, and at the venue itself."""
 
 import time
 from datetime import date, timedelta
