@@ -208,6 +208,8 @@ class Books:
         locked: dict[str, Decimal] = defaultdict(Decimal)
         for order in self.open.values():
             locked[self.lock_asset(order)] += order.locked
+            if order.locked != (order.left if order.side == "SELL" else order.left * order.price):
+                faults.append(f"order {order.id}: {order.locked} locked for {order.left} at {order.price}")
         for asset, held in self.balances.items():
             if held.free < ZERO or held.locked < ZERO:
                 faults.append(f"{asset}: negative, free {held.free} locked {held.locked}")
