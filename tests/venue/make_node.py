@@ -1,10 +1,6 @@
-"""A stock TradingNode with the bundled Binance clients, connected to the venue on loopback, and a strategy that obeys.
-
-As a process (``python -m tests.venue.make_node HTTP_PORT``) it trades until it is killed: the venue survives it.
-"""
+"""A stock TradingNode with the bundled Binance clients, connected to the venue on loopback, and a strategy that obeys."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -130,28 +126,34 @@ def build(
     return node
 
 
-def drive[T](venue: Handle, scenario: Callable[[Probe], Awaitable[T]], probe: Probe | None = None, **options: Any) -> T:
+def drive[T](
+    venue: Handle, scenario: Callable[[Probe], Awaitable[T]], start_timeout: float = 30.0, **options: Any
+) -> T:
     """Run a node on the venue while a scenario lasts; its streams are subscribed when the scenario begins."""
-    probe = probe or Probe()
+    probe = Probe()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     node = build(venue, probe, **options)
     try:
-        return loop.run_until_complete(_drive(node, venue, probe, scenario))
+        return loop.run_until_complete(_drive(node, venue, probe, scenario, start_timeout))
     finally:
         node.dispose()  # closes the loop
         asyncio.set_event_loop(None)
 
 
-async def _drive[T](node: TradingNode, venue: Handle, probe: Probe, scenario: Callable[[Probe], Awaitable[T]]) -> T:
-    running = asyncio.ensure_future(node.run_async())
+async def _drive[T](
+    node: TradingNode, venue: Handle, probe: Probe, scenario: Callable[[Probe], Awaitable[T]], start_timeout: float
+) -> T:
+    asyncio.get_running_loop().create_task(node.run_async())
     try:
-        await until(lambda: probe.is_running and len(venue.look("state")["streams"]) == 2, 30)
+        await until(lambda: probe.is_running and len(venue.look("state")["streams"]) == 2, start_timeout)
         return await scenario(probe)
     finally:
         await node.stop_async()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 async def until(what: Callable[[], Any], timeout: float = 15.0) -> Any:
@@ -164,5 +166,36 @@ async def until(what: Callable[[], Any], timeout: float = 15.0) -> Any:
     raise AssertionError("it did not become true in time")
 
 
-if __name__ == "__main__":
-    port = int(sys.argv[1])
+def differences(venue: Handle, probe: Probe) -> list[str]:
+    """Return where Nautilus's cache and the venue's books differ: balances, position, open orders and fills."""
+    books = venue.look("books")
+    found = list(books["audit"])
+    here = probe.balances()
+    for asset, held in books["balances"].items():
+        there = (Decimal(held["free"]), Decimal(held["locked"]))
+        if here.get(asset, (Decimal(0), Decimal(0))) != there:
+            found.append(f"{asset}: {here.get(asset)} here, {there} there")
+    position = sum((_base_flow(trade) for trade in books["trades"]), Decimal(0))
+    if probe.position() != position:
+        found.append(f"position {probe.position()} here, {position} there")
+    open_there = {row["clientOrderId"]: Decimal(row["executedQty"]) for row in books["open"]}
+    open_here = {
+        order.client_order_id.value: order.filled_qty.as_decimal()
+        for order in [*probe.cache.orders_open(), *probe.cache.orders_inflight()]
+    }
+    if open_here != open_there:
+        found.append(f"open orders {open_here} here, {open_there} there")
+    return found
+
+
+def _base_flow(trade: dict[str, Any]) -> Decimal:
+    qty = Decimal(trade["qty"]) * (1 if trade["isBuyer"] else -1)
+    return qty - (Decimal(trade["commission"]) if trade["commissionAsset"] == INSTRUMENT.symbol.value[:3] else 0)
+
+
+async def agree(venue: Handle, probe: Probe, timeout: float = 15.0) -> None:
+    """Wait until cache and books are the same."""
+    ends = asyncio.get_running_loop().time() + timeout
+    while found := differences(venue, probe):
+        assert asyncio.get_running_loop().time() < ends, found
+        await asyncio.sleep(0.05)
