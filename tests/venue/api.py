@@ -30,12 +30,16 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation: what it does, what it weighs, and whether it has to be signed."""
+    """An operation: what it does, what it weighs (for one symbol, and for all), whether it has to be signed."""
 
     run: Callable[[Params], Any]
     weight: int
     signed: bool = False
     is_order: bool = False
+    weight_of_all: int | None = None
+
+    def weighs(self, params: Params) -> int:
+        return self.weight if self.weight_of_all is None or "symbol" in params else self.weight_of_all
 
 
 class Api:
@@ -60,9 +64,9 @@ class Api:
             "aggTrades": Operation(self.agg_trades, 4),
             "klines": Operation(self.klines, 2),
             "avgPrice": Operation(self.avg_price, 2),
-            "ticker/24hr": Operation(self.ticker_24hr, 2),
-            "ticker/price": Operation(self.ticker_price, 2),
-            "ticker/bookTicker": Operation(self.ticker_book, 2),
+            "ticker/24hr": Operation(self.ticker_24hr, 2, weight_of_all=80),
+            "ticker/price": Operation(self.ticker_price, 2, weight_of_all=4),
+            "ticker/bookTicker": Operation(self.ticker_book, 2, weight_of_all=4),
             "account": Operation(self.account, 20, signed=True),
             "tradeFee": Operation(self.trade_fee, 1, signed=True),
             "rateLimit/order": Operation(lambda p: rate_limits()[1:], 40, signed=True),
@@ -70,7 +74,7 @@ class Api:
             "order.test": Operation(self.test, 1, signed=True),
             "order.status": Operation(self.status, 4, signed=True),
             "order.cancel": Operation(self.cancel, 1, signed=True),
-            "openOrders.status": Operation(self.open_orders, 6, signed=True),
+            "openOrders.status": Operation(self.open_orders, 6, signed=True, weight_of_all=80),
             "openOrders.cancelAll": Operation(self.cancel_all, 1, signed=True),
             "allOrders": Operation(self.all_orders, 20, signed=True),
             "myTrades": Operation(self.my_trades, 20, signed=True),

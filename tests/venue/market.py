@@ -32,11 +32,17 @@ class Feed:
     trades : array (m, 4) or None
         Time (ns), price, size, 1 if a buyer was the aggressor. Without them trades are derived: a best price that
         is left behind was traded away.
+    past_candles : array (k, 6) or None
+        One-minute candles of before the venue opened: opening time (ms), open, high, low, close, volume.
+    past_trades : array (l, 4) or None
+        Trades of before: time (ms), price, size, 1 if a buyer was the aggressor. They make candles too.
     """
 
     rules: Rules
     quotes: Floats
     trades: Floats | None = None
+    past_candles: Floats | None = None
+    past_trades: Floats | None = None
 
     def __post_init__(self) -> None:
         assert self.quotes.ndim == 2, "quotes are rows"
@@ -70,7 +76,21 @@ class Market:
         self.quotes_sent = 0
         self.update_ids = dict.fromkeys(self.feeds, 0)
         self.on_quote: Callable[[str], None] = lambda symbol: None
+        for feed in feeds:
+            self._remember(feed)
         self._script = _merged(list(self.feeds.values()))
+
+    def _remember(self, feed: Feed) -> None:
+        """Take in what happened before the venue opened."""
+        rules = feed.rules
+        if feed.past_candles is not None:
+            self.candles[rules.symbol].seed(
+                [(int(t), *(rules.price(p) for p in prices), rules.size(size))
+                 for t, *prices, size in feed.past_candles.tolist()]
+            )  # fmt: skip
+        for moment, price, size, buyer in [] if feed.past_trades is None else feed.past_trades.tolist():
+            ident = self.matching.new_trade_id()
+            self.printed(Print(ident, rules.symbol, rules.price(price), rules.size(size), int(moment), not buyer))
 
     def open(self) -> None:
         """Show the first quote of every symbol: a venue that answers has a market."""

@@ -111,6 +111,9 @@ class Matching:
     def new_id(self) -> int:
         return next(self._order_ids)
 
+    def new_trade_id(self) -> int:
+        return next(self._trade_ids)
+
     def place(self, order: Order) -> None:
         """
         Take a new order in and match it.

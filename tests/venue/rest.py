@@ -77,7 +77,7 @@ class Rest:
         if name is None:
             raise VenueError(-1000, f"Path {path}, Method {method} is invalid", 404)
         operation = self.api.operations[name]
-        self._limit(path, method, operation)
+        self._limit(path, method, operation, params)
         error = self.faults.take("error", "rest", path, method)
         if error is not None and not error.options.get("after"):
             raise server_error(error)
@@ -89,14 +89,14 @@ class Rest:
             raise server_error(error)
         return answer
 
-    def _limit(self, path: str, method: str, operation: Operation) -> None:
+    def _limit(self, path: str, method: str, operation: Operation, params: Params) -> None:
         fault = self.faults.take("rate_limit", "rest", path, method)
         if fault is not None:
             wait = float(fault.options.get("retry_after", 1))
             if int(fault.options.get("status", 429)) == 418:
                 raise banned(self.limits.clock() + int(wait * 1000), wait - 1)
             raise too_much(self.limits.weight, wait - 1)
-        self.limits.spend(operation.weight, operation.is_order)
+        self.limits.spend(operation.weighs(params), operation.is_order)
 
     async def _wait(self, request: web.Request) -> None:
         if slow := self.faults.take("slow", "rest", request.path, request.method):

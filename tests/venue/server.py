@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from .api import Api
+from .archive import Archive
 from .books import Books
 from .control import Control
 from .faults import Fault, Faults
@@ -71,6 +72,7 @@ class Venue:
         self.rest = Rest(api, self.limits, self.faults, self.record)
         self.streams = Streams(self.market, self.faults, self.clock)
         self.ws_api = WsApi(api, self.limits, self.faults, self.record, self.clock)
+        self.archive = Archive(self.market)
         self.matching.on_event, self.matching.on_print = self.ws_api.push, self._printed
         self.market.on_quote = self.streams.quoted
         self.faults.actions = {"drop": self._drop, "restart": self._restart}
@@ -110,6 +112,7 @@ class Venue:
         app.router.add_get("/ws", self.streams.handle)
         app.router.add_get("/ws/{name}", self.streams.handle)
         app.router.add_get("/ws-api/v3", self.ws_api.handle)
+        app.router.add_get("/data/{path:.*}", self.archive.handle)
         app.router.add_route("*", "/{path:.*}", self.rest.handle)
         self._runner, self.port = await _listen(app, self.port)
         self.up = True

@@ -17,26 +17,31 @@ from tests.conftest import ROOT
 from .make_venue import Handle, spawned, until
 
 
-def start(venue: Handle, seed: int) -> "subprocess.Popen[str]":
+def start(venue: Handle, seed: int, said: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "tests.venue.make_trader", str(venue.port), str(venue.control_port), str(seed)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with said.open("wb") as out:
+        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
 
-def ready(process: "subprocess.Popen[str]") -> dict[str, float]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            return json.loads(line)
-    raise AssertionError("the node never became ready")
+def ready(process: "subprocess.Popen[bytes]", said: Path) -> dict[str, float]:
+    """Wait for the line that says it has reconciled."""
+
+    def line() -> str | None:
+        found = [line for line in said.read_text().splitlines() if line.startswith('{"ready_s"')]
+        assert found or process.poll() is None, said.read_text()[-3000:]
+        return found[0] if found else None
+
+    return json.loads(until(line, 30))
 
 
-def kill_and_restart(venue: Handle, times: int, seed: int) -> list[float]:
+def kill_and_restart(venue: Handle, times: int, seed: int, said: Path) -> list[float]:
     """Kill a trading node that often; return how long each start took to know all open orders."""
     rng, took = random.Random(seed), []
+    venue.tell("limits", orders=1_000_000, weight=1_000_000)  # the trader sends more than the real venue would take
     for round_ in range(times):
-        process = start(venue, seed * 1000 + round_)
+        process = start(venue, seed * 1000 + round_, said)
         try:
-            took.append(ready(process)["ready_s"])
+            took.append(ready(process, said)["ready_s"])
             before = len(venue.look("books")["orders"])
             until(lambda before=before: len(venue.look("books")["orders"]) > before + 5)
             time.sleep(rng.uniform(0, 0.5))
@@ -60,16 +65,16 @@ def check(venue: Handle) -> None:
     assert max(Counter(sent).values()) == 1
 
 
-def test_a_node_that_is_killed_leaves_its_orders_at_the_venue_and_the_next_one_finds_them() -> None:
+def test_a_node_that_is_killed_leaves_its_orders_at_the_venue_and_the_next_one_finds_them(tmp_path: Path) -> None:
     with spawned("--speed", "5") as venue:
-        kill_and_restart(venue, 2, seed=1)
+        kill_and_restart(venue, 2, seed=1, said=tmp_path / "said")
         check(venue)
 
 
 @pytest.mark.long
-def test_fifty_kills() -> None:
+def test_fifty_kills(tmp_path: Path) -> None:
     with spawned("--speed", "5") as venue:
-        took = sorted(kill_and_restart(venue, 50, seed=2))
+        took = sorted(kill_and_restart(venue, 50, seed=2, said=tmp_path / "said"))
         check(venue)
         print(f"restart to reconciled: p50 {took[25]:.2f} s, p99 {took[-1]:.2f} s")
 

@@ -107,7 +107,7 @@ class WsApi:
         if name is None:
             raise VenueError(-1000, f"Method {method} is invalid", 404)
         operation = self.api.operations[name]
-        self.limits.spend(operation.weight, operation.is_order)
+        self.limits.spend(operation.weighs(params), operation.is_order)
         if operation.signed:
             if session.key is not None and "apiKey" not in params:
                 self.api.check_time(params)
