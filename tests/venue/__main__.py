@@ -18,8 +18,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.venue", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument(
-        "--tape", action="append", default=[], metavar="SYMBOL[:BASE:QUOTE:TICK:LOT]=FILE.npy",
-        help="rows of ts (ns), bid, ask, bid size, ask size; without FILE a seeded random walk",
+        "--tape", action="append", default=[], metavar="SYMBOL[:BASE:QUOTE:TICK:LOT]=FILE",
+        help="quotes, .npy or .parquet (see market.load); without FILE a seeded random walk",
     )  # fmt: skip
     parser.add_argument("--speed", type=float, default=1.0, help="0: only quotes set through control")
     parser.add_argument("--deposit", action="append", default=[], metavar="ASSET=AMOUNT")

@@ -43,6 +43,7 @@ class Probe(Strategy):
         self.quotes: list[QuoteTick] = []
         self.trades: list[TradeTick] = []
         self.events: list[OrderEvent] = []
+        self.node: TradingNode | None = None
 
     def on_start(self) -> None:
         self.subscribe_quote_ticks(INSTRUMENT)
@@ -133,7 +134,7 @@ def drive[T](
     probe = Probe()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    node = build(venue, probe, **options)
+    probe.node = node = build(venue, probe, **options)
     try:
         return loop.run_until_complete(_drive(node, venue, probe, scenario, start_timeout))
     finally:

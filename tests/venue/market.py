@@ -3,12 +3,16 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from alphatrade.nodes.tape import Tape
 
 from .candles import Candles
 from .matching import Matching, Print
@@ -187,6 +191,33 @@ def walk(rules: Rules, start: float, count: int, seed: int, step_s: float = 0.1,
     return Feed(rules, np.column_stack([np.arange(count) * step_s * 1e9, mid - half, mid + half, sizes]))
 
 
-def load(path: str, rules: Rules) -> Feed:
-    """Return the feed of a ``.npy`` file with rows of ts, bid, ask, bid size, ask size."""
-    return Feed(rules, np.load(path).astype(np.float64))
+def load(path: str, rules: Rules, size: float = 1.0) -> Feed:
+    """
+    Return the feed of a file of quotes.
+
+    Parameters
+    ----------
+    path : str
+        ``.npy`` with rows of ts (ns), bid, ask, bid size, ask size; or ``.parquet`` with those columns, the sizes
+        being optional.
+    rules : Rules
+    size : float
+        Shown at each best price where the file has no sizes.
+    """
+    if path.endswith(".npy"):
+        return Feed(rules, np.load(path).astype(np.float64))
+    table = pd.read_parquet(path)
+    stamps = pd.to_datetime(table["ts"], utc=True).astype("int64").to_numpy()
+    return Feed(rules, _quotes(stamps, table, size))
+
+
+def from_tape(tape: Tape, rules: Rules, size: float = 1.0) -> Feed:
+    """Return the feed of quotes of one of the project's tapes, whose numbers are nano integers."""
+    assert tape.kind == "quotes", "a tape of quotes"
+    table = {name: column / 1e9 for name, column in tape.columns.items() if name != "ts"}
+    return Feed(rules, _quotes(tape.columns["ts"], table, size))
+
+
+def _quotes(stamps: NDArray[np.int64], table: Mapping[str, Any], size: float) -> Floats:
+    sizes = [table[name] if name in table else np.full(len(stamps), size) for name in ("bid_size", "ask_size")]
+    return np.column_stack([stamps, table["bid"], table["ask"], *sizes]).astype(np.float64)

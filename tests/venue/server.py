@@ -1,7 +1,6 @@
 """The venue put together: listeners, the market's clock, and the faults that concern all of it (drop, restart)."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from decimal import Decimal
@@ -157,15 +156,3 @@ async def _listen(app: web.Application, port: int) -> tuple[web.AppRunner, int]:
     await site.start()
     sockets = site._server.sockets if site._server else []  # type: ignore[union-attr]
     return runner, sockets[0].getsockname()[1]
-
-
-async def serve(venue: Venue, ready: asyncio.Event | None = None) -> None:
-    """Run a venue until it is cancelled."""
-    await venue.start()
-    if ready is not None:
-        ready.set()
-    try:
-        await asyncio.Event().wait()
-    finally:
-        with contextlib.suppress(Exception):
-            await venue.stop()

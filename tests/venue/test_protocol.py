@@ -327,3 +327,16 @@ def test_trades_of_a_tape_are_printed_in_order_with_its_quotes() -> None:
         assert [(row["price"], row["qty"], row["isBuyerMaker"]) for row in rows] == [
             ("101.00000000", "0.50000000", False), ("101.00000000", "0.25000000", True),
         ]  # fmt: skip
+
+
+def test_one_of_the_project_s_tapes_becomes_a_feed() -> None:
+    from alphatrade.nodes.tapes import load_tape, parse_spec
+
+    from .market import from_tape
+
+    tape = load_tape(parse_spec({"source": "world", "hours": 1, "seed": 3}), "unused", shown=False)
+    feed = from_tape(tape, KNOWN["BTCUSDT"])
+    assert len(feed.quotes) == len(tape.columns["ts"])
+    with running([feed]) as venue:
+        best = venue.look("state")["best"]["BTCUSDT"]
+        assert float(best["bid"]) == pytest.approx(tape.columns["bid"][0] / 1e9, abs=0.01)
