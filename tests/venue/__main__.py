@@ -21,7 +21,9 @@ def parse() -> argparse.Namespace:
         "--tape", action="append", default=[], metavar="SYMBOL[:BASE:QUOTE:TICK:LOT]=FILE",
         help="quotes, .npy or .parquet (see market.load); without FILE a seeded random walk",
     )  # fmt: skip
-    parser.add_argument("--speed", type=float, default=1.0, help="0: only quotes set through control")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="0: only quotes set through control; inf: as fast as is listened"
+    )
     parser.add_argument("--deposit", action="append", default=[], metavar="ASSET=AMOUNT")
     parser.add_argument("--fee", default="0.001")
     parser.add_argument("--seed", type=int, default=1)

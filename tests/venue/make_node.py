@@ -168,7 +168,11 @@ async def until(what: Callable[[], Any], timeout: float = 15.0) -> Any:
 
 
 def differences(venue: Handle, probe: Probe) -> list[str]:
-    """Return where Nautilus's cache and the venue's books differ: balances, position, open orders and fills."""
+    """
+    Return where Nautilus's cache and the venue's books differ: balances, position, open orders.
+
+    A position is exact as long as it was never short: Nautilus forgets the base-currency fee of what closes a short.
+    """
     books = venue.look("books")
     found = list(books["audit"])
     here = probe.balances()

@@ -1,6 +1,7 @@
 """The market: a tape of quotes (and trades, if it has any), replayed at a chosen pace with stamps of the wall clock."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from .rules import Rules
 Floats = NDArray[np.float64]
 KEPT_TRADES = 200_000
 _BATCH = 64  # events sent before the loop is given to others
+_BACKLOG = 1_000  # messages; at infinite speed the slowest listener sets the pace
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Market:
         self.quotes_sent = 0
         self.update_ids = dict.fromkeys(self.feeds, 0)
         self.on_quote: Callable[[str], None] = lambda symbol: None
+        self.backlog: Callable[[], int] = lambda: 0
         for feed in feeds:
             self._remember(feed)
         self._script = _merged(list(self.feeds.values()))
@@ -126,6 +129,8 @@ class Market:
                 await asyncio.sleep(ahead)
             elif count % _BATCH == 0:
                 await asyncio.sleep(0)
+                while self.speed == math.inf and self.backlog() > _BACKLOG:
+                    await asyncio.sleep(0.001)
             symbol, rows = script.parts[script.which[index]]
             self._event(symbol, rows[script.at[index]])
 

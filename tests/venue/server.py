@@ -36,7 +36,8 @@ class Venue:
     deposits : mapping of str to str
         What the account begins with.
     speed : float
-        Pace of the tape; 0 shows the first quote and then only what `/control/quote` sets.
+        Pace of the tape; 0 shows the first quote and then only what `/control/quote` sets; ``inf`` is as fast as the
+        slowest listener can take it.
     loop : bool
         Whether the tape turns round at its end.
     maker_fee, taker_fee : str
@@ -73,7 +74,7 @@ class Venue:
         self.ws_api = WsApi(api, self.limits, self.faults, self.record, self.clock)
         self.archive = Archive(self.market)
         self.matching.on_event, self.matching.on_print = self.ws_api.push, self._printed
-        self.market.on_quote = self.streams.quoted
+        self.market.on_quote, self.market.backlog = self.streams.quoted, self.streams.backlog
         self.faults.actions = {"drop": self._drop, "restart": self._restart}
         self._runner: web.AppRunner | None = None
         self._control: web.AppRunner | None = None

@@ -39,6 +39,11 @@ class Socket:
         due = time.monotonic() + (float(slow.options.get("delay", 0.2)) if slow else 0.0)
         self._queue.put_nowait((due, text, answer))
 
+    @property
+    def backlog(self) -> int:
+        """Messages not sent yet."""
+        return self._queue.qsize()
+
     def abort(self) -> None:
         """Cut the connection, without a closing handshake."""
         if self._transport is not None:

@@ -73,6 +73,10 @@ class Streams:
             client.socket.abort()
         return len(self.clients)
 
+    def backlog(self) -> int:
+        """Return how many messages the slowest socket is behind."""
+        return max((client.socket.backlog for client in self.clients), default=0)
+
     def wanted(self) -> set[str]:
         return set().union(*(client.streams for client in self.clients)) if self.clients else set()
 
