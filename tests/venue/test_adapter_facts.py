@@ -8,8 +8,10 @@ from decimal import Decimal
 
 import pytest
 from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.identifiers import ClientId
 from nautilus_trader.model.objects import Price
 
+from .keys import ED25519_KEY
 from .make_node import INSTRUMENT, Probe, agree, differences, drive, until
 from .make_venue import Handle, running
 
@@ -95,7 +97,7 @@ def test_a_retry_of_a_filled_order_fills_it_twice(venue: Handle) -> None:
         await until(lambda: len(venue.look("books")["trades"]) == 2)
         await until(lambda: order.is_closed)
         assert probe.position() == D("0.4995")  # and there it is 0.999
-        assert probe.balances()["BTC"][0] == D("10.999")
+        await until(lambda: probe.balances()["BTC"][0] == D("10.999"))
 
     drive(venue, scenario, exec_options={"max_retries": 2, "retry_delay_initial_ms": 50, "retry_delay_max_ms": 100})
 
@@ -110,7 +112,7 @@ def test_a_lost_fill_is_found_only_if_closed_orders_are_asked_for_too_and_then_w
         await asyncio.sleep(0.3)  # older than the threshold
         venue.fault("gap", where="user", count=2)
         venue.quote(29980, 29985)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.5)
         assert probe.position() == (D(0) if open_only else D("0.5"))  # there it is 0.4995
 
     drive(venue, scenario, engine_options=EAGER | {"open_check_open_only": open_only})
@@ -137,3 +139,60 @@ def test_a_clock_that_is_wrong_by_more_than_the_window_rejects_orders_but_does_n
         assert "-1021" in order.events[-1].reason
 
     drive(venue, scenario)
+
+
+def test_a_user_stream_that_could_not_log_on_again_is_given_up_for_good(venue: Handle) -> None:
+    """Whoever relies on it has to watch `is_authenticated` and to connect anew: nothing else will."""
+
+    async def scenario(probe: Probe) -> None:
+        venue.tell("keys", revoke=ED25519_KEY.name)  # ends its session too
+        client = probe.node.kernel.exec_engine._clients[ClientId("BINANCE")]
+        await until(lambda: client._ws_client._is_recovery_failed)
+        venue.tell("keys", accept=ED25519_KEY.public())
+        order = probe.send("BUY", "0.1")
+        await asyncio.sleep(1)
+        assert venue.look("state")["user_sockets"] == 0
+        assert probe.names(order)[-1] == "OrderSubmitted"  # filled there
+        assert client.is_connected  # and yet it says so
+
+    drive(venue, scenario)
+
+
+def test_a_reconnect_restores_orders_and_positions_but_not_balances(venue: Handle) -> None:
+    async def scenario(probe: Probe) -> None:
+        order = probe.send("BUY", "0.5", "29990")
+        await until(lambda: order.is_open)
+        venue.fault("drop", where="user")
+        venue.quote(29980, 29985)
+        await until(lambda: order.is_closed)
+        await asyncio.sleep(0.5)
+        assert [line[:4] for line in differences(venue, probe)] == ["BTC:", "USDT"]
+
+    drive(venue, scenario)
+
+
+def test_a_buy_that_closes_a_short_loses_the_fee_of_that_part(venue: Handle) -> None:
+    async def scenario(probe: Probe) -> None:
+        for side, qty in (("SELL", "0.2"), ("BUY", "0.5")):
+            order = probe.send(side, qty)
+            await until(lambda order=order: order.is_closed)
+        assert probe.position() == D("0.2997")  # there it is 0.2995: 0.2 × 0.001 is missing
+
+    drive(venue, scenario)
+
+
+def test_a_node_without_its_cache_finds_open_orders_but_no_position(venue: Handle) -> None:
+    async def first(probe: Probe) -> None:
+        bought, resting = probe.send("BUY", "0.5"), probe.send("BUY", "0.1", "29000")
+        await until(lambda: bought.is_closed and resting.is_open)
+
+    async def second(probe: Probe) -> None:
+        await until(lambda: probe.cache.orders_open())
+        assert [order.client_order_id.value for order in probe.cache.orders_open()] == [
+            row["clientOrderId"] for row in venue.look("books")["open"]
+        ]
+        assert probe.position() == 0  # there it is 0.4995
+        assert probe.balances()["BTC"][0] == D("10.4995")
+
+    drive(venue, first)
+    drive(venue, second)
