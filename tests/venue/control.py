@@ -131,5 +131,5 @@ class Control:
             self.venue.keys.accept(asked["accept"])
         if "revoke" in asked:
             self.venue.keys.revoke(asked["revoke"])
-            self.venue.ws_api.terminate(asked["revoke"])
+            self.venue.ws_api.expel(asked["revoke"])
         return web.json_response({})

@@ -4,6 +4,7 @@
 name      where                                   parameters (defaults)
 ========= ======================================= =====================================================
 drop      market, user, all                       sockets are aborted at once
+terminate user                                    the user data streams end with a word, the sockets stay
 stall     market, user, rest, all                 seconds (1): open but silent; held back, then delivered
 slow      market, user, rest, all                 delay (0.2) for seconds (1) or count messages
 reorder   market, user, all                       count (1): a message changes places with the next one
@@ -29,7 +30,7 @@ from typing import Any
 
 NAMES = (
     "drop", "stall", "slow", "reorder", "duplicate", "gap", "garbage", "reject", "rate_limit", "error", "lost",
-    "skew", "restart",
+    "skew", "restart", "terminate",
 )  # fmt: skip
 TIMED = ("stall", "slow")
 GARBAGE: tuple[str | bytes, ...] = (

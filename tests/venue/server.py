@@ -75,7 +75,7 @@ class Venue:
         self.archive = Archive(self.market)
         self.matching.on_event, self.matching.on_print = self.ws_api.push, self._printed
         self.market.on_quote, self.market.backlog = self.streams.quoted, self.streams.backlog
-        self.faults.actions = {"drop": self._drop, "restart": self._restart}
+        self.faults.actions = {"drop": self._drop, "restart": self._restart, "terminate": self._terminate}
         self._runner: web.AppRunner | None = None
         self._control: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,7 +98,8 @@ class Venue:
         self._tasks = [asyncio.create_task(self.market.replay()), asyncio.create_task(self.streams.tick())]
 
     async def stop(self) -> None:
-        """Close everything."""
+        """Close everything; what a fault holds back is let go first."""
+        self.faults.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -135,6 +136,9 @@ class Venue:
             self.faults.hits["drop"] += self.streams.drop()
         if fault.where in ("user", "all"):
             self.faults.hits["drop"] += self.ws_api.drop()
+
+    def _terminate(self, fault: Fault) -> None:
+        self.faults.hits["terminate"] += self.ws_api.end_streams()
 
     def _restart(self, fault: Fault) -> None:
         self._tasks.append(asyncio.create_task(self._away(float(fault.options.get("seconds", 1.0)))))

@@ -210,7 +210,7 @@ def test_control_is_touched_by_no_fault_and_knows_what_it_cannot_do(venue: Handl
 
 def test_every_fault_that_is_named_can_be_asked_for() -> None:
     faults = Faults()
-    faults.actions = {"drop": lambda fault: None, "restart": lambda fault: None}
+    faults.actions = dict.fromkeys(("drop", "restart", "terminate"), lambda fault: None)
     for name in NAMES:
         faults.inject(name, ms=1)
     assert set(faults.asked) == set(NAMES)

@@ -114,6 +114,21 @@ def test_what_was_filled_while_the_user_stream_was_down_is_known_after_the_recon
     drive(venue, scenario)
 
 
+def test_a_user_stream_that_the_venue_ends_is_subscribed_again(venue: Handle) -> None:
+    async def scenario(probe: Probe) -> None:
+        resting = probe.send("BUY", "0.5", "29990")
+        await until(lambda: resting.is_open)
+        venue.fault("terminate")
+        venue.quote(29980, 29985, ask_size="0.2")
+        await until(lambda: resting.filled_qty == D("0.2"))
+        await until(lambda: venue.look("state")["subscriptions"] == 1)
+        probe.query_account(ACCOUNT)
+        await agree(venue, probe)
+        assert venue.look("faults")["hits"]["terminate"] == 1
+
+    drive(venue, scenario)
+
+
 def test_a_venue_that_was_restarted_is_found_again_with_everything(venue: Handle) -> None:
     async def scenario(probe: Probe) -> None:
         resting = probe.send("BUY", "0.5", "29990")

@@ -76,7 +76,18 @@ class WsApi:
             session.socket.abort()
         return len(self.sessions)
 
-    def terminate(self, key: str) -> None:
+    def end_streams(self) -> int:
+        """End all subscriptions, as the venue does when it moves them elsewhere; return how many there were."""
+        ended = 0
+        for session in self.sessions:
+            for ident in session.subscriptions:
+                event = {"e": "eventStreamTerminated", "E": self.clock()}
+                session.socket.send(json.dumps({"subscriptionId": ident, "event": event}), answer=True)
+            ended += len(session.subscriptions)
+            session.subscriptions.clear()
+        return ended
+
+    def expel(self, key: str) -> None:
         """End the sessions of a key that is accepted no more."""
         for session in list(self.sessions):
             if key == session.key or key in session.subscriptions.values():
