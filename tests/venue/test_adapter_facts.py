@@ -3,6 +3,7 @@ changes one of them is noticed.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -196,3 +197,35 @@ def test_a_node_without_its_cache_finds_open_orders_but_no_position(venue: Handl
 
     drive(venue, first)
     drive(venue, second)
+
+
+@pytest.mark.long
+def test_the_wait_before_a_reconnect_grows_with_every_drop_and_is_never_reset(venue: Handle) -> None:
+    """Up to 30 s: after ten drops in a node's life each one costs half a minute, however long it was well between."""
+
+    async def scenario(probe: Probe) -> None:
+        took = []
+        for _ in range(6):
+            venue.fault("drop", where="user")
+            began = time.monotonic()
+            await until(lambda: venue.look("state")["subscriptions"] == 0)
+            await until(lambda: venue.look("state")["subscriptions"] == 1, 60)
+            took.append(time.monotonic() - began)
+            await asyncio.sleep(1)
+        assert took[0] < 1 < 2 < took[2] < took[3] < took[4] < took[5]
+
+    drive(venue, scenario)
+
+
+@pytest.mark.long
+def test_a_silent_socket_is_noticed_after_most_of_a_minute_and_a_silent_logon_is_the_end(venue: Handle) -> None:
+    async def scenario(probe: Probe) -> None:
+        client = probe.node.kernel.exec_engine._clients[ClientId("BINANCE")]
+        venue.fault("stall", where="all", seconds=150)
+        began = time.monotonic()
+        await until(lambda: client._ws_client._is_recovery_failed, 120)
+        assert 20 < time.monotonic() - began < 120
+        assert venue.look("state")["user_sockets"] == 0
+        assert venue.look("state")["market_sockets"] == 2
+
+    drive(venue, scenario)

@@ -88,7 +88,7 @@ def unexplained(venue: Handle, probe: Probe) -> list[str]:
 
 async def settled(venue: Handle, probe: Probe) -> None:
     await until(lambda: venue.look("state")["up"])
-    await until(lambda: venue.look("state")["subscriptions"] and len(venue.look("state")["streams"]) == 2, 30)
+    await until(lambda: venue.look("state")["subscriptions"] and len(venue.look("state")["streams"]) == 2, 60)
     for _ in range(40):
         await repair(probe)
         await asyncio.sleep(0.25)
@@ -128,7 +128,7 @@ def test_a_short_storm(venue: Handle) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(2, 10))
 def test_a_long_storm(venue: Handle, seed: int) -> None:
-    injected = storm(venue, (*ON_SOCKETS, *ON_ORDERS, "restart"), 100, seed)
-    assert len(injected) == len(ON_SOCKETS) + len(ON_ORDERS) + 1
+    """A node a storm: the adapter's waits between reconnects only ever grow."""
+    assert storm(venue, (*ON_SOCKETS, *ON_ORDERS, "restart"), 25, seed).total() == 25
