@@ -6,9 +6,9 @@ import json
 import signal
 from pathlib import Path
 
-from .market import Feed, load, walk
-from .rules import Rules
-from .server import Venue
+from tests.venue.market import Feed, load, walk
+from tests.venue.rules import Rules
+from tests.venue.server import Venue
 
 START = {"BTCUSDT": 30_000.0, "ETHUSDT": 2_000.0, "EURUSDT": 1.1}
 DEPOSITS = ("USDT=1000000", "BTC=10", "ETH=100", "EUR=100000")

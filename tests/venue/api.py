@@ -2,14 +2,14 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from .books import Order
-from .candles import kline
-from .errors import (
+from tests.venue.books import Order
+from tests.venue.candles import kline
+from tests.venue.errors import (
     BAD_KEY,
     BAD_SYMBOL,
     UNKNOWN_CANCEL,
@@ -17,15 +17,14 @@ from .errors import (
     VenueError,
     bad_parameter,
 )
-from .faults import Faults
-from .keys import Keys
-from .market import Market
-from .matching import Matching, Print
-from .orders import Params, answer_cancel, answer_new, parse_order
-from .rules import Rules, text
-from .streams import ticker
-
-_DAY_MS = 86_400_000
+from tests.venue.faults import Faults
+from tests.venue.keys import Keys
+from tests.venue.market import Market
+from tests.venue.matching import Matching, Print
+from tests.venue.orders import answer_cancel, answer_new, parse_order
+from tests.venue.params import Params, a_day, in_time, integer, limit, page
+from tests.venue.rules import Rules, text
+from tests.venue.streams import ticker
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,40 +276,6 @@ class Api:
             and in_time(trade.time, start, end)
         ]
         return [trade.body() for trade in page(found, params, forward=first is not None or start is not None)]
-
-
-def integer(params: Params, name: str) -> int | None:
-    """Return an optional integer parameter."""
-    if name not in params:
-        return None
-    try:
-        return int(params[name])
-    except ValueError:
-        raise VenueError(
-            -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
-        ) from None
-
-
-def limit(params: Params) -> int:
-    return max(1, min(integer(params, "limit") or 500, 1_000))
-
-
-def page(found: Iterable[Any], params: Params, forward: bool) -> list[Any]:
-    """Return one page: the first rows from where it was asked to begin, else the newest."""
-    rows, most = list(found), limit(params)
-    return rows[:most] if forward else rows[-most:]
-
-
-def in_time(moment: int, start: int | None, end: int | None) -> bool:
-    return (start is None or moment >= start) and (end is None or moment <= end)
-
-
-def a_day(params: Params) -> tuple[int | None, int | None]:
-    """Return startTime and endTime, which lie at most 24 hours apart."""
-    start, end = integer(params, "startTime"), integer(params, "endTime")
-    if start is not None and end is not None and end - start > _DAY_MS:
-        raise VenueError(-1127, "More than 24 hours between startTime and endTime.")
-    return start, end
 
 
 def rate_limits() -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from aiohttp import web
 
-from .candles import INTERVALS, kline
-from .market import Market
-from .rules import text
+from tests.venue.candles import INTERVALS, kline
+from tests.venue.market import Market
+from tests.venue.rules import text
 
 _FILE = re.compile(
     r"^/data/spot/(?P<span>daily|monthly)/(?P<kind>klines|trades|aggTrades)/(?P<symbol>[A-Z0-9]+)/(?:(?P<interval>\w+)/)?"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from .errors import INSUFFICIENT, rejected
-from .rules import SATOSHI, Rules, text
+from tests.venue.errors import INSUFFICIENT, rejected
+from tests.venue.rules import SATOSHI, Rules, text
 
 ZERO = Decimal(0)
 OPEN = ("NEW", "PARTIALLY_FILLED")

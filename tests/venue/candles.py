@@ -4,8 +4,8 @@ from bisect import bisect_left
 from decimal import Decimal
 from typing import Any
 
-from .errors import VenueError
-from .rules import SATOSHI, text
+from tests.venue.errors import VenueError
+from tests.venue.rules import SATOSHI, text
 
 SECOND, MINUTE = 1_000, 60_000
 UNITS = {"s": SECOND, "m": MINUTE, "h": 60 * MINUTE, "d": 1440 * MINUTE, "w": 7 * 1440 * MINUTE}

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from .rules import text
+from tests.venue.rules import text
 
 if TYPE_CHECKING:
-    from .server import Venue
+    from tests.venue.server import Venue
 
 
 class Control:

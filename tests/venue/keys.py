@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from .errors import BAD_KEY, BAD_SIGNATURE, VenueError
+from tests.venue.errors import BAD_KEY, BAD_SIGNATURE, VenueError
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .errors import VenueError
+from tests.venue.errors import VenueError
 
 
 class Limits:

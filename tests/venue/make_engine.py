@@ -3,10 +3,10 @@
 from decimal import Decimal
 from typing import Any
 
-from .books import Books, Order
-from .matching import Matching, Print
-from .orders import parse_order
-from .rules import KNOWN
+from tests.venue.books import Books, Order
+from tests.venue.matching import Matching, Print
+from tests.venue.orders import parse_order
+from tests.venue.rules import KNOWN
 
 D = Decimal
 

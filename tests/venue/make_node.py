@@ -27,8 +27,8 @@ from nautilus_trader.model.identifiers import InstrumentId, TraderId
 from nautilus_trader.model.orders import Order
 from nautilus_trader.trading.strategy import Strategy
 
-from .keys import ED25519_KEY, ApiKey
-from .make_venue import Handle
+from tests.venue.keys import ED25519_KEY, ApiKey
+from tests.venue.make_venue import Handle
 
 INSTRUMENT = InstrumentId.from_str("BTCUSDT.BINANCE")
 

@@ -9,8 +9,8 @@ import random
 import sys
 import time
 
-from .make_node import INSTRUMENT, Probe, drive
-from .make_venue import Handle
+from tests.venue.make_node import INSTRUMENT, Probe, drive
+from tests.venue.make_venue import Handle
 
 
 async def trade(probe: Probe, venue: Handle, began: float, seed: int) -> None:

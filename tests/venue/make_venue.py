@@ -16,11 +16,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.conftest import ROOT
-
-from .keys import ED25519_KEY, ApiKey
-from .market import Feed, walk
-from .rules import KNOWN
-from .server import Venue
+from tests.venue.keys import ED25519_KEY, ApiKey
+from tests.venue.market import Feed, walk
+from tests.venue.rules import KNOWN
+from tests.venue.server import Venue
 
 DEPOSITS = {"USDT": "1000000", "BTC": "10"}
 

@@ -14,10 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from alphatrade.nodes.tape import Tape
-
-from .candles import Candles
-from .matching import Matching, Print
-from .rules import Rules
+from tests.venue.candles import Candles
+from tests.venue.matching import Matching, Print
+from tests.venue.rules import Rules
 
 Floats = NDArray[np.float64]
 KEPT_TRADES = 200_000

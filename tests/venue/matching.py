@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from .books import ZERO, Books, Order, Trade
-from .errors import INSUFFICIENT, WOULD_TAKE, WOULD_TRIGGER, rejected
-from .rules import STOP_TYPES, text
+from tests.venue.books import ZERO, Books, Order, Trade
+from tests.venue.errors import INSUFFICIENT, WOULD_TAKE, WOULD_TRIGGER, rejected
+from tests.venue.rules import STOP_TYPES, text
 
 
 @dataclass(slots=True)

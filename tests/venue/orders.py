@@ -1,27 +1,16 @@
 """From the parameters of a request to an order: every check of a new order that comes before the balance."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
-from .books import ZERO, Books, Order
-from .errors import BAD_SYMBOL, DUPLICATE, VenueError, bad_parameter, filter_failure, rejected
-from .matching import Matching
-from .rules import ORDER_TYPES, PRICED_TYPES, STOP_TYPES, Rules, text
+from tests.venue.books import ZERO, Books, Order
+from tests.venue.errors import BAD_SYMBOL, DUPLICATE, VenueError, bad_parameter, filter_failure, rejected
+from tests.venue.matching import Matching
+from tests.venue.params import Params, number
+from tests.venue.rules import ORDER_TYPES, PRICED_TYPES, STOP_TYPES, Rules, text
 
 _CLIENT_ID = r"^[a-zA-Z0-9-_]{1,36}$"
-Params = dict[str, str]
-
-
-def number(params: Params, name: str) -> Decimal:
-    """Return a mandatory decimal parameter, above zero."""
-    try:
-        value = Decimal(params[name])
-    except (KeyError, InvalidOperation):
-        raise bad_parameter(name) from None
-    if not value.is_finite() or value <= 0:
-        raise VenueError(-1013, f"Invalid {name}.")
-    return value
 
 
 def parse_order(params: Params, matching: Matching) -> Order:

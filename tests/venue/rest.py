@@ -7,12 +7,12 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from .api import Api, Operation
-from .errors import VenueError
-from .faults import Fault, Faults
-from .limits import Limits, banned, too_much
-from .orders import Params
-from .record import Record
+from tests.venue.api import Api, Operation
+from tests.venue.errors import VenueError
+from tests.venue.faults import Fault, Faults
+from tests.venue.limits import Limits, banned, too_much
+from tests.venue.params import Params
+from tests.venue.record import Record
 
 ROUTES = {
     ("GET", "/api/v3/ping"): "ping",

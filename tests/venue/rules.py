@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from .errors import VenueError, filter_failure
+from tests.venue.errors import VenueError, filter_failure
 
 SATOSHI = Decimal("0.00000001")
 ORDER_TYPES = (

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from aiohttp import web
 
-from .api import Api
-from .archive import Archive
-from .books import Books
-from .control import Control
-from .faults import Fault, Faults
-from .keys import ED25519_KEY, HMAC_KEY, Keys
-from .limits import Limits
-from .market import Feed, Market
-from .matching import Matching, Print
-from .record import Record
-from .rest import Rest
-from .streams import Streams
-from .ws_api import WsApi
+from tests.venue.api import Api
+from tests.venue.archive import Archive
+from tests.venue.books import Books
+from tests.venue.control import Control
+from tests.venue.faults import Fault, Faults
+from tests.venue.keys import ED25519_KEY, HMAC_KEY, Keys
+from tests.venue.limits import Limits
+from tests.venue.market import Feed, Market
+from tests.venue.matching import Matching, Print
+from tests.venue.record import Record
+from tests.venue.rest import Rest
+from tests.venue.streams import Streams
+from tests.venue.ws_api import WsApi
 
 HOST = "127.0.0.1"
 

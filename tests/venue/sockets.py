@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import WSMsgType, web
 
-from .faults import Faults
+from tests.venue.faults import Faults
 
 _PING_S = 20.0
 _HELD_S = 0.5  # a message waits no longer for the one it is to change places with

@@ -8,12 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from .candles import INTERVALS, Row, interval_ms
-from .faults import Faults
-from .market import Market
-from .matching import Print
-from .rules import text
-from .sockets import Socket
+from tests.venue.candles import INTERVALS, Row, interval_ms
+from tests.venue.faults import Faults
+from tests.venue.market import Market
+from tests.venue.matching import Print
+from tests.venue.rules import text
+from tests.venue.sockets import Socket
 
 _DEPTH_S = 0.1
 

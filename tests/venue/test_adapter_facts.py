@@ -12,9 +12,9 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import ClientId
 from nautilus_trader.model.objects import Price
 
-from .keys import ED25519_KEY
-from .make_node import INSTRUMENT, Probe, agree, differences, drive, until
-from .make_venue import Handle, running
+from tests.venue.keys import ED25519_KEY
+from tests.venue.make_node import INSTRUMENT, Probe, agree, differences, drive, until
+from tests.venue.make_venue import Handle, running
 
 D = Decimal
 ORDER = {"path": "/api/v3/order", "method": "POST"}

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from .make_venue import Handle, running
-from .market import Feed, walk
-from .rules import KNOWN
+from tests.venue.make_venue import Handle, running
+from tests.venue.market import Feed, walk
+from tests.venue.rules import KNOWN
 
 DAY, MINUTE = 86_400_000, 60_000
 FIRST = int(datetime(2024, 12, 31, tzinfo=UTC).timestamp() * 1000)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .books import Books
-from .errors import VenueError
-from .make_engine import D, Engine
+from tests.venue.books import Books
+from tests.venue.errors import VenueError
+from tests.venue.make_engine import D, Engine
 
 QTY = st.decimals("0.00001", "0.9", places=5)
 PRICE = st.decimals("29990", "30010", places=2)

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from .faults import NAMES, Faults
-from .make_venue import Handle, running, until
+from tests.venue.faults import NAMES, Faults
+from tests.venue.make_venue import Handle, running, until
 
 Bids = list[int]
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-
-from .make_venue import Handle, spawned, until
+from tests.venue.make_venue import Handle, spawned, until
 
 
 def start(venue: Handle, seed: int, said: Path) -> "subprocess.Popen[bytes]":

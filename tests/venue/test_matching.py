@@ -2,8 +2,9 @@
 
 import pytest
 
-from .errors import VenueError
-from .make_engine import D, Engine
+from tests.venue.errors import VenueError
+from tests.venue.make_engine import D, Engine
+from tests.venue.orders import parse_order
 
 
 def test_a_market_order_takes_what_is_shown_and_the_rest_expires() -> None:
@@ -138,8 +139,6 @@ def test_an_open_client_id_is_taken_and_a_closed_one_is_free_again() -> None:
 def test_an_order_that_breaks_a_rule_is_refused_in_the_venue_s_words(
     change: dict[str, str | None], refused: str
 ) -> None:
-    from .orders import parse_order
-
     engine = Engine()
     good = {
         "symbol": "BTCUSDT",

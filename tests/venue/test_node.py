@@ -8,9 +8,9 @@ import pytest
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import AccountId
 
-from .keys import HMAC_KEY
-from .make_node import INSTRUMENT, Probe, agree, differences, drive, until
-from .make_venue import Handle, running
+from tests.venue.keys import HMAC_KEY
+from tests.venue.make_node import INSTRUMENT, Probe, agree, differences, drive, until
+from tests.venue.make_venue import Handle, running
 
 D = Decimal
 ACCOUNT = AccountId("BINANCE-SPOT-master")

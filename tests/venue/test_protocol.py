@@ -3,16 +3,20 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 
-from .keys import ED25519_KEY, HMAC_KEY, ApiKey, make_ed25519
-from .make_venue import Handle, running, until
-from .market import walk
-from .rules import KNOWN
-from .ws_api import signed_text
+from alphatrade.nodes.tapes import load_tape, parse_spec
+from tests.venue.candles import MINUTE, Candles
+from tests.venue.keys import ED25519_KEY, HMAC_KEY, ApiKey, make_ed25519
+from tests.venue.make_venue import Handle, fetch, running, until
+from tests.venue.market import Feed, from_tape, walk
+from tests.venue.rules import KNOWN
+from tests.venue.ws_api import signed_text
 
 
 @pytest.fixture
@@ -51,8 +55,6 @@ def test_a_wrong_signature_or_key_is_refused(venue: Handle, key: ApiKey, code: i
 def test_a_request_that_was_changed_after_signing_is_refused(venue: Handle) -> None:
     query = f"timestamp={now()}"
     signed = f"{venue.http}/api/v3/account?{query}&recvWindow=60000&signature={HMAC_KEY.sign(query)}"
-    from .make_venue import fetch
-
     assert fetch("GET", signed, headers={"X-MBX-APIKEY": HMAC_KEY.name}).body["code"] == -1022
 
 
@@ -169,10 +171,6 @@ def test_market_data_agrees_with_itself(venue: Handle) -> None:
 
 
 def test_longer_candles_are_made_of_minutes() -> None:
-    from decimal import Decimal
-
-    from .candles import MINUTE, Candles
-
     candles, price = Candles(), Decimal(100)
     start = 1_700_000_040_000 // (3 * MINUTE) * 3 * MINUTE
     for minute in range(6):
@@ -315,10 +313,6 @@ def test_a_tape_is_replayed_at_its_pace_with_stamps_of_now_and_turns_round_at_it
 
 
 def test_trades_of_a_tape_are_printed_in_order_with_its_quotes() -> None:
-    import numpy as np
-
-    from .market import Feed
-
     quotes = np.array([[0, 100, 101, 1, 1], [2e8, 102, 103, 1, 1]], np.float64)
     trades = np.array([[1e8, 101, 0.5, 1], [2e8, 101, 0.25, 0]], np.float64)
     with running([Feed(KNOWN["BTCUSDT"], quotes, trades)], speed=10.0, loop=False) as venue:
@@ -330,10 +324,6 @@ def test_trades_of_a_tape_are_printed_in_order_with_its_quotes() -> None:
 
 
 def test_one_of_the_project_s_tapes_becomes_a_feed() -> None:
-    from alphatrade.nodes.tapes import load_tape, parse_spec
-
-    from .market import from_tape
-
     tape = load_tape(parse_spec({"source": "world", "hours": 1, "seed": 3}), "unused", shown=False)
     feed = from_tape(tape, KNOWN["BTCUSDT"])
     assert len(feed.quotes) == len(tape.columns["ts"])

@@ -13,8 +13,8 @@ import pytest
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import AccountId, ClientId
 
-from .make_node import Probe, differences, drive, until
-from .make_venue import Handle, running
+from tests.venue.make_node import Probe, differences, drive, until
+from tests.venue.make_venue import Handle, running
 
 ACCOUNT = AccountId("BINANCE-SPOT-master")
 ON_SOCKETS = ("drop", "stall", "slow", "reorder", "duplicate", "garbage", "gap")

@@ -6,13 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
-from .api import Api
-from .errors import VenueError, bad_parameter
-from .faults import Faults
-from .limits import Limits
-from .orders import Params
-from .record import Record
-from .sockets import Socket
+from tests.venue.api import Api
+from tests.venue.errors import VenueError, bad_parameter
+from tests.venue.faults import Faults
+from tests.venue.limits import Limits
+from tests.venue.params import Params
+from tests.venue.record import Record
+from tests.venue.sockets import Socket
 
 _OPERATIONS = {
     "ping": "ping", "time": "time", "exchangeInfo": "exchangeInfo", "depth": "depth", "klines": "klines",
