@@ -113,7 +113,7 @@ def test_a_lost_fill_is_found_only_if_closed_orders_are_asked_for_too_and_then_w
         await asyncio.sleep(0.3)  # older than the threshold
         venue.fault("gap", where="user", count=2)
         venue.quote(29980, 29985)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.2)
         assert probe.position() == (D(0) if open_only else D("0.5"))  # there it is 0.4995
 
     drive(venue, scenario, engine_options=EAGER | {"open_check_open_only": open_only})

@@ -183,7 +183,7 @@ def test_a_spot_user_stream_needs_an_ed25519_key(venue: Handle) -> None:
         raise AssertionError("it must not connect")
 
     with pytest.raises(AssertionError, match="in time"):
-        drive(venue, scenario, key=HMAC_KEY, start_timeout=3)
+        drive(venue, scenario, key=HMAC_KEY, start_timeout=2)
     (row,) = venue.look("requests?path=session.logon")
     assert row["code"] == -4056
     assert venue.look("state")["subscriptions"] == 0
