@@ -17,9 +17,9 @@ from alphatrade.nodes.rim_settings import shipped_bounds
 from alphatrade.nodes.rim_worlds import FAULTS, TACTICS, World
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import load_tapes
-from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.rim.edits import Bounds, Edit, RouteWeight, TacticParameter, TightenRisk, apply_edit
 from alphatrade.reflection.rim.propose import options
+from alphatrade.reflection.thresholds import GovernanceSpec
 from alphatrade.reflection.uplift import uplift
 from alphatrade.risk.errors import ConfigError
 from alphatrade.strategies.policy import Policy

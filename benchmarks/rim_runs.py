@@ -35,12 +35,12 @@ from alphatrade.nodes.rim_worlds import HOURS, World, planted
 from alphatrade.nodes.settings import Settings
 from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.tape import Tape
-from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.query import read_mapping
 from alphatrade.reflection.rim.edits import RouteWeight, apply_edit
 from alphatrade.reflection.rim.engines import load
 from alphatrade.reflection.rim.proposals import sealed_proposal
 from alphatrade.reflection.rim.propose import Made, propose
+from alphatrade.reflection.thresholds import GovernanceSpec
 from alphatrade.risk.audit import audit
 from alphatrade.strategies.policy import Policy, canonical
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,7 +53,8 @@ def command() -> None:
         main()
     except SystemExit as leaving:
         code = leaving.code
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
@@ -75,8 +77,10 @@ def main() -> None:
         # A pydantic error holds frames that the garbage collector cannot see through; DuckDB would report the leak.
         error.__cause__ = error.__context__ = None
         sys.exit(EXIT_BAD_INPUT)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as leaving:
+        if isinstance(leaving, SystemExit) and type(sys.stdout).__name__ != "PacifyFlushWrapper":  # typer's own mark
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -9,11 +9,11 @@ The ledger holds all that was decided; the folder shows it. Each step asks the l
 anything, so that a job that was killed goes on where it was, and one that is run twice does nothing twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import fsum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -22,23 +22,24 @@ from alphatrade.nodes.feedback import in_force
 from alphatrade.nodes.identity import code_hash
 from alphatrade.nodes.ledger_home import Home, home
 from alphatrade.nodes.rerun import run_spec_of, tapes_of
-from alphatrade.nodes.rim_page import said, told, write_page
+from alphatrade.nodes.rim_page import as_json, said, told, write_page
 from alphatrade.nodes.rim_replay import Replayed, resimulated
-from alphatrade.nodes.rim_settings import RimSettings, model_file
+from alphatrade.nodes.rim_settings import RimSettings, model_file, shipped_governance
 from alphatrade.nodes.rim_stages import advance, may_go_on, seen_of, stage_of
 from alphatrade.nodes.rim_train import INPUT
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.steps import Row
 from alphatrade.nodes.tape import Tape
-from alphatrade.reflection.feedback import Case
+from alphatrade.reflection.feedback import Case, Feedback
 from alphatrade.reflection.governance import Facts, refused_before, rule
 from alphatrade.reflection.rim.edits import Experiment, apply_edit, describe, touched
-from alphatrade.reflection.rim.engines import load
+from alphatrade.reflection.rim.engines import Engine, load
 from alphatrade.reflection.rim.entries import Application, Ruling, Window
 from alphatrade.reflection.rim.inputs import flow_share
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.rim.propose import Made, propose
 from alphatrade.reflection.rim.slices import Slice, read_slice
+from alphatrade.reflection.thresholds import looser
 from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.errors import ConfigError, LedgerError, TapeError
 from alphatrade.strategies.policy import Policy, canonical
@@ -99,15 +100,15 @@ def rim(own: RimSettings) -> tuple[Path, list[Row]]:
         If the run, its diary, the model or the ledger cannot be used; nothing is entered then.
     """
     read = _read(own)
-    engine = load(model_file(own.rim.engine), INPUT)
+    engine = engine_of(own.rim.engine)
     with RunFolder(own.paths.artifacts, NAME) as folder, _alone(home()) as keeper:
         keeper.entries()
         rows = [advance(own, keeper, read.run, seen_of(own.run_dir, read.part.policy, read.tape))]
         from_here = Made(code_hash(), own.config_hash)
         job = Job(own, read, keeper, propose(read.part, own.bounds, engine, own.rim, from_here))
-        rows += [_proposed(job), *_ruled(job), _applied(job)]
+        rows += [*_loose(own), _proposed(job), *_ruled(job), _applied(job)]
         cases = [keeper.ledger.chain.feedback.cases[one.id] for one in job.proposals]
-        folder.write_json("rim.json", _as_json(job, rows, cases))
+        folder.write_json("rim.json", as_json(read.part, own.governed, own.rim.engine, rows, cases))
         write_page(folder, read.part, own.governed, rows, cases)
         return folder.publish(latest=False), rows
 
@@ -135,6 +136,12 @@ def _read(own: RimSettings) -> Read:
     except ValueError:
         rest = None
     return Read(part, run, tape, rest)
+
+
+def _loose(own: RimSettings) -> list[Row]:
+    """Say where the rule is looser than it comes: whoever reads the report did not see the command line."""
+    words = looser(own.governance, shipped_governance())
+    return [Row("thresholds", "looser than they come", ", ".join(words), None)] if words else []
 
 
 def _proposed(job: Job) -> Row:
@@ -187,16 +194,31 @@ def _ruling(job: Job, proposal: Proposal, family: int, base: list[Replayed]) -> 
         proposal, own.governed, not case.open, policy.policy_hash, "" if child is None else child.policy_hash,
         refused, hashes(proposal, own), evidence(proposal, read.part), None, (), (), 0, family,
         job.keeper.begun_within(DAY_S), flow_share(read.part, proposal.edit),
-        stage_of(job.keeper, policy.policy_hash),
+        stage_of(job.keeper, policy.policy_hash), 0,
     )  # fmt: skip
     if child is not None and child != policy and read.rest is not None and not refused_before(facts, own.governance):
-        facts = replayed(facts, read, policy, child, base)
+        facts = replayed(facts, feedback, read, policy, child, base)
     found = rule(facts, own.governance)
     return Ruling(
         proposal=proposal.id, outcome=found.outcome, why=[words[:1000] for words in found.why], window=facts.window,
         base=list(facts.base), changed=list(facts.changed), hits=facts.hits, family=family, changes=facts.changes,
         flow=facts.flow, stage=facts.stage, spec=canonical(own.governance), code_hash=code_hash(),
     )  # fmt: skip
+
+
+def engine_of(name: str) -> Engine:
+    """
+    Return an engine that comes with this version.
+
+    Raises
+    ------
+    ConfigError
+        If its file is missing, damaged, or that of another engine.
+    """
+    engine = load(model_file(name), INPUT)
+    if engine.name != name:
+        raise ConfigError("model", f"{model_file(name)} of a {engine.name}", f"a model of a {name}")
+    return engine
 
 
 def _child(policy: Policy, proposal: Proposal, own: RimSettings) -> tuple[Policy | None, str]:
@@ -214,7 +236,7 @@ def _child(policy: Policy, proposal: Proposal, own: RimSettings) -> tuple[Policy
 
 def hashes(proposal: Proposal, own: RimSettings) -> tuple[str, ...]:
     """Return what of a proposal was not made by this checkout, configuration and model."""
-    model = load(model_file(proposal.engine), INPUT).model_hash if proposal.engine in ENGINES else "no such engine"
+    model = engine_of(proposal.engine).model_hash if proposal.engine in ENGINES else "no such engine"
     known = {"code_hash": code_hash(), "config_hash": own.config_hash, "model_hash": model}
     return tuple([
         f"{name} {getattr(proposal, name)[:12]}, here {here[:12]}"
@@ -229,12 +251,16 @@ def evidence(proposal: Proposal, part: Slice) -> tuple[str, ...]:
     return tuple([f"{one.run_id} {one.sha256[:12]}, {told}" for one in proposal.evidence if one != here])
 
 
-def replayed(facts: Facts, read: Read, policy: Policy, child: Policy, base: list[Replayed]) -> Facts:
-    """Return the facts with what a replay of both policies on the tape after the slice came to."""
+def replayed(
+    facts: Facts, feedback: Feedback, read: Read, policy: Policy, child: Policy, base: list[Replayed]
+) -> Facts:
+    """Return the facts with what a replay of both policies on the tape after the slice came to, unless it is spent."""
     rest = read.rest
     assert rest is not None
     start, end = rest.span
     window = Window(instrument=read.part.instrument, tape_hash=rest.tape_hash, start=str(start), end=str(end + 1))
+    if spent := feedback.spent(facts.proposal, window):
+        return facts._replace(window=window, spent=spent)
     try:
         if not base:
             base.append(resimulated(policy, read.run, rest, NAME))
@@ -292,16 +318,3 @@ def _measured(case: Case) -> tuple[float, int]:
     gain = fsum(ruling.changed) - fsum(ruling.base) if ruling is not None else 0.0
     return gain, -case.proposal.rank
 
-
-def _as_json(job: Job, rows: Sequence[Row], cases: Sequence[Case]) -> dict[str, Any]:
-    part = job.read.part
-    return {
-        "run_id": part.run_id, "policy_hash": part.policy.policy_hash, "slice": part.pointer().model_dump(),
-        "governed_feedback": job.own.governed, "engine": job.own.rim.engine,
-        "rows": [row._asdict() for row in rows],
-        "proposals": [
-            {"proposal": case.proposal.plain(), "ruling": case.ruling.model_dump(mode="json") if case.ruling else None,
-             "phase": case.phase}
-            for case in cases
-        ],
-    }  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.steps import Row
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.governance import as_spec, measured
+from alphatrade.reflection.governance import measured
 from alphatrade.reflection.report import render
 from alphatrade.reflection.report_blocks import Block, Section, empty, figure, filled
 from alphatrade.reflection.report_plots import BLUE, GREY, INK, MUTED, ORANGE, SKY, framed
@@ -20,6 +21,7 @@ from alphatrade.reflection.report_tables import DASH, Card, Table, number
 from alphatrade.reflection.rim.edits import describe
 from alphatrade.reflection.rim.entries import Ruling
 from alphatrade.reflection.rim.slices import Slice
+from alphatrade.reflection.thresholds import as_spec
 from alphatrade.reflection.uplift import Uplift
 
 PAGE = "index.html"
@@ -226,3 +228,17 @@ def _aggregates(part: Slice) -> Section:
     head = ["regime", "tactic", "decisions", "fills", markout, "cost of a fill, bps"]
     lead = "What came of each tactic in each regime, in the part of the diary that proposals are made from."
     return Section("aggregates", "The slice", lead, [filled(Table(head, rows, 2), "No decision.")])
+
+
+def as_json(part: Slice, governed: bool, engine: str, rows: Sequence[Row], cases: Sequence[Case]) -> dict[str, Any]:
+    """Return the governance report as data."""
+    return {
+        "run_id": part.run_id, "policy_hash": part.policy.policy_hash, "slice": part.pointer().model_dump(),
+        "governed_feedback": governed, "engine": engine,
+        "rows": [row._asdict() for row in rows],
+        "proposals": [
+            {"proposal": case.proposal.plain(), "ruling": case.ruling.model_dump(mode="json") if case.ruling else None,
+             "phase": case.phase}
+            for case in cases
+        ],
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """Settings of the reflection job, ``conf/rim.yaml``, validated; and the models that come with this version."""
 
 import hashlib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from alphatrade.evolution.domain import Domain
 from alphatrade.nodes.overrides import CONFIG_MODULE, beside
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.settings import EnvSpec, PathSpec, plain_from
-from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.rim.edits import Bounds, Reach
 from alphatrade.reflection.rim.propose import RimSpec
+from alphatrade.reflection.thresholds import GovernanceSpec
 from alphatrade.risk.errors import ConfigError
 
 _KEYS = ("env", "domain", "governance", "rim", "run", "instrument", "governed_feedback", "slice", "smaller", "paths")
@@ -99,6 +100,13 @@ def shipped_bounds() -> Bounds:
     """Return the bounds of ``conf/rim.yaml`` as it comes."""
     with beside(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return rim_settings(compose("rim")).bounds
+
+
+@cache
+def shipped_governance() -> GovernanceSpec:
+    """Return the thresholds of ``conf/governance`` as they come."""
+    with beside(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return rim_settings(compose("rim")).governance
 
 
 def bounds_of(domain: Domain, smaller: Any = ()) -> Bounds:

@@ -21,8 +21,8 @@ from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.steps import Row
 from alphatrade.nodes.tape import Tape
 from alphatrade.reflection.feedback import Case
-from alphatrade.reflection.governance import GovernanceSpec
 from alphatrade.reflection.stages import STAGES
+from alphatrade.reflection.thresholds import GovernanceSpec
 from alphatrade.reflection.uplift import BPS, UNIT
 from alphatrade.risk.errors import TapeError
 from alphatrade.strategies.policy import Policy

@@ -23,5 +23,10 @@ def console(wide: bool = False) -> "Console":
     """
     from rich.console import Console
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave as the command line does when its reader goes away first; rich would end in an error."""
+            raise BrokenPipeError
+
     width = WIDE if wide and not sys.stdout.isatty() else None
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
+    return Screen(markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from textwrap import TextWrapper
 
+from alphatrade.nodes.rim_settings import shipped_governance
 from alphatrade.reflection.feedback import Case, Feedback
 from alphatrade.reflection.governance import measured
 from alphatrade.reflection.ledger_chain import Chain, Entry
 from alphatrade.reflection.rim.edits import describe
+from alphatrade.reflection.thresholds import as_spec, looser
 from alphatrade.risk.errors import LedgerError
 
 WIDTH, INDENT = 100, " " * 12
@@ -66,6 +68,8 @@ def _decided(case: Case, entries: list[Entry]) -> list[str]:
     if (found := measured(ruling)) is not None:
         told = f"{found.mean:+.3f} bps an hour [{found.low:+.3f}, {found.high:+.3f}], {ruling.hits} risk hits"
         lines.append(f"            uplift {told}")
+    if words := looser(as_spec(ruling.spec), shipped_governance()):
+        lines.append(f"            by thresholds looser than they come: {', '.join(words)}")
     lines += [f"            not by rule: {words}" for words in ruling.why]
     if case.signoff is not None:
         word = "signed off" if case.signoff.approve else "rejected"

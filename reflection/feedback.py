@@ -12,8 +12,9 @@ from typing import NamedTuple
 from alphatrade.reflection.governance import again
 from alphatrade.reflection.ledger_fields import Body
 from alphatrade.reflection.rim.edits import Experiment
-from alphatrade.reflection.rim.entries import PHASES, Application, Rollback, Ruling, Signoff
+from alphatrade.reflection.rim.entries import PHASES, Application, Rollback, Ruling, Signoff, Window
 from alphatrade.reflection.rim.proposals import Proposal
+from alphatrade.reflection.thresholds import as_spec
 from alphatrade.risk.errors import ConfigError, LedgerError
 
 
@@ -112,6 +113,17 @@ class Feedback:
         """Return how many changes were begun at or after a time, UTC ns."""
         return sum(case.applied[0][1] >= ts for case in self.cases.values() if case.applied)
 
+    def spent(self, proposal: Proposal, window: Window) -> int:
+        """
+        Return how many rulings on other lots of proposals have looked at some of a window.
+
+        Of this policy and of what it was made of. A lot is what one job proposes of one slice; rulings that had too few
+        periods to grant anything do not count.
+        """
+        line, own = {proposal.target, *self.ancestors(proposal.target)}, _lot(proposal)
+        seen = [case for case in self.cases.values() if case.proposal.target in line and _lot(case.proposal) != own]
+        return sum(one.ruling is not None and _overlaps(one.ruling, window) for one in seen)
+
     def find(self, start: str) -> Case:
         """
         Return the case whose id begins so.
@@ -166,6 +178,9 @@ class Feedback:
             raise LedgerError(f"{where}, ruling.outcome", body.outcome, "refer or reject of an experiment")
         if body.outcome in ("apply", "signoff"):
             _check_figures(case.proposal, body, where)
+            assert body.window is not None, "figures without a window bear nothing out"
+            if seen := self.spent(case.proposal, body.window):
+                raise LedgerError(f"{where}, ruling.window", f"data of {seen} other rulings", "data that none had seen")
         return case._replace(ruling=body, ruled=seq)
 
     def _signed(self, case: Case, body: Signoff, seq: int, where: str) -> Case:
@@ -214,6 +229,20 @@ class Feedback:
         if later != body.child or self.under_way(body.child) is not None:
             raise LedgerError(f"{where}, rollback.child", body.child, "the latest change: what came after goes first")
         return case._replace(rollback=body, rolled=seq)
+
+
+def _lot(proposal: Proposal) -> tuple[str, ...]:
+    """Return what the proposals of one job have in common."""
+    made = proposal.code_hash, proposal.config_hash, proposal.model_hash
+    return *made, *[f"{one.run_id} {one.instrument} {one.sha256}" for one in proposal.evidence]
+
+
+def _overlaps(ruling: Ruling, window: Window) -> bool:
+    """Return whether a ruling that could have granted something was made on some of a window."""
+    had = ruling.window
+    if had is None or had.instrument != window.instrument or len(ruling.base) < as_spec(ruling.spec).periods:
+        return False
+    return int(had.start) < int(window.end) and int(window.start) < int(had.end)
 
 
 def _check_figures(proposal: Proposal, body: Ruling, where: str) -> None:

@@ -6,67 +6,15 @@ that is missing asks for a person.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import Field, ValidationError
+from typing import NamedTuple
 
 from alphatrade.reflection.rim.edits import Experiment
 from alphatrade.reflection.rim.entries import Outcome, Ruling, Window
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.stages import STAGES
-from alphatrade.reflection.uplift import FEWEST, Uplift, uplift
+from alphatrade.reflection.thresholds import GovernanceSpec, as_spec
+from alphatrade.reflection.uplift import Uplift, uplift
 from alphatrade.risk.errors import ConfigError
-from alphatrade.strategies.policy import Spec
-
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class GovernanceSpec(Spec):
-    """
-    The rule: ``conf/governance``.
-
-    Attributes
-    ----------
-    uplift_bps : float
-        Least mean uplift in the replay, bps of the capital an hour.
-    level : float
-        Confidence that none of the proposals that are ruled on together is applied for nothing.
-    periods, moved : int
-        Whole periods of the replay, and those in which the change made a difference, at least.
-    embargo_s : float
-        Between the last row that a proposal rests on and the first of the replay, seconds.
-    changes_per_day : int
-        Changes that may begin within 24 hours.
-    flow : float
-        Share of the flow that a change by rule may bear on while it is a canary: share of what it touches times that
-        of the canary.
-    canary_share : float
-        Of the capital.
-    stage : str
-        The highest at which anything is applied by rule.
-    shadow_periods, canary_periods : int
-        Periods that a change has to be in shadow, and a canary, before it goes on.
-    canary_loss_bps, drawdown : float
-        How far a canary may be behind the policy beside it, bps of its own capital, and the drawdown of a changed
-        policy, from which it is taken back.
-    seed : int
-        Of resampling.
-    """
-
-    uplift_bps: Annotated[float, Field(ge=0, le=1e4)]
-    level: Annotated[float, Field(gt=0.5, lt=1)]
-    periods: Annotated[int, Field(ge=FEWEST, le=100_000)]
-    moved: Annotated[int, Field(ge=1, le=100_000)]
-    embargo_s: Annotated[float, Field(ge=0, le=1e8)]
-    changes_per_day: Annotated[int, Field(ge=0, le=1000)]
-    flow: Share
-    canary_share: Annotated[float, Field(gt=0, le=0.5)]
-    stage: Annotated[str, Field(pattern=f"^({'|'.join(STAGES[:2])})$")]
-    shadow_periods: Annotated[int, Field(ge=1, le=100_000)]
-    canary_periods: Annotated[int, Field(ge=1, le=100_000)]
-    canary_loss_bps: Annotated[float, Field(ge=0, le=1e4)]
-    drawdown: Share
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Facts(NamedTuple):
@@ -102,6 +50,8 @@ class Facts(NamedTuple):
         Share of the flow that the edit bears on.
     stage : str
         Of the policy in force.
+    spent : int
+        Rulings on other lots of proposals, of this policy or what it was made of, that some of the window went into.
     """
 
     proposal: Proposal
@@ -120,6 +70,7 @@ class Facts(NamedTuple):
     changes: int
     flow: float
     stage: str
+    spent: int
 
 
 class Decision(NamedTuple):
@@ -161,6 +112,12 @@ def _window(facts: Facts, spec: GovernanceSpec) -> str:
         return "it was not replayed"
     rest = (int(facts.window.start) - max(int(one.end) for one in facts.proposal.evidence)) / 1e9
     return f"{rest:g} s after what it rests on, fewer than {spec.embargo_s:g}" if rest < spec.embargo_s else ""
+
+
+def _fresh(facts: Facts, spec: GovernanceSpec) -> str:
+    """Whoever may ask the same data again and again will be told what he wants to hear."""
+    told = f"{facts.spent} rulings on other proposals have looked at some of this window: later data are needed"
+    return "" if facts.spent == 0 else told
 
 
 def _measured(facts: Facts, level: float, seed: int) -> Uplift | str:
@@ -226,7 +183,7 @@ def _flow(facts: Facts, spec: GovernanceSpec) -> str:
 
 EVIDENCE: Mapping[str, Condition] = {
     "new": _new, "target": _target, "edit": _edit, "hashes": _hashes, "evidence": _evidence, "window": _window,
-    "periods": _periods, "uplift": _uplift, "interval": _interval, "risk": _risk,
+    "fresh": _fresh, "periods": _periods, "uplift": _uplift, "interval": _interval, "risk": _risk,
 }  # fmt: skip
 AUTHORITY: Mapping[str, Condition] = {"flag": _flag, "stage": _stage, "budget": _budget, "flow": _flow}
 BEFORE = ("new", "target", "edit", "hashes", "evidence")  # what can be known without a replay
@@ -271,7 +228,7 @@ def again(ruling: Ruling, proposal: Proposal) -> Outcome:
     target, child = proposal.target, proposal.child
     facts = Facts(
         proposal, True, False, target, child, "", (), (), ruling.window, tuple(ruling.base), tuple(ruling.changed),
-        ruling.hits, ruling.family, ruling.changes, ruling.flow, ruling.stage,
+        ruling.hits, ruling.family, ruling.changes, ruling.flow, ruling.stage, 0,
     )  # fmt: skip
     return rule(facts, spec).outcome
 
@@ -300,20 +257,3 @@ def _against(
 ) -> tuple[str, ...]:
     told = [(name, conditions[name](facts, spec)) for name in names]
     return tuple([f"{name}: {words}" for name, words in told if words])
-
-
-def as_spec(plain: Mapping[str, Any]) -> GovernanceSpec:
-    """
-    Return the rule of plain values, as a ruling in the ledger has it.
-
-    Raises
-    ------
-    ConfigError
-        If it is none.
-    """
-    try:
-        return GovernanceSpec.model_validate(dict(plain))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(["ruling.spec", *map(str, first["loc"])])
-        raise ConfigError(place, first["input"], first["msg"].removeprefix("Input should be ")) from None

@@ -21,8 +21,10 @@ from alphatrade.nodes.ledger_home import key_file
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.rim_page import write_page
 from alphatrade.nodes.rim_replay import Replayed
+from alphatrade.nodes.rim_settings import shipped_governance
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.trace import trace
+from alphatrade.reflection import feedback as feedback_module
 from alphatrade.reflection import governance, ledger
 from alphatrade.reflection.ledger_files import FILE
 from alphatrade.reflection.rim.entries import Ruling
@@ -513,20 +515,46 @@ def test_a_diary_that_is_empty_or_has_a_gap(flow: Flow, at: Make, tmp_path: Path
     assert "decision" in (told := refused(at(0), copy)) or "gap" in told
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "other"])
+@pytest.mark.parametrize("text", ["", "{", "{}", "half", "other", "another engine", "missing"])
 def test_a_wrong_model_file(flow: Flow, at: Make, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from alphatrade.nodes.rim_settings import model_file
     from alphatrade.reflection.rim.engines import load
 
     file = tmp_path / "ridge.json"
     whole = model_file("ridge").read_text()
-    file.write_text(whole.replace('"seed":', '"seed":1', 1) if text == "other" else text or whole[: len(whole) // 2])
+    texts = {"half": whole[: len(whole) // 2], "other": whole.replace('"seed":', '"seed":1', 1), "another engine": model_file("trm").read_text()}
+    if text != "missing":
+        file.write_text(texts.get(text, text))
     monkeypatch.setattr(module, "load", load)
     monkeypatch.setattr(module, "model_file", lambda _: file)
+    assert "ridge.json" in refused(at(0), flow.runs[0].path)
+
+
+def test_the_same_data_are_not_asked_twice(flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another slice and fewer proposals make new ids and a smaller family; what they look at has been looked at."""
     place = at(0)
-    assert "ridge.json" in refused(place, flow.runs[0].path) or text
-    file.unlink()
-    refused(place, flow.runs[0].path)
+    replays(monkeypatch, gain=-1e-4)
+    place.job(flow.runs[0].path)
+    first = len(place.entries("ruling"))
+    replays(monkeypatch)
+    place.job(flow.runs[0].path, "slice=0.45", "rim.most=1")
+    (again,) = place.entries("ruling")[first:]
+    assert again.body["outcome"] == "reject"
+    assert again.body["why"][0].startswith("fresh: ")
+    assert not place.entries("application")
+    monkeypatch.setattr(feedback_module.Feedback, "spent", lambda *_: 0)  # mutation: without the count it is applied
+    place.job(flow.runs[0].path, "slice=0.55", "rim.most=1")
+    assert len(place.entries("application")) == 1
+
+
+def test_thresholds_looser_than_they_come_are_told(flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = at(0)
+    replays(monkeypatch)
+    rows = {row.check: row for row in place.job(flow.runs[0].path)}
+    assert "level 0.9 (0.95)" in rows["thresholds"].detail
+    name = place.begun().proposal.id
+    assert "by thresholds looser than they come" in " ".join(trace(place.keeper.ledger.chain, place.keeper.entries(), name))
+    assert "thresholds" not in {row.check for row in module._loose(place.own(flow.runs[0].path)._replace(governance=shipped_governance()))}
 
 
 def test_a_ledger_that_cannot_be_read(flow: Flow, at: Make) -> None:

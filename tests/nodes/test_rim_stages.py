@@ -202,6 +202,12 @@ def test_a_run_without_this_canary_says_nothing(at: Make, lie: dict[str, Any], m
     assert stage.phase == "canary"
 
 
+def test_a_run_with_another_canary_says_nothing(at: Make) -> None:
+    stage = at(CANARY)
+    assert stage.looked(record=stage.seen.record._replace(canary="1" * 64)).detail == "waits: no later run had it as a canary"
+    assert stage.phase == "canary"
+
+
 # -- each condition
 
 

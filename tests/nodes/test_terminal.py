@@ -1,5 +1,9 @@
 """What others have written reaches the terminal as it is written: brackets are no markup, colons no pictures."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +31,20 @@ def test_a_table_shows_text_and_nothing_else(capsys: pytest.CaptureFixture[str])
 
 def test_there_is_no_other_console() -> None:
     """Mutation: a module with a console of its own is found."""
-    own = [path.name for path in sorted((ROOT / "nodes").glob("*.py")) if "Console(" in path.read_text()]
+    own = [path.name for path in sorted((ROOT / "nodes").glob("*.py")) if re.search(r"\bConsole\)?\(|\(Console\)", path.read_text())]
     assert own == ["terminal.py"]
+
+
+@pytest.mark.parametrize("words", [("status",), ("runs", "--artifacts", ".")])
+def test_a_reader_that_goes_away_first_is_no_error(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Its end of the pipe is closed before anything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "from alphatrade.nodes.app import command; command()", *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ALPHATRADE_STATE": str(tmp_path)}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, env=env, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_verdicts_and_searches_show_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -329,3 +329,54 @@ def test_whatever_is_tried_one_policy_is_in_force(tries: list[tuple[int, str]]) 
 def test_an_empty_feedback_has_nothing_in_force_but_what_a_node_brings() -> None:
     assert (Feedback().in_force(A), Feedback().root(A), Feedback().path(A), Feedback().changes_since(0)) == (A, A, (), 0)
     assert Case(checked("proposal", AB, "x"), 3).phase == ""  # type: ignore[arg-type]
+
+
+# -- one look at the same data
+
+
+def lot(n: int, target: int = 1, child: int = 3) -> dict[str, Any]:
+    """Return a proposal of a job with another configuration."""
+    return proposal(n, target, child, config_hash=digest(50 + n))
+
+
+def seen(of: dict[str, Any], outcome: str, first: int, last: int, **parts: Any) -> dict[str, Any]:
+    """Return a ruling on data of so many hours, counted from that of the others."""
+    window = ruling(of, outcome)["window"] | {"start": str(NOW + first * HOUR), "end": str(NOW + last * HOUR)}
+    return ruling(of, outcome, window=window, **parts)
+
+
+@pytest.mark.parametrize("outcome", ["apply", "signoff"])
+@pytest.mark.parametrize(("first", "last", "fresh"), [(1, 9, True), (1, 20, True), (1, 21, False), (27, 40, False), (28, 40, True)])
+def test_data_that_another_lot_was_ruled_on_grant_nothing(cast: Cast, outcome: str, first: int, last: int, fresh: bool) -> None:
+    """The first was rejected on hours 20 to 28: asking again, a little otherwise, is asking until the answer is yes."""
+    add(cast, ("proposal", AB), ("ruling", seen(AB, "reject", 20, 28)), ("proposal", lot(1)))
+    step = ("ruling", seen(lot(1), outcome, first, last))
+    if fresh:
+        assert add(cast, step).cases[lot(1)["id"]].ruling is not None
+        return
+    with pytest.raises(LedgerError, match="data that none had seen"):
+        add(cast, step)
+    assert add(cast, ("ruling", seen(lot(1), "reject", first, last))).cases[lot(1)["id"]].ruling is not None
+
+
+def test_without_the_count_it_is_granted(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation."""
+    monkeypatch.setattr(module.Feedback, "spent", lambda *_: 0)
+    found = add(cast, ("proposal", AB), ("ruling", ruling(AB, "reject")), ("proposal", lot(1)), ("ruling", ruling(lot(1), "apply")))
+    assert found.cases[lot(1)["id"]].granted
+
+
+def test_what_does_not_count_as_a_look(cast: Cast) -> None:
+    """Another of the same lot; another instrument; another policy; too few periods to grant anything."""
+    other = ruling(AB, "reject")["window"] | {"instrument": "ETH/USD.SIM"}
+    short = {"base": [0.0] * 7, "changed": [0.0] * 7}
+    add(cast, ("proposal", AB), ("ruling", ruling(AB, "reject", **short)), ("proposal", lot(2)), ("ruling", ruling(lot(2), "reject", window=other)),
+        ("proposal", lot(3, 9, 8)), ("ruling", ruling(lot(3, 9, 8), "reject")))  # fmt: skip
+    add(cast, ("proposal", AB_AGAIN), ("ruling", ruling(AB_AGAIN, "reject")))
+    same = proposal(5, 1, 4)
+    assert add(cast, ("proposal", same), ("ruling", ruling(same, "apply"))).cases[same["id"]].granted
+
+
+def test_what_led_to_a_policy_has_spent_its_data_too(cast: Cast) -> None:
+    found = add(cast, *up_to(AB, "full"), ("proposal", lot(6, 2, 3)))
+    assert found.spent(found.cases[lot(6, 2, 3)["id"]].proposal, found.cases[AB["id"]].ruling.window) == 1  # type: ignore[union-attr, arg-type]

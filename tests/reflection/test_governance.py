@@ -7,19 +7,12 @@ from typing import Any
 import pytest
 
 from alphatrade.reflection import governance
-from alphatrade.reflection.governance import (
-    AUTHORITY,
-    BEFORE,
-    EVIDENCE,
-    Facts,
-    GovernanceSpec,
-    as_spec,
-    refused_before,
-    rule,
-)
+from alphatrade.reflection.governance import AUTHORITY, BEFORE, EVIDENCE, Facts, again, measured, refused_before, rule
 from alphatrade.reflection.rim.entries import Ruling, Window
 from alphatrade.reflection.rim.proposals import read_proposal
 from alphatrade.reflection.stages import STAGES
+from alphatrade.reflection.thresholds import GovernanceSpec, as_spec, looser
+from alphatrade.reflection.uplift import Uplift, uplift
 from alphatrade.risk.errors import ConfigError
 from tests.reflection.make_ledger import BTC, HOUR, NOW, digest
 from tests.reflection.make_proposal import experiment, proposal
@@ -44,7 +37,7 @@ def facts(**parts: Any) -> Facts:
     whole: dict[str, Any] = {
         "proposal": read_proposal(proposal()), "governed": True, "known": False, "in_force": digest(1), "child": digest(2), "refused": "",
         "hashes": (), "evidence": (), "window": window(), "base": BASE, "changed": UP, "hits": 0, "family": 1, "changes": 0,
-        "flow": 0.4, "stage": "experiment",
+        "flow": 0.4, "stage": "experiment", "spent": 0,
     }  # fmt: skip
     return Facts(**(whole | parts))
 
@@ -70,6 +63,7 @@ ONLY: dict[str, dict[str, dict[str, Any]]] = {
     "hashes": {"code": {"hashes": ("code_hash is another",)}, "two": {"hashes": ("code_hash", "model_hash")}},
     "evidence": {"rows": {"evidence": ("the rows have another sha256",)}},
     "window": {"none": {"window": None}, "too soon": {"window": window(3599.0)}, "before": {"window": window(-7200.0)}},
+    "fresh": {"seen": {"spent": 1}, "unknown": {"spent": nan}},
     "periods": {"short": {"base": BASE[:20], "changed": UP[:20]}, "hardly moved": {"base": BASE, "changed": FEW}},
     "uplift": {"too little": {"changed": less(0.49)}},
     "interval": {"who knows": {"changed": wild()}, "with so many": {"family": 250, "changed": wild(5)}},
@@ -288,3 +282,69 @@ def test_a_ruling_in_the_ledger_has_the_rule_it_was_made_by() -> None:
 def test_no_rule_can_be_set_to_nonsense(nonsense: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"ruling\.spec\.{next(iter(nonsense))}: got "):
         as_spec(SPEC.model_dump() | nonsense)
+
+
+# -- borders, and what a reader redoes
+
+
+@pytest.mark.parametrize(
+    ("found", "against"),
+    [
+        ({}, []), ({"mean": 0.5}, []), ({"mean": 0.4999}, ["uplift"]), ({"low": 0.0}, ["interval"]), ({"low": 1e-12}, []),
+        ({"n": 24}, []), ({"n": 23}, ["periods"]), ({"moved": 12}, []), ({"moved": 11}, ["periods"]),
+    ],
+)  # fmt: skip
+def test_each_border_is_on_the_side_that_it_says(monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], against: list[str]) -> None:
+    measured_so = Uplift(2.0, 1.0, 3.0, 48, 48)._replace(**found)
+    monkeypatch.setattr(governance, "uplift", lambda *_: measured_so)
+    assert [words.split(":")[0] for words in rule(facts(), SPEC).why] == against
+
+
+@pytest.mark.parametrize("flag", [False, None, 0, ""])
+def test_what_is_no_true_flag_is_off(flag: Any) -> None:
+    assert rule(facts(governed=flag), SPEC).outcome == "signoff"
+
+
+def entered(found: Facts, outcome: str = "apply", **parts: object) -> Ruling:
+    body: dict[str, object] = {
+        "proposal": found.proposal.id, "outcome": outcome, "why": [], "window": found.window, "base": list(found.base),
+        "changed": list(found.changed), "hits": 0, "family": found.family, "changes": 0, "flow": found.flow,
+        "stage": found.stage, "spec": SPEC.model_dump(mode="json"), "code_hash": digest(4),
+    }  # fmt: skip
+    return Ruling.model_validate(body | parts)
+
+
+def test_a_reader_redoes_the_joint_level() -> None:
+    """What passes alone and not among 100 is refused by whoever reads it, and is shown with the interval of 100."""
+    draw = random.Random(6)
+    many = facts(changed=tuple([one + draw.gauss(2.5e-4, 7e-4) for one in BASE]), family=100)
+    assert (rule(many._replace(family=1), SPEC).outcome, rule(many, SPEC).outcome) == ("apply", "reject")
+    assert again(entered(many), many.proposal) == "reject"
+    assert again(entered(many, family=1), many.proposal) == "apply"
+    joint = uplift(many.base, many.changed, 1.0 - 0.05 / 100, SPEC.seed)
+    assert measured(entered(many)) == joint
+    assert measured(entered(many, family=1)) != joint
+
+
+def test_the_seed_of_the_rule_is_the_seed_of_the_interval() -> None:
+    def verdicts(seed: int) -> list[str]:
+        spec = SPEC.model_copy(update={"seed": seed})
+        return [rule(facts(changed=wild(at)), spec).why[-1] for at in range(5)]
+
+    assert verdicts(1) == verdicts(1) != verdicts(2)
+
+
+# -- thresholds
+
+
+def test_looser_thresholds_are_told_and_stricter_ones_are_not() -> None:
+    assert looser(SPEC, SPEC) == ()
+    for name in type(SPEC).model_fields:
+        if name in ("seed", "stage"):
+            continue
+        value = getattr(SPEC, name)
+        up, down = (SPEC.model_copy(update={name: value * factor}) for factor in (1.04, 0.96))
+        told = [bool(looser(one, SPEC)) for one in (up, down)]
+        assert sorted(told) == [False, True], name
+        assert name in (looser(up, SPEC) + looser(down, SPEC))[0]
+    assert looser(SPEC, SPEC.model_copy(update={"stage": "experiment"})) == ("stage paper (experiment)",)
