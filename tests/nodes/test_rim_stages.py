@@ -202,6 +202,12 @@ def test_a_run_without_this_canary_says_nothing(at: Make, lie: dict[str, Any], m
     assert stage.phase == "canary"
 
 
+def test_a_run_with_another_canary_says_nothing(at: Make) -> None:
+    stage = at(CANARY)
+    assert stage.looked(record=stage.seen.record._replace(canary="1" * 64)).detail == "waits: no later run had it as a canary"
+    assert stage.phase == "canary"
+
+
 # -- each condition
 
 
@@ -429,6 +435,14 @@ def test_drawdown_is_what_fills_and_marks_have_it(at: Make, n: int) -> None:
     assert stage.phase == "drawdown"
 
 
+def test_a_curve_that_goes_deeper_than_fills_and_marks_counts_too(at: Make) -> None:
+    stage = at(FULL)
+    changed(stage.run, "summary.json", max_drawdown=0.06)
+    column(stage.run, "equity", "drawdown", lambda found: [0.06] * len(found))
+    assert stage.looked().detail == "drawdown: drawdown 6.00%, more than 5.00%"
+    assert stage.phase == "drawdown"
+
+
 def test_a_kill_in_the_events_counts_although_the_summary_is_silent(at: Make) -> None:
     stage = at(FULL)
     file = stage.run / "risk_events.parquet"
@@ -444,6 +458,12 @@ def test_a_kill_in_the_events_counts_although_the_summary_is_silent(at: Make) ->
     pq.write_table(pa.concat_tables([empty, more]), file)
     assert "the law stopped it: DRAWDOWN: it lost" in stage.looked().detail
     assert stage.phase == "risk"
+
+
+def test_a_kill_in_the_summary_counts_although_the_events_are_silent(at: Make) -> None:
+    stage = at(FULL)
+    changed(stage.run, "summary.json", killed="OPERATOR: enough")
+    assert "the law stopped it: OPERATOR: enough" in stage.looked().detail
 
 
 def test_a_run_that_the_law_really_stopped(at: Make) -> None:
