@@ -84,6 +84,7 @@ def test_however_it_is_killed(seed: int, exchange: Exchange, tmp_path: Path, doo
     assert killed_often(seed, 20, exchange, tmp_path, door_env) >= 3
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_in_one_line(exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
     exchange.delay_s = 0.1
     job = started(asked(exchange, tmp_path), door_env)

@@ -100,6 +100,7 @@ def test_a_download_is_quiet_off_a_terminal_and_says_how_to_go_on(
     assert f"tape=file tape.path={tmp_path}/BTCUSDT-1m-klines.parquet tape.instrument=BTC/USDT" in done.stdout
 
 
+@pytest.mark.long
 def test_a_tape_of_trades_and_a_catalog_are_read_as_they_are(door: Door, exchange: Exchange, tmp_path: Path) -> None:
     code, out, err = door(
         *asked(exchange, tmp_path, "trades", "2025-06-01", "2025-06-03"), "--catalog", str(tmp_path / "catalog")
@@ -131,6 +132,7 @@ def test_a_run_reads_what_was_downloaded(front_door: FrontDoor, exchange: Exchan
     assert tape.audit["gap"] == 0
 
 
+@pytest.mark.long
 def test_on_a_terminal_a_bar_shows_the_days_and_what_comes(exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
     exchange.delay_s = 0.02
     ours, theirs = pty.openpty()

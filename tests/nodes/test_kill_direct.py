@@ -222,13 +222,12 @@ def refused(account: Account, given: Credentials, symbols: tuple[str, ...] = BOT
 
 def test_what_nothing_can_be_done_with_is_said_at_once(account: Account) -> None:
     other = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for secret in (other, PEM.replace("MC4", "M4"), PEM.replace("MC4", "!C4")):
+        assert "an Ed25519 key, not encrypted" in str(refused(account, Credentials(KEY, secret)))
+    assert account.asked == []
     assert refused(account, Credentials(KEY, "wrong")).field == "credentials"
     assert refused(account, Credentials("wrong", SECRET)).field == "credentials"
     assert refused(account, Credentials(KEY, "")).field == "credentials"
-    before = len(account.asked)
-    for secret in (other, PEM.replace("MC4", "M4"), PEM.replace("MC4", "!C4")):
-        assert "an Ed25519 key, not encrypted" in str(refused(account, Credentials(KEY, secret)))
-    assert len(account.asked) == before
     assert refused(account, credentials(), ("BTCUSDT", "NOUSDT")).field == "symbols"
     assert refused(account, credentials(), ()).field == "symbols"
     assert account.sold == []

@@ -131,11 +131,13 @@ def test_a_hung_command_is_killed_and_started_again(place: Place) -> None:
     assert time.monotonic() - begin < 8
 
 
+@pytest.mark.long
 def test_one_that_spins_in_its_loop_is_killed_too(place: Place) -> None:
     assert place.run("beat(4)\nwhile life == 1: pass") == 0
     assert len(place.lives()) == 2
 
 
+@pytest.mark.long
 def test_a_slow_loop_is_no_life_and_a_latched_switch_is_no_hang(place: Place) -> None:
     assert place.run("beat(4)\nif life == 1: beat(100, lag_s=9.0)") == 0
     assert len(place.lives()) == 2
@@ -145,6 +147,7 @@ def test_a_slow_loop_is_no_life_and_a_latched_switch_is_no_hang(place: Place) ->
     assert len(place.lives()) == 1
 
 
+@pytest.mark.long
 def test_one_that_never_beats_has_the_time_of_a_start(place: Place) -> None:
     BeatWriter(place.folder, print).write(WELL)  # a beat of an earlier node is none
     patience = Patience(stale_s=0.2, start_s=0.6, stop_s=0.5, first_s=0, longest_s=0, most=5, window_s=60)
@@ -154,12 +157,14 @@ def test_one_that_never_beats_has_the_time_of_a_start(place: Place) -> None:
     assert place.heard("none at all")
 
 
+@pytest.mark.long
 def test_it_gives_up_after_so_many_restarts(place: Place) -> None:
     assert place.run("sys.exit(9)") == GAVE_UP
     assert len(place.lives()) == QUICK.most + 1
     assert place.told[-1] == "gives up: more than 5 restarts in 60 s"
 
 
+@pytest.mark.long
 def test_a_new_window_counts_anew(place: Place) -> None:
     patience = Patience(first_s=0.2, longest_s=0.2, most=1, window_s=0.05)
     assert place.run("sys.exit(0 if life == 3 else 9)", patience, watch=False) == 0
@@ -182,6 +187,7 @@ def test_delays_double_up_to_the_longest_and_differ_between_supervisors() -> Non
     assert one._delay(1.0) is not None  # no overflow
 
 
+@pytest.mark.long
 def test_what_a_command_leaves_behind_is_killed_before_the_next_start(place: Place) -> None:
     body = """
 if life == 1:
@@ -203,6 +209,7 @@ def test_a_program_that_is_not_there_and_a_secret_in_the_command_are_refused(pla
     assert place.told == []
 
 
+@pytest.mark.long
 def test_a_supervisor_that_stood_still_itself_does_not_take_the_command_for_hung(tmp_path: Path) -> None:
     """Mutation: with a look in time, the same silence is a hang."""
     writer = BeatWriter(tmp_path, print)
@@ -237,6 +244,12 @@ def test_a_beat_that_could_not_be_written_is_a_sign_of_life(tmp_path: Path, monk
     assert [bool(watch.hung(9.5 + at)) for at in (0.9, 1.8, 2.1)] == [False, False, True]
 
 
+def heeding() -> None:
+    """Heed what a test runner in the background was told to ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Door:
     """The verb as a process."""
 
@@ -254,8 +267,9 @@ class Door:
             *place.command(body),
         ]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-        )
+            command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            preexec_fn=heeding,
+        )  # fmt: skip
 
     def end(self, *numbers: signal.Signals) -> tuple[int, str]:
         """Send signals, and return the exit code and what was told."""
@@ -291,6 +305,7 @@ def test_a_signal_is_passed_on_and_the_command_has_time_to_stop(sent: signal.Sig
     assert "Z supervise: ends with exit code 0" in told
 
 
+@pytest.mark.long
 def test_one_that_does_not_stop_in_time_is_killed(place: Place) -> None:
     body = "signal.signal(signal.SIGTERM, note)\n(folder / 'ready').touch()\nwhile True: time.sleep(0.05)"
     door = Door(place, body, "--stop-s", "0.5")
@@ -302,6 +317,7 @@ def test_one_that_does_not_stop_in_time_is_killed(place: Place) -> None:
     assert len(place.lives()) == 1
 
 
+@pytest.mark.long
 def test_a_hung_one_is_stopped_as_well(place: Place) -> None:
     door = Door(place, "(folder / 'ready').touch()\nos.kill(os.getpid(), signal.SIGSTOP)", "--stop-s", "0.3")
     until(lambda: (place.folder / "ready").exists())

@@ -16,6 +16,8 @@ from tests.venue.keys import ED25519_KEY
 from tests.venue.make_node import INSTRUMENT, Probe, agree, differences, drive, until
 from tests.venue.make_venue import Handle, running
 
+pytestmark = pytest.mark.long
+
 D = Decimal
 ORDER = {"path": "/api/v3/order", "method": "POST"}
 EAGER = {"reconciliation_startup_delay_secs": 0.1, "open_check_interval_secs": 0.5, "open_check_threshold_ms": 100}

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.venue.make_venue import Handle, spawned, until
 
+pytestmark = pytest.mark.long
+
 
 def start(venue: Handle, seed: int, said: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "tests.venue.make_trader", str(venue.port), str(venue.control_port), str(seed)]

@@ -16,6 +16,8 @@ from nautilus_trader.model.identifiers import AccountId, ClientId
 from tests.venue.make_node import Probe, differences, drive, until
 from tests.venue.make_venue import Handle, running
 
+pytestmark = pytest.mark.long
+
 ACCOUNT = AccountId("BINANCE-SPOT-master")
 ON_SOCKETS = ("drop", "stall", "slow", "reorder", "duplicate", "garbage", "gap")
 ON_ORDERS = ("reject", "rate_limit", "lost", "error")  # an error after the work was done leaves an order nobody knows
