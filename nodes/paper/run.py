@@ -21,7 +21,7 @@ from alphatrade.nodes.sim import identity_of, load_tapes, run_into
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.disk import write_whole
-from alphatrade.risk.kill import latch_dir
+from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
 ENV = "paper"
@@ -109,4 +109,5 @@ def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[s
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
         "sessions": own.sessions.model_dump(mode="json"),
+        "releases": status(own.settings.run.paths.state, ENV, own.account).releases,  # before one, it ends in a trip
     }

@@ -24,6 +24,7 @@ from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.sim import identity_of, load_tapes
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.errors import InputError, JournalError
+from alphatrade.risk.kill import KillSwitch, latch_dir, release
 from alphatrade.strategies.organism import Organism
 from tests.nodes.make_paper import SHORT, Node, digests, flown, replayed, settings
 
@@ -245,6 +246,17 @@ def test_a_journal_of_another_policy_or_a_damaged_one(tmp_path: Path) -> None:
     file.write_bytes(whole)
     with pytest.raises(JournalError):
         Journal.open(folder, heads[0])
+
+
+def test_a_journal_from_before_a_release_is_not_read_on(tmp_path: Path) -> None:
+    """It ends in the trip that was released: reading it would trip the switch again."""
+    own = settings("tape.end=2026-08-17T08:00:00Z", f"paths.state={tmp_path}")
+    told, tapes = PaperSettings(own, FeedSpec(), SessionSpec(), "SIM", True), load_tapes(own.run)
+    with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))):
+        KillSwitch(latch_dir(tmp_path, "paper", "SIM")).trip("OPERATOR", "drill", "me", 1)
+    release(tmp_path, "paper", "SIM", "me", "over", 2)
+    with pytest.raises(JournalError, match="releases"):
+        Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes)))
 
 
 # -- the wall's second
