@@ -12,6 +12,9 @@ from tests.venue.keys import HMAC_KEY
 from tests.venue.make_node import INSTRUMENT, Probe, agree, differences, drive, until
 from tests.venue.make_venue import Handle, running
 
+# In a process of their own: a stock sandbox on this venue, in any other test, makes Nautilus calculate its accounts itself.
+pytestmark = pytest.mark.long
+
 D = Decimal
 ACCOUNT = AccountId("BINANCE-SPOT-master")
 
@@ -66,7 +69,6 @@ def test_orders_are_filled_rest_are_cancelled_and_rejected_and_books_agree_all_a
     drive(venue, scenario)
 
 
-@pytest.mark.long
 def test_a_stop_limit_order_rests_triggers_and_is_filled(venue: Handle) -> None:
     async def scenario(probe: Probe) -> None:
         instrument = probe.cache.instrument(INSTRUMENT)
@@ -115,7 +117,6 @@ def test_what_was_filled_while_the_user_stream_was_down_is_known_after_the_recon
     drive(venue, scenario)
 
 
-@pytest.mark.long
 def test_a_user_stream_that_the_venue_ends_is_subscribed_again(venue: Handle) -> None:
     async def scenario(probe: Probe) -> None:
         resting = probe.send("BUY", "0.5", "29990")
@@ -131,7 +132,6 @@ def test_a_user_stream_that_the_venue_ends_is_subscribed_again(venue: Handle) ->
     drive(venue, scenario)
 
 
-@pytest.mark.long
 def test_a_venue_that_was_restarted_is_found_again_with_everything(venue: Handle) -> None:
     async def scenario(probe: Probe) -> None:
         resting = probe.send("BUY", "0.5", "29990")
@@ -150,7 +150,6 @@ def test_a_venue_that_was_restarted_is_found_again_with_everything(venue: Handle
     drive(venue, scenario)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["duplicate", "garbage", "slow"])
 def test_events_that_come_twice_late_or_among_garbage_are_counted_once(venue: Handle, name: str) -> None:
     async def scenario(probe: Probe) -> None:
@@ -166,7 +165,6 @@ def test_events_that_come_twice_late_or_among_garbage_are_counted_once(venue: Ha
     drive(venue, scenario)
 
 
-@pytest.mark.long
 def test_messages_that_change_places_end_in_the_same_state(venue: Handle) -> None:
     async def scenario(probe: Probe) -> None:
         venue.fault("reorder", where="user", count=6)
@@ -181,7 +179,6 @@ def test_messages_that_change_places_end_in_the_same_state(venue: Handle) -> Non
     drive(venue, scenario)
 
 
-@pytest.mark.long
 def test_a_spot_user_stream_needs_an_ed25519_key(venue: Handle) -> None:
     """The adapter logs on with whatever key it has; the venue, like the real one, refuses an HMAC key."""
 
