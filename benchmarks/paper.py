@@ -28,7 +28,7 @@ from nautilus_trader.trading.strategy import Strategy
 from alphatrade.nodes import feed
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
-from alphatrade.nodes.paper.node import Flight, Parts, fly
+from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
 from alphatrade.nodes.paper.replay_feed import ReplayFeed, feed_factory
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings, compose_settings
@@ -126,10 +126,10 @@ def bare(tape: Tape) -> float:
             await asyncio.sleep(0)
         spent[0] = time.perf_counter() - started
         await node.stop_async()
-        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     loop.run_until_complete(run())
-    node.dispose()
+    dispose(node, loop)
     return len(events) / spent[0]
 
 

@@ -156,12 +156,17 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         loop.run_until_complete(_run(parts, what, flight))
         return collect(parts.node, started, {"clock": "event time", "beats": 0, "faults": []})
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        parts.node.dispose()
+        dispose(parts.node, loop)
         TIME.now = 0
+
+
+def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
+    """Let go of a node that has stopped, and of what it has left on its loop."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    node.dispose()
 
 
 def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
