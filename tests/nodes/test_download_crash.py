@@ -17,6 +17,8 @@ from alphatrade.nodes.download_store import sha256_of
 from tests.conftest import ROOT
 from tests.nodes.make_archive import Exchange, asked, serving
 
+pytestmark = pytest.mark.long
+
 STEM = "BTCUSDT-aggTrades"
 
 
@@ -78,13 +80,11 @@ def test_a_killed_download_goes_on_to_the_identical_file(
     assert killed_often(1, 5, exchange, tmp_path, door_env) >= 3
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_however_it_is_killed(seed: int, exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
     assert killed_often(seed, 20, exchange, tmp_path, door_env) >= 3
 
 
-@pytest.mark.long
 def test_ctrl_c_stops_in_one_line(exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
     exchange.delay_s = 0.1
     job = started(asked(exchange, tmp_path), door_env)

@@ -109,6 +109,7 @@ def test_every_launcher_gives_the_same_search(reference: Place, tmp_path: Path, 
     assert place.summary()["digest"] == reference.summary()["digest"]
 
 
+@pytest.mark.long
 def test_a_killed_driver_goes_on_to_the_same_result(reference: Place, tmp_path: Path) -> None:
     place = Place(tmp_path / "killed")
     process = place.start("hydra/launcher=basic")

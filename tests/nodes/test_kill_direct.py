@@ -20,6 +20,8 @@ from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_account import KEY, PEM, SECRET, Account, credentials
 from tests.nodes.make_archive import serving
 
+pytestmark = pytest.mark.long
+
 BOTH = ("BTCUSDT", "ETHUSDT")
 CALLS = ("GET /api/v3/time", "GET /api/v3/exchangeInfo", "GET /api/v3/account", "GET /api/v3/openOrders", "DELETE /api/v3/openOrders", "GET /api/v3/ticker/price", "POST /api/v3/order")
 

@@ -12,6 +12,8 @@ import pytest
 from tests.venue.faults import NAMES, Faults
 from tests.venue.make_venue import Handle, running, until
 
+pytestmark = pytest.mark.long
+
 Bids = list[int]
 
 
