@@ -39,6 +39,11 @@ class Replay:
     events: Callable[[Tape], list[Any]] = feed.events  # what a tape is for the engine
     ready: Callable[[Any], None] | None = None  # shown the engine before it runs
 
+    @property
+    def priced(self) -> list[Tape]:
+        """The tapes, with the instruments as the venue prices them."""
+        return [replace(tape, instrument=self.run.venue.priced(tape.instrument)) for tape in self.tapes]
+
 
 class Learned(NamedTuple):
     """What an organism has learnt: its state, and its synapses as a table."""
@@ -114,7 +119,7 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
     ReplayOutput
     """
     tapes, run = what.tapes, what.run
-    priced = [replace(tape, instrument=run.venue.priced(tape.instrument)) for tape in tapes]
+    priced = what.priced
     venue = wiring.venue_arguments(tapes, run)
     (watch,) = venue["modules"]
     engine = build_engine(
@@ -131,7 +136,7 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)
-        output = collect(engine, started, {"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)})
+        output = collect(engine, started, watch)
         if run_dir and run.output.report:
             write_tearsheet(engine, run_dir / "tearsheet.html")
         return output
@@ -162,14 +167,27 @@ def _progress(engine: Any, total: int, label: str) -> Iterator[None]:
             bar.update(engine.iteration - bar.n)
 
 
-def collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOutput:
-    """Return what came of an engine or a node that has stopped; `started` as ``perf_counter`` told it."""
-    actors = engine.trader.actors()
-    eyes = [actor for actor in actors if type(actor).__name__ == "Perception"]
-    scribes = [actor for actor in actors if type(actor).__name__ == "DiaryScribe"]
-    writers = [*scribes, *(actor for actor in actors if type(actor).__name__ == "DriftClerk")]
-    sentries = [actor for actor in actors if type(actor).__name__ == "DriftSentry"]
-    organisms = [strategy for strategy in engine.trader.strategies() if type(strategy).__name__ == "Organism"]
+def members(trader: Any, kind: str) -> list[Any]:
+    """Return the actors and strategies of a trader whose class has a name."""
+    return [one for one in (*trader.actors(), *trader.strategies()) if type(one).__name__ == kind]
+
+
+def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
+    """
+    Return what came of an engine or a node that has stopped.
+
+    Parameters
+    ----------
+    engine : BacktestEngine or TradingNode
+    started : float
+        When it began to run, as ``perf_counter`` told it.
+    watch : VenueWatch
+        Of its venue.
+    """
+    trader = engine.trader
+    eyes, organisms = members(trader, "Perception"), members(trader, "Organism")
+    scribes, sentries = members(trader, "DiaryScribe"), members(trader, "DriftSentry")
+    writers = [*scribes, *members(trader, "DriftClerk")]
     gate = engine.kernel._controller
     for writer in writers:
         writer.finish()
@@ -191,7 +209,7 @@ def collect(engine: Any, started: float, heartbeat: dict[str, Any]) -> ReplayOut
         killed=None if cause is None else cause.reason,
         decision_ns=thinking,
         latency=_latency(eyes, organisms, thinking),
-        heartbeat=heartbeat,
+        heartbeat={"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)},
         learned={
             organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
             for organism in organisms

@@ -53,9 +53,29 @@ def simulate(settings: Settings) -> RunResult:
     _check_ack(run.output.ack_fd)
     tapes = load_tapes(run)
     identity = identity_of(settings, tapes)
+    return published(settings, tapes, identity, "sim")
+
+
+def published(
+    settings: Settings, tapes: list[Tape], identity: Identity, why: str, run_it: Runs = replay
+) -> RunResult:
+    """
+    Run loaded tapes, have the run counted where it is a trial, and publish its folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    tapes : list of Tape
+    identity : Identity
+    why : str
+        What the ledger says of it, where it is counted.
+    run_it : callable
+        What runs: a replay, or a node.
+    """
+    run = settings.run
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
-        count = counted(settings, tapes, identity.run_id, "sim")
-        summary = run_into(folder, settings, tapes, identity)
+        count = counted(settings, tapes, identity.run_id, why)
+        summary = run_into(folder, settings, tapes, identity, run_it)
         count.close_run(folder.path, summary, tapes, float(run.venue.starting_balance))
         return RunResult(folder.publish(), summary)
 

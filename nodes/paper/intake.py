@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 from nautilus_trader.core.data import Data
 from nautilus_trader.live.node import TradingNode
@@ -12,25 +12,13 @@ from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTi
 
 from alphatrade.nodes.paper.chain import process
 from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError
 from alphatrade.risk.gate import RiskGate
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
-
-
-class Keeper(Protocol):
-    """What keeps inputs."""
-
-    def market(self, data: Data) -> None:
-        """Keep a market event."""
-
-    def tick(self, ts: int) -> None:
-        """Keep that time went on without an event."""
-
-    def flush(self) -> None:
-        """Let what was kept outlive the process."""
 
 
 class Intake:
@@ -43,8 +31,7 @@ class Intake:
         Built, not yet running.
     gate : RiskGate
         Its law, by whose way orders leave.
-    venue : PaperVenue, optional
-        That is simulated; None where orders go to a venue outside.
+    venue : PaperVenue
     sessions : Sessions
         When may be traded.
 
@@ -52,28 +39,26 @@ class Intake:
     ----------
     events : int
         Market events so far.
-    late : int
-        Of these, stamped before the one that came before.
     seen_ns : int
         When the last one came, ``perf_counter_ns``.
     """
 
-    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue | None, sessions: Sessions) -> None:
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue, sessions: Sessions) -> None:
         self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
-        self._keeper: Keeper | None = None
+        self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
-        self.events = self.late = 0
+        self.events = 0
         self.seen_ns = perf_counter_ns()
         engine = node.kernel.data_engine
         node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
         node.kernel.msgbus.register(endpoint="DataEngine.process", handler=self.receive)
 
-    def keep(self, keeper: Keeper) -> None:
+    def keep(self, recorder: Recorder) -> None:
         """Have all that comes from now on kept before anything is done about it, durably before an order leaves."""
-        self._keeper, leave = keeper, self._gate.forward
+        self._recorder, leave = recorder, self._gate.forward
 
         def forward(command: Any) -> None:
-            self._kept(keeper.flush)
+            self._kept(recorder.flush)
             leave(command)
 
         self._gate.forward = forward
@@ -93,8 +78,8 @@ class Intake:
 
     def flush(self) -> None:
         """See that what was kept outlives the process."""
-        if self._keeper is not None:
-            self._kept(self._keeper.flush)
+        if self._recorder is not None:
+            self._kept(self._recorder.flush)
 
     def receive(self, data: Any) -> None:
         """Take whatever a data client has, on whatever thread."""
@@ -109,10 +94,9 @@ class Intake:
         """Let the node's time go on to `ts` (UTC ns) without an event, so that what is on its way arrives."""
         if ts <= TIME.now:
             return
-        if self._keeper is not None:
-            self._kept(partial(self._keeper.tick, ts))
-        if self._venue is not None:
-            self._venue.advance(ts + 1)
+        if self._recorder is not None:
+            self._kept(partial(self._recorder.tick, ts))
+        self._venue.advance(ts + 1)
         self._begin(ts)
 
     def _begin(self, ts: int) -> None:
@@ -124,19 +108,12 @@ class Intake:
     def take(self, data: Data) -> None:
         """Process one market event to its end."""
         self.seen_ns = perf_counter_ns()
-        ts, venue = data.ts_init, self._venue
-        if self._keeper is not None:
-            self._kept(partial(self._keeper.market, data))
-        if ts < TIME.now:
-            self.late += 1
-            ts = TIME.now
-        if venue is None:
-            self._begin(ts)
-            process(self._node, data)
-        else:
-            venue.advance(ts)
-            self._begin(ts)
-            venue.take(data, ts)
-            process(self._node, data)
-            venue.settle(ts)
+        ts, venue = max(data.ts_init, TIME.now), self._venue  # one that is late does not turn time back
+        if self._recorder is not None:
+            self._kept(partial(self._recorder.market, data))
+        venue.advance(ts)
+        self._begin(ts)
+        venue.take(data, ts)
+        process(self._node, data)
+        venue.settle(ts)
         self.events += 1

@@ -4,13 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from time import perf_counter_ns
-from typing import Any
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -24,6 +23,7 @@ from nautilus_trader.config import (
 from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.node import TradingNode
 
+from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
@@ -42,7 +42,6 @@ from alphatrade.risk.kill import latch_dir
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
 ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
-SECOND_NS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +89,6 @@ class Parts:
     venue: PaperVenue
     feed: ReplayFeed
     stop: asyncio.Event
-
-    @property
-    def eyes(self) -> list[Any]:
-        """Perceptions."""
-        return [one for one in self.node.trader.actors() if type(one).__name__ == "Perception"]
-
-    @property
-    def organisms(self) -> list[Any]:
-        """Organisms."""
-        return [one for one in self.node.trader.strategies() if type(one).__name__ == "Organism"]
 
 
 def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeConfig:
@@ -154,7 +143,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     try:
         started = time.perf_counter()
         loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, {"clock": "event time", "beats": 0, "faults": []})
+        return collect(parts.node, started, parts.venue.watch)
     finally:
         dispose(parts.node, loop)
         TIME.now = 0
@@ -172,7 +161,7 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
 def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
-    instruments = [feed.instrument(what.run.venue.priced(tape.instrument)) for tape in tapes]
+    instruments = [feed.instrument(tape.instrument) for tape in what.priced]
     feeds, venues = list[ReplayFeed](), list[PaperVenue]()
     with node_clocks(min(tape.span[0] for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
@@ -195,8 +184,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
-    priced = [replace(tape, instrument=what.run.venue.priced(tape.instrument)) for tape in what.tapes]
-    events = merge(*(what.events(tape) for tape in priced), key=lambda event: event.ts_init)
+    events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
     for signal in (SIGINT, SIGTERM):
         kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)

@@ -12,14 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.beats import Beat, BeatLimits, BeatWriter, rss_bytes
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
+from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
 from alphatrade.risk.units import NANO, from_atto
 
-SECOND_NS = 10**9
 STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
 
 
@@ -51,6 +52,7 @@ class Pulse:
         tell: Callable[[str], object],
     ) -> None:
         self._parts, self._journal, self._speed = parts, journal, speed
+        self._eyes, self._organisms = (members(parts.node.trader, kind) for kind in ("Perception", "Organism"))
         self._writer = None if folder is None else BeatWriter(folder, tell)
         self._watchdog = Watchdog(BeatLimits())
         self._view = view
@@ -98,14 +100,14 @@ class Pulse:
     def _measure(self) -> None:
         """Count the durations that are new."""
         for name, latency in self._latency.items():
-            for one in self._parts.eyes if name == "step" else self._parts.organisms:
+            for one in self._eyes if name == "step" else self._organisms:
                 samples: list[int] = getattr(one, f"{name}_ns")
                 latency.record(islice(samples, self._looked.get(id(samples), 0), None))
                 self._looked[id(samples)] = len(samples)
             self._told[name] = latency.quantiles()
 
     def _orders(self) -> int:
-        return sum(len(one.signal_order_ns) for one in self._parts.organisms)
+        return sum(len(one.signal_order_ns) for one in self._organisms)
 
     def _beat(self, lag_s: float, age_s: float | None) -> Beat:
         gate, intake, journal = self._parts.gate, self._parts.intake, self._journal
@@ -123,7 +125,7 @@ class Pulse:
         known = law.capital is not None
         equity, _, _, _, drawdown = law.figures(law.exposure.value2) if known else (0, 0, 0, 0, 0.0)
         step = self._told["step"]
-        minds = [one.mind for one in self._parts.organisms]
+        minds = [one.mind for one in self._organisms]
         return Status(
             ts=intake.time,
             equity=float(from_atto(equity)),

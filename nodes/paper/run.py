@@ -7,8 +7,7 @@ from pathlib import Path
 from shutil import move
 from typing import Any
 
-from alphatrade.nodes.artifacts import RunFolder, writing
-from alphatrade.nodes.counting import counted
+from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
@@ -17,7 +16,7 @@ from alphatrade.nodes.paper.settings import PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.sessions import Sessions
-from alphatrade.nodes.sim import identity_of, load_tapes, run_into
+from alphatrade.nodes.sim import identity_of, load_tapes, published
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import Tape
 from alphatrade.risk.disk import write_whole
@@ -60,14 +59,10 @@ def paper(own: PaperSettings) -> RunResult:
                 flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say)
                 return fly(what, run_dir, flight)
 
-        with RunFolder(run.paths.artifacts, identity.run_id) as place:
-            count = counted(settings, tapes, identity.run_id, ENV)
-            summary = run_into(place, settings, tapes, identity, run_it)
-            count.close_run(place.path, summary, tapes, float(run.venue.starting_balance))
-            done = place.publish()
+        result = published(settings, tapes, identity, ENV, run_it)
     if own.journal:
-        move(kept, done / "journal")  # it belongs to what it made
-    return RunResult(done, summary)
+        move(kept, result.path / "journal")  # it belongs to what it made
+    return result
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class PaperVenue(SandboxExecutionClient):
         self._client = BacktestExecClient(exchange=self.exchange, msgbus=msgbus, cache=cache, clock=self.test_clock)
         self.exchange.register_client(self._client)
         self.exchange.initialize_account()
-        (self._watch,) = arguments["modules"]
+        (self.watch,) = arguments["modules"]
         model = arguments["latency_model"]
         self._latency = 0 if model is None else model.insert_latency_nanos  # one for all commands
         self._due: list[int] = []  # when commands on their way arrive, ascending
@@ -145,9 +145,9 @@ class PaperVenue(SandboxExecutionClient):
         self.test_clock.set_time(ts)
         while self._due and self._due[0] <= ts:
             del self._due[: bisect_right(self._due, ts)]
-            opens = dict(self._watch.opens)
+            opens = dict(self.watch.opens)
             exchange.process(ts)
-            self._watch.opens.update(opens)  # the bar is not over
+            self.watch.opens.update(opens)  # the bar is not over
             for engine in exchange.get_matching_engines().values():
                 engine.iterate(ts)
         exchange.process(ts)
