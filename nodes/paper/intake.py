@@ -10,10 +10,9 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
 
-from alphatrade.nodes.paper.chain import process
+from alphatrade.nodes.paper.chain import process, report
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.record import Recorder
-from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError
 from alphatrade.risk.gate import RiskGate
@@ -31,7 +30,7 @@ class Intake:
         Built, not yet running.
     gate : RiskGate
         Its law, by whose way orders leave.
-    venue : PaperVenue
+    venue : PaperVenue or Broker
     sessions : Sessions
         When may be traded.
 
@@ -43,7 +42,7 @@ class Intake:
         When the last one came, ``perf_counter_ns``.
     """
 
-    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue, sessions: Sessions) -> None:
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions) -> None:
         self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
@@ -104,6 +103,15 @@ class Intake:
         phase = self._sessions.phase(ts)
         if phase != self._gate.phase:
             self._gate.enter(phase)
+
+    def broker(self, event: Any) -> None:
+        """Process what an exchange has said of an order or of the account."""
+        ts = max(event.ts_init, TIME.now)
+        if self._recorder is not None:
+            self._kept(partial(self._recorder.broker, event))
+        self._begin(ts)
+        self._venue.seen(event)
+        report(self._node, event)
 
     def take(self, data: Data) -> None:
         """Process one market event to its end."""

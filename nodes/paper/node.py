@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -21,7 +22,10 @@ from nautilus_trader.config import (
     TradingNodeConfig,
 )
 from nautilus_trader.live.config import LiveDataClientConfig
+from nautilus_trader.core.message import Event
+from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
@@ -33,14 +37,20 @@ from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
+from alphatrade.nodes.paper.settings import BrokerSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import latch_dir
 
+if TYPE_CHECKING:
+    from alphatrade.nodes.paper.broker import Broker
+
 ARRIVE_S = 0.01  # between two looks at what should have arrived
+ROUND_S = 1.0  # of the wall, between two tries to become flat at an exchange
 ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
 
 
@@ -67,6 +77,8 @@ class Flight:
         Takes a line about the node itself.
     ready : callable, optional
         Shown the parts of the node before it runs.
+    broker : BrokerSpec
+        Who executes orders.
     """
 
     speed: float = 0.0
@@ -77,6 +89,7 @@ class Flight:
     view: StatusView | None = None
     tell: Callable[[str], object] = print
     ready: Callable[["Parts"], None] | None = None
+    broker: BrokerSpec = BrokerSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +99,14 @@ class Parts:
     node: TradingNode
     gate: RiskGate
     intake: Intake
-    venue: PaperVenue
+    venue: Any
     feed: ReplayFeed
     stop: asyncio.Event
+
+    @property
+    def broker(self) -> "Broker | None":
+        """The exchange that executes orders, if one does."""
+        return None if isinstance(self.venue, PaperVenue) else self.venue
 
 
 def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeConfig:
@@ -143,7 +161,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     try:
         started = time.perf_counter()
         loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.watch)
+        return collect(parts.node, started, parts.venue.bus)
     finally:
         dispose(parts.node, loop)
         TIME.now = 0
@@ -162,17 +180,30 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
     instruments = [feed.instrument(tape.instrument) for tape in what.priced]
-    feeds, venues = list[ReplayFeed](), list[PaperVenue]()
+    feeds, venues = list[ReplayFeed](), list[Any]()
     with node_clocks(min(tape.span[0] for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
     node.add_data_client_factory(name, feed_factory(name, instruments, feeds))
-    node.add_exec_client_factory(name, venue_factory(wiring.venue_arguments(tapes, what.run), venues))
+    node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
     gate = node.kernel._controller
     straighten(node, gate)
-    return Parts(node, gate, Intake(node, gate, venues[0], flight.sessions), venues[0], feeds[0], asyncio.Event())
+    intake = Intake(node, gate, venues[0], flight.sessions)
+    return Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event())
+
+
+def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecClientFactory]:
+    """Return the factory of who executes orders."""
+    spec = flight.broker
+    if spec.kind == "simulated":
+        return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
+    from alphatrade.nodes.paper.broker import broker_factory
+    from alphatrade.nodes.paper.exchange import Exchange
+
+    exchange = Exchange(spec.http, spec.ws_api, tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes))
+    return broker_factory(exchange, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
@@ -184,12 +215,13 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
+    aside = await _join(parts, flight)
     events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
     for signal in (SIGINT, SIGTERM):
         kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
-    aside = [kernel.loop.create_task(pulse.run())]
+    aside.append(kernel.loop.create_task(pulse.run()))
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
@@ -197,10 +229,26 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
-        close(parts)
+        await close(parts)
+    if parts.broker is not None:
+        await parts.broker.end()
     await node.stop_async()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def _join(parts: Parts, flight: Flight) -> list[asyncio.Task[None]]:
+    """Connect the broker, if it is an exchange; return what watches over the connection."""
+    broker = parts.broker
+    if broker is None:
+        return []
+    broker.attach(parts.intake.broker, lambda why: parts.gate.trip("RECONCILE", why, "broker"))
+    report = await broker.begin()
+    flight.tell(
+        f"the exchange's books were read in {report.took_s:.2f} s: {report.orders} open orders, "
+        f"{report.brought} events that were not known, {report.unknown} orders that have not arrived yet"
+    )
+    return [parts.node.kernel.loop.create_task(broker.run())]
 
 
 async def _move(parts: Parts, speed: float) -> None:
@@ -220,6 +268,8 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
         found = recorder.read(kind, payload)
         if isinstance(found, int):
             parts.intake.tick(found)
+        elif isinstance(found, Event):
+            parts.intake.broker(found)
         else:
             parts.intake.take(found)
             known += 1
@@ -229,7 +279,7 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
     return known
 
 
-def close(parts: Parts) -> bool:
+async def close(parts: Parts) -> bool:
     """Cancel everything and close what is held, at the prices of the moment; return whether the node is flat."""
     cache, venue = parts.node.kernel.cache, parts.venue
     strategies = parts.node.trader.strategies()
@@ -242,6 +292,9 @@ def close(parts: Parts) -> bool:
                     strategy.cancel_order(order)
             for position in cache.positions_open(strategy_id=strategy.id):
                 strategy.close_position(position, reduce_only=True)
+        if parts.broker is not None:
+            await asyncio.sleep(ROUND_S)
+            continue
         ts = TIME.now + SECOND_NS
         venue.advance(ts)
         TIME.advance(ts)

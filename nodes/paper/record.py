@@ -1,24 +1,28 @@
-"""Shim: market events, and moments without one, as records of the journal, and back."""
+"""Shim: what a node is given, as records of the journal, and back: the market, moments, and what a broker says."""
 
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any
 
+import msgspec
 from nautilus_trader.core.data import Data
+from nautilus_trader.core.message import Event
 from nautilus_trader.model.data import Bar, BarType, InstrumentStatus, QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide, MarketStatusAction
 from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.serialization.serializer import MsgSpecSerializer
 
 from alphatrade.nodes.journal import Journal
 from alphatrade.risk.units import RAW_PER_NANO
 
-QUOTE, TRADE, BAR, STATUS, TICK = 1, 2, 3, 4, 5
+QUOTE, TRADE, BAR, STATUS, TICK, BROKER = 1, 2, 3, 4, 5, 8
 _QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
 _TRADE = Struct("<H2q3B2Q")
 _BAR = Struct("<H5q2B2Q")
 _STATUS = Struct("<H2B2Q")
 _TICK = Struct("<Q")
+_SERIAL = MsgSpecSerializer(encoding=msgspec.msgpack)
 
 
 class Recorder:
@@ -68,14 +72,20 @@ class Recorder:
         """Keep that the node's time went on to `ts` (UTC ns) without an event."""
         self._journal.append(TICK, _TICK.pack(ts))
 
+    def broker(self, event: Any) -> None:
+        """Keep what a broker says: an event of an order, or the state of an account."""
+        self._journal.append(BROKER, _SERIAL.serialize(event))
+
     def flush(self) -> None:
         """Hand what was kept to the operating system."""
         self._journal.flush()
 
-    def read(self, kind: int, payload: bytes) -> Data | int:
+    def read(self, kind: int, payload: bytes) -> Data | Event | int:
         """Return the event of a record, or the moment of one without."""
         if kind == TICK:
             return int(_TICK.unpack(payload)[0])
+        if kind == BROKER:
+            return _SERIAL.deserialize(payload)
         return self._read[kind](payload)
 
     def _at(self, name: InstrumentId) -> int:

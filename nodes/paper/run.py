@@ -56,7 +56,7 @@ def paper(own: PaperSettings) -> RunResult:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
             with StatusView() as view:
-                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say)
+                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say, broker=own.broker)
                 return fly(what, run_dir, flight)
 
         result = published(settings, tapes, identity, ENV, run_it)
@@ -103,6 +103,7 @@ def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[s
         "run": identity.run_id,
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
+        "broker": own.broker.kind,
         "sessions": own.sessions.model_dump(mode="json"),
         "releases": status(own.settings.run.paths.state, ENV, own.account).releases,  # before one, it ends in a trip
     }

@@ -1,9 +1,11 @@
 """Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
@@ -11,6 +13,15 @@ from alphatrade.nodes.settings import Settings, plain_from, settings_of
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
 from alphatrade.strategies.policy import Spec
+
+
+def _on_loopback(address: str) -> str:
+    if urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError("an address on this machine: on paper orders go to the testnet, or to an exchange on loopback")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_on_loopback)]
 
 
 class FeedSpec(Spec):
@@ -33,11 +44,36 @@ class FeedSpec(Spec):
         return 0.0 if self.speed == "max" else self.speed
 
 
+class BrokerSpec(Spec):
+    """
+    Who executes orders.
+
+    Attributes
+    ----------
+    kind : {"simulated", "binance"}
+        The venue of a replay, inside the node; or the exchange's testnet, by the bundled client. Money is at stake in
+        neither.
+    http, ws_api : str, optional
+        Addresses on this machine, in place of the testnet's.
+    secrets_dir : Path, optional
+        Folder with the keys ``binance_testnet_api_key`` and ``binance_testnet_api_secret``; none: the keyring.
+    check_s : float
+        Seconds between two readings of the exchange's books.
+    """
+
+    kind: Literal["simulated", "binance"] = "simulated"
+    http: Address | None = None
+    ws_api: Address | None = None
+    secrets_dir: Path | None = None
+    check_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+
+
 class PaperSettings(NamedTuple):
     """What a paper node is told."""
 
     settings: Settings
     feed: FeedSpec
+    broker: BrokerSpec
     sessions: SessionSpec
     account: str
     journal: bool
@@ -54,6 +90,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     """
     plain = plain_from(config)
     feed = checked(FeedSpec, _part(plain, "feed"), "feed")
+    broker = checked(BrokerSpec, _part(plain, "broker"), "broker")
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
     account, journal = _part(plain, "account"), _part(plain, "journal")
     if not isinstance(account, str):
@@ -61,7 +98,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal)
+    return PaperSettings(settings_of(plain, "paper"), feed, broker, sessions, account, journal)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:
