@@ -29,10 +29,13 @@ from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
+from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.intake import Intake
+from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
+from alphatrade.nodes.paper.settings import LiveFeedSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.sessions import Sessions, SessionSpec
@@ -65,6 +68,8 @@ class Flight:
         Where the node is shown.
     tell : callable
         Takes a line about the node itself.
+    source : LiveFeedSpec, optional
+        Where markets are heard live; None: their tapes are sent.
     ready : callable, optional
         Shown the parts of the node before it runs.
     """
@@ -76,6 +81,7 @@ class Flight:
     sessions: Sessions = field(default_factory=lambda: Sessions(SessionSpec()))
     view: StatusView | None = None
     tell: Callable[[str], object] = print
+    source: LiveFeedSpec | None = None
     ready: Callable[["Parts"], None] | None = None
 
 
@@ -87,7 +93,7 @@ class Parts:
     gate: RiskGate
     intake: Intake
     venue: PaperVenue
-    feed: ReplayFeed
+    feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
 
 
@@ -162,12 +168,14 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
     instruments = [feed.instrument(tape.instrument) for tape in what.priced]
-    feeds, venues = list[ReplayFeed](), list[PaperVenue]()
-    with node_clocks(min(tape.span[0] for tape in tapes)):
+    feeds, venues = list[ReplayFeed | LiveFeed](), list[PaperVenue]()
+    with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
-    node.add_data_client_factory(name, feed_factory(name, instruments, feeds))
+    made = name, instruments, feeds
+    factory = feed_factory(*made) if flight.source is None else live_factory(*made, flight.source, flight.tell)
+    node.add_data_client_factory(name, factory)
     node.add_exec_client_factory(name, venue_factory(wiring.venue_arguments(tapes, what.run), venues))
     node.build()
     gate = node.kernel._controller
@@ -184,7 +192,6 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
-    events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
     for signal in (SIGINT, SIGTERM):
         kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
@@ -192,7 +199,11 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     aside = [kernel.loop.create_task(pulse.run())]
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
-    await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    if flight.source is None:
+        events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
+        await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    else:
+        await parts.feed.listen(parts.intake.latest, parts.stop)
     pulse.end()
     for task in aside:
         task.cancel()
@@ -220,6 +231,8 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
         found = recorder.read(kind, payload)
         if isinstance(found, int):
             parts.intake.tick(found)
+        elif isinstance(found, FeedChange):
+            parts.intake.note(found)
         else:
             parts.intake.take(found)
             known += 1
