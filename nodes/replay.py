@@ -19,7 +19,7 @@ from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import build_engine, run_engine
 from alphatrade.nodes.latency import quantiles
 from alphatrade.nodes.settings import RunSpec
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import Market, Tape
 from alphatrade.nodes.tearsheet import write_tearsheet
 from alphatrade.risk.units import from_atto
 from alphatrade.strategies.policy import Policy
@@ -28,18 +28,18 @@ PROGRESS_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What to replay."""
+class Replay[M: Market = Tape]:
+    """What to replay, or to run on markets that are heard live."""
 
     policy: Policy
-    tapes: list[Tape]
+    tapes: list[M]
     run: RunSpec
     extras: tuple[Any, ...] = ()  # ready-made actors and strategies beside those of the policy
     events: Callable[[Tape], list[Any]] = feed.events  # what a tape is for the engine
     ready: Callable[[Any], None] | None = None  # shown the engine before it runs
 
     @property
-    def priced(self) -> list[Tape]:
+    def priced(self) -> list[M]:
         """The tapes, with the instruments as the venue prices them."""
         return [replace(tape, instrument=self.run.venue.priced(tape.instrument)) for tape in self.tapes]
 

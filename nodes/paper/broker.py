@@ -26,7 +26,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.bus_watch import BusWatch
-from alphatrade.nodes.paper.exchange import VENUE, WINDOW_MS, Exchange
+from alphatrade.nodes.paper.exchange_client import VENUE, WINDOW_MS, Exchange
 from alphatrade.nodes.paper.reconcile import UNSEEN, Balances, Report, behind, bring, known, rejected, strangers
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError

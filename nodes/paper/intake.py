@@ -12,6 +12,7 @@ from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTi
 
 from alphatrade.nodes.paper.chain import process, report
 from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError
@@ -40,13 +41,15 @@ class Intake:
         Market events so far.
     seen_ns : int
         When the last one came, ``perf_counter_ns``.
+    latest : int
+        Its stamp, UTC ns; 0: there was none.
     """
 
     def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions) -> None:
         self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
-        self.events = 0
+        self.events = self.latest = 0
         self.seen_ns = perf_counter_ns()
         engine = node.kernel.data_engine
         node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
@@ -86,6 +89,8 @@ class Intake:
             self._loop.call_soon_threadsafe(self.receive, data)
         elif isinstance(data, MARKET):
             self.take(data)
+        elif isinstance(data, FeedChange):
+            self.note(data)
         else:
             process(self._node, data)
 
@@ -97,6 +102,17 @@ class Intake:
             self._kept(partial(self._recorder.tick, ts))
         self._venue.advance(ts + 1)
         self._begin(ts)
+
+    def note(self, change: FeedChange) -> None:
+        """Have it in the run's record that something happened to the feed."""
+        ts = max(change.ts, TIME.now)
+        if self._recorder is not None:
+            self._kept(partial(self._recorder.change, change))
+        self._venue.advance(ts)
+        self._begin(ts)
+        passed = f"{(change.ts - change.since) / 1e9:.3f}" if change.since else ""
+        words = f"{change.source}, no event after {change.since}"
+        self._gate.record.event(ts, f"feed_{change.kind}", None, None, "FEED", passed, "", words)
 
     def _begin(self, ts: int) -> None:
         TIME.advance(ts)
@@ -125,3 +141,4 @@ class Intake:
         process(self._node, data)
         venue.settle(ts)
         self.events += 1
+        self.latest = data.ts_init

@@ -21,8 +21,8 @@ from nautilus_trader.config import (
     LiveRiskEngineConfig,
     TradingNodeConfig,
 )
-from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.core.message import Event
+from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
@@ -33,11 +33,13 @@ from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
+from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.intake import Intake
+from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
-from alphatrade.nodes.paper.settings import BrokerSpec
+from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.secrets import Secrets
@@ -75,6 +77,8 @@ class Flight:
         Where the node is shown.
     tell : callable
         Takes a line about the node itself.
+    source : LiveFeedSpec, optional
+        Where markets are heard live; None: their tapes are sent.
     ready : callable, optional
         Shown the parts of the node before it runs.
     broker : BrokerSpec
@@ -88,8 +92,9 @@ class Flight:
     sessions: Sessions = field(default_factory=lambda: Sessions(SessionSpec()))
     view: StatusView | None = None
     tell: Callable[[str], object] = print
+    source: LiveFeedSpec | None = None
     ready: Callable[["Parts"], None] | None = None
-    broker: BrokerSpec = BrokerSpec()
+    broker: BrokerSpec = field(default_factory=BrokerSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Parts:
     gate: RiskGate
     intake: Intake
     venue: Any
-    feed: ReplayFeed
+    feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
 
     @property
@@ -180,12 +185,14 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
     instruments = [feed.instrument(tape.instrument) for tape in what.priced]
-    feeds, venues = list[ReplayFeed](), list[Any]()
-    with node_clocks(min(tape.span[0] for tape in tapes)):
+    feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
+    with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
-    node.add_data_client_factory(name, feed_factory(name, instruments, feeds))
+    made = name, instruments, feeds
+    factory = feed_factory(*made) if flight.source is None else live_factory(*made, flight.source, flight.tell)
+    node.add_data_client_factory(name, factory)
     node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
     gate = node.kernel._controller
@@ -200,7 +207,7 @@ def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecCl
     if spec.kind == "simulated":
         return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
     from alphatrade.nodes.paper.broker import broker_factory
-    from alphatrade.nodes.paper.exchange import Exchange
+    from alphatrade.nodes.paper.exchange_client import Exchange
 
     exchange = Exchange(spec.http, spec.ws_api, tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes))
     return broker_factory(exchange, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)
@@ -216,7 +223,6 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
     aside = await _join(parts, flight)
-    events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
     for signal in (SIGINT, SIGTERM):
         kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
@@ -224,7 +230,11 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     aside.append(kernel.loop.create_task(pulse.run()))
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
-    await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    if flight.source is None:
+        events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
+        await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    else:
+        await parts.feed.listen(parts.intake.latest, parts.stop)
     pulse.end()
     for task in aside:
         task.cancel()
@@ -270,6 +280,8 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
             parts.intake.tick(found)
         elif isinstance(found, Event):
             parts.intake.broker(found)
+        elif isinstance(found, FeedChange):
+            parts.intake.note(found)
         else:
             parts.intake.take(found)
             known += 1

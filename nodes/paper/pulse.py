@@ -84,7 +84,8 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            intake.tick(intake.time + int(passed_s * self._speed * SECOND_NS))
+            after = intake.time + int(passed_s * self._speed * SECOND_NS)
+            intake.tick(time.time_ns() if self._parts.feed.live else after)
         if journal is not None:
             intake.flush()
         self.beats += 1
@@ -117,8 +118,16 @@ class Pulse:
             fills=len(gate.record.fills), rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
-            facts={"equity": f"{from_atto(gate.law.equity):.2f}"} if gate.law.capital is not None else {},
+            facts=self._facts(),
         )  # fmt: skip
+
+    def _facts(self) -> dict[str, str]:
+        gate, facts = self._parts.gate, dict(self._parts.feed.facts())
+        if facts:
+            facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
+        if gate.law.capital is not None:
+            facts["equity"] = f"{from_atto(gate.law.equity):.2f}"
+        return facts
 
     def _status(self, age_s: float, rate: float) -> Status:
         gate, intake, journal, law = self._parts.gate, self._parts.intake, self._journal, self._parts.gate.law
