@@ -7,6 +7,7 @@ sent: the orders of then are at the exchange already.
 """
 
 import asyncio
+import os
 import random
 import re
 import time
@@ -14,30 +15,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.live.execution_client import LiveExecutionClient
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.events import AccountState, OrderCancelRejected, OrderRejected
-from nautilus_trader.model.identifiers import ClientId, ClientOrderId, Venue
+from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.bus_watch import BusWatch
-from alphatrade.nodes.paper.exchange_client import VENUE, WINDOW_MS, Exchange
-from alphatrade.nodes.paper.reconcile import UNSEEN, Balances, Report, behind, bring, known, rejected, strangers
+from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
+from alphatrade.nodes.paper.feed_switch import pause
+from alphatrade.nodes.paper.reconcile import Balances, known, rejected
+from alphatrade.nodes.paper.sent import LATE_S, Report, Sent
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
-from alphatrade.nodes.venue_rest import Credentials, VenueRest
-from alphatrade.nodes.venue_rows import Placed
 from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.gate_orders import cancel_of
+from alphatrade.risk.gate_orders import cancel_of, modify_rejected
 
-KEYS = "binance_testnet"
-ANSWER_S = 10.0  # for one answer of the exchange, and for one step of the bundled client
-LATE_S = 3.0  # what the stream has not told so long after it happened, it will not tell
 BLIND_S = 60.0  # without having read the books for so long, nothing new is sent
 BACKOFF_S = (0.5, 30.0)  # the first and the longest wait after a failure, with full jitter
 UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
@@ -87,18 +84,12 @@ class Broker(LiveExecutionClient):
             msgbus=bus, cache=cache, clock=clock,
         )  # fmt: skip
         self.bus = BusWatch(node_bus, "time of the inputs")
-        self._exchange, self._secrets, self._check_s, self._tell = exchange, secrets, check_s, tell
+        self._exchange, self._check_s, self._tell = exchange, check_s, tell
         self._instruments: dict[str, Instrument] = {}
-        self._inner: LiveExecutionClient | None = None  # while it is connected
-        self._http: aiohttp.ClientSession | None = None
-        self._rest: VenueRest | None = None
+        self._link = Link(exchange, secrets, loop, bus, cache, tell)
         self._wake = asyncio.Event()
-        self._sent: dict[str, int] = {}  # orders that were given to us, by id: when, UTC ns
-        self._doubts: dict[str, OrderRejected] = {}  # refusals after which an order may be there all the same
-        self._cancels: dict[str, Any] = {}  # the last command for each order
         self._read_at = -BLIND_S
-        self._odd: tuple[str, ...] = ()
-        self._rng = random.Random()
+        self._rng = random.Random(os.getpid())  # nodes that lost the same exchange do not come back at one moment
         self._journal_read = False
         self.reports: list[Report] = []
         for endpoint, handler in {
@@ -112,6 +103,7 @@ class Broker(LiveExecutionClient):
     def attach(self, take: Callable[[Any], None], distrust: Callable[[str], object]) -> None:
         """Say who takes events, and who is told of a difference that nothing explains."""
         self._take, self._distrust = take, distrust
+        self._sent = Sent(self._cache, take)
 
     # -- the life of the connection
 
@@ -149,10 +141,10 @@ class Broker(LiveExecutionClient):
 
     async def end(self) -> None:
         """Leave the exchange; what rests there stays."""
-        await self._close()
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._link.end()
+
+    async def _open(self) -> None:
+        self._set_account_id(await self._link.open())
 
     async def run(self) -> None:
         """Read the exchange's books now and then, and renew the connection where it has failed, until cancelled."""
@@ -164,55 +156,23 @@ class Broker(LiveExecutionClient):
                 self._wake.clear()
                 await asyncio.sleep(LATE_S / 10)  # what comes at once comes together
             try:
-                if self._inner is None or self._rotated():
-                    await self._close()
+                if self._link.client is None or self._link.rotated():
+                    await self._link.close()
                     await self._open()
                 report = await self.check()
                 failures = 0
                 if report.late:
                     self._tell(f"the exchange's stream had not told {report.late} events: connecting anew")
-                    await self._close()
+                    await self._link.close()
                     self._wake.set()
-            except FAILURES as error:
+            except (ConfigError, *FAILURES) as error:
                 failures += 1
-                most = min(BACKOFF_S[0] * 2**failures, BACKOFF_S[1])
-                wait = getattr(error, "wait_s", None) or self._rng.uniform(0, most)
+                wait = getattr(error, "wait_s", None) or pause(failures, *BACKOFF_S, self._rng)
                 self._tell(f"the exchange: {str(error) or 'no answer in time'}; again in {wait:.1f} s")
                 await asyncio.sleep(wait)
                 self._wake.set()
-
-    def _rotated(self) -> bool:
-        try:
-            if not self._secrets.changed(KEYS):
-                return False
-        except ConfigError as error:
-            self._tell(f"the keys in use stay in use: {error}")
-            return False
-        self._tell("there are new keys: connecting anew")
-        return True
-
-    async def _open(self) -> None:
-        keys = self._secrets.read(KEYS)
-        credentials = Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value())
-        if self._http is None:
-            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
-        self._rest = VenueRest(self._http, self._exchange.rest, credentials, WINDOW_MS)
-        await self._rest.account()  # refuses wrong keys in words; the bundled client would only log them
-        inner = self._exchange.client(self._loop, self._msgbus, self._cache, credentials)
-        self._set_account_id(inner.account_id)
-        try:
-            await asyncio.wait_for(inner._connect(), ANSWER_S)
-        except BaseException as error:
-            await _leave(inner)
-            if isinstance(error, (TimeoutError, asyncio.CancelledError)):
-                raise
-            raise TroubleError(f"connecting: {' '.join(str(error).split())[:120] or type(error).__name__}") from None
-        self._inner = inner
-
-    async def _close(self) -> None:
-        inner, self._inner = self._inner, None
-        if inner is not None:
-            await _leave(inner)
+            except Exception as error:
+                self._distrust(f"reading the exchange's books failed: {error!r}")
 
     # -- what the exchange says
 
@@ -225,7 +185,7 @@ class Broker(LiveExecutionClient):
         if order is None or known(event, order):
             return
         if isinstance(event, OrderRejected) and _code(event.reason) in UNCLEAR:
-            self._doubts[event.client_order_id.value] = event
+            self._sent.doubts[event.client_order_id.value] = event
             self._wake.set()
             return
         if isinstance(event, OrderCancelRejected):
@@ -245,76 +205,17 @@ class Broker(LiveExecutionClient):
         BannedError, RefusedError, TroubleError, TimeoutError
             If they cannot be read.
         """
-        rest, began = self._rest, time.monotonic()
-        assert rest is not None
-        asked_ns = time.time_ns()
-        rows = [row for symbol in self._instruments for row in await rest.placed(symbol)]
-        found = {row.client_id: row for row in rows}
-        brought = late = unknown = 0
-        for order in self._ours(asked_ns):
-            order_id, symbol = order.client_order_id.value, order.instrument_id.symbol.value
-            row = found.get(order_id)
-            if row is None or order_id in self._doubts or behind(order, row):
-                row = await rest.order(symbol, order_id)
-                deals = await rest.deals(symbol, row.order_id) if row is not None and row.filled else []
-                if row is None:
-                    unknown += self._unheard_of(order, asked_ns)
-                else:
-                    self._doubts.pop(order_id, None)
-                    new = self._bring(order, row, deals)
-                    brought += new
-                    late += new if row.updated_ms < asked_ns / 1e6 - LATE_S * 1000 else 0
-            elif order.is_pending_cancel and order_id in self._cancels and self._inner is not None:
-                self._inner.cancel_order(self._cancels[order_id])  # the one that was sent has not arrived
-        held = await rest.account()
+        link = self._link
+        assert link.rest is not None
+        assert link.client is not None
+        report = await self._sent.check(link.rest, link.client, self._instruments, self._balances)
         self._read_at = time.monotonic()
-        here = {order_id: self._cache.order(ClientOrderId(order_id)) for order_id in found}
-        odd = strangers(rows, here, asked_ns / 1e6 - LATE_S * 1000)
-        if not unknown and not brought:
-            odd += self._balances.differences(held)
-        report = Report(len(rows), brought, late, unknown, self._certain(odd), time.monotonic() - began)
+        for line in report.differences:
+            self._distrust(line)
+        if report.again:
+            self._wake.set()
         self.reports = [*self.reports[:1], report]
         return report
-
-    def _certain(self, odd: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the differences that were there the last time, too: what happens between two questions looks odd."""
-        certain = tuple(line for line in odd if line in self._odd)
-        self._odd = odd
-        for line in certain:
-            self._distrust(line)
-        if odd and not certain:
-            self._wake.set()
-        return certain
-
-    def _ours(self, asked_ns: int) -> list[Order]:
-        """Return the orders that are not over, but for those that have only just been sent."""
-        found = []
-        for order_id, ts in list(self._sent.items()):
-            order = self._cache.order(ClientOrderId(order_id))
-            if order is None or order.is_closed:
-                del self._sent[order_id]
-                self._cancels.pop(order_id, None)
-                self._doubts.pop(order_id, None)
-            elif ts < asked_ns - 0.2e9:
-                found.append(order)
-        return found
-
-    def _bring(self, order: Order, row: Placed, deals: list[Any]) -> int:
-        client = self._inner or self
-        return bring(client, order, row, deals, self._instruments[row.symbol])
-
-    def _unheard_of(self, order: Order, asked_ns: int) -> int:
-        """Deal with an order that the exchange does not know; return 1 while it may still arrive there."""
-        order_id = order.client_order_id.value
-        if asked_ns - self._sent[order_id] <= (WINDOW_MS + 1000 * LATE_S) * 1_000_000:
-            self._wake.set()
-            return 1
-        if order.status in UNSEEN:
-            never = rejected(order, self.account_id, "it has never arrived at the exchange", asked_ns)
-            self._take(self._doubts.pop(order_id, None) or never)
-        else:
-            self._distrust(f"order {order_id} was accepted and the exchange does not know it")
-        return 0
 
     # -- commands
 
@@ -328,24 +229,25 @@ class Broker(LiveExecutionClient):
 
     def _submit(self, command: Any, orders: list[Order]) -> None:
         for order in orders:
-            self._sent[order.client_order_id.value] = command.ts_init
+            self._sent.order(order, command.ts_init)
         if not self._journal_read:
             return
-        why = "" if self._inner is not None else "the exchange is not connected"
+        client, why = self._link.client, "the exchange is not connected"
+        if client is not None:
+            why = ""
         if not why and time.monotonic() - self._read_at > BLIND_S:
             why = f"the exchange's books have not been read for {BLIND_S:g} s"
         if not why:
-            send = self._inner.submit_order if len(orders) == 1 else self._inner.submit_order_list
-            send(command)
+            (client.submit_order if len(orders) == 1 else client.submit_order_list)(command)
             return
         for order in orders:  # soon, as an input of its own
             self._loop.call_soon(self._take, rejected(order, self.account_id, why, command.ts_init))
 
     def cancel_order(self, command: Any) -> None:
         """Send a cancellation; one that cannot be sent now, or does not arrive, is sent after the next reading."""
-        self._cancels[command.client_order_id.value] = command
-        if self._journal_read and self._inner is not None:
-            self._inner.cancel_order(command)
+        self._sent.cancel(command)
+        if self._journal_read and self._link.client is not None:
+            self._link.client.cancel_order(command)
 
     def cancel_all_orders(self, command: Any) -> None:
         """Send the cancellation of all orders of a strategy in an instrument."""
@@ -353,9 +255,12 @@ class Broker(LiveExecutionClient):
             self.cancel_order(cancel_of(order, command.ts_init))
 
     def modify_order(self, command: Any) -> None:
-        """Send a modification."""
-        if self._journal_read and self._inner is not None:
-            self._inner.modify_order(command)
+        """Refuse a modification and cancel the order: the exchange has none, and whoever wants it can send another."""
+        order = self._cache.order(command.client_order_id)
+        if order is None or not self._journal_read:
+            return
+        self._loop.call_soon(self._take, modify_rejected(order, "the exchange has no modification", command.ts_init))
+        self._loop.call_soon(self.cancel_order, cancel_of(order, command.ts_init))
 
     # -- time and market: those of the exchange
 
@@ -372,14 +277,6 @@ class Broker(LiveExecutionClient):
             self.bus.pulse.beat(ts)
 
     settle = advance
-
-
-async def _leave(inner: LiveExecutionClient) -> None:
-    """Disconnect a client, whatever state it is in."""
-    with suppress(Exception):
-        await asyncio.wait_for(inner._disconnect(), ANSWER_S / 2)
-    with suppress(Exception):
-        await asyncio.wait_for(inner.cancel_pending_tasks(1.0), ANSWER_S / 2)
 
 
 def _code(reason: str) -> int | None:

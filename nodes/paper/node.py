@@ -198,7 +198,10 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     gate = node.kernel._controller
     straighten(node, gate)
     intake = Intake(node, gate, venues[0], flight.sessions)
-    return Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event())
+    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event())
+    if parts.broker is not None:
+        parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
+    return parts
 
 
 def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecClientFactory]:
@@ -252,7 +255,6 @@ async def _join(parts: Parts, flight: Flight) -> list[asyncio.Task[None]]:
     broker = parts.broker
     if broker is None:
         return []
-    broker.attach(parts.intake.broker, lambda why: parts.gate.trip("RECONCILE", why, "broker"))
     report = await broker.begin()
     flight.tell(
         f"the exchange's books were read in {report.took_s:.2f} s: {report.orders} open orders, "

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -29,34 +28,6 @@ UNSEEN = (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED)
 GONE = {"CANCELED": "canceled", "EXPIRED": "expired", "EXPIRED_IN_MATCH": "expired", "REJECTED": "rejected"}
 ROUNDING = Decimal("0.00000001")  # the exchange rounds what a fill costs to so much
 _ENDS = (OrderCanceled, OrderExpired, OrderRejected)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """
-    What one reading of the exchange's books came to.
-
-    Attributes
-    ----------
-    orders : int
-        Open at the exchange.
-    brought : int
-        Events that the stream had not told.
-    late : int
-        How many of them it should have told by then.
-    unknown : int
-        Orders of ours that the exchange may still get to see.
-    differences : tuple of str
-        What nothing explains.
-    took_s : float
-    """
-
-    orders: int
-    brought: int
-    late: int
-    unknown: int
-    differences: tuple[str, ...]
-    took_s: float
 
 
 def known(event: Any, order: Order) -> bool:
