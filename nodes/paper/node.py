@@ -26,6 +26,7 @@ from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.orders import Order
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
@@ -46,6 +47,7 @@ from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
+from alphatrade.risk.gate_orders import closing
 from alphatrade.risk.kill import latch_dir
 
 if TYPE_CHECKING:
@@ -298,14 +300,19 @@ async def close(parts: Parts) -> bool:
     cache, venue = parts.node.kernel.cache, parts.venue
     strategies = parts.node.trader.strategies()
     for _ in range(ROUNDS):
-        if not cache.orders_open() and not cache.orders_inflight() and not cache.positions_open():
+        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
+        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
+        if not cache.orders_open() and not cache.orders_inflight() and not held:
             return True
         for strategy in strategies:
             for order in cache.orders_open(strategy_id=strategy.id):
                 if not order.is_pending_cancel:
                     strategy.cancel_order(order)
-            for position in cache.positions_open(strategy_id=strategy.id):
-                strategy.close_position(position, reduce_only=True)
+            for position, quantity in held.items():
+                if position.strategy_id == strategy.id:
+                    side = Order.closing_side(position.side)
+                    order = strategy.order_factory.market(position.instrument_id, side, quantity, reduce_only=True)
+                    strategy.submit_order(order, position_id=position.id)
         if parts.broker is not None:
             await asyncio.sleep(ROUND_S)
             continue
