@@ -37,6 +37,7 @@ from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.status_line import StatusView
+from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import latch_dir
 
@@ -176,7 +177,10 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
-    node, kernel = parts.node, parts.node.kernel
+    node, kernel, gate = parts.node, parts.node.kernel, parts.gate
+    for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
+        kernel.loop.add_signal_handler(signal, parts.stop.set)
+    gate.recovering = flight.journal is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
         if running.done():
@@ -184,9 +188,8 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
+    gate.recovering = False
     events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
-    for signal in (SIGINT, SIGTERM):
-        kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
     aside = [kernel.loop.create_task(pulse.run())]
@@ -241,7 +244,7 @@ def close(parts: Parts) -> bool:
                 if not order.is_pending_cancel:
                     strategy.cancel_order(order)
             for position in cache.positions_open(strategy_id=strategy.id):
-                strategy.close_position(position, reduce_only=True)
+                strategy.close_position(position, tags=[f"{BY}stop"], reduce_only=True)
         ts = TIME.now + SECOND_NS
         venue.advance(ts)
         TIME.advance(ts)

@@ -19,7 +19,9 @@ from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
-from alphatrade.risk.units import NANO, from_atto
+from alphatrade.risk.gate import STATE_TOPIC
+from alphatrade.risk.kill import StateChange
+from alphatrade.risk.units import NANO, from_atto, from_nano
 
 STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
 
@@ -61,6 +63,12 @@ class Pulse:
         self._latency = {name: Latency() for name in STAGES}
         self._told: dict[str, dict[str, int]] = {}
         self._looked: dict[int, int] = {}  # how much of each list of samples has been counted
+        self._switched: dict[str, str] = {}
+        parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
+
+    def _on_switch(self, change: StateChange) -> None:
+        """Note when, by the wall: the change itself has the node's time."""
+        self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -117,8 +125,24 @@ class Pulse:
             fills=len(gate.record.fills), rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
-            facts={"equity": f"{from_atto(gate.law.equity):.2f}"} if gate.law.capital is not None else {},
+            facts=self._facts(),
         )  # fmt: skip
+
+    def _facts(self) -> dict[str, str]:
+        law, cache = self._parts.gate.law, self._parts.node.kernel.cache
+        if law.capital is None:
+            return self._switched
+        return {
+            "equity": f"{from_atto(law.equity):.2f}",
+            "cash": f"{from_atto(law.funds()[0]):f}",
+            "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
+            "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
+            **self._switched,
+        }
+
+    def _held(self) -> list[tuple[str, int]]:
+        holdings = self._parts.gate.law.exposure.holdings
+        return [(name, held.position) for name, held in sorted(holdings.items()) if held.position]
 
     def _status(self, age_s: float, rate: float) -> Status:
         gate, intake, journal, law = self._parts.gate, self._parts.intake, self._journal, self._parts.gate.law
@@ -132,9 +156,7 @@ class Pulse:
             currency=gate.currency or "",
             day_change=-float(from_atto(law.day_loss())) if known and law.day >= 0 else 0.0,
             drawdown=drawdown,
-            positions=tuple(
-                [(name, held.position / NANO) for name, held in sorted(law.exposure.holdings.items()) if held.position]
-            ),
+            positions=tuple([(name, units / NANO) for name, units in self._held()]),
             regime=", ".join([regime for regime, _ in minds]) or "-",
             tactic=", ".join([tactic for _, tactic in minds]) or "-",
             feed_age_s=age_s,
