@@ -9,7 +9,6 @@ from heapq import merge
 from itertools import islice
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from time import perf_counter_ns
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -211,7 +210,7 @@ async def _move(parts: Parts, speed: float) -> None:
     while True:
         await asyncio.sleep(ARRIVE_S)
         due = parts.venue.arrivals()
-        if due and due <= TIME.now + (perf_counter_ns() - parts.intake.seen_ns - int(ARRIVE_S * 1e9)) * speed:
+        if due and due <= parts.intake.present(speed):
             parts.intake.tick(due)
 
 

@@ -20,7 +20,7 @@ from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
 from alphatrade.risk.gate import STATE_TOPIC
-from alphatrade.risk.kill import StateChange
+from alphatrade.risk.kill import State, StateChange
 from alphatrade.risk.units import NANO, from_atto, from_nano
 
 STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
@@ -67,8 +67,10 @@ class Pulse:
         parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
 
     def _on_switch(self, change: StateChange) -> None:
-        """Note when, by the wall: the change itself has the node's time."""
+        """Note when, by the wall. An operator stops it between two inputs: what is sent then leaves now, not before."""
         self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
+        if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
+            self._parts.intake.tick(self._parts.intake.present(self._speed))
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -92,7 +94,7 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            intake.tick(intake.time + int(passed_s * self._speed * SECOND_NS))
+            intake.tick(intake.present(self._speed))
         if journal is not None:
             intake.flush()
         self.beats += 1
@@ -133,6 +135,7 @@ class Pulse:
         if law.capital is None:
             return self._switched
         return {
+            "time_ns": str(self._parts.intake.time),
             "equity": f"{from_atto(law.equity):.2f}",
             "cash": f"{from_atto(law.funds()[0]):f}",
             "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
