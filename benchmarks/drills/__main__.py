@@ -8,15 +8,20 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.drills.direct import dead, hung
 from benchmarks.drills.kill import flooded, killed
 from benchmarks.drills.record import Drill, carried_out, shown
+from benchmarks.drills.restart import restarted
 from benchmarks.figures import ROOT
 
 OUT = ROOT / "artifacts" / "drills" / "drills.json"
 DRILLS = (
-    Drill("kill", "alphatrade kill, the node at the pace of its market: flat, nothing but the law's orders after the trip", killed, 3),
-    Drill("flood", "alphatrade kill, the node at full speed under more orders than it can send: none leaves after the trip", flooded, 3),
-)  # fmt: skip
+    Drill("kill", "alphatrade kill, market at its pace: flat, only the law's own orders after the trip", killed, 3),
+    Drill("flood", "alphatrade kill, more orders than can be sent: none of them leaves after the trip", flooded, 3),
+    Drill("hung", "alphatrade kill --direct, the trader stopped: nothing open or held in the books", hung, 3),
+    Drill("dead", "alphatrade kill --direct, the trader killed -9: nothing open or held in the books", dead, 3),
+    Drill("restart", "kill -9 and on: position and cash as booked, the same files in the end", restarted, 3),
+)
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """A paper node at full speed with a strategy that floods it: ``python -m benchmarks.drills.flooder FOLDER SEED``.
 
-Orders come at every quote, and a crowd of callers wait in the queue of the node's loop, each of which sends an order and
-goes to its end. The client's commands are counted where they leave the node. A while after the halt it stops, and
+Orders come at every quote, and a crowd of callers wait in the queue of the node's loop, each of which sends an order
+and goes to its end. The client's commands are counted where they leave the node. A while after the halt it stops, and
 prints one line of JSON.
 """
 
@@ -32,7 +32,8 @@ RISK = {
     "orders_per_second": 1_000_000, "orders_per_minute": 1_000_000, "repeat_max": 1_000_000, "duplicate_window_s": 0,
     "open_orders_max": 100_000, "gross_max": 10, "net_max": 10, "instrument_max": 10,
 }  # fmt: skip
-WORDS = ("tape=world", "tape.hours=24", "output.report=false", "output.stress=false", *(f"policy.risk.{k}={v}" for k, v in RISK.items()))
+QUIET = ("output.report=false", "output.stress=false")
+WORDS = ("tape=world", "tape.hours=24", *QUIET, *(f"policy.risk.{name}={value}" for name, value in RISK.items()))
 
 
 class Flood(Strategy):
@@ -66,7 +67,8 @@ class Flood(Strategy):
 
     def _send(self) -> None:
         self.tried += 1
-        side, quantity = self._draws.choice((OrderSide.BUY, OrderSide.SELL)), self._known.make_qty(self._draws.randint(1, 5))
+        side = self._draws.choice((OrderSide.BUY, OrderSide.SELL))
+        quantity = self._known.make_qty(self._draws.randint(1, 5))
         if self._draws.random() < 0.5:
             self.submit_order(self.order_factory.market(self._known.id, side, quantity))
         else:

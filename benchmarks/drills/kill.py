@@ -1,4 +1,4 @@
-"""Kill: ``alphatrade kill`` against a paper node at the pace of its market; and against one that is flooded with orders."""
+"""Kill: ``alphatrade kill`` against a paper node at the pace of its market, and against one that drowns in orders."""
 
 import json
 import random
@@ -63,7 +63,8 @@ def flooded(place: Path, number: int) -> Trial:
     """Kill a node that is fed as fast as it goes, while orders arrive faster than they can be dealt with."""
     node = Node(place)
     command = [sys.executable, "-m", "benchmarks.drills.flooder", str(place), str(number)]
-    process = subprocess.Popen(command, cwd=ROOT, env=node.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, env=node.env, stdout=pipe, stderr=pipe, text=True)
     try:
         until(lambda: _fills(process, place) > 200, PATIENCE_S)
         time.sleep(random.Random(number).uniform(0.0, 1.0))

@@ -116,23 +116,29 @@ def carried_out(drill: Drill, times: int, root: Path) -> Came:
 
 
 def shown(came: Sequence[Came], path: Path) -> bool:
-    """Print a table and write the file; return whether nothing has failed."""
-    table = Table("drill", "what was done and checked", "times", "what took so long", "p50 ms", "p99 ms", "max ms", "verdict", box=None)
-    for one in came:
-        verdict = f"{len(one.wrong)} FAILED" if one.wrong else "pass"
-        rows = [(name, *(f"{took[key]:,.0f}" for key in ("p50", "p99", "max"))) for name, took in one.quantiles().items()]
-        first, *more = rows or [("", "", "", "")]
-        table.add_row(one.drill.name, one.drill.what, str(len(one.trials)), *first, verdict)
-        for row in more:
-            table.add_row("", "", "", *row, "")
-    Console(width=180, soft_wrap=True).print(table)
-    for one in came:
-        for line in one.wrong:
-            print(f"{one.drill.name}: {line}")
-    measured = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    here = machine()
+    """Print a table, put the rows into a file, where those of other drills stay; return whether nothing has failed."""
+    _print(came)
+    here, measured = machine(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     rows = [one.row() | {"measured_at": measured, "machine": here} for one in came]
+    names = {row["id"] for row in rows}
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else []
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(rows, indent=1) + "\n")
+    write_whole(path, json.dumps([row for row in old if row["id"] not in names] + rows, indent=1) + "\n")
     print(f"{here['cpu']}, load {here['load']}\n{path}")
     return all(row["holds"] for row in rows)
+
+
+def _print(came: Sequence[Came]) -> None:
+    heads = "drill", "what was done and checked", "times", "what took so long", "p50 ms", "p99 ms", "max ms", "verdict"
+    table = Table(*heads, box=None)
+    for one in came:
+        verdict = f"{len(one.wrong)} FAILED" if one.wrong else "pass"
+        told = [(name, *(f"{ms:,.0f}" for ms in took.values())) for name, took in one.quantiles().items()]
+        first, *more = told or [("", "", "", "")]
+        table.add_row(one.drill.name, one.drill.what, str(len(one.trials)), *first, verdict)
+        for line in more:
+            table.add_row("", "", "", *line, "")
+    Console(width=200).print(table)
+    for one in came:
+        for wrong in one.wrong:
+            print(f"{one.drill.name}: {wrong}")
