@@ -108,9 +108,19 @@ class Witness:
         self._parts.stop.set()
 
 
-def main() -> None:
-    """Run it and print what was seen."""
-    place, seed = Path(sys.argv[1]), int(sys.argv[2])
+def flooded(place: Path, seed: int, patience_s: float = 120.0) -> dict[str, int]:
+    """
+    Run it until a while after the halt and return what was counted.
+
+    Parameters
+    ----------
+    place : Path
+        Where run, journal and state go.
+    seed : int
+        Of the orders, and of the run.
+    patience_s : float
+        A node that has not halted by then is stopped all the same.
+    """
     own = compose_settings([*WORDS, f"seed={seed + 1}"])
     tapes, run, found = load_tapes(own.run), place / "run", list[Witness]()
     run.mkdir()
@@ -120,11 +130,12 @@ def main() -> None:
         flood = Flood(tapes[0].instrument.id, parts.node.kernel.loop, seed)
         parts.node.trader.add_strategy(flood)
         found.append(Witness(parts, flood))
+        parts.node.kernel.loop.call_later(patience_s, parts.stop.set)
 
     with Journal.open(place / "journal", {"format": 1}) as journal:
         fly(Replay(own.policy, tapes, own.run), run, Flight(0.0, place / "state", "SIM", journal, ready=ready))
-    print(json.dumps(found[0].told))
+    return found[0].told
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(flooded(Path(sys.argv[1]), int(sys.argv[2]))))

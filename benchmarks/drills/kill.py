@@ -41,9 +41,12 @@ def killed(place: Path, number: int) -> Trial:
 
 def judged(run: Path) -> str:
     """Return what is wrong with a run in which an operator stopped the trading, by its files; empty: nothing."""
-    wrong = Drill(**facts(run)).wrong
-    if wrong:
-        return wrong
+    found = Drill(**facts(run))
+    return ("" if found.halted_ns is None else _open_at_halt(run)) or found.wrong
+
+
+def _open_at_halt(run: Path) -> str:
+    """Return what was still open when the law said that nothing is."""
     events, orders = read_frame(run / "risk_events.parquet"), read_frame(run / "orders.parquet")
     halt = int(events[(events["kind"] == "state") & (events["value"] == "HALTED")]["seq"].iloc[0])
     left = still_open(orders[orders["seq"] < halt])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from alphatrade.nodes.beats import history
+from alphatrade.nodes.beats import last_beat
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.risk.gate import RiskGate
-from alphatrade.risk.kill import State, request_kill
+from alphatrade.risk.kill import State, request_kill, status
 from tests.nodes.make_paper import Node, flown, settings
 
 DAY, LONGER = ("tape.end=2026-08-17T16:00:00Z", "flat_at_end=false"), ("tape.end=2026-08-17T20:00:00Z", "flat_at_end=false")
+LATENCY_NS = 50_000_000  # of the venue
 HALF = 500  # records: the journal of that day has 959
 
 
@@ -54,9 +57,28 @@ def request(tmp_path: Path) -> Callable[[], object]:
     return lambda: request_kill(tmp_path / "state", "sim", "SIM", "me", "drill", time.time_ns())
 
 
+def stop_when_halted(tmp_path: Path) -> Callable[[], object]:
+    """Return what leaves a kill request, and stops this process's node by a signal once it has halted."""
+    folder = tmp_path / "state" / "sim" / "SIM"
+
+    def wait() -> None:
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends and "HALTED" not in status(tmp_path / "state", "sim", "SIM").state:
+            time.sleep(0.05)
+        while time.monotonic() < ends and ((beat := last_beat(folder)) is None or beat.kill != State.HALTED):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def both() -> None:
+        request(tmp_path)()
+        threading.Thread(target=wait).start()
+
+    return both
+
+
 def test_a_kill_while_the_journal_is_read_comes_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was traded before the crash stays traded, and then the node goes on for no more than a moment."""
-    was, now = resumed(tmp_path, monkeypatch, request(tmp_path), LONGER, speed=3_600.0)
+    """What was traded before the crash stays traded, and what the kill sends leaves then: a minute bar comes in ten seconds."""
+    was, now = resumed(tmp_path, monkeypatch, stop_when_halted(tmp_path), LONGER, speed=6.0)
     assert was.fills > 0
     (kill,) = told(tmp_path / "now").query("kind == 'kill'")["ts"]
     before, after = fills(tmp_path / "was"), fills(tmp_path / "now")
@@ -64,9 +86,30 @@ def test_a_kill_while_the_journal_is_read_comes_after_it(tmp_path: Path, monkeyp
     assert after[: was.fills].equals(before[: was.fills])
     assert after["position_after"].iloc[-1] == 0
     assert now.killed == "drill"
-    last = list(history(tmp_path / "state" / "sim" / "SIM"))[-1]
+    last = last_beat(tmp_path / "state" / "sim" / "SIM")
+    assert last is not None
     assert last.kill == State.HALTED
     assert 0 <= int(last.facts["halted_ns"]) - int(last.facts["reducing_ns"]) < 10**9
+    orders = pd.read_parquet(tmp_path / "now" / "orders.parquet")
+    (sent,) = orders[orders["order_id"].str.startswith("LAW-") & (orders["event"] == "initialized")]["ts"]
+    assert sent > kill, "it was not yet another minute, but not the last one either"
+    assert after["ts"].iloc[-1] == sent + LATENCY_NS
+
+
+@pytest.mark.long
+def test_without_the_venues_clock_at_the_present_the_kill_waits_for_the_next_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: the venue's clock stays at the last bar, and an order is looked for at a moment that has passed."""
+
+    def tick(self: Intake, ts: int) -> None:
+        if ts > self.time:
+            self._venue.advance(ts + 1)
+            self._begin(ts)
+
+    monkeypatch.setattr(Intake, "tick", tick)
+    resumed(tmp_path, monkeypatch, stop_when_halted(tmp_path), LONGER, speed=20.0)
+    last = last_beat(tmp_path / "state" / "sim" / "SIM")
+    assert last is not None
+    assert int(last.facts["halted_ns"]) - int(last.facts["reducing_ns"]) > 10**9
 
 
 def test_without_waiting_it_would_rewrite_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
