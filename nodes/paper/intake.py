@@ -19,6 +19,7 @@ from alphatrade.risk.errors import JournalError
 from alphatrade.risk.gate import RiskGate
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
+SLACK_NS = 10_000_000  # of the wall, by which the present is kept behind: an event that is just due is not overtaken
 
 
 class Intake:
@@ -50,7 +51,7 @@ class Intake:
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
         self.events = self.latest = 0
-        self.seen_ns = perf_counter_ns()
+        self.seen_ns = self._moved_ns = perf_counter_ns()
         engine = node.kernel.data_engine
         node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
         node.kernel.msgbus.register(endpoint="DataEngine.process", handler=self.receive)
@@ -78,6 +79,10 @@ class Intake:
         """The node's time, UTC ns."""
         return TIME.now
 
+    def present(self, speed: float) -> int:
+        """Return to when, UTC ns, time has gone on since it was last moved, `speed` seconds in one of the wall."""
+        return TIME.now + int(max(0, perf_counter_ns() - self._moved_ns - SLACK_NS) * speed)
+
     def flush(self) -> None:
         """See that what was kept outlives the process."""
         if self._recorder is not None:
@@ -102,6 +107,7 @@ class Intake:
             self._kept(partial(self._recorder.tick, ts))
         self._venue.advance(ts + 1)
         self._begin(ts)
+        self._venue.settle(ts)  # its clock has to be where the node's is, or what is sent now is expected too early
 
     def note(self, change: FeedChange) -> None:
         """Have it in the run's record that something happened to the feed."""
@@ -116,6 +122,7 @@ class Intake:
 
     def _begin(self, ts: int) -> None:
         TIME.advance(ts)
+        self._moved_ns = perf_counter_ns()
         phase = self._sessions.phase(ts)
         if phase != self._gate.phase:
             self._gate.enter(phase)

@@ -9,7 +9,6 @@ from heapq import merge
 from itertools import islice
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,6 +45,7 @@ from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.status_line import StatusView
+from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_orders import closing
 from alphatrade.risk.kill import latch_dir
@@ -219,7 +219,10 @@ def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecCl
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
-    node, kernel = parts.node, parts.node.kernel
+    node, kernel, gate = parts.node, parts.node.kernel, parts.gate
+    for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
+        kernel.loop.add_signal_handler(signal, parts.stop.set)
+    gate.recovering = flight.journal is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
         if running.done():
@@ -227,9 +230,8 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
+    gate.recovering = False
     aside = await _join(parts, flight)
-    for signal in (SIGINT, SIGTERM):
-        kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
     aside.append(kernel.loop.create_task(pulse.run()))
@@ -270,7 +272,7 @@ async def _move(parts: Parts, speed: float) -> None:
     while True:
         await asyncio.sleep(ARRIVE_S)
         due = parts.venue.arrivals()
-        if due and due <= TIME.now + (perf_counter_ns() - parts.intake.seen_ns - int(ARRIVE_S * 1e9)) * speed:
+        if due and due <= parts.intake.present(speed):
             parts.intake.tick(due)
 
 
@@ -311,7 +313,9 @@ async def close(parts: Parts) -> bool:
             for position, quantity in held.items():
                 if position.strategy_id == strategy.id:
                     side = Order.closing_side(position.side)
-                    order = strategy.order_factory.market(position.instrument_id, side, quantity, reduce_only=True)
+                    order = strategy.order_factory.market(
+                        position.instrument_id, side, quantity, reduce_only=True, tags=[f"{BY}stop"]
+                    )
                     strategy.submit_order(order, position_id=position.id)
         if parts.broker is not None:
             await asyncio.sleep(ROUND_S)

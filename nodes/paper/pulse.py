@@ -19,7 +19,9 @@ from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
-from alphatrade.risk.units import NANO, from_atto
+from alphatrade.risk.gate import STATE_TOPIC
+from alphatrade.risk.kill import State, StateChange
+from alphatrade.risk.units import NANO, from_atto, from_nano
 
 STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
 
@@ -61,6 +63,14 @@ class Pulse:
         self._latency = {name: Latency() for name in STAGES}
         self._told: dict[str, dict[str, int]] = {}
         self._looked: dict[int, int] = {}  # how much of each list of samples has been counted
+        self._switched: dict[str, str] = {}
+        parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
+
+    def _on_switch(self, change: StateChange) -> None:
+        """Note when, by the wall. An operator stops it between two inputs: what is sent then leaves now, not before."""
+        self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
+        if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
+            self._parts.intake.tick(self._parts.intake.present(self._speed))
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -84,8 +94,7 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            after = intake.time + int(passed_s * self._speed * SECOND_NS)
-            intake.tick(time.time_ns() if self._parts.feed.live else after)
+            intake.tick(time.time_ns() if self._parts.feed.live else intake.present(self._speed))
         if journal is not None:
             intake.flush()
         self.beats += 1
@@ -122,12 +131,24 @@ class Pulse:
         )  # fmt: skip
 
     def _facts(self) -> dict[str, str]:
-        gate, facts = self._parts.gate, dict(self._parts.feed.facts())
+        gate, cache = self._parts.gate, self._parts.node.kernel.cache
+        law, facts = gate.law, dict(self._parts.feed.facts())
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
-        if gate.law.capital is not None:
-            facts["equity"] = f"{from_atto(gate.law.equity):.2f}"
-        return facts
+        if law.capital is None:
+            return facts | self._switched
+        return facts | {
+            "time_ns": str(self._parts.intake.time),
+            "equity": f"{from_atto(law.equity):.2f}",
+            "cash": f"{from_atto(law.funds()[0]):f}",
+            "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
+            "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
+            **self._switched,
+        }
+
+    def _held(self) -> list[tuple[str, int]]:
+        holdings = self._parts.gate.law.exposure.holdings
+        return [(name, held.position) for name, held in sorted(holdings.items()) if held.position]
 
     def _status(self, age_s: float, rate: float) -> Status:
         gate, intake, journal, law = self._parts.gate, self._parts.intake, self._journal, self._parts.gate.law
@@ -141,9 +162,7 @@ class Pulse:
             currency=gate.currency or "",
             day_change=-float(from_atto(law.day_loss())) if known and law.day >= 0 else 0.0,
             drawdown=drawdown,
-            positions=tuple(
-                [(name, held.position / NANO) for name, held in sorted(law.exposure.holdings.items()) if held.position]
-            ),
+            positions=tuple([(name, units / NANO) for name, units in self._held()]),
             regime=", ".join([regime for regime, _ in minds]) or "-",
             tactic=", ".join([tactic for _, tactic in minds]) or "-",
             feed_age_s=age_s,

@@ -184,6 +184,7 @@ def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
     assert len(fills) > 0
     assert fills["position_after"].iloc[-1] == 0
     assert node.summary()["events"] < 1799
+    assert set(node.summary()["topologies_used"]) <= {"breakout", "maker", "momentum", "reversion", "stop"}
 
 
 @pytest.mark.long
@@ -253,7 +254,8 @@ def test_a_journal_from_before_a_release_is_not_read_on(tmp_path: Path) -> None:
     """It ends in the trip that was released: reading it would trip the switch again."""
     own = settings("tape.end=2026-08-17T08:00:00Z", f"paths.state={tmp_path}")
     told, tapes = PaperSettings(own, FeedSpec(), BrokerSpec(), SessionSpec(), "SIM", True), load_tapes(own.run)
-    with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))):
+    with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))) as journal:
+        journal.append(1, b"input")
         KillSwitch(latch_dir(tmp_path, "paper", "SIM")).trip("OPERATOR", "drill", "me", 1)
     release(tmp_path, "paper", "SIM", "me", "over", 2)
     with pytest.raises(JournalError, match="releases"):
