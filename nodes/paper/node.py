@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -25,14 +25,13 @@ from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.orders import Order
 
-from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
+from alphatrade.nodes.paper.closing import close
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
@@ -45,17 +44,14 @@ from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.status_line import StatusView
-from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
-from alphatrade.risk.gate_orders import closing
 from alphatrade.risk.kill import latch_dir
 
 if TYPE_CHECKING:
     from alphatrade.nodes.paper.broker import Broker
 
+ASSET_DIGITS = 8  # decimals in which an exchange counts what an account holds
 ARRIVE_S = 0.01  # between two looks at what should have arrived
-ROUND_S = 1.0  # of the wall, between two tries to become flat at an exchange
-ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +167,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         return collect(parts.node, started, parts.venue.bus)
     finally:
         dispose(parts.node, loop)
-        TIME.now = 0
+        TIME.end()
 
 
 def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
@@ -186,7 +182,10 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
 def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
-    instruments = [feed.instrument(tape.instrument) for tape in what.priced]
+    specs = [tape.instrument for tape in what.priced]
+    if flight.broker.kind != "simulated":  # it keeps fees of what is bought: what is held has more decimals than a lot
+        specs = [replace(spec, size_precision=ASSET_DIGITS) for spec in specs]
+    instruments = [feed.instrument(spec) for spec in specs]
     feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
     with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
@@ -230,41 +229,39 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
+    if known:
+        flight.tell(f"the journal was read: {known} market events")
     gate.recovering = False
-    aside = await _join(parts, flight)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
-    aside.append(kernel.loop.create_task(pulse.run()))
+    aside = [kernel.loop.create_task(pulse.run())]
+    watching = None
+    if parts.broker is not None:
+        await parts.broker.begin(again=known > 0)
+        watching = kernel.loop.create_task(parts.broker.run())
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
-    if flight.source is None:
-        events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
-        await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
-    else:
-        await parts.feed.listen(parts.intake.latest, parts.stop)
+    await _hear(parts, what, flight, known)
     pulse.end()
     for task in aside:
         task.cancel()
-    if parts.stop.is_set():
-        await close(parts)
-    if parts.broker is not None:
+    if parts.stop.is_set() and not await close(parts):
+        flight.tell("the node is not flat: what it holds and what rests stays at the exchange")
+    if parts.broker is not None and watching is not None:
+        watching.cancel()
         await parts.broker.end()
     await node.stop_async()
     with suppress(asyncio.CancelledError):
         await running
 
 
-async def _join(parts: Parts, flight: Flight) -> list[asyncio.Task[None]]:
-    """Connect the broker, if it is an exchange; return what watches over the connection."""
-    broker = parts.broker
-    if broker is None:
-        return []
-    report = await broker.begin()
-    flight.tell(
-        f"the exchange's books were read in {report.took_s:.2f} s: {report.orders} open orders, "
-        f"{report.brought} events that were not known, {report.unknown} orders that have not arrived yet"
-    )
-    return [parts.node.kernel.loop.create_task(broker.run())]
+async def _hear(parts: Parts, what: Replay, flight: Flight, known: int) -> None:
+    """Hear the feed, but for the events that are known, until it is over or the node is stopped."""
+    if flight.source is None:
+        events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
+        await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    else:
+        await parts.feed.listen(parts.intake.latest, parts.stop)
 
 
 async def _move(parts: Parts, speed: float) -> None:
@@ -295,34 +292,3 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known
-
-
-async def close(parts: Parts) -> bool:
-    """Cancel everything and close what is held, at the prices of the moment; return whether the node is flat."""
-    cache, venue = parts.node.kernel.cache, parts.venue
-    strategies = parts.node.trader.strategies()
-    for _ in range(ROUNDS):
-        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
-        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
-        if not cache.orders_open() and not cache.orders_inflight() and not held:
-            return True
-        for strategy in strategies:
-            for order in cache.orders_open(strategy_id=strategy.id):
-                if not order.is_pending_cancel:
-                    strategy.cancel_order(order)
-            for position, quantity in held.items():
-                if position.strategy_id == strategy.id:
-                    side = Order.closing_side(position.side)
-                    order = strategy.order_factory.market(
-                        position.instrument_id, side, quantity, reduce_only=True, tags=[f"{BY}stop"]
-                    )
-                    strategy.submit_order(order, position_id=position.id)
-        if parts.broker is not None:
-            await asyncio.sleep(ROUND_S)
-            continue
-        ts = TIME.now + SECOND_NS
-        venue.advance(ts)
-        TIME.advance(ts)
-        venue.settle(ts)
-    return False
-

@@ -135,6 +135,8 @@ class Pulse:
         law, facts = gate.law, dict(self._parts.feed.facts())
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
+        if self._parts.broker is not None:
+            facts |= self._parts.broker.facts()
         if law.capital is None:
             return facts | self._switched
         return facts | {
