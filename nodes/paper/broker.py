@@ -18,7 +18,7 @@ from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.live.execution_client import LiveExecutionClient
 from nautilus_trader.live.factories import LiveExecClientFactory
-from nautilus_trader.model.enums import AccountType, OmsType, OrderType
+from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.events import AccountState, OrderCancelRejected, OrderRejected
 from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.model.instruments import Instrument
@@ -27,16 +27,14 @@ from nautilus_trader.model.orders import Order
 from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
 from alphatrade.nodes.paper.feed_switch import pause
-from alphatrade.nodes.paper.reconcile import Balances, known, rejected, unclear
+from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
 from alphatrade.nodes.paper.sent import LATE_S, Report, Sent
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_orders import cancel_of, modify_rejected
 
-BLIND_S = 60.0  # without having read the books for so long, nothing new is sent
 BACKOFF_S = (0.5, 30.0)  # the first and the longest wait after a failure, with full jitter
-STOPS = (OrderType.STOP_MARKET, OrderType.TRAILING_STOP_MARKET)
 FAILURES = (BannedError, RefusedError, TroubleError, TimeoutError, OSError)
 
 
@@ -86,7 +84,6 @@ class Broker(LiveExecutionClient):
         self._instruments: dict[str, Instrument] = {}
         self._link = Link(exchange, secrets, loop, bus, cache, tell)
         self._wake = asyncio.Event()
-        self._read_at = -BLIND_S
         self._rng = random.Random(os.getpid())  # nodes that lost the same exchange do not come back at one moment
         self._journal_read, self._away = False, True
         self.reports: list[Report] = []
@@ -174,7 +171,7 @@ class Broker(LiveExecutionClient):
                 self._wake.clear()
                 await asyncio.sleep(LATE_S / 10)  # what comes at once comes together
             try:
-                if self._link.client is None or self._link.rotated():
+                if await self._link.renewed() or self._link.client is None:
                     await self._link.close()
                     await self._open()
                 report = await self.check()
@@ -202,10 +199,13 @@ class Broker(LiveExecutionClient):
         order = self._cache.order(event.client_order_id)
         if order is None or known(event, order):
             return
-        if isinstance(event, OrderRejected) and unclear(event.reason):
-            self._sent.doubts[event.client_order_id.value] = event
-            self._wake.set()
-            return
+        if isinstance(event, OrderRejected):
+            code = code_of(event.reason)
+            if code in UNCLEAR:
+                self._sent.doubts[event.client_order_id.value] = event
+                self._wake.set()
+                return
+            self._link.skewed |= code == WRONG_TIME
         if isinstance(event, OrderCancelRejected):
             self._wake.set()
         if order.is_closed:  # a fill that comes after the end opens it again
@@ -230,7 +230,8 @@ class Broker(LiveExecutionClient):
         assert link.rest is not None
         assert link.client is not None
         report = await self._sent.check(link.rest, link.client, self._instruments, self._balances)
-        self._read_at = time.monotonic()
+        link.read_at = time.monotonic()
+        await link.timed()
         if self._away:
             self._away = False
             self._tell(
@@ -243,8 +244,6 @@ class Broker(LiveExecutionClient):
             self._wake.set()
         self.reports = [*self.reports[:1], report]
         return report
-
-    # -- commands
 
     def submit_order(self, command: Any) -> None:
         """Send an order; one that cannot be sent now is refused."""
@@ -259,14 +258,8 @@ class Broker(LiveExecutionClient):
             self._sent.order(order, command.ts_init)
         if not self._journal_read:
             return
-        client, why = self._link.client, ""
-        if client is None:
-            why = "the exchange is not connected"
-        elif time.monotonic() - self._read_at > BLIND_S:
-            why = f"the exchange's books have not been read for {BLIND_S:g} s"
-        elif any(order.order_type in STOPS for order in orders):
-            why = "no stop orders at this exchange: a position is closed by a decision"
-        else:
+        client, why = self._link.client, self._link.unfit(orders)
+        if not why and client is not None:
             (client.submit_order if len(orders) == 1 else client.submit_order_list)(command)
             return
         for order in orders:  # soon, as an input of its own
@@ -279,7 +272,7 @@ class Broker(LiveExecutionClient):
             self._link.client.cancel_order(command)
 
     def cancel_all_orders(self, command: Any) -> None:
-        """Send a cancellation of each order of a strategy in an instrument."""
+        """Send a cancellation of each order."""
         for order in self._cache.orders_open(instrument_id=command.instrument_id, strategy_id=command.strategy_id):
             self.cancel_order(cancel_of(order, command.ts_init))
 

@@ -28,15 +28,16 @@ from alphatrade.nodes.venue_rows import Deal, Holding, Placed
 UNSEEN = (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED)
 GONE = {"CANCELED": "canceled", "EXPIRED": "expired", "EXPIRED_IN_MATCH": "expired", "REJECTED": "rejected"}
 UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
+WRONG_TIME = -1021
 ROUNDING = Decimal("0.00000001")  # the exchange rounds what a fill costs to so much
 _ENDS = (OrderCanceled, OrderExpired, OrderRejected)
 _CODE = re.compile(r"code\W+(-\d+)")
 
 
-def unclear(reason: str) -> bool:
-    """Return whether an order may be at the exchange in spite of an answer: it was an error, and no refusal."""
+def code_of(reason: str) -> int | None:
+    """Return the exchange's code in the words of a refusal; None: it has none."""
     found = _CODE.search(reason)
-    return (None if found is None else int(found[1])) in UNCLEAR
+    return None if found is None else int(found[1])
 
 
 def known(event: Any, order: Order) -> bool:
