@@ -78,6 +78,7 @@ class Sent:
         self._since: dict[str, int] = {}  # by order: when it was given to us, UTC ns
         self._cancels: dict[str, Any] = {}  # by order: the last command
         self._odd: tuple[str, ...] = ()
+        self._vanished: list[str] = []
         self.doubts: dict[str, OrderRejected] = {}
         self.readings = 0
 
@@ -118,6 +119,7 @@ class Sent:
             If they cannot be read.
         """
         began, asked_ns = time.monotonic(), time.time_ns()
+        self._vanished.clear()
         rows = [row for symbol in markets for row in await rest.placed(symbol)]
         found = {row.client_id: row for row in rows}
         late_ms, counts = asked_ns / 1e6 - LATE_S * 1000, [0, 0, 0]
@@ -131,7 +133,7 @@ class Sent:
         held = await rest.account()
         here = {order_id: self._cache.order(ClientOrderId(order_id)) for order_id in found}
         brought, late, unknown = counts
-        odd = strangers(rows, here, late_ms)
+        odd = (*self._vanished, *strangers(rows, here, late_ms))
         if not unknown and not brought:
             odd += balances.differences(held)
         certain = tuple(line for line in odd if line in self._odd)  # what happens between two questions looks odd once
@@ -178,7 +180,8 @@ class Sent:
         if asked_ns - self._since[order_id] <= (WINDOW_MS + 1000 * LATE_S) * 1_000_000:
             return 1
         if order.status not in UNSEEN:
-            return 0  # it was accepted: its balance will tell
+            self._vanished.append(f"order {order_id} is open here and not known at the exchange")
+            return 0
         never = rejected(order, account, "it has never arrived at the exchange", asked_ns)
         self._take(self.doubts.pop(order_id, None) or never)
         return 0
