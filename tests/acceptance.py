@@ -68,6 +68,7 @@ CHECKS = (
     Check(("M3.4", "M3.B"), "the ledger of proposals: nothing unlawful is an entry, every change is traced", _tests("tests/reflection/test_feedback.py", "tests/nodes/test_ledger_app.py")),
     Check(("C2", "M0.B", "M4.3"), "paper is the replay to the byte, and goes on after 50 kill -9", _tests("tests/nodes/test_paper.py", "tests/nodes/test_paper_kill.py", "tests/nodes/test_journal.py", "tests/nodes/test_sessions.py", long=True)),
     Check(("M4.3",), "an exchange on loopback, its books, its faults, the bundled adapter", _tests("tests/venue", long=True)),
+    Check(("M4.3",), "a node at an exchange: faults, kill -9, strangers, outages; its books", _tests("tests/nodes/test_broker.py", "tests/nodes/test_faults_judge.py", "tests/risk/test_base_fees.py", "tests/venue/test_orders.py", long=True)),
     Check(("C2",), "killed from outside, restarted, keys and heartbeat", _tests("tests/nodes/test_kill_direct.py", "tests/nodes/test_kill_door.py", "tests/nodes/test_supervise.py", "tests/nodes/test_secrets.py", "tests/nodes/test_beats.py", "tests/nodes/test_units.py", long=True)),
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
     Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.frames import read_frame
+from alphatrade.risk.audit import audit
 from benchmarks.faults.judge import Count, apart, books_of, counted, fills_apart
 from tests.nodes.make_paper import Node
 from tests.venue.keys import ED25519_KEY
@@ -131,14 +131,16 @@ class Place:
         return wrong + told["audit"]
 
     def compared(self) -> tuple[Count, list[str]]:
-        """Compare the record of the run with the books."""
+        """Compare the record of the run with the books, and have it audited."""
         run = self.root / "artifacts" / "latest"
         told = self.venue.look("books")
         sent = self.venue.look("requests?path=/api/v3/order&method=POST")
         known = set(read_frame(run / "orders.parquet", ["order_id"])["order_id"])
         columns = ["order_id", "trade_id", "qty", "fee"]
         fills = [tuple(row) for row in read_frame(run / "fills.parquet", columns)[columns].itertuples(index=False)]
-        return counted(sent, told, known), fills_apart(fills, told)
+        report = audit(run)
+        broken = [f"auditor: {finding.code}" for finding in (*report.violations, *report.integrity)]
+        return counted(sent, told, known), fills_apart(fills, told) + broken
 
 
 @contextmanager
@@ -155,7 +157,3 @@ def placed(root: Path, seed: int) -> Iterator[Place]:
                 place.kill()
             (root / "books.json").write_text(json.dumps(venue.look("books")))
 
-
-def facts(beat: Beat | None) -> dict[str, Any]:
-    """Return the facts of a beat."""
-    return {} if beat is None else dict(beat.facts)

@@ -44,6 +44,7 @@ from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.status_line import StatusView
+from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import latch_dir
 
@@ -176,6 +177,8 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
     for task in left:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    if node.kernel.is_running():
+        TIME.end()  # Nautilus waits for one that has failed for some seconds of its clock, which would stand still
     node.dispose()
 
 
@@ -232,13 +235,11 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     if known:
         flight.tell(f"the journal was read: {known} market events")
     gate.recovering = False
+    gate.memory.keep()  # after each fill, but not while the journal was read
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
     aside = [kernel.loop.create_task(pulse.run())]
-    watching = None
-    if parts.broker is not None:
-        await parts.broker.begin(again=known > 0)
-        watching = kernel.loop.create_task(parts.broker.run())
+    watching = await _join(parts, known > 0)
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
@@ -253,6 +254,19 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     await node.stop_async()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def _join(parts: Parts, again: bool) -> asyncio.Task[None] | None:
+    """Connect the broker, if it is an exchange; return what watches over the connection."""
+    broker, node = parts.broker, parts.node
+    if broker is None:
+        return None
+    try:
+        await broker.begin(again)
+    except ConfigError:
+        await node.stop_async()  # one that runs would be waited for
+        raise
+    return node.kernel.loop.create_task(broker.run())
 
 
 async def _hear(parts: Parts, what: Replay, flight: Flight, known: int) -> None:
