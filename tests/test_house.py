@@ -20,6 +20,8 @@ ALLOWED = {
     "nodes/tape_app.py": {"datetime.now"},  # which days of an exchange are over
     "nodes/paper/exchange.py": {"time.time_ns"},  # an exchange's clock is compared with ours; a live run begins now
     "nodes/paper/live_feed.py": {"time.time_ns"},  # that a feed is lost is an input, with the wall's time on it
+    "nodes/paper/closing.py": {"time.time_ns"},  # the node's time goes on to the wall's, as an input
+    "nodes/venue_rest.py": {"time.time"},  # how far an exchange's clock is ahead of this machine's
     "nodes/paper/sent.py": {"time.time_ns"},  # how long ago an order was sent to an exchange
     "nodes/paper/pulse.py": {"time.time_ns"},  # the heartbeat is of the wall
     "nodes/secrets.py": {"secrets.token_bytes"},  # the salt of hashes that stay in memory

@@ -84,13 +84,13 @@ def test_an_order_of_somebody_else_stops_trading_and_is_not_touched(trading: Pla
     told = trading.venue.look("books")
     assert [order["clientOrderId"] for order in told["open"]] == ["theirs"]
     assert abs(books_of(told, "BTC").position) < DUST
-    assert "RECONCILE" in (trading.state / "kill.json").read_text()
+    assert "RECONCILE" in (trading.state / "latch.json").read_text()
 
 
 def test_a_trade_of_somebody_else_stops_trading(trading: Place) -> None:
     trading.venue.order("BUY", "MARKET", "0.001")
     halted(trading)
-    assert "RECONCILE" in (trading.state / "kill.json").read_text()
+    assert "RECONCILE" in (trading.state / "latch.json").read_text()
 
 
 def test_new_keys_are_taken_up_and_wrong_ones_are_not(trading: Place) -> None:
@@ -134,7 +134,7 @@ def test_an_exchange_that_is_away_for_half_a_minute_is_waited_for(trading: Place
 def test_a_node_with_orders_that_starts_again_waits_for_its_exchange(trading: Place) -> None:
     one_open(trading)
     trading.kill()
-    trading.venue.fault("restart", seconds=8)
+    trading.venue.fault("restart", seconds=15)
     trading.start()
     agree(trading)
     assert trading.heard("nothing is sent until it can")
