@@ -154,7 +154,7 @@ class NodeTeller(Teller):
             "events": self._parts.intake.events,
             "decisions": sum(one.decisions for one in self._organisms),
             "orders": sum(len(one.signal_order_ns) for one in self._organisms),
-            "fills": len(gate.record.fills),
+            "fills": gate.record.filled,
         }
 
     def seen(self) -> None:

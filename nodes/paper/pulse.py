@@ -114,7 +114,7 @@ class Pulse:
         return Beat(
             ts=time.time_ns(), number=self.beats, pid=os.getpid(), lag_s=round(lag_s, 6), feed_age_s=age_s,
             events=intake.events, orders=self._orders(),
-            fills=len(gate.record.fills), rss=rss_bytes(), kill=str(gate.switch.state),
+            fills=gate.record.filled, rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
             facts={"equity": f"{from_atto(gate.law.equity):.2f}"} if gate.law.capital is not None else {},
@@ -140,7 +140,7 @@ class Pulse:
             feed_age_s=age_s,
             events_per_s=rate,
             orders=self._orders(),
-            fills=len(gate.record.fills),
+            fills=gate.record.filled,
             denials=gate.record.counts.get("denied", 0),
             kill=gate.switch.state,
             phase=gate.phase,
