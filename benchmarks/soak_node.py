@@ -11,7 +11,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
-from alphatrade.nodes.paper.pulse import STAGES
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.run import ENV, head, say
 from alphatrade.nodes.paper.settings import PaperSettings, paper_settings
@@ -138,22 +136,23 @@ class NodeTeller(Teller):
         self._journal = journal
         self._parts: Parts
         self._event = Latency()
-        self._looked: dict[str, int] = {}
+        self._counts: dict[str, Any] = {}
         self._before: dict[str, int] = {}
 
     def ready(self, parts: Parts) -> None:
         """Take the parts of the node."""
         self._parts = parts
-        self._eyes, self._organisms = (members(parts.node.trader, kind) for kind in ("Perception", "Organism"))
+        self._organisms = members(parts.node.trader, "Organism")
         parts.node.kernel.loop.create_task(self.sample())
 
     def facts(self) -> dict[str, Any]:
         """Return what was counted so far."""
-        gate = self._parts.gate
+        gate, stages = self._parts.gate, self._parts.stages
+        stages.count()
         return {
             "events": self._parts.intake.events,
             "decisions": sum(one.decisions for one in self._organisms),
-            "orders": sum(len(one.signal_order_ns) for one in self._organisms),
+            "orders": stages.latency["signal_order"].count,
             "fills": gate.record.filled,
         }
 
@@ -187,14 +186,12 @@ class NodeTeller(Teller):
 
     def _stages(self) -> dict[str, dict[str, int]]:
         """Return the quantiles of the durations that are new."""
+        stages = self._parts.stages
+        stages.count()
         told = {}
-        for name in STAGES:
-            latency = Latency()
-            for at, one in enumerate(self._eyes if name == "step" else self._organisms):
-                samples, key = getattr(one, f"{name}_ns"), f"{name} {at}"
-                latency.record(islice(samples, self._looked.get(key, 0), None))
-                self._looked[key] = len(samples)
-            told[name] = latency.quantiles()
+        for name, latency in stages.latency.items():
+            told[name] = (latency.since(self._counts[name]) if self._counts else latency).quantiles()
+        self._counts = {name: latency.counts for name, latency in stages.latency.items()}
         return told
 
 

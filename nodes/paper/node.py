@@ -34,8 +34,9 @@ from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
-from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.replay import Replay, ReplayOutput, collect, members
 from alphatrade.nodes.sessions import Sessions, SessionSpec
+from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import latch_dir
@@ -89,6 +90,7 @@ class Parts:
     venue: PaperVenue
     feed: ReplayFeed
     stop: asyncio.Event
+    stages: Stages
 
 
 def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeConfig:
@@ -143,7 +145,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     try:
         started = time.perf_counter()
         loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.watch)
+        return collect(parts.node, started, parts.venue.watch, parts.stages)
     finally:
         dispose(parts.node, loop)
         TIME.now = 0
@@ -172,7 +174,9 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.build()
     gate = node.kernel._controller
     straighten(node, gate)
-    return Parts(node, gate, Intake(node, gate, venues[0], flight.sessions), venues[0], feeds[0], asyncio.Event())
+    stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
+    intake = Intake(node, gate, venues[0], flight.sessions)
+    return Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
