@@ -7,7 +7,7 @@ market, whatever the speed. The feed is the busiest such stretch of a tape: quot
 or the embedded bars where there are none. The day before it is in the node's journal, which is read as after a restart.
 
 In the folder: ``checkpoints.jsonl`` (signed, see :mod:`benchmarks.soak_chain`), ``ours.jsonl`` and ``bare.jsonl`` (what
-the nodes say of themselves), the journal, the run, and what came out as ``soak.json`` and ``soak.png``.
+the nodes say of themselves), the journal, the run, and what came out as ``soak.json`` and ``soak.html``.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -153,6 +153,8 @@ class Soak:
                     bar.update(max(0.0, min(total, self.readers["ours"].last.get("at", 0.0)) - bar.n))
                     if self._nodes["ours"].poll():
                         break
+        except KeyboardInterrupt:
+            print("soak: stopped; what there is will be judged", file=sys.stderr)
         finally:
             for node in self._nodes.values():
                 if node.poll() is None:
@@ -178,7 +180,7 @@ class Soak:
             })  # fmt: skip
             self._done += 1
 
-    def end(self, failed: int) -> dict[str, Any]:
+    def end(self, failed: int) -> None:
         """Have the auditor judge the run, and add the last checkpoint."""
         told: dict[str, Any] = {"failed": failed, "violations": None, "integrity": None}
         last, names = self.readers["ours"].last, ["ours.jsonl", "bare.jsonl", JOURNAL]
@@ -188,12 +190,19 @@ class Soak:
             told |= {"violations": len(found.violations), "integrity": len(found.integrity), "orders": found.orders}
             names += [str(path.relative_to(self.folder)) for path in sorted(run.rglob("*.parquet"))]
         self._chain.add("end", told | {"files": {name: digest(self.folder, name) for name in names}})
-        return told
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"soak: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Soak, and say what came out; exit code 1 where a figure was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=2.0, help="of the feed, in which it has anything")
     parser.add_argument("--speed", type=float, default=1.0, help="seconds of the feed in one of the wall")
     parser.add_argument("--out", type=Path, help="folder of all files, which must not hold a soak yet")
@@ -209,8 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"soak: {error}", file=sys.stderr)
         return 2
-    failed = soak.run()
-    soak.end(failed)
+    soak.end(soak.run())
     return report(out, soak.public)
 
 
