@@ -83,21 +83,21 @@ def verify(folder: Path, public: str) -> list[str]:
     except OSError as error:
         return [f"{FILE}: {error.strerror}"]
     problems = [f"{FILE}: got {len(rest)} bytes without an end, expected a whole line"] if rest else []
-    head = START
+    head, kinds = START, list[str]()
     for line in lines:
         where = f"checkpoint {head.seq + 1}"
         plain = _plain(line)
         if plain is None:
-            return [*problems, f"{where}: got another line, expected canonical JSON"]
+            return [*problems, f"{where}: got another line, expected a signed one in canonical JSON"]
         unsigned = {name: value for name, value in plain.items() if name != "sig"}
-        if plain.get("prev") != head.hash or plain.get("seq") != head.seq + 1:
-            problems.append(f"{where}: it does not follow the one before")
         if not signed(public, plain.get("sig"), dumped(unsigned)):
-            problems.append(f"{where}: got a wrong signature, expected one by {public}")
+            return [*problems, f"{where}: got a wrong signature, expected one by {public}"]
+        if plain["prev"] != head.hash or plain["seq"] != head.seq + 1:
+            problems.append(f"{where}: it does not follow the one before")
+        kinds.append(plain["kind"])
         problems += _files(folder, where, plain["body"].get("files", {}))
         head = Head(head.seq + 1, hashlib.sha256(line).hexdigest())
-    kinds = [json.loads(line)["kind"] for line in lines]
-    if not kinds or kinds[0] != "begin" or kinds[-1] != "end":
+    if kinds[:1] != ["begin"] or kinds[-1] != "end":
         problems.append(f"{FILE}: got {kinds[:1]} to {kinds[-1:]}, expected all from the beginning to the end")
     return problems
 
