@@ -163,6 +163,7 @@ def test_the_feed_is_the_busiest_stretch_and_without_a_tape_the_embedded_one(
     assert "embedded minute bars" in capsys.readouterr().err
     assert len(plan.hours) == 2
     assert plan.period == 0.75
+    assert plan.hours[0] >= 1_786_924_800 * 10**9 + 24 * HOUR_NS, "a day of the tape comes before"
     assert not (tmp_path / "out").exists(), "nothing is written before all is known to be well"
 
 
