@@ -135,7 +135,7 @@ class NodeTeller(Teller):
         super().__init__("ours", plan)
         self._journal = journal
         self._parts: Parts
-        self._event = Latency()
+        self._event, self._took = Latency(), list[int]()
         self._counts: dict[str, Any] = {}
         self._before: dict[str, int] = {}
 
@@ -149,6 +149,8 @@ class NodeTeller(Teller):
         """Return what was counted so far."""
         gate, stages = self._parts.gate, self._parts.stages
         stages.count()
+        self._event.record(self._took)
+        self._took.clear()
         return {
             "events": self._parts.intake.events,
             "decisions": sum(one.decisions for one in self._organisms),
@@ -158,12 +160,12 @@ class NodeTeller(Teller):
 
     def seen(self) -> None:
         """Take the time in which an event was processed."""
-        self._event.record([time.perf_counter_ns() - self._parts.intake.seen_ns])
+        self._took.append(time.perf_counter_ns() - self._parts.intake.seen_ns)
 
     def begin(self) -> None:
         """Count from here: what came before was read from the journal."""
         self._stages()
-        self._event, self._before = Latency(), self.facts()
+        self._before, self._event = self.facts(), Latency()
 
     def period(self) -> dict[str, Any]:
         """Return what came in this period, and where the node stands."""
@@ -211,6 +213,7 @@ def ours(plan: Plan) -> None:
             if event.ts_init >= plan.hours[0]:
                 break
             recorder.market(event)
+        recorder.flush()
         journal.sync()
         teller = NodeTeller(plan, journal)
 
