@@ -160,7 +160,8 @@ def slowed(soak: Told, command: str) -> list[Figure]:
             times = f"{last['p99_ns'] / 1e3:,.0f} over {first['p99_ns'] / 1e3:,.0f} us"
             what = f"p99 of {stage}, last period over the first: {times}"
             rows.append(_row(f"p99.{stage}", what, ratio, "x", command, f"<= {P99:g}", ratio <= P99))
-        if len(soak.periods) >= 2 * DAY:
+        many = statistics.median(one["latency"][stage]["count"] for one in soak.periods) >= LEAST_SAMPLES
+        if many and len(soak.periods) >= 2 * DAY:
             each = [one["latency"][stage]["p99_ns"] for one in soak.periods]
             ratio = statistics.median(each[-DAY:]) / max(statistics.median(each[:DAY]), 1)
             what = f"the median p99 of {stage} in the last {DAY} periods over that in the first"
