@@ -51,6 +51,15 @@ def begun(segments: list[Segment]) -> bool:
     return len(segments) > 1 or any(one.path.stat().st_size > HEAD_SIZE for one in segments)
 
 
+def head_of(folder: Path) -> dict[str, Any] | None:
+    """Return whose journal lies in a folder; None where there is none, or nothing of it can be read."""
+    try:
+        found = json.loads((folder / HEAD).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def require_owner(folder: Path, head: Any, segments: list[Segment]) -> None:
     """
     Refuse the journal of another node.

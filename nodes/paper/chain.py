@@ -10,6 +10,7 @@ from typing import Any
 from nautilus_trader.data.engine import DataEngine
 from nautilus_trader.execution.engine import ExecutionEngine
 from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.events import AccountState
 from nautilus_trader.risk.engine import RiskEngine
 
 from alphatrade.risk.gate import RiskGate
@@ -39,6 +40,12 @@ def straighten(node: TradingNode, gate: RiskGate) -> None:
     bus.deregister(endpoint="ExecEngine.process", handler=execution.process)
     bus.register(endpoint="ExecEngine.process", handler=told)
     gate.forward = gate.commands.guard
+
+
+def report(node: TradingNode, event: Any) -> None:
+    """Let the node take what a broker says."""
+    to = "Portfolio.update_account" if isinstance(event, AccountState) else "ExecEngine.process"
+    node.kernel.msgbus.send(endpoint=to, msg=event)
 
 
 def process(node: TradingNode, data: Any) -> None:

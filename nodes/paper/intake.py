@@ -10,10 +10,10 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
 
-from alphatrade.nodes.paper.chain import process
+from alphatrade.nodes.paper.chain import process, report
 from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.record import Recorder
-from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError
 from alphatrade.risk.gate import RiskGate
@@ -32,7 +32,7 @@ class Intake:
         Built, not yet running.
     gate : RiskGate
         Its law, by whose way orders leave.
-    venue : PaperVenue
+    venue : PaperVenue or Broker
     sessions : Sessions
         When may be traded.
 
@@ -42,13 +42,15 @@ class Intake:
         Market events so far.
     seen_ns : int
         When the last one came, ``perf_counter_ns``.
+    latest : int
+        Its stamp, UTC ns; 0: there was none.
     """
 
-    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue, sessions: Sessions) -> None:
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions) -> None:
         self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
-        self.events = 0
+        self.events = self.latest = 0
         self.seen_ns = self._moved_ns = perf_counter_ns()
         engine = node.kernel.data_engine
         node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
@@ -92,6 +94,8 @@ class Intake:
             self._loop.call_soon_threadsafe(self.receive, data)
         elif isinstance(data, MARKET):
             self.take(data)
+        elif isinstance(data, FeedChange):
+            self.note(data)
         else:
             process(self._node, data)
 
@@ -105,12 +109,32 @@ class Intake:
         self._begin(ts)
         self._venue.settle(ts)  # its clock has to be where the node's is, or what is sent now is expected too early
 
+    def note(self, change: FeedChange) -> None:
+        """Have it in the run's record that something happened to the feed."""
+        ts = max(change.ts, TIME.now)
+        if self._recorder is not None:
+            self._kept(partial(self._recorder.change, change))
+        self._venue.advance(ts)
+        self._begin(ts)
+        passed = f"{(change.ts - change.since) / 1e9:.3f}" if change.since else ""
+        words = f"{change.source}, no event after {change.since}"
+        self._gate.record.event(ts, f"feed_{change.kind}", None, None, "FEED", passed, "", words)
+
     def _begin(self, ts: int) -> None:
         TIME.advance(ts)
         self._moved_ns = perf_counter_ns()
         phase = self._sessions.phase(ts)
         if phase != self._gate.phase:
             self._gate.enter(phase)
+
+    def broker(self, event: Any) -> None:
+        """Process what an exchange has said of an order or of the account."""
+        ts = max(event.ts_init, TIME.now)
+        if self._recorder is not None:
+            self._kept(partial(self._recorder.broker, event))
+        self._begin(ts)
+        self._venue.seen(event)
+        report(self._node, event)
 
     def take(self, data: Data) -> None:
         """Process one market event to its end."""
@@ -124,3 +148,4 @@ class Intake:
         process(self._node, data)
         venue.settle(ts)
         self.events += 1
+        self.latest = data.ts_init

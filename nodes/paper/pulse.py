@@ -70,7 +70,7 @@ class Pulse:
         """Note when, by the wall. An operator stops it between two inputs: what is sent then leaves now, not before."""
         self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
         if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
-            self._parts.intake.tick(self._parts.intake.present(self._speed))
+            self._parts.intake.tick(self._present())
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -94,7 +94,7 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            intake.tick(intake.present(self._speed))
+            intake.tick(self._present())
         if journal is not None:
             intake.flush()
         self.beats += 1
@@ -131,17 +131,22 @@ class Pulse:
         )  # fmt: skip
 
     def _facts(self) -> dict[str, str]:
-        law, cache = self._parts.gate.law, self._parts.node.kernel.cache
-        if law.capital is None:
-            return self._switched
-        return {
-            "time_ns": str(self._parts.intake.time),
-            "equity": f"{from_atto(law.equity):.2f}",
-            "cash": f"{from_atto(law.funds()[0]):f}",
-            "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
-            "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
-            **self._switched,
-        }
+        gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())
+        if facts:
+            facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
+        if gate.law.capital is not None:
+            facts |= {
+                "time_ns": str(self._parts.intake.time),
+                "equity": f"{from_atto(gate.law.equity):.2f}",
+                "cash": f"{from_atto(gate.law.funds()[0]):f}",
+                "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
+                "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
+            }
+        return facts | self._switched
+
+    def _present(self) -> int:
+        """Return to when time has gone on without an event, UTC ns."""
+        return time.time_ns() if self._parts.feed.live else self._parts.intake.present(self._speed)
 
     def _held(self) -> list[tuple[str, int]]:
         holdings = self._parts.gate.law.exposure.holdings

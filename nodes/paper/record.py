@@ -1,24 +1,31 @@
-"""Shim: market events, and moments without one, as records of the journal, and back."""
+"""Shim: what a node is given, as records of the journal, and back: market, moments, feed, and what a broker says."""
 
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any
 
+import msgspec
 from nautilus_trader.core.data import Data
+from nautilus_trader.core.message import Event
 from nautilus_trader.model.data import Bar, BarType, InstrumentStatus, QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide, MarketStatusAction
 from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.serialization.serializer import MsgSpecSerializer
 
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.risk.units import RAW_PER_NANO
 
-QUOTE, TRADE, BAR, STATUS, TICK = 1, 2, 3, 4, 5
+QUOTE, TRADE, BAR, STATUS, TICK, FEED, BROKER = 1, 2, 3, 4, 5, 6, 7
 _QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
 _TRADE = Struct("<H2q3B2Q")
 _BAR = Struct("<H5q2B2Q")
 _STATUS = Struct("<H2B2Q")
 _TICK = Struct("<Q")
+_FEED = Struct("<B2Q")
+_CHANGES = ("lost", "gap", "source")
+_SERIAL = MsgSpecSerializer(encoding=msgspec.msgpack)
 
 
 class Recorder:
@@ -37,8 +44,8 @@ class Recorder:
         self._place = {name: at for at, name in enumerate(instruments)}
         self._ids = [InstrumentId.from_str(name) for name in instruments]
         self._bars: dict[int, BarType] = {}
-        self._read: dict[int, Callable[[bytes], Data]] = {
-            QUOTE: self._quote, TRADE: self._trade, BAR: self._bar, STATUS: self._status,
+        self._read: dict[int, Callable[[bytes], Data | FeedChange]] = {
+            QUOTE: self._quote, TRADE: self._trade, BAR: self._bar, STATUS: self._status, FEED: self._change,
         }  # fmt: skip
 
     def market(self, data: Data) -> None:
@@ -68,14 +75,25 @@ class Recorder:
         """Keep that the node's time went on to `ts` (UTC ns) without an event."""
         self._journal.append(TICK, _TICK.pack(ts))
 
+    def change(self, change: FeedChange) -> None:
+        """Keep what happened to the feed."""
+        head = _FEED.pack(_CHANGES.index(change.kind), change.ts, change.since)
+        self._journal.append(FEED, head + change.source.encode())
+
+    def broker(self, event: Any) -> None:
+        """Keep what a broker says: an event of an order, or the state of an account."""
+        self._journal.append(BROKER, _SERIAL.serialize(event))
+
     def flush(self) -> None:
         """Hand what was kept to the operating system."""
         self._journal.flush()
 
-    def read(self, kind: int, payload: bytes) -> Data | int:
-        """Return the event of a record, or the moment of one without."""
+    def read(self, kind: int, payload: bytes) -> Data | Event | FeedChange | int:
+        """Return the event or the change of a record, or the moment of one without."""
         if kind == TICK:
             return int(_TICK.unpack(payload)[0])
+        if kind == BROKER:
+            return _SERIAL.deserialize(payload)
         return self._read[kind](payload)
 
     def _at(self, name: InstrumentId) -> int:
@@ -99,6 +117,10 @@ class Recorder:
             self._bars[at] = BarType.from_str(payload[_BAR.size :].decode())
         values = [_price(nano, digits) for nano in prices]
         return Bar(self._bars[at], *values, _size(volume, lots), ts_event, ts_init)
+
+    def _change(self, payload: bytes) -> FeedChange:
+        kind, ts, since = _FEED.unpack(payload[: _FEED.size])
+        return FeedChange(ts, _CHANGES[kind], payload[_FEED.size :].decode(), since)
 
     def _status(self, payload: bytes) -> InstrumentStatus:
         at, action, trading, ts_event, ts_init = _STATUS.unpack(payload)

@@ -1,8 +1,9 @@
 """``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from shutil import move
 from typing import Any
@@ -11,14 +12,16 @@ from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.journal_folder import head_of
+from alphatrade.nodes.paper.exchange import markets
 from alphatrade.nodes.paper.node import Flight, fly
-from alphatrade.nodes.paper.settings import PaperSettings
+from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.sessions import Sessions
-from alphatrade.nodes.sim import identity_of, load_tapes, published
+from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joint
 from alphatrade.nodes.status_line import StatusView
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
@@ -42,32 +45,60 @@ def paper(own: PaperSettings) -> RunResult:
     Raises
     ------
     InputError
-        If a tape or a folder cannot be used, or the journal that lies there is of something else.
+        If a tape, an exchange or a folder cannot be used, or the journal that lies there is of something else.
     LatchedError
         While the kill switch of the account is latched.
     """
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
-    tapes = load_tapes(run)
-    identity = identity_of(settings, tapes)
     folder = latch_dir(run.paths.state, ENV, own.account)
     kept = folder / "journal"
+    live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
+    tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
+    identity = identity_of(settings, tapes)
     with _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
             with StatusView() as view:
-                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say)
+                pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
+                flight = Flight(
+                    pace, run.paths.state, own.account, journal, sessions, view, say, live, broker=own.broker
+                )
                 return fly(what, run_dir, flight)
 
-        result = published(settings, tapes, identity, ENV, run_it)
+        source = None if live is None else live.model_dump(mode="json")
+        result = published(settings, tapes, identity, ENV, run_it, source)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
 
 
+def heard(spec: LiveFeedSpec, journal: Path | None) -> list[LiveMarket]:
+    """
+    Return the markets of a feed: those that a node which goes on began with, else what the exchange says of them now.
+
+    Parameters
+    ----------
+    spec : LiveFeedSpec
+    journal : Path, optional
+        Folder of its journal.
+
+    Raises
+    ------
+    ConfigError
+        If the exchange cannot be asked, or its markets cannot be traded together.
+    """
+    known = None if journal is None else head_of(journal)
+    if known is not None and "markets" in known:
+        return [LiveMarket(**one | {"instrument": InstrumentSpec(**one["instrument"])}) for one in known["markets"]]
+    found = markets(spec)
+    require_joint(found)
+    return found
+
+
 @contextmanager
 def _journal(
-    own: PaperSettings, folder: Path, tapes: list[Tape], identity: Identity
+    own: PaperSettings, folder: Path, tapes: Sequence[Market], identity: Identity
 ) -> Iterator[Journal | None]:
     if not own.journal:
         yield None
@@ -93,8 +124,10 @@ def say(line: str) -> None:
     print(f"alphatrade: {line}", file=sys.stderr, flush=True)
 
 
-def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[str, Any]:
+def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Mapping[str, Any]:
     """Return whose journal it is: with another of these, the same inputs would make other decisions."""
+    live = [asdict(tape) for tape in tapes if isinstance(tape, LiveMarket)]
+    fed = {} if not isinstance(own.feed, LiveFeedSpec) else {"feed": own.feed.identity(), "markets": live}
     return {
         "format": FORMAT,
         "account": own.account,
@@ -103,6 +136,8 @@ def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[s
         "run": identity.run_id,
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
+        "broker": own.broker.kind,
         "sessions": own.sessions.model_dump(mode="json"),
         "releases": status(own.settings.run.paths.state, ENV, own.account).releases,  # before one, it ends in a trip
+        **fed,
     }
