@@ -1,0 +1,119 @@
+"""Paper nodes that hear the exchange on loopback: they trade, lose the feed, find it again, are killed and go on."""
+
+from pathlib import Path
+
+import pytest
+
+from alphatrade.risk.audit import audit
+from tests.venue.make_live import Live, moving
+from tests.venue.make_venue import running
+
+pytestmark = pytest.mark.long
+
+
+def test_it_trades_two_symbols_on_live_quotes_and_ends_flat(tmp_path: Path) -> None:
+    with moving("BTCUSDT", "ETHUSDT") as venue:
+        node = Live(tmp_path, venue, "feed.symbols=[BTCUSDT,ETHUSDT]")
+        node.begin()
+        beat = node.beat(lambda beat: beat.fills >= 10)
+        assert beat.facts["feed"] == venue.ws
+        assert beat.facts["feed_state"] == "up"
+        assert beat.feed_age_s is not None
+        assert beat.feed_age_s < 1
+        node.end()
+    fills = node.table("fills")
+    assert set(fills["instrument"]) == {"BTCUSDT.BINANCE", "ETHUSDT.BINANCE"}
+    assert fills.groupby("instrument")["position_after"].last().eq(0).all()
+    assert node.happened() == []
+    found = audit(tmp_path / "artifacts" / "latest")
+    assert (found.violations, found.integrity) == ((), ())
+    assert [tape["instrument"] for tape in node.summary()["tapes"]] == ["BTCUSDT.BINANCE", "ETHUSDT.BINANCE"]
+
+
+@pytest.mark.parametrize("words", [("feed.kind=trades",), ("feed.kind=bars", "feed.bar_s=1", "policy.cadence.n=1")])
+def test_trades_and_bars_are_heard_too(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue, *words)
+        node.begin()
+        assert node.beat(lambda beat: beat.events >= 5).facts["feed_unfit"] == "0"
+        node.crash()
+
+
+@pytest.mark.parametrize("ms", [1_500, -1_500])
+def test_a_clock_that_is_wrong_is_refused(tmp_path: Path, ms: int) -> None:
+    with running() as venue:
+        venue.fault("skew", ms=ms)
+        told = Live(tmp_path, venue).run(code=2)
+        assert told.count("\n") == 1
+        assert ("ahead of" if ms > 0 else "behind") in told
+        venue.fault("skew", ms=ms // 3)
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat()
+        node.crash()
+
+
+def test_an_unknown_symbol_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with running() as venue:
+        told = Live(tmp_path, venue, "feed.symbols=[BTCUSDT,NOPEUSDT]").run(code=2)
+    assert told == "alphatrade: feed.symbols: got 'NOPEUSDT', expected symbols that binance knows\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_venue_that_does_not_answer_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with running() as venue:
+        node = Live(tmp_path, venue)
+    told = node.run(code=2)
+    assert told.count("\n") == 1
+    assert f"an exchange that answers ({venue.http}: " in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_feed_that_goes_silent_is_lost_connected_anew_and_the_gap_is_on_record(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat(lambda beat: beat.events > 200)
+        venue.fault("stall", where="market", seconds=4)
+        lost = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+        back = node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > lost.events + 1500)
+        assert back.facts["feed_gaps"] == "1"
+        said = node.end()
+    assert node.happened() == [("lost", venue.ws), ("gap", venue.ws)]
+    rows = node.table("risk_events")
+    gap = rows[rows["kind"] == "feed_gap"].iloc[0]
+    assert 3.0 < float(gap["value"]) < 6.0
+    assert "silent for" in said
+    assert "is back after" in said
+
+
+def test_a_venue_that_was_restarted_is_heard_again(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat(lambda beat: beat.events > 200)
+        venue.fault("restart", seconds=3)
+        lost = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+        node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > lost.events + 1500)
+        node.end()
+    assert node.happened() == [("lost", venue.ws), ("gap", venue.ws)]
+
+
+def test_a_second_way_is_heard_while_the_first_is_lost_and_the_first_again_when_it_is_well(tmp_path: Path) -> None:
+    with moving() as first, moving() as second:
+        way = f"{{source:binance,http:'{second.http}',ws:'{second.ws}',after_s:2,back_s:3}}"
+        node = Live(tmp_path, first, f"feed.fallback={way}")
+        node.begin()
+        node.beat(lambda beat: beat.events > 200)
+        assert second.look("state")["market_sockets"] == 0
+        first.fault("stall", where="market", seconds=8)
+        there = node.beat(lambda beat: beat.facts["feed"] == second.ws)
+        node.beat(lambda beat: beat.events > there.events + 200 and beat.facts["feed_state"] == "up")
+        node.beat(lambda beat: beat.facts["feed"] == first.ws)
+        node.beat(lambda beat: second.look("state")["market_sockets"] == 0)
+        node.end()
+    assert node.happened() == [
+        ("lost", first.ws), ("source", second.ws), ("gap", second.ws), ("source", first.ws),
+    ]  # fmt: skip
+
+
