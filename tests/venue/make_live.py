@@ -1,12 +1,13 @@
 """Paper nodes on a running venue, each a process of its own: a sandbox on this venue changes Nautilus for good."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -36,6 +37,8 @@ def moving(*symbols: str, speed: float = 20.0) -> Iterator[Handle]:
 class Live(Node):
     """A paper node that hears a venue."""
 
+    begun: ClassVar[list["subprocess.Popen[str]"]] = []  # a test that fails leaves none of them
+
     def __init__(self, root: Path, venue: Handle, *words: str) -> None:
         super().__init__(root, *FAST, f"feed.http={venue.http}", f"feed.ws={venue.ws}", *words)
         self.process: subprocess.Popen[str] | None = None
@@ -45,8 +48,9 @@ class Live(Node):
     def folder(self) -> Path:
         return self.root / "state" / self.mode / "SIM"
 
-    def begin(self, *words: str) -> None:
-        self.process = self.start(*words)
+    def begin(self, *words: str, module: str = "") -> None:
+        self.process = self.start(*words, module=module)
+        self.begun.append(self.process)
 
     def beat(self, what: Callable[[Beat], Any] = lambda beat: True, timeout: float = 40.0) -> Beat:
         """Wait for a beat of the process of which something is true, and return it."""
@@ -75,6 +79,15 @@ class Live(Node):
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.root / "artifacts" / "latest" / f"{name}.parquet")
+
+    def reread(self) -> dict[str, pd.DataFrame]:
+        """Process the journal once more, that of the last run where it is over, and return what is recorded of it."""
+        if not self.journal.exists():
+            shutil.move(self.root / "artifacts" / "latest" / "journal", self.journal)
+        process = self.start("reread", module="tests.venue.make_hooked")
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+        return {name: self.table(name) for name in ("orders", "fills", "marks", "risk_events")}
 
     def happened(self) -> list[tuple[str, str]]:
         """Return what happened to the feed: what, and the way that was heard from then on."""

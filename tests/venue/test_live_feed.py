@@ -1,14 +1,32 @@
 """Paper nodes that hear the exchange on loopback: they trade, lose the feed, find it again, are killed and go on."""
 
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from alphatrade.nodes.beats import Beat
 from alphatrade.risk.audit import audit
 from tests.venue.make_live import Live, moving
 from tests.venue.make_venue import running
 
 pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def none_is_left() -> Iterator[None]:
+    yield
+    for process in Live.begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    Live.begun.clear()
+
+
+def after(beat: Beat, more: int) -> Callable[[Beat], bool]:
+    return lambda later: later.number >= beat.number + more
 
 
 def test_it_trades_two_symbols_on_live_quotes_and_ends_flat(tmp_path: Path) -> None:
@@ -117,3 +135,87 @@ def test_a_second_way_is_heard_while_the_first_is_lost_and_the_first_again_when_
     ]  # fmt: skip
 
 
+
+
+def test_orders_are_held_while_the_price_is_stale_and_sent_when_the_feed_is_back(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue, "feed.stale_after_s=2")
+        node.begin("probe", module="tests.venue.make_hooked")
+        node.beat(lambda beat: beat.fills >= 3)
+        venue.fault("stall", where="market", seconds=7)
+        held = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+        node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > held.events + 1500)
+        node.end()
+    events, orders = node.table("risk_events"), node.table("orders")
+    (gap,) = events[events["kind"] == "feed_gap"].itertuples()
+    since = int(gap.detail.rpartition(" ")[2])
+    ages = orders[orders["event"] == "initialized"].set_index("order_id")["ts"] - since
+    silent = ages[(ages > 0) & (ages < gap.ts - since)]
+    last = orders[orders["event"] != "initialized"].groupby("order_id").agg({"event": "first", "reason": "first"})
+    for order_id, age in silent.items():
+        stale = age > 2 * 10**9
+        assert (last.loc[order_id, "event"] == "denied") == stale, (order_id, age)
+        assert not stale or last.loc[order_id, "reason"].startswith("STALE_REFERENCE")
+    assert (silent > 2 * 10**9).sum() >= 5
+    assert (last.loc[ages[ages > gap.ts - since].index, "event"] == "submitted").any()
+
+
+def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_the_same_records(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue, "feed.stall_s=60")
+        node.begin()
+        for kills in range(1, 4):
+            node.beat(lambda beat, kills=kills: beat.fills >= 4 * kills)
+            venue.tell("pause")
+            before = node.beat(after(node.beat(), 2))
+            node.crash()
+            node.begin()
+            first = node.beat()
+            assert first.events == before.events
+            assert (first.orders, first.fills, first.facts["equity"]) == (before.orders, before.fills, before.facts["equity"])
+            venue.tell("resume")
+        node.beat(lambda beat: beat.fills >= 16)
+        node.end()
+        assert [what for what, _ in node.happened()] == ["gap"] * 3
+        assert audit(tmp_path / "artifacts" / "latest").ok
+        written = {name: node.table(name) for name in ("orders", "fills", "marks", "risk_events")}
+        for name, again in node.reread().items():
+            assert 10 < len(again) <= len(written[name]) or name == "risk_events"
+            pd.testing.assert_frame_equal(again, written[name].iloc[: len(again)], check_dtype=False)
+
+
+def test_it_goes_on_although_the_exchange_is_away_when_it_is_started_again(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat(lambda beat: beat.fills >= 2)
+        node.crash()
+        venue.fault("restart", seconds=6)
+        node.begin()
+        away = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+        node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > away.events + 200)
+        node.end()
+
+
+def test_a_journal_of_other_symbols_is_refused(tmp_path: Path) -> None:
+    with moving("BTCUSDT", "ETHUSDT") as venue:
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat(lambda beat: beat.events > 200)
+        node.crash()
+        told = node.run("feed.symbols=[ETHUSDT]", code=2)
+    assert "this is the journal of another feed" in told
+    assert told.count("\n") == 1
+
+
+def test_in_the_shadow_the_venue_is_heard_and_nothing_is_sent(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue, "env=live-shadow")
+        node.mode = "live-shadow"
+        node.begin()
+        node.beat(lambda beat: beat.orders >= 10)
+        node.end()
+    summary = node.summary()
+    assert (summary["fills"], summary["pnl"], summary["killed"]) == (0, "0", None)
+    assert summary["shadow"] >= 10
+    assert set(node.table("orders")["event"]) == {"initialized", "denied"}
