@@ -11,7 +11,7 @@ import pytest
 from alphatrade.nodes.beats import Beat
 from alphatrade.risk.audit import audit
 from tests.venue.make_live import Live, moving
-from tests.venue.make_venue import running
+from tests.venue.make_venue import running, until
 
 pytestmark = pytest.mark.long
 
@@ -115,6 +115,36 @@ def test_a_venue_that_was_restarted_is_heard_again(tmp_path: Path) -> None:
         node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > lost.events + 1500)
         node.end()
     assert node.happened() == [("lost", venue.ws), ("gap", venue.ws)]
+
+
+def test_however_often_it_is_dropped_it_is_back_in_the_same_time(tmp_path: Path) -> None:
+    """Left to itself the adapter waits longer each time: `test_adapter_facts`."""
+    with moving() as venue:
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat(lambda beat: beat.events > 200)
+        for _ in range(8):
+            venue.fault("drop", where="market")
+            dropped = node.beat()
+            node.beat(lambda beat, dropped=dropped: beat.events > dropped.events + 400)
+        node.end()
+    events = node.table("risk_events")
+    gaps = events.loc[events["kind"] == "feed_gap", "value"].astype(float)
+    assert gaps.max() < 4
+
+
+def test_messages_that_make_no_sense_come_twice_late_or_never_do_no_harm(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue)
+        node.begin()
+        node.beat(lambda beat: beat.fills >= 2)
+        for name in ("garbage", "duplicate", "reorder", "gap", "slow"):
+            venue.fault(name, where="market", count=20)
+        until(lambda: all(venue.look("faults")["hits"].get(name, 0) >= 20 for name in ("garbage", "duplicate", "gap")), 30)
+        later = node.beat()
+        node.beat(lambda beat: beat.fills > later.fills and beat.facts["feed_state"] == "up")
+        node.end()
+    assert audit(tmp_path / "artifacts" / "latest").ok
 
 
 def test_a_second_way_is_heard_while_the_first_is_lost_and_the_first_again_when_it_is_well(tmp_path: Path) -> None:
