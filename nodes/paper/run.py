@@ -26,7 +26,6 @@ from alphatrade.risk.disk import write_whole
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
-ENV = "paper"
 FORMAT = 1
 
 
@@ -51,7 +50,7 @@ def paper(own: PaperSettings) -> RunResult:
     """
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
-    folder = latch_dir(run.paths.state, ENV, own.account)
+    folder = latch_dir(run.paths.state, run.env.name, own.account)
     kept = folder / "journal"
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
@@ -67,7 +66,7 @@ def paper(own: PaperSettings) -> RunResult:
                 return fly(what, run_dir, flight)
 
         source = None if live is None else live.model_dump(mode="json")
-        result = published(settings, tapes, identity, ENV, run_it, source)
+        result = published(settings, tapes, identity, "paper", run_it, source)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
@@ -126,6 +125,7 @@ def say(line: str) -> None:
 
 def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Mapping[str, Any]:
     """Return whose journal it is: with another of these, the same inputs would make other decisions."""
+    run = own.settings.run
     live = [asdict(tape) for tape in tapes if isinstance(tape, LiveMarket)]
     fed = {} if not isinstance(own.feed, LiveFeedSpec) else {"feed": own.feed.identity(), "markets": live}
     return {
@@ -138,6 +138,6 @@ def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Map
         "tapes": [tape.tape_hash for tape in tapes],
         "broker": own.broker.kind,
         "sessions": own.sessions.model_dump(mode="json"),
-        "releases": status(own.settings.run.paths.state, ENV, own.account).releases,  # before one, it ends in a trip
+        "releases": status(run.paths.state, run.env.name, own.account).releases,  # before one, it ends in a trip
         **fed,
     }

@@ -15,6 +15,7 @@ from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
 from alphatrade.strategies.policy import Spec
 
+ENVS = ("paper", "live-shadow")
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Url = Annotated[str, Field(pattern=r"^(http|ws)s?://[^\s/?#@]+(/[^\s?#@]*)?$")]
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,23}$")]
@@ -202,7 +203,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, broker, sessions, account, journal)
+    return PaperSettings(settings_of(plain, ENVS), feed, broker, sessions, account, journal)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:
