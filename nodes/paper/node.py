@@ -25,6 +25,7 @@ from nautilus_trader.live.node import TradingNode
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
+from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
@@ -142,7 +143,8 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         flight.ready(parts)
     try:
         started = time.perf_counter()
-        loop.run_until_complete(_run(parts, what, flight))
+        with quiet_gc():
+            loop.run_until_complete(_run(parts, what, flight))
         return collect(parts.node, started, parts.venue.watch)
     finally:
         dispose(parts.node, loop)
@@ -194,6 +196,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
     pulse.end()
+    parts.intake.flush()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
@@ -217,12 +220,12 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
     for number, kind, payload in journal.records():
-        found = recorder.read(kind, payload)
-        if isinstance(found, int):
-            parts.intake.tick(found)
-        else:
-            parts.intake.take(found)
-            known += 1
+        for found in recorder.read(kind, payload):
+            if isinstance(found, int):
+                parts.intake.tick(found)
+            else:
+                parts.intake.take(found)
+                known += 1
         if number % BATCH == 0:
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
