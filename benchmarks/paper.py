@@ -134,7 +134,7 @@ def bare(tape: Tape) -> float:
 
 
 def ours(own: Settings, tape: Tape, folder: Path) -> tuple[float, float]:
-    """Return the events a second of a paper node with law, diary and journal: while it is fed, and over its whole run."""
+    """Return the events a second of a paper node with law, diary and journal: while it is fed, and of its whole run."""
     folder.mkdir()
     spent = [0.0]
 
