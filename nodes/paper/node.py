@@ -29,6 +29,7 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
+from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
@@ -167,7 +168,8 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         flight.ready(parts)
     try:
         started = time.perf_counter()
-        loop.run_until_complete(_run(parts, what, flight))
+        with quiet_gc():
+            loop.run_until_complete(_run(parts, what, flight))
         return collect(parts.node, started, parts.venue.bus)
     finally:
         dispose(parts.node, loop)
@@ -243,6 +245,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     else:
         await parts.feed.listen(parts.intake.latest, parts.stop)
     pulse.end()
+    parts.intake.flush()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
@@ -281,16 +284,16 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
     for number, kind, payload in journal.records():
-        found = recorder.read(kind, payload)
-        if isinstance(found, int):
-            parts.intake.tick(found)
-        elif isinstance(found, Event):
-            parts.intake.broker(found)
-        elif isinstance(found, FeedChange):
-            parts.intake.note(found)
-        else:
-            parts.intake.take(found)
-            known += 1
+        for found in recorder.read(kind, payload):
+            if isinstance(found, int):
+                parts.intake.tick(found)
+            elif isinstance(found, Event):
+                parts.intake.broker(found)
+            elif isinstance(found, FeedChange):
+                parts.intake.note(found)
+            else:
+                parts.intake.take(found)
+                known += 1
         if number % BATCH == 0:
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
