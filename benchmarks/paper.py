@@ -16,24 +16,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
-from nautilus_trader.adapters.sandbox.factory import SandboxLiveExecClientFactory
-from nautilus_trader.common.config import LoggingConfig
-from nautilus_trader.config import LiveExecEngineConfig, TradingNodeConfig
-from nautilus_trader.live.config import LiveDataClientConfig
-from nautilus_trader.live.node import TradingNode
-from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.nodes import feed
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
-from alphatrade.nodes.paper.replay_feed import ReplayFeed, feed_factory
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
+from benchmarks.bare import bare_node
 from benchmarks.figures import OUT, ROOT, Figure, figure, measured
 
 TARGET, COMMAND = "paper", "python -m benchmarks.paper"
@@ -77,43 +69,11 @@ def parity() -> list[Figure]:
     return rows
 
 
-class Idle(Strategy):
-    """Listens and does nothing."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name, self.seen = InstrumentId.from_str(name), 0
-
-    def on_start(self) -> None:
-        """Subscribe."""
-        self.subscribe_quote_ticks(self.name)
-
-    def on_quote_tick(self, tick: Any) -> None:
-        """Count."""
-        self.seen += 1
-
-
 def bare(tape: Tape) -> float:
     """Return the events a second of a stock node with a strategy that does nothing, on the same feed."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    name, made = tape.instrument.venue, list[ReplayFeed]()
-    instrument = feed.instrument(tape.instrument)
-    node = TradingNode(
-        config=TradingNodeConfig(
-            trader_id="BARE-001", logging=LoggingConfig(log_level="OFF"),
-            exec_engine=LiveExecEngineConfig(reconciliation=False, inflight_check_interval_ms=0),
-            data_clients={name: LiveDataClientConfig()}, timeout_post_stop=0.1,
-            exec_clients={name: SandboxExecutionClientConfig(venue=name, starting_balances=["1000000 USD"])},
-        ),
-        loop=loop,
-    )  # fmt: skip
-    idle = Idle(tape.instrument.id)
-    node.trader.add_strategy(idle)
-    node.kernel.cache.add_instrument(instrument)
-    node.add_data_client_factory(name, feed_factory(name, [instrument], made))
-    node.add_exec_client_factory(name, SandboxLiveExecClientFactory)
-    node.build()
+    node, idle, source = bare_node(tape, loop)
     events, spent = feed.events(tape), [0.0]
 
     async def run() -> None:
@@ -121,7 +81,7 @@ def bare(tape: Tape) -> float:
         while not node.trader.is_running:
             await asyncio.sleep(0.001)
         started = time.perf_counter()
-        await made[0].send(events, 0.0, asyncio.Event())
+        await source.send(events, 0.0, asyncio.Event())
         while idle.seen < len(events):
             await asyncio.sleep(0)
         spent[0] = time.perf_counter() - started

@@ -42,9 +42,10 @@ from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
 from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
-from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.replay import Replay, ReplayOutput, collect, members
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
+from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
@@ -110,6 +111,7 @@ class Parts:
     venue: Any
     feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
+    stages: Stages
 
     @property
     def broker(self) -> "Broker | None":
@@ -170,7 +172,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         started = time.perf_counter()
         with quiet_gc():
             loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.bus)
+        return collect(parts.node, started, parts.venue.bus, parts.stages)
     finally:
         dispose(parts.node, loop)
         TIME.now = 0
@@ -201,8 +203,9 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.build()
     gate = node.kernel._controller
     straighten(node, gate)
+    stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
     intake = Intake(node, gate, venues[0], flight.sessions)
-    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event())
+    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
     if parts.broker is not None:
         parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
     return parts
