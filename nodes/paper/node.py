@@ -30,6 +30,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
 from alphatrade.nodes.paper.intake import Intake
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
@@ -65,6 +66,8 @@ class Flight:
         Where the node is shown.
     tell : callable
         Takes a line about the node itself.
+    mirror : Mirror, optional
+        Copy of the cache in a Redis server.
     ready : callable, optional
         Shown the parts of the node before it runs.
     """
@@ -76,6 +79,7 @@ class Flight:
     sessions: Sessions = field(default_factory=lambda: Sessions(SessionSpec()))
     view: StatusView | None = None
     tell: Callable[[str], object] = print
+    mirror: Mirror | None = None
     ready: Callable[["Parts"], None] | None = None
 
 
@@ -110,12 +114,13 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
             graceful_shutdown_on_exception=True,
         ),
         exec_engine=LiveExecEngineConfig(
-            reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
+            load_cache=False, reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
         ),
         data_clients={first.venue: LiveDataClientConfig()},
         exec_clients={first.venue: SandboxExecutionClientConfig(venue=first.venue, starting_balances=[balance])},
         timeout_connection=10, timeout_reconciliation=5, timeout_portfolio=5, timeout_disconnection=5,
         timeout_post_stop=0.1,
+        **({} if flight.mirror is None else flight.mirror.settings()),
     )  # fmt: skip
 
 
@@ -165,6 +170,8 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     feeds, venues = list[ReplayFeed](), list[PaperVenue]()
     with node_clocks(min(tape.span[0] for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
+    if flight.mirror is not None:
+        flight.mirror.begin(node.kernel.cache)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
     node.add_data_client_factory(name, feed_factory(name, instruments, feeds))

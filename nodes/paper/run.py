@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from shutil import move
 from typing import Any
@@ -11,6 +11,7 @@ from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import Flight, fly
 from alphatrade.nodes.paper.settings import PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
@@ -52,17 +53,21 @@ def paper(own: PaperSettings) -> RunResult:
     identity = identity_of(settings, tapes)
     folder = latch_dir(run.paths.state, ENV, own.account)
     kept = folder / "journal"
-    with _journal(own, kept, tapes, identity) as journal:
+    with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
             with StatusView() as view:
-                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say)
+                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say, mirror)
                 return fly(what, run_dir, flight)
 
         result = published(settings, tapes, identity, ENV, run_it)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
+
+
+def _mirror(own: PaperSettings) -> AbstractContextManager[Mirror | None]:
+    return nullcontext() if own.cache.backend == "memory" else Mirror(own.cache, ENV, own.account, say)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from omegaconf import DictConfig
 from pydantic import Field
 
+from alphatrade.nodes.paper.redis_server import CacheSpec
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
 from alphatrade.nodes.settings import Settings, plain_from, settings_of
@@ -41,6 +42,7 @@ class PaperSettings(NamedTuple):
     sessions: SessionSpec
     account: str
     journal: bool
+    cache: CacheSpec = CacheSpec()
 
 
 def paper_settings(config: DictConfig) -> PaperSettings:
@@ -55,13 +57,14 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     plain = plain_from(config)
     feed = checked(FeedSpec, _part(plain, "feed"), "feed")
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
+    cache = checked(CacheSpec, _part(plain, "cache"), "cache")
     account, journal = _part(plain, "account"), _part(plain, "journal")
     if not isinstance(account, str):
         raise ConfigError("account", account, "a name")
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal)
+    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal, cache)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:
