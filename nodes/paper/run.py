@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from shutil import move
 from typing import Any
@@ -50,7 +51,7 @@ def paper(own: PaperSettings) -> RunResult:
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
     tapes = load_tapes(run)
-    identity = identity_of(settings, tapes)
+    identity = replace(identity_of(settings, tapes), entry=own.entry)
     folder = latch_dir(run.paths.state, ENV, own.account)
     kept = folder / "journal"
     with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:

@@ -1,17 +1,19 @@
 """Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from omegaconf import DictConfig
 from pydantic import Field
 
+from alphatrade.nodes.paper.entry import entered
 from alphatrade.nodes.paper.redis_server import CacheSpec
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
 from alphatrade.nodes.settings import Settings, plain_from, settings_of
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
-from alphatrade.strategies.policy import Spec
+from alphatrade.strategies.policy import Spec, canonical
 
 
 class FeedSpec(Spec):
@@ -35,7 +37,7 @@ class FeedSpec(Spec):
 
 
 class PaperSettings(NamedTuple):
-    """What a paper node is told."""
+    """What a paper node is told; `entry` of the ledger entry that its policy was taken from."""
 
     settings: Settings
     feed: FeedSpec
@@ -43,6 +45,7 @@ class PaperSettings(NamedTuple):
     account: str
     journal: bool
     cache: CacheSpec = CacheSpec()
+    entry: Mapping[str, Any] | None = None
 
 
 def paper_settings(config: DictConfig) -> PaperSettings:
@@ -64,7 +67,11 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal, cache)
+    name, entry = _part(plain, "policy_entry"), None
+    if name is not None:
+        policy, entry = entered(name)
+        plain |= {"policy": canonical(policy), "genotype": None}
+    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal, cache, entry)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:
