@@ -37,6 +37,7 @@ from alphatrade.nodes.paper.clock import TIME, node_clocks
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
@@ -83,6 +84,8 @@ class Flight:
         Takes a line about the node itself.
     source : LiveFeedSpec, optional
         Where markets are heard live; None: their tapes are sent.
+    mirror : Mirror, optional
+        Copy of the cache in a Redis server.
     ready : callable, optional
         Shown the parts of the node before it runs.
     broker : BrokerSpec
@@ -97,6 +100,7 @@ class Flight:
     view: StatusView | None = None
     tell: Callable[[str], object] = print
     source: LiveFeedSpec | None = None
+    mirror: Mirror | None = None
     ready: Callable[["Parts"], None] | None = None
     broker: BrokerSpec = field(default_factory=BrokerSpec)
 
@@ -138,12 +142,13 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
             graceful_shutdown_on_exception=True,
         ),
         exec_engine=LiveExecEngineConfig(
-            reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
+            load_cache=False, reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
         ),
         data_clients={first.venue: LiveDataClientConfig()},
         exec_clients={first.venue: SandboxExecutionClientConfig(venue=first.venue, starting_balances=[balance])},
         timeout_connection=10, timeout_reconciliation=5, timeout_portfolio=5, timeout_disconnection=5,
         timeout_post_stop=0.1,
+        **({} if flight.mirror is None else flight.mirror.settings()),
     )  # fmt: skip
 
 
@@ -194,6 +199,8 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
     with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
+    if flight.mirror is not None:
+        flight.mirror.begin(node.kernel.cache)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
     made = name, instruments, feeds
