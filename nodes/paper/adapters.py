@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from nautilus_trader.adapters.binance import BINANCE, BinanceDataClientConfig, BinanceLiveDataClientFactory
 from nautilus_trader.adapters.binance.common.enums import BinanceEnvironment
-from nautilus_trader.adapters.binance.http.error import get_binance_error_code
+from nautilus_trader.adapters.binance.http.error import BinanceError
 from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.data.messages import SubscribeBars, SubscribeQuoteTicks, SubscribeTradeTicks
@@ -58,6 +58,11 @@ class Adapter(NamedTuple):
     unknown: Callable[[Exception], bool]
 
 
+def _unknown(error: Exception) -> bool:
+    told = error.message if isinstance(error, BinanceError) else None
+    return isinstance(told, dict) and told.get("code") == _UNKNOWN_SYMBOL
+
+
 def _binance(at: Address) -> BinanceDataClientConfig:
     return BinanceDataClientConfig(
         environment=BinanceEnvironment.TESTNET if at.testnet else BinanceEnvironment.LIVE,
@@ -73,7 +78,7 @@ ADAPTERS = {
         factory=BinanceLiveDataClientFactory,
         config=_binance,
         clock=lambda client: client._http_market.request_server_time(),
-        unknown=lambda error: get_binance_error_code(error) == _UNKNOWN_SYMBOL,
+        unknown=_unknown,
     )
 }
 

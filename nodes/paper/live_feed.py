@@ -227,8 +227,6 @@ class LiveFeed(LiveMarketDataClient):
             price, size = _price(data.price, digits), _size(data.size, lots)
             return TradeTick(name, price, size, data.aggressor_side, data.trade_id, *stamps)
         prices = [_price(one, digits) for one in (data.open, data.high, data.low, data.close)]
-        if not prices[2] <= min(prices) <= max(prices) <= prices[1]:
-            raise Unfit(f"{name}: a bar of {', '.join(map(str, prices))}")
         return Bar(data.bar_type, *prices, _size(data.volume, lots), *stamps)
 
 

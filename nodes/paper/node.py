@@ -27,6 +27,7 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes import feed, wiring
+from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
@@ -35,14 +36,16 @@ from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.flat import make_flat
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
 from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
-from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.replay import Replay, ReplayOutput, collect, members
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
+from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import latch_dir
@@ -76,6 +79,8 @@ class Flight:
         Takes a line about the node itself.
     source : LiveFeedSpec, optional
         Where markets are heard live; None: their tapes are sent.
+    mirror : Mirror, optional
+        Copy of the cache in a Redis server.
     ready : callable, optional
         Shown the parts of the node before it runs.
     broker : BrokerSpec
@@ -90,6 +95,7 @@ class Flight:
     view: StatusView | None = None
     tell: Callable[[str], object] = print
     source: LiveFeedSpec | None = None
+    mirror: Mirror | None = None
     ready: Callable[["Parts"], None] | None = None
     broker: BrokerSpec = field(default_factory=BrokerSpec)
 
@@ -104,6 +110,7 @@ class Parts:
     venue: Any
     feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
+    stages: Stages
 
     @property
     def broker(self) -> "Broker | None":
@@ -130,12 +137,13 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
             graceful_shutdown_on_exception=True,
         ),
         exec_engine=LiveExecEngineConfig(
-            reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
+            load_cache=False, reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
         ),
         data_clients={first.venue: LiveDataClientConfig()},
         exec_clients={first.venue: SandboxExecutionClientConfig(venue=first.venue, starting_balances=[balance])},
         timeout_connection=10, timeout_reconciliation=5, timeout_portfolio=5, timeout_disconnection=5,
         timeout_post_stop=0.1,
+        **({} if flight.mirror is None else flight.mirror.settings()),
     )  # fmt: skip
 
 
@@ -162,8 +170,9 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         flight.ready(parts)
     try:
         started = time.perf_counter()
-        loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.bus)
+        with quiet_gc():
+            loop.run_until_complete(_run(parts, what, flight))
+        return collect(parts.node, started, parts.venue.bus, parts.stages)
     finally:
         dispose(parts.node, loop)
         TIME.now = 0
@@ -185,6 +194,8 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
     with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
+    if flight.mirror is not None:
+        flight.mirror.begin(node.kernel.cache)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
     made = name, instruments, feeds
@@ -194,8 +205,9 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.build()
     gate = node.kernel._controller
     straighten(node, gate)
+    stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
     intake = Intake(node, gate, venues[0], flight.sessions)
-    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event())
+    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
     if parts.broker is not None:
         parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
     return parts
@@ -238,6 +250,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     else:
         await parts.feed.listen(parts.intake.latest, parts.stop)
     pulse.end()
+    parts.intake.flush()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
@@ -276,16 +289,16 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
     for number, kind, payload in journal.records():
-        found = recorder.read(kind, payload)
-        if isinstance(found, int):
-            parts.intake.tick(found)
-        elif isinstance(found, Event):
-            parts.intake.broker(found)
-        elif isinstance(found, FeedChange):
-            parts.intake.note(found)
-        else:
-            parts.intake.take(found)
-            known += 1
+        for found in recorder.read(kind, payload):
+            if isinstance(found, int):
+                parts.intake.tick(found)
+            elif isinstance(found, Event):
+                parts.intake.broker(found)
+            elif isinstance(found, FeedChange):
+                parts.intake.note(found)
+            else:
+                parts.intake.take(found)
+                known += 1
         if number % BATCH == 0:
             await asyncio.sleep(0)
     parts.intake.keep(recorder)

@@ -8,22 +8,18 @@ import math
 import os
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.beats import Beat, BeatLimits, BeatWriter, rss_bytes
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
 from alphatrade.risk.gate import STATE_TOPIC
 from alphatrade.risk.kill import State, StateChange
 from alphatrade.risk.units import NANO, from_atto, from_nano
-
-STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
 
 
 class Pulse:
@@ -54,15 +50,13 @@ class Pulse:
         tell: Callable[[str], object],
     ) -> None:
         self._parts, self._journal, self._speed = parts, journal, speed
-        self._eyes, self._organisms = (members(parts.node.trader, kind) for kind in ("Perception", "Organism"))
+        self._organisms = members(parts.node.trader, "Organism")
         self._writer = None if folder is None else BeatWriter(folder, tell)
         self._watchdog = Watchdog(BeatLimits())
         self._view = view
         self.beats, self.gap_s = 0, 0.0
         self._events = 0
-        self._latency = {name: Latency() for name in STAGES}
         self._told: dict[str, dict[str, int]] = {}
-        self._looked: dict[int, int] = {}  # how much of each list of samples has been counted
         self._switched: dict[str, str] = {}
         parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
 
@@ -99,7 +93,8 @@ class Pulse:
             intake.flush()
         self.beats += 1
         fresh, self._events = intake.events - self._events, intake.events
-        self._measure()
+        self._parts.stages.count()
+        self._told = self._parts.stages.told()
         beat = self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s)
         if self._writer is not None:
             self._writer.write(beat)
@@ -107,24 +102,15 @@ class Pulse:
         if self._view is not None:
             self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
 
-    def _measure(self) -> None:
-        """Count the durations that are new."""
-        for name, latency in self._latency.items():
-            for one in self._eyes if name == "step" else self._organisms:
-                samples: list[int] = getattr(one, f"{name}_ns")
-                latency.record(islice(samples, self._looked.get(id(samples), 0), None))
-                self._looked[id(samples)] = len(samples)
-            self._told[name] = latency.quantiles()
-
     def _orders(self) -> int:
-        return sum(len(one.signal_order_ns) for one in self._organisms)
+        return self._told["signal_order"]["count"]
 
     def _beat(self, lag_s: float, age_s: float | None) -> Beat:
         gate, intake, journal = self._parts.gate, self._parts.intake, self._journal
         return Beat(
             ts=time.time_ns(), number=self.beats, pid=os.getpid(), lag_s=round(lag_s, 6), feed_age_s=age_s,
             events=intake.events, orders=self._orders(),
-            fills=len(gate.record.fills), rss=rss_bytes(), kill=str(gate.switch.state),
+            fills=gate.record.filled, rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
             facts=self._facts(),
@@ -170,7 +156,7 @@ class Pulse:
             feed_age_s=age_s,
             events_per_s=rate,
             orders=self._orders(),
-            fills=len(gate.record.fills),
+            fills=gate.record.filled,
             denials=gate.record.counts.get("denied", 0),
             kill=gate.switch.state,
             phase=gate.phase,

@@ -17,11 +17,11 @@ from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper import venue as venue_module
 from alphatrade.nodes.paper.node import Parts
-from alphatrade.nodes.paper.pulse import STAGES
 from alphatrade.nodes.paper.run import head, paper
 from alphatrade.nodes.paper.settings import BrokerSpec, FeedSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.sim import identity_of, load_tapes
+from alphatrade.nodes.stages import STAGES
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.errors import InputError, JournalError
 from alphatrade.risk.kill import KillSwitch, latch_dir, release
