@@ -238,6 +238,7 @@ def write_inputs(
     record = {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
+        **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "code_hash": identity.code_hash,
         "capital": str(run.venue.starting_balance),
         "currency": tapes[0].instrument.quote,

@@ -48,6 +48,7 @@ def summarise(
     return {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
+        **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "tape_hash": identity.tape_hash,
         "code_hash": identity.code_hash,
         "seed": settings.run.seed,
