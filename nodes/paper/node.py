@@ -248,7 +248,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
         events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
         await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
     else:
-        await parts.feed.listen(parts.intake.latest, parts.stop)
+        await parts.feed.listen(parts.intake.latest, lambda: parts.gate.phase == "closed", parts.stop)
     pulse.end()
     parts.intake.flush()
     for task in aside:
