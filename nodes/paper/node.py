@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGABRT, SIGINT, SIGTERM
 from time import perf_counter_ns
 
 import msgspec
@@ -177,6 +177,7 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.add_data_client_factory(name, feed_factory(name, instruments, feeds))
     node.add_exec_client_factory(name, venue_factory(wiring.venue_arguments(tapes, what.run), venues))
     node.build()
+    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
     straighten(node, gate)
     return Parts(node, gate, Intake(node, gate, venues[0], flight.sessions), venues[0], feeds[0], asyncio.Event())
