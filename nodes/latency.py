@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
 
 LOWEST_NS, HIGHEST_NS, DIGITS = 1, 60_000_000_000, 3
 
@@ -18,6 +19,24 @@ class Latency:
         """Count durations, ns."""
         for sample in samples:
             self._histogram.record_value(min(max(sample, LOWEST_NS), HIGHEST_NS))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self._histogram.get_total_count())
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many there are in each bucket, for :meth:`since`."""
+        return np.array(self._histogram.counts, np.int64)
+
+    def since(self, counts: NDArray[np.int64]) -> "Latency":
+        """Return those that came after there were `counts`."""
+        later, histogram = Latency(), self._histogram
+        fresh = self.counts - counts
+        for bucket in np.flatnonzero(fresh):
+            later._histogram.record_value(histogram.get_value_from_index(int(bucket)), int(fresh[bucket]))
+        return later
 
     def quantiles(self) -> dict[str, int]:
         """Return count, p50, p99, p99.9 and maximum, ns; zeros where there is no sample."""

@@ -3,12 +3,10 @@
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +15,9 @@ from tqdm import tqdm
 
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import build_engine, run_engine
-from alphatrade.nodes.heartbeat import CLOCK
-from alphatrade.nodes.latency import quantiles
 from alphatrade.nodes.settings import RunSpec
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.stages import Stages
+from alphatrade.nodes.tape import Market, Tape
 from alphatrade.nodes.tearsheet import write_tearsheet
 from alphatrade.risk.units import from_atto
 from alphatrade.strategies.policy import Policy
@@ -29,18 +26,18 @@ PROGRESS_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What to replay."""
+class Replay[M: Market = Tape]:
+    """What to replay, or to run on markets that are heard live."""
 
     policy: Policy
-    tapes: list[Tape]
+    tapes: list[M]
     run: RunSpec
     extras: tuple[Any, ...] = ()  # ready-made actors and strategies beside those of the policy
     events: Callable[[Tape], list[Any]] = feed.events  # what a tape is for the engine
     ready: Callable[[Any], None] | None = None  # shown the engine before it runs
 
     @property
-    def priced(self) -> list[Tape]:
+    def priced(self) -> list[M]:
         """The tapes, with the instruments as the venue prices them."""
         return [replace(tape, instrument=self.run.venue.priced(tape.instrument)) for tape in self.tapes]
 
@@ -72,7 +69,8 @@ class ReplayOutput:
     killed : str or None
         Why the law stopped trading, if it did.
     decision_ns : list of int
-        How long each decision took, without sending its orders, ns; of one instrument after the other.
+        How long each decision took, without sending its orders, ns; of one instrument after the other. Of a node,
+        those since it last beat.
     latency, heartbeat : dict
         Content of ``latency.json`` and ``heartbeat.json``.
     learned : dict of str to Learned
@@ -136,7 +134,7 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)
-        output = collect(engine, started, watch)
+        output = collect(engine, started, watch.bus)
         if run_dir and run.output.report:
             write_tearsheet(engine, run_dir / "tearsheet.html")
         return output
@@ -172,7 +170,7 @@ def members(trader: Any, kind: str) -> list[Any]:
     return [one for one in (*trader.actors(), *trader.strategies()) if type(one).__name__ == kind]
 
 
-def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
+def collect(engine: Any, started: float, watch: Any, stages: Stages | None = None) -> ReplayOutput:
     """
     Return what came of an engine or a node that has stopped.
 
@@ -181,8 +179,10 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
     engine : BacktestEngine or TradingNode
     started : float
         When it began to run, as ``perf_counter`` told it.
-    watch : VenueWatch
+    watch : BusWatch
         Of its venue.
+    stages : Stages, optional
+        What has been counted of its latency while it ran.
     """
     trader = engine.trader
     eyes, organisms = members(trader, "Perception"), members(trader, "Organism")
@@ -194,7 +194,8 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
     gate.save()
     run_s = time.perf_counter() - started
     cause = gate.switch.trip_cause
-    thinking = _thinking(eyes, organisms)
+    stages = stages or Stages(eyes, organisms)
+    thinking = stages.count()
     return ReplayOutput(
         events=sum(eye.events for eye in eyes),
         steps=sum(eye.perceiver.steps.n for eye in eyes),
@@ -202,14 +203,14 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
         decisions=sum(organism.decisions for organism in organisms),
         diary_rows=sum(scribe.written for scribe in scribes),
         transitions=sum(eye.transitions for eye in eyes),
-        fills=len(gate.record.fills),
+        fills=gate.record.filled,
         equity=from_atto(gate.law.equity),
-        turnover=from_atto(sum(qty * price for _, _, _, _, _, _, _, qty, price, *_ in gate.record.fills)),
+        turnover=from_atto(gate.record.turnover),
         run_s=run_s,
         killed=None if cause is None else cause.reason,
         decision_ns=thinking,
-        latency=_latency(eyes, organisms, thinking),
-        heartbeat={"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)},
+        latency=stages.told(),
+        heartbeat={"clock": watch.clock, "beats": watch.pulse.beats, "faults": list(watch.faults)},
         learned={
             organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
             for organism in organisms
@@ -218,20 +219,3 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
         drift=sentries[0].summary() if sentries else None,
         canary_decisions=sum(organism.decisions for organism in organisms if organism.config.canary),
     )
-
-
-def _thinking(eyes: Sequence[Any], organisms: Sequence[Any]) -> list[int]:
-    sent: dict[str, Counter[int]] = {eye.config.instrument_id: Counter() for eye in eyes}
-    for organism in organisms:
-        sent[organism.config.instrument_id].update(organism.sending_ns)
-    return [spent - sent[eye.config.instrument_id][step] for eye in eyes for step, spent in enumerate(eye.step_ns)]
-
-
-def _latency(eyes: Sequence[Any], organisms: Sequence[Any], thinking: Sequence[int]) -> dict[str, dict[str, int]]:
-    return {
-        "decision": quantiles(thinking),
-        "step": quantiles(chain.from_iterable(eye.step_ns for eye in eyes)),
-        "ingest_signal": quantiles(chain.from_iterable(o.ingest_signal_ns for o in organisms)),
-        "signal_order": quantiles(chain.from_iterable(o.signal_order_ns for o in organisms)),
-        "order_ack": quantiles(chain.from_iterable(o.order_ack_ns for o in organisms)),
-    }

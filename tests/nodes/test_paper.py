@@ -17,11 +17,11 @@ from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper import venue as venue_module
 from alphatrade.nodes.paper.node import Parts
-from alphatrade.nodes.paper.pulse import STAGES
 from alphatrade.nodes.paper.run import head, paper
-from alphatrade.nodes.paper.settings import FeedSpec, PaperSettings, paper_settings
+from alphatrade.nodes.paper.settings import BrokerSpec, FeedSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.sim import identity_of, load_tapes
+from alphatrade.nodes.stages import STAGES
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.errors import InputError, JournalError
 from alphatrade.risk.kill import KillSwitch, latch_dir, release
@@ -184,6 +184,7 @@ def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
     assert len(fills) > 0
     assert fills["position_after"].iloc[-1] == 0
     assert node.summary()["events"] < 1799
+    assert set(node.summary()["topologies_used"]) <= {"breakout", "maker", "momentum", "reversion", "stop"}
 
 
 @pytest.mark.long
@@ -235,7 +236,8 @@ def test_a_journal_of_another_policy_or_a_damaged_one(tmp_path: Path) -> None:
     other = settings("tape.end=2026-08-17T08:00:00Z", "policy/risk=tight")
     folder = tmp_path / "journal"
     tapes = load_tapes(own.run)
-    heads = [head(PaperSettings(one, FeedSpec(), SessionSpec(), "SIM", True), tapes, identity_of(one, tapes)) for one in (own, other)]
+    made = [PaperSettings(one, FeedSpec(), BrokerSpec(), SessionSpec(), "SIM", True) for one in (own, other)]
+    heads = [head(one, tapes, identity_of(one.settings, tapes)) for one in made]
     with Journal.open(folder, heads[0]) as journal:
         flown(own, tmp_path / "run", journal=journal)
     with pytest.raises(JournalError, match="policy"):
@@ -251,8 +253,9 @@ def test_a_journal_of_another_policy_or_a_damaged_one(tmp_path: Path) -> None:
 def test_a_journal_from_before_a_release_is_not_read_on(tmp_path: Path) -> None:
     """It ends in the trip that was released: reading it would trip the switch again."""
     own = settings("tape.end=2026-08-17T08:00:00Z", f"paths.state={tmp_path}")
-    told, tapes = PaperSettings(own, FeedSpec(), SessionSpec(), "SIM", True), load_tapes(own.run)
-    with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))):
+    told, tapes = PaperSettings(own, FeedSpec(), BrokerSpec(), SessionSpec(), "SIM", True), load_tapes(own.run)
+    with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))) as journal:
+        journal.append(1, b"input")
         KillSwitch(latch_dir(tmp_path, "paper", "SIM")).trip("OPERATOR", "drill", "me", 1)
     release(tmp_path, "paper", "SIM", "me", "over", 2)
     with pytest.raises(JournalError, match="releases"):
