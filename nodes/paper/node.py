@@ -242,11 +242,11 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             running.result()
             return
         await asyncio.sleep(0.001)
-    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
-    gate.recovering = False
-    aside = await _join(parts, flight)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
+    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
+    gate.recovering = False
+    aside = await _join(parts, flight)
     aside.append(kernel.loop.create_task(pulse.run()))
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
@@ -290,7 +290,7 @@ async def _move(parts: Parts, speed: float) -> None:
             parts.intake.tick(due)
 
 
-async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
+async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -> int:
     """Process what the journal has as it was processed before, and keep what comes; return how many events it had."""
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
@@ -306,6 +306,7 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
                 parts.intake.take(found)
                 known += 1
         if number % BATCH == 0:
+            pulse.reading(number, journal.count)
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known
