@@ -240,9 +240,9 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
-    aside = await _join(parts, flight)
+    watching = await _join(parts, flight)
     gate.recovering = False
-    aside.append(kernel.loop.create_task(pulse.run()))
+    aside = [kernel.loop.create_task(pulse.run())]
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     if flight.source is None:
@@ -256,6 +256,8 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
         task.cancel()
     if parts.stop.is_set():
         await make_flat(parts)
+    for task in watching:
+        task.cancel()
     if parts.broker is not None:
         await parts.broker.end()
     await node.stop_async()
