@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.nodes.frames import read_frame
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import Market
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.tightness import as_tight, meet
@@ -60,7 +60,7 @@ def told(canary: Policy, tapes: int) -> dict[str, Any]:
     }
 
 
-def figures(path: Path, names: Sequence[str], tapes: Sequence[Tape], capital: Decimal) -> dict[str, Any]:
+def figures(path: Path, names: Sequence[str], tapes: Sequence[Market], capital: Decimal) -> dict[str, Any]:
     """
     Return what some strategies came to, from the fills of a run and its last marks.
 
@@ -70,7 +70,7 @@ def figures(path: Path, names: Sequence[str], tapes: Sequence[Tape], capital: De
         Folder with ``fills.parquet`` and ``marks.parquet``.
     names : sequence of str
         Strategy ids.
-    tapes : sequence of Tape
+    tapes : sequence of Market
     capital : Decimal
         What the return refers to.
 

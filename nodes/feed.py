@@ -13,7 +13,7 @@ from nautilus_trader.model.objects import Currency, Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from alphatrade.nodes import tape_catalog
-from alphatrade.nodes.tape import COLUMNS, InstrumentSpec, Ints, Tape
+from alphatrade.nodes.tape import COLUMNS, InstrumentSpec, Ints, Market, Tape
 
 # Initial and maintenance margin, fractions of notional (ESMA's retail limits, rounded up for the calm).
 MARGIN = {"fx": "0.0333", "metal": "0.05", "equity": "0.2", "crypto": "0.5"}
@@ -106,8 +106,8 @@ def status(tape: Tape) -> list[Data]:
     ]
 
 
-def bar_type(tape: Tape) -> BarType:
-    """Return the bar type of a tape of bars."""
+def bar_type(tape: Market) -> BarType:
+    """Return the bar type of a market of bars."""
     return BarType.from_str(tape_catalog.bar_type(tape))
 
 

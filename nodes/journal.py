@@ -105,7 +105,7 @@ class Journal(AbstractContextManager["Journal"]):
                     leftover.unlink()
                 wanted = json.loads(json.dumps(head, allow_nan=False))
                 segments = read_segments(folder)
-                if not begun(folder, segments):
+                if not begun(segments):
                     segments = begin(folder, wanted)
                 require_owner(folder, wanted, segments)
                 return cls(folder, lock, segments, segment_bytes)

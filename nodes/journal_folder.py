@@ -46,11 +46,18 @@ def begin(folder: Path, head: Any) -> list[Segment]:
     return [first]
 
 
-def begun(folder: Path, segments: list[Segment]) -> bool:
-    """Return whether there is a journal, and not only what a crash at its very beginning leaves."""
-    if (folder / HEAD).exists() or len(segments) > 1:
-        return True
-    return any(one.path.stat().st_size > HEAD_SIZE for one in segments)
+def begun(segments: list[Segment]) -> bool:
+    """Return whether there is a record, or has been one: a journal without any is nobody's yet, whoever made it."""
+    return len(segments) > 1 or any(one.path.stat().st_size > HEAD_SIZE for one in segments)
+
+
+def head_of(folder: Path) -> dict[str, Any] | None:
+    """Return whose journal lies in a folder; None where there is none, or nothing of it can be read."""
+    try:
+        found = json.loads((folder / HEAD).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def require_owner(folder: Path, head: Any, segments: list[Segment]) -> None:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import aiohttp
 
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
-from alphatrade.nodes.venue_rest import Credentials, Holding, Rules, VenueRest
+from alphatrade.nodes.venue_rest import Credentials, VenueRest
+from alphatrade.nodes.venue_rows import Holding, Rules
 from alphatrade.risk.errors import ConfigError
 
 _UNKNOWN_SYMBOL = -1121

@@ -27,6 +27,7 @@ from alphatrade.strategies.policy import Spec
 
 FROM = 0.3  # of a cell: perception is warm, and there is time left to see what is sent afterwards
 WALL = frozenset({"wall_us"})  # of the wall clock: never the same again
+ENDED = ("canceled", "rejected", "denied", "expired")
 
 
 class Drill(Spec):
@@ -123,10 +124,10 @@ def _drilled(settings: Settings, tape: Tape, cell: Cell, path: Path) -> Drill:
 
     replay(Replay(own.policy, [tape], own.run, (operator,), ready=ready), path, "kill drill")
     place = {"instrument": cell.instrument, "start": cell.start, "end": cell.end}
-    return Drill(**place, wall_us=(operator.wall_ns or 0) // 1000, **_facts(path))
+    return Drill(**place, wall_us=(operator.wall_ns or 0) // 1000, **facts(path))
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def facts(path: Path) -> dict[str, Any]:
     """Return what the files of a drill tell; nothing where the switch was not tripped by it."""
     events = read_frame(path / "risk_events.parquet")
     stops = events[events["kind"] == "kill"]
@@ -137,13 +138,12 @@ def _facts(path: Path) -> dict[str, Any]:
     fills, orders = read_frame(path / "fills.parquet"), read_frame(path / "orders.parquet")
     before, later = orders[orders["seq"] < seq], orders[orders["seq"] > seq]
     let = later[later["event"].isin(["submitted", "modify_approved"])]
-    last = before.drop_duplicates("order_id", keep="last")
     closing = fills[(fills["seq"] > seq) & (fills["position_after"] == 0)]
     held = fills[fills["seq"] < seq]["position_after"]
     return {
         "tripped": ts,
         "position": _units(held),
-        "working": int((~last["event"].isin(CLOSED)).sum()),
+        "working": len(still_open(before)),
         "flat_ns": int(closing["ts"].iloc[-1]) - ts if len(closing) else None,
         "halted_ns": int(halts["ts"].iloc[0]) - ts if len(halts) else None,
         "sent": int((~let["order_id"].str.startswith(LAW_PREFIX)).sum()),
@@ -154,7 +154,10 @@ def _facts(path: Path) -> dict[str, Any]:
     }
 
 
-CLOSED = ("filled", "canceled", "rejected", "denied", "expired")
+def still_open(orders: pd.DataFrame) -> list[str]:
+    """Return the ids of the orders that have not ended by rows of ``orders.parquet``."""
+    ended = orders["event"].isin(ENDED) | ((orders["event"] == "filled") & (orders["leaves"] == 0))
+    return sorted(set(orders["order_id"]) - set(orders[ended]["order_id"]))
 
 
 def _units(positions: "pd.Series[Any]") -> str:

@@ -15,10 +15,9 @@ from tqdm import tqdm
 
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import build_engine, run_engine
-from alphatrade.nodes.heartbeat import CLOCK
 from alphatrade.nodes.settings import RunSpec
 from alphatrade.nodes.stages import Stages
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import Market, Tape
 from alphatrade.nodes.tearsheet import write_tearsheet
 from alphatrade.risk.units import from_atto
 from alphatrade.strategies.policy import Policy
@@ -27,18 +26,18 @@ PROGRESS_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What to replay."""
+class Replay[M: Market = Tape]:
+    """What to replay, or to run on markets that are heard live."""
 
     policy: Policy
-    tapes: list[Tape]
+    tapes: list[M]
     run: RunSpec
     extras: tuple[Any, ...] = ()  # ready-made actors and strategies beside those of the policy
     events: Callable[[Tape], list[Any]] = feed.events  # what a tape is for the engine
     ready: Callable[[Any], None] | None = None  # shown the engine before it runs
 
     @property
-    def priced(self) -> list[Tape]:
+    def priced(self) -> list[M]:
         """The tapes, with the instruments as the venue prices them."""
         return [replace(tape, instrument=self.run.venue.priced(tape.instrument)) for tape in self.tapes]
 
@@ -135,7 +134,7 @@ def replay(what: Replay, run_dir: Path | None, label: str = "replay") -> ReplayO
         started = time.perf_counter()
         with _progress(engine, sum(len(tape) for tape in tapes), label):
             run_engine(engine)
-        output = collect(engine, started, watch)
+        output = collect(engine, started, watch.bus)
         if run_dir and run.output.report:
             write_tearsheet(engine, run_dir / "tearsheet.html")
         return output
@@ -180,7 +179,7 @@ def collect(engine: Any, started: float, watch: Any, stages: Stages | None = Non
     engine : BacktestEngine or TradingNode
     started : float
         When it began to run, as ``perf_counter`` told it.
-    watch : VenueWatch
+    watch : BusWatch
         Of its venue.
     stages : Stages, optional
         What has been counted of its latency while it ran.
@@ -211,7 +210,7 @@ def collect(engine: Any, started: float, watch: Any, stages: Stages | None = Non
         killed=None if cause is None else cause.reason,
         decision_ns=thinking,
         latency=stages.told(),
-        heartbeat={"clock": CLOCK, "beats": watch.pulse.beats, "faults": list(watch.faults)},
+        heartbeat={"clock": watch.clock, "beats": watch.pulse.beats, "faults": list(watch.faults)},
         learned={
             organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
             for organism in organisms

@@ -1,7 +1,8 @@
 """The sim node: tapes in, one engine run under the law, a finished run folder out."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from alphatrade.nodes import wiring
 from alphatrade.nodes.artifacts import Folder, RunFolder
 from alphatrade.nodes.canary import told
-from alphatrade.nodes.counting import counted
+from alphatrade.nodes.counting import Count, counted
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity, file_digest, identify, plugin_digests
 from alphatrade.nodes.replay import Replay, ReplayOutput, replay
@@ -18,7 +19,7 @@ from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.settings import RunSpec, Settings, cache_dir, plain_yaml
 from alphatrade.nodes.stress import stress
 from alphatrade.nodes.summary import summarise
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import Market, Tape
 from alphatrade.nodes.tapes import load_tape
 from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.probes import described
@@ -26,7 +27,7 @@ from alphatrade.reflection.report import write_report
 from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import canonical
 
-Runs = Callable[[Replay, Path], ReplayOutput]
+Runs = Callable[[Replay[Any], Path], ReplayOutput]
 
 
 def simulate(settings: Settings) -> RunResult:
@@ -57,43 +58,54 @@ def simulate(settings: Settings) -> RunResult:
 
 
 def published(
-    settings: Settings, tapes: list[Tape], identity: Identity, why: str, run_it: Runs = replay
-) -> RunResult:
+    settings: Settings, tapes: Sequence[Market], identity: Identity, why: str, run_it: Runs = replay,
+    source: dict[str, Any] | None = None,
+) -> RunResult:  # fmt: skip
     """
-    Run loaded tapes, have the run counted where it is a trial, and publish its folder.
+    Run loaded tapes, or live markets, have the run counted where it is a trial, and publish its folder.
 
     Parameters
     ----------
     settings : Settings
-    tapes : list of Tape
+    tapes : sequence of Market
     identity : Identity
     why : str
-        What the ledger says of it, where it is counted.
+        What the ledger says of it, where it is counted; what nobody could see beforehand is not.
     run_it : callable
         What runs: a replay, or a node.
+    source : dict, optional
+        Where live markets are heard.
     """
     run = settings.run
+    known = _known(tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
-        count = counted(settings, tapes, identity.run_id, why)
-        summary = run_into(folder, settings, tapes, identity, run_it)
-        count.close_run(folder.path, summary, tapes, float(run.venue.starting_balance))
+        count = counted(settings, known, identity.run_id, why) if known else Count()
+        summary = run_into(folder, settings, tapes, identity, run_it, source)
+        count.close_run(folder.path, summary, known, float(run.venue.starting_balance))
         return RunResult(folder.publish(), summary)
 
 
+def _known(tapes: Sequence[Market]) -> list[Tape]:
+    return [tape for tape in tapes if isinstance(tape, Tape)]
+
+
 def run_into(
-    folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, run_it: Runs = replay
-) -> dict[str, Any]:
+    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, run_it: Runs = replay,
+    source: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """
-    Run loaded tapes into a folder, write everything that belongs to a run, and return its summary.
+    Run loaded tapes, or live markets, into a folder, write all that belongs to a run, and return its summary.
 
     Parameters
     ----------
     folder : Folder
     settings : Settings
-    tapes : list of Tape
+    tapes : sequence of Market
     identity : Identity
     run_it : callable
         What runs: a replay, or a node.
+    source : dict, optional
+        Where live markets are heard.
 
     Raises
     ------
@@ -101,8 +113,10 @@ def run_into(
         If the tapes are too short, or a feature asks for what a tape lacks.
     """
     run = settings.run
-    write_inputs(folder, settings, tapes, identity, [s.model_dump(mode="json") for s in run.all_tapes])
-    output = run_it(Replay(settings.policy, tapes, run), folder.path)
+    known = _known(tapes)
+    specs = [s.model_dump(mode="json") for s in run.all_tapes] if source is None else [deepcopy(source) for _ in tapes]
+    write_inputs(folder, settings, tapes, identity, specs)
+    output = run_it(Replay(settings.policy, list(tapes), run), folder.path)
     if not output.decisions:
         raise TapeError(
             "tape",
@@ -113,10 +127,10 @@ def run_into(
     folder.write_json("heartbeat.json", output.heartbeat)
     if output.drift is not None:
         folder.write_json("drift.json", output.drift)
-    _write_truth(folder.path, tapes)
+    _write_truth(folder.path, known)
     _write_learned(folder.path, tapes, output)
-    if run.output.stress:
-        folder.write_json("stress.json", stress(Replay(settings.policy, tapes, run), output))
+    if run.output.stress and known:
+        folder.write_json("stress.json", stress(Replay(settings.policy, known, run), output))
     summary = summarise(folder, settings, tapes, identity, output)
     folder.write_json("summary.json", summary)
     if run.output.report:
@@ -142,6 +156,19 @@ def load_tapes(run: RunSpec) -> list[Tape]:
         If two tapes hold the same instrument or have the same name, or they settle in different currencies.
     """
     tapes = [load_tape(spec, cache_dir(run.paths)) for spec in run.all_tapes]
+    require_joint(tapes)
+    return tapes
+
+
+def require_joint(tapes: Sequence[Market]) -> None:
+    """
+    Refuse markets that cannot be traded together.
+
+    Raises
+    ------
+    ConfigError
+        If two have the same instrument or the same name, or they settle in different currencies.
+    """
     ids = [tape.instrument.id for tape in tapes]
     if len(set(ids)) < len(ids):
         raise ConfigError("tapes", ids, "a different instrument in each tape")
@@ -151,10 +178,9 @@ def load_tapes(run: RunSpec) -> list[Tape]:
     names = [tape.name for tape in tapes]
     if len(set(names)) < len(names):
         raise ConfigError("tapes", names, "a different name in each tape: audit and truth are filed under it")
-    return tapes
 
 
-def identity_of(settings: Settings, tapes: list[Tape]) -> Identity:
+def identity_of(settings: Settings, tapes: Sequence[Market]) -> Identity:
     """Return what a run of `settings` on `tapes` is called."""
     policy = settings.policy
     kinds = [feature.kind for feature in policy.features.values()]
@@ -170,7 +196,7 @@ def identity_of(settings: Settings, tapes: list[Tape]) -> Identity:
     return identify(settings.policy.policy_hash, [tape.tape_hash for tape in tapes], spec)
 
 
-def _learned_digests(folder: Path, tapes: list[Tape]) -> dict[str, str]:
+def _learned_digests(folder: Path, tapes: Sequence[Market]) -> dict[str, str]:
     found = {}
     for tape in tapes:
         file = wiring.learned_file(folder, tape)
@@ -180,7 +206,7 @@ def _learned_digests(folder: Path, tapes: list[Tape]) -> dict[str, str]:
     return found
 
 
-def instrument_facts(tape: Tape, run: RunSpec) -> dict[str, Any]:
+def instrument_facts(tape: Market, run: RunSpec) -> dict[str, Any]:
     """Return what the law and the auditor need to know of an instrument."""
     spec = run.venue.priced(tape.instrument)
     return {
@@ -201,7 +227,7 @@ def instrument_facts(tape: Tape, run: RunSpec) -> dict[str, Any]:
 
 
 def write_inputs(
-    folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, specs: list[dict[str, Any]]
+    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, specs: list[dict[str, Any]]
 ) -> None:
     """Write ``policy.json``, ``run.yaml`` and, if bred, ``genotype.json``; `specs` tell where each tape is from."""
     run = settings.run
@@ -212,6 +238,7 @@ def write_inputs(
     record = {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
+        **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "code_hash": identity.code_hash,
         "capital": str(run.venue.starting_balance),
         "currency": tapes[0].instrument.quote,
@@ -219,8 +246,7 @@ def write_inputs(
         "seed": run.seed,
         "instruments": {fact["id"]: {k: v for k, v in fact.items() if k != "id"} for fact in facts},
         "tapes": [
-            {"name": tape.name, "tape_hash": tape.tape_hash, "rows": len(tape), "spec": spec}
-            for tape, spec in zip(tapes, specs, strict=True)
+            tape.told() | {"spec": spec} for tape, spec in zip(tapes, specs, strict=True)
         ],
         **{name: value for name, value in run.identity().items() if name != "seed"},
         **({} if run.canary is None else {"canary": canonical(run.canary) | told(run.canary.policy, len(tapes))}),
@@ -230,7 +256,7 @@ def write_inputs(
     folder.write_text("run.yaml", plain_yaml(record))
 
 
-def _write_learned(path: Path, tapes: list[Tape], output: ReplayOutput) -> None:
+def _write_learned(path: Path, tapes: Sequence[Market], output: ReplayOutput) -> None:
     for tape in tapes:
         found = output.learned.get(tape.instrument.id)
         if found is not None:
@@ -241,7 +267,7 @@ def _write_learned(path: Path, tapes: list[Tape], output: ReplayOutput) -> None:
                 write_parquet(found.synapses, path / f"sigma-{file.stem}.parquet")
 
 
-def _write_truth(path: Path, tapes: list[Tape]) -> None:
+def _write_truth(path: Path, tapes: Sequence[Tape]) -> None:
     for tape in tapes:
         if tape.truth is not None:
             name = "truth.parquet" if len(tapes) == 1 else f"truth-{tape.name}.parquet"

@@ -1,5 +1,6 @@
 """``summary.json``: what a run came to, from its output and its files."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.identity import Identity, file_digest, joint_digest
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.nodes.settings import Settings
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import Market, Tape
 from alphatrade.reflection.coverage import coverage
 from alphatrade.risk.audit_judge import LAW_PREFIX
 
@@ -20,7 +21,7 @@ NANO = Decimal("0.000000001")
 
 
 def summarise(
-    folder: Folder, settings: Settings, tapes: list[Tape], identity: Identity, output: ReplayOutput
+    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, output: ReplayOutput
 ) -> dict[str, Any]:
     """
     Return the summary of a run.
@@ -47,17 +48,19 @@ def summarise(
     return {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
+        **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "tape_hash": identity.tape_hash,
         "code_hash": identity.code_hash,
         "seed": settings.run.seed,
         "env": settings.run.env.name,
-        "tapes": [_tape(tape) for tape in tapes],
+        "tapes": [_tape(tape, folder.path) for tape in tapes],
         "currency": tapes[0].instrument.quote,
         "capital": str(capital),
         "events": output.events,
         "warmup": output.warmup,
         "decisions": output.decisions,
         **_counts(folder.path),
+        **_held(folder.path, settings.run.env.name),
         "regime_transitions": output.transitions,
         "topologies_used": _topologies(folder.path),
         "pnl": _money(pnl),
@@ -68,7 +71,7 @@ def summarise(
         "attribution": covered.attribution if covered else 0.0,
         "diary_coverage": covered.diary_coverage if covered else 0.0,
         **_canary(folder.path, settings, tapes, output),
-        "tape_audit": {tape.name: tape.audit for tape in tapes},
+        "tape_audit": {tape.name: tape.audit for tape in tapes if isinstance(tape, Tape)},
         "digests": digests,
         "replaced": None if former is None else _comparison(former, digests),
         "wall_s": round(output.run_s, 3),
@@ -76,7 +79,7 @@ def summarise(
     }
 
 
-def _canary(path: Path, settings: Settings, tapes: list[Tape], output: ReplayOutput) -> dict[str, Any]:
+def _canary(path: Path, settings: Settings, tapes: Sequence[Market], output: ReplayOutput) -> dict[str, Any]:
     """Return what a canary came to, and the policy beside it; nothing where none flew."""
     canary, capital, count = settings.run.canary, settings.run.venue.starting_balance, len(tapes)
     if canary is None:
@@ -99,23 +102,33 @@ def _counts(path: Path) -> dict[str, int]:
     Return counts of what happened to orders.
 
     ``orders`` are all that existed, ``law_orders`` those with which the law itself flattened, ``denied`` those that
-    never reached the venue. Every ``denied`` row of ``risk_events`` is of one of these or of a denied modification.
+    never reached the venue, but for those that were only held. Every ``denied`` row of ``risk_events`` is of one of
+    these or of a denied modification.
     """
     orders = read_frame(path / "orders.parquet", columns=["order_id", "event", "reason"])
     events = read_frame(path / "risk_events.parquet", columns=["kind", "order_id", "detail"])
     ids, denials = orders["order_id"].drop_duplicates(), events[events["kind"] == "denied"]
     rejected = orders[orders["event"] == "modify_rejected"]  # by the law or by the venue
+    held = events.loc[events["kind"] == "shadow", "order_id"]
     by_law = set(zip(denials["order_id"], denials["detail"], strict=True))
     return {
         "orders": len(ids),
         "law_orders": int(ids.str.startswith(LAW_PREFIX).sum()),
         "fills": int((orders["event"] == "filled").sum()),
-        "denied": orders.loc[orders["event"] == "denied", "order_id"].nunique(),
+        "denied": orders.loc[(orders["event"] == "denied") & ~orders["order_id"].isin(held), "order_id"].nunique(),
         "denied_modifications": sum(
             row in by_law for row in zip(rejected["order_id"], rejected["reason"], strict=True)
         ),
         "near_misses": int((events["kind"] == "near_miss").sum()),
     }
+
+
+def _held(path: Path, env: str) -> dict[str, int]:
+    """Return how many orders would have been sent, in an environment where none is."""
+    if env != "live-shadow":
+        return {}
+    kinds = read_frame(path / "risk_events.parquet", columns=["kind"])["kind"]
+    return {"shadow": int((kinds == "shadow").sum())}
 
 
 def _max_drawdown(path: Path) -> float:
@@ -149,17 +162,21 @@ def _topologies(path: Path) -> dict[str, dict[str, int]]:
     return {name: {"decisions": int(n), "fills": int(fills.get(name, 0))} for name, n in counts.items()}
 
 
-def _tape(tape: Tape) -> dict[str, Any]:
-    first, last = tape.span
+def _tape(tape: Market, path: Path) -> dict[str, Any]:
+    last = tape.span[1] if isinstance(tape, Tape) else _last(path)
     return {
         "name": tape.name,
         "kind": tape.kind,
         "instrument": tape.instrument.id,
-        "from": _time(first),
+        "from": _time(tape.begin),
         "to": _time(last),
         "reference": tape.reference,
         "half_spread_bps": tape.half_spread_bps,
     }
+
+
+def _last(path: Path) -> int:
+    return int(read_frame(path / "equity.parquet", columns=["ts"])["ts"].max())
 
 
 def _time(ns: int) -> str:

@@ -1,13 +1,14 @@
 """A tape: normalised market data of one instrument, as plain integer arrays, with its identity and its audit.
 
 A tape knows nothing of files or of Nautilus: :mod:`alphatrade.nodes.tapes` makes tapes,
-:mod:`alphatrade.nodes.feed` turns one into Nautilus events.
+:mod:`alphatrade.nodes.feed` turns one into Nautilus events. A live market is what is known of one before it has rows.
 """
 
 import hashlib
 import json
+from collections.abc import Set
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -81,10 +82,10 @@ class Status:
         return cls(np.empty(0, np.int64), np.empty(0, np.int8))
 
 
-@dataclass(frozen=True, slots=True)
-class Tape:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
     """
-    Normalised market data of one instrument.
+    What is known of one instrument's market data, whether they lie there or are still to come.
 
     Attributes
     ----------
@@ -93,14 +94,6 @@ class Tape:
     kind : {"quotes", "trades", "bars"}
         Bid/ask bars have become quotes.
     instrument : InstrumentSpec
-    columns : dict of str to int64 arrays, all of one length
-        ``ts`` is the time at which a row is known (UTC ns, non-decreasing); prices and quantities are nano
-        integers, ``aggressor`` is 1 buyer, 2 seller, 0 unknown. `COLUMNS` has names and order; sizes, volume
-        and aggressor are absent where the source has none: nothing is filled in.
-    status : Status
-        Halts.
-    audit : dict of str to int
-        What was found on load; the rule behind each count is in `alphatrade.nodes.tape_rules.RULES`.
     half_spread_bps : float
         Assumed half-spread around a trade or bar price, basis points; 0 for quotes, which carry their own.
     stale_after_s : float
@@ -110,27 +103,101 @@ class Tape:
     depth : int
         Nano quantity that the engine is to assume where the source has no sizes (a quarter of a bar's
         volume); 0 where it has.
-    truth : pandas.DataFrame or None
-        Ground truth of a synthetic world.
-    catalog : str or None
-        Folder with this tape's rows in the layout of a Nautilus ParquetDataCatalog.
     tape_hash : str
-        sha256 of all of the above that an engine sees.
+        sha256 of all that an engine sees.
     """
 
     name: str
     kind: Kind
     instrument: InstrumentSpec
-    columns: dict[str, Ints]
-    status: Status
-    audit: dict[str, int]
     half_spread_bps: float
     stale_after_s: float
     bar_s: float = 0.0
     depth: int = 0
+    tape_hash: str = field(default="", compare=False)
+
+    @property
+    def begin(self) -> int:
+        """When it begins, UTC ns."""
+        raise NotImplementedError
+
+    @property
+    def carries(self) -> Set[str]:
+        """Names of its columns."""
+        return frozenset(COLUMNS[self.kind])
+
+    @property
+    def reference(self) -> Literal["quote", "trade", "bar"]:
+        """What the law takes as the reference price: last quote, else last trade, else last closed bar."""
+        return REFERENCE[self.kind]
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What features may ask for: quote, spread, size, trade, volume, aggressor, bar."""
+        has_sizes = set(SIZES[self.kind]) <= self.carries
+        if self.kind == "quotes":
+            return frozenset({"quote", "spread", "size"} if has_sizes else {"quote", "spread"})
+        words = {"trade" if self.kind == "trades" else "bar"}
+        return frozenset(words | ({"volume"} if has_sizes else set()) | ({"aggressor"} & self.carries))
+
+    def told(self) -> dict[str, Any]:
+        """Return what the record of a run says of it."""
+        return {"name": self.name, "tape_hash": self.tape_hash}
+
+    def _assumed(self) -> list[float]:
+        return [float(self.bar_s), float(self.half_spread_bps), float(self.stale_after_s), self.depth]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveMarket(Market):
+    """
+    A market that is heard live: it has no rows yet, and is told from others by when it was first listened to.
+
+    Attributes
+    ----------
+    begun : int
+        UTC ns.
+    """
+
+    begun: int
+
+    def __post_init__(self) -> None:
+        """Compute the hash."""
+        head = [self.kind, asdict(self.instrument), self._assumed(), str(self.begun)]
+        object.__setattr__(self, "tape_hash", hashlib.sha256(_packed(head)).hexdigest())
+
+    @property
+    def begin(self) -> int:
+        """When it was first listened to, UTC ns."""
+        return self.begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tape(Market):
+    """
+    Normalised market data of one instrument.
+
+    Attributes
+    ----------
+    columns : dict of str to int64 arrays, all of one length
+        ``ts`` is the time at which a row is known (UTC ns, non-decreasing); prices and quantities are nano
+        integers, ``aggressor`` is 1 buyer, 2 seller, 0 unknown. `COLUMNS` has names and order; sizes, volume
+        and aggressor are absent where the source has none: nothing is filled in.
+    status : Status
+        Halts.
+    audit : dict of str to int
+        What was found on load; the rule behind each count is in `alphatrade.nodes.tape_rules.RULES`.
+    truth : pandas.DataFrame or None
+        Ground truth of a synthetic world.
+    catalog : str or None
+        Folder with this tape's rows in the layout of a Nautilus ParquetDataCatalog.
+    """
+
+    columns: dict[str, Ints]
+    status: Status
+    audit: dict[str, int]
     truth: pd.DataFrame | None = None
     catalog: str | None = None
-    tape_hash: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Check the shape and compute the hash: no tape exists whose hash is not of its content."""
@@ -146,23 +213,23 @@ class Tape:
         return len(self.columns["ts"])
 
     @property
+    def begin(self) -> int:
+        """First stamp, UTC ns."""
+        return self.span[0]
+
+    @property
+    def carries(self) -> Set[str]:
+        """Names of its columns."""
+        return self.columns.keys()
+
+    @property
     def span(self) -> tuple[int, int]:
         """First and last stamp, UTC ns."""
         return int(self.columns["ts"][0]), int(self.columns["ts"][-1])
 
-    @property
-    def reference(self) -> Literal["quote", "trade", "bar"]:
-        """What the law takes as the reference price: last quote, else last trade, else last closed bar."""
-        return REFERENCE[self.kind]
-
-    @property
-    def provides(self) -> frozenset[str]:
-        """What features may ask for: quote, spread, size, trade, volume, aggressor, bar."""
-        has_sizes = set(SIZES[self.kind]) <= set(self.columns)
-        if self.kind == "quotes":
-            return frozenset({"quote", "spread", "size"} if has_sizes else {"quote", "spread"})
-        words = {"trade" if self.kind == "trades" else "bar"}
-        return frozenset(words | ({"volume"} if has_sizes else set()) | ({"aggressor"} & set(self.columns)))
+    def told(self) -> dict[str, Any]:
+        """Return what the record of a run says of it."""
+        return {"name": self.name, "tape_hash": self.tape_hash, "rows": len(self)}
 
     def slice(self, start: int | None = None, end: int | None = None) -> "Tape":
         """
@@ -202,11 +269,14 @@ class Tape:
 def content_hash(tape: Tape) -> str:
     """Return the sha256 over all that an engine sees: kind, instrument, assumptions, arrays in order."""
     names = [name for name in COLUMNS[tape.kind] if name in tape.columns]
-    assumed = [float(tape.bar_s), float(tape.half_spread_bps), float(tape.stale_after_s), tape.depth]
-    head = [tape.kind, asdict(tape.instrument), assumed, len(tape), len(tape.status.ts), names]
-    digest = hashlib.sha256(json.dumps(head, separators=(",", ":")).encode())
+    head = [tape.kind, asdict(tape.instrument), tape._assumed(), len(tape), len(tape.status.ts), names]
+    digest = hashlib.sha256(_packed(head))
     for name in names:
         digest.update(np.ascontiguousarray(tape.columns[name], dtype="<i8"))
     digest.update(np.ascontiguousarray(tape.status.ts, dtype="<i8"))
     digest.update(np.ascontiguousarray(tape.status.action))
     return digest.hexdigest()
+
+
+def _packed(head: list[Any]) -> bytes:
+    return json.dumps(head, separators=(",", ":")).encode()

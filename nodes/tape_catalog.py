@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphatrade.nodes.tape import COLUMNS, SIZES, InstrumentSpec, Ints, Status, Tape
+from alphatrade.nodes.tape import COLUMNS, SIZES, InstrumentSpec, Ints, Market, Status, Tape
 from alphatrade.risk.errors import TapeError
 
 FOLDER = {"quotes": "quote_tick", "trades": "trade_tick", "bars": "bar"}
@@ -33,11 +33,11 @@ _MASK = 0xFFFFFFFF
 _UNITS = ((86_400.0, "DAY", 0), (3600.0, "HOUR", 24), (60.0, "MINUTE", 60), (1.0, "SECOND", 60))
 
 
-def bar_type(tape: Tape) -> str:
+def bar_type(tape: Market) -> str:
     """
-    Return the Nautilus bar type of a tape of bars, ``BTC/USD.SIM-1-MINUTE-LAST-EXTERNAL``.
+    Return the Nautilus bar type of a market of bars, ``BTC/USD.SIM-1-MINUTE-LAST-EXTERNAL``.
 
-    Lengths without a name (90 minutes) are called ``1-TICK``; the tape knows how long they are.
+    Lengths without a name (90 minutes) are called ``1-TICK``; the market knows how long they are.
     """
     name = "1-TICK"
     for size, unit, parent in _UNITS:

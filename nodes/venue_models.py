@@ -17,7 +17,7 @@ from nautilus_trader.backtest.config import SimulationModuleConfig
 from nautilus_trader.backtest.engine import SimulatedExchange
 from nautilus_trader.backtest.models import FillModel
 from nautilus_trader.backtest.modules import SimulationModule
-from nautilus_trader.common.component import Logger, is_matching_py
+from nautilus_trader.common.component import Logger
 from nautilus_trader.common.config import NautilusConfig
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.book import OrderBook
@@ -29,8 +29,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 
-from alphatrade.actors.messages import MECHANISM_TOPIC, MechanismFault
-from alphatrade.nodes.heartbeat import CLOCK, HEARTBEAT_TOPIC, Heartbeat, Pulse
+from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.risk.units import to_nano
 
 _BPS_NANO = 10**4 * 10**9  # a nano of basis points, as a divisor
@@ -193,8 +192,7 @@ class VenueWatch(SimulationModule):
     def __init__(self, config: VenueWatchConfig) -> None:
         super().__init__(config)
         self.opens: dict[str, int] = {}
-        self.pulse = Pulse(self._listening, self._publish)
-        self._faults: dict[str, str] = {}
+        self.bus: BusWatch
         self._arrival_ns = config.arrival_ns
         self._next = 0
 
@@ -205,21 +203,7 @@ class VenueWatch(SimulationModule):
             exchange.fill_model.attach(self)
         if self._arrival_ns:
             self.msgbus.subscribe("events.order.*", self._on_order_event)
-        self.msgbus.subscribe(MECHANISM_TOPIC, self._on_fault)
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """Mechanisms that are off or have refused something, each with its last reason."""
-        return tuple(f"{name}: {reason}" for name, reason in self._faults.items())
-
-    def _on_fault(self, fault: MechanismFault) -> None:
-        self._faults[fault.mechanism] = fault.reason
-
-    def _listening(self) -> bool:
-        return any(is_matching_py(HEARTBEAT_TOPIC, listener.topic) for listener in self.msgbus.subscriptions())
-
-    def _publish(self, ts: int, number: int) -> None:
-        self.msgbus.publish(HEARTBEAT_TOPIC, Heartbeat(ts, CLOCK, number, self.msgbus.pub_count, self.faults))
+        self.bus = BusWatch(self.msgbus)
 
     def _on_order_event(self, event: OrderEvent) -> None:
         kind = type(event)
@@ -238,8 +222,9 @@ class VenueWatch(SimulationModule):
 
     def pre_process(self, data: Data) -> None:
         """Beat, and note the open of a bar before the matching engine walks through it."""
-        if data.ts_init >= self.pulse.next:
-            self.pulse.beat(data.ts_init)
+        pulse = self.bus.pulse
+        if data.ts_init >= pulse.next:
+            pulse.beat(data.ts_init)
         if type(data) is Bar:
             self.opens[data.bar_type.instrument_id.value] = data.open.raw
 
@@ -253,8 +238,7 @@ class VenueWatch(SimulationModule):
     def reset(self) -> None:
         """Forget everything."""
         self.opens.clear()
-        self._faults.clear()
-        self.pulse = Pulse(self._listening, self._publish)
+        self.bus.begin()
         self._next = 0
 
 

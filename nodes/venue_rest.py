@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -23,10 +23,12 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from yarl import URL
 
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError, judge
+from alphatrade.nodes.venue_rows import Deal, Holding, Placed, Rules, deal_of, placed_of, rules_of
 from alphatrade.risk.errors import ConfigError
 
 _SKEW = -1021  # the request's time is outside of the window
 _NOTHING_OPEN = -2011
+_NO_SUCH_ORDER = -2013
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +81,6 @@ def _ed25519(secret: str) -> Ed25519PrivateKey | None:
     return None
 
 
-class Rules(NamedTuple):
-    """
-    What a venue says about a symbol, as far as market orders are concerned.
-
-    Attributes
-    ----------
-    symbol, base, quote : str
-    step, least, most : Decimal
-        Of the quantity, base units.
-    notional : Decimal
-        Smallest value of a market order, quote units.
-    """
-
-    symbol: str
-    base: str
-    quote: str
-    step: Decimal
-    least: Decimal
-    most: Decimal
-    notional: Decimal
-
-
-class Holding(NamedTuple):
-    """An asset of the account: free, and locked in open orders."""
-
-    free: Decimal
-    locked: Decimal
-
-
 class VenueRest:
     """
     The account of one key.
@@ -146,7 +119,7 @@ class VenueRest:
         """Return what the venue says about each symbol; one that it does not know is a RefusedError."""
         names = "[" + ",".join(f'"{symbol}"' for symbol in symbols) + "]"
         found = await self._ask("GET", "/api/v3/exchangeInfo", {"symbols": names})
-        told = {one["symbol"]: _rules(one) for one in found["symbols"]}
+        told = {one["symbol"]: rules_of(one) for one in found["symbols"]}
         return {symbol: told[symbol] for symbol in symbols}
 
     async def price(self, symbol: str) -> Decimal:
@@ -163,6 +136,25 @@ class VenueRest:
         """Return the client ids of the open orders."""
         found = await self._signed("GET", "/api/v3/openOrders", {"symbol": symbol})
         return [str(one["clientOrderId"]) for one in found]
+
+    async def placed(self, symbol: str) -> list[Placed]:
+        """Return the open orders."""
+        return [placed_of(one) for one in await self._signed("GET", "/api/v3/openOrders", {"symbol": symbol})]
+
+    async def order(self, symbol: str, client_id: str) -> Placed | None:
+        """Return an order, open or not, by the id that it was sent under; None where the venue knows of none."""
+        try:
+            found = await self._signed("GET", "/api/v3/order", {"symbol": symbol, "origClientOrderId": client_id})
+            return placed_of(found)
+        except RefusedError as no:
+            if no.code == _NO_SUCH_ORDER:
+                return None
+            raise
+
+    async def deals(self, symbol: str, order_id: str) -> list[Deal]:
+        """Return the fills of an order, the oldest first."""
+        found = await self._signed("GET", "/api/v3/myTrades", {"symbol": symbol, "orderId": order_id})
+        return sorted(map(deal_of, found), key=lambda deal: int(deal.trade_id))
 
     async def cancel_all(self, symbol: str) -> int:
         """Cancel every open order of a symbol, and return how many there were."""
@@ -240,21 +232,3 @@ class VenueRest:
         except (aiohttp.ClientError, ConnectionError, ValueError) as error:
             told = " ".join(str(error).split())[:120] or type(error).__name__
             raise TroubleError(f"{method} {url.path}: {told}") from None
-
-
-def _rules(told: Mapping[str, Any]) -> Rules:
-    """Return the rules of a symbol: of the lot filters, the stricter."""
-    filters = {one["filterType"]: one for one in told["filters"]}
-    lots = [filters[name] for name in ("LOT_SIZE", "MARKET_LOT_SIZE") if name in filters]
-    most = [Decimal(one["maxQty"]) for one in lots]
-    value = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
-    applies = value.get("applyMinToMarket", value.get("applyToMarket", True))
-    return Rules(
-        symbol=told["symbol"],
-        base=told["baseAsset"],
-        quote=told["quoteAsset"],
-        step=max(Decimal(one["stepSize"]) for one in lots),
-        least=max(Decimal(one["minQty"]) for one in lots),
-        most=min([one for one in most if one] or [Decimal("Infinity")]),
-        notional=Decimal(value.get("minNotional", "0")) if applies else Decimal(0),
-    )

@@ -1,5 +1,6 @@
 """Shim: policy, tapes and run spec as Nautilus configuration; the same for an engine, a node or a user's own node."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from alphatrade.nodes import feed
 from alphatrade.nodes.canary import law_of, strategies
 from alphatrade.nodes.engine import engine_config
 from alphatrade.nodes.settings import RunSpec
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import Market, Tape
 from alphatrade.nodes.venue import venue_config, venue_kwargs
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.strategies.policy import CadenceSpec, Policy
@@ -28,7 +29,7 @@ FLATTEN_STEPS = 5  # decision steps kept for it: cancel, close, try again if den
 _DATA = {"quotes": "QuoteTick", "trades": "TradeTick", "bars": "Bar"}
 
 
-def gate(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> ImportableControllerConfig:
+def gate(policy: Policy, tapes: Sequence[Market], run: RunSpec, run_dir: Path | None) -> ImportableControllerConfig:
     """Return the law as a node's controller; a replay's kill latch is its own and ends with it."""
     canary = run.canary
     return ImportableControllerConfig(
@@ -81,7 +82,7 @@ def second_layer(template: RiskTemplate) -> RiskEngineConfig:
     return RiskEngineConfig(max_order_submit_rate=rate, max_order_modify_rate=rate)
 
 
-def perception(policy: Policy, tape: Tape) -> ImportableActorConfig:
+def perception(policy: Policy, tape: Market) -> ImportableActorConfig:
     """Return the perception of one instrument."""
     plain = policy.model_dump(mode="json", include={"features", "belief", "regime", "cadence"})
     return ImportableActorConfig(
@@ -99,7 +100,7 @@ def perception(policy: Policy, tape: Tape) -> ImportableActorConfig:
     )
 
 
-def scribe(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path) -> ImportableActorConfig:
+def scribe(policy: Policy, tapes: Sequence[Market], run: RunSpec, run_dir: Path) -> ImportableActorConfig:
     """Return the diary."""
     return ImportableActorConfig(
         actor_path="alphatrade.reflection.scribe:DiaryScribe",
@@ -160,7 +161,7 @@ def clerk(policy: Policy, run_dir: Path) -> ImportableActorConfig:
     )
 
 
-def organisms(policy: Policy, tapes: list[Tape], run: RunSpec) -> list[ImportableStrategyConfig]:
+def organisms(policy: Policy, tapes: Sequence[Market], run: RunSpec) -> list[ImportableStrategyConfig]:
     """Return all Organisms: one a tape, and after them one a tape of the canary, if one flies beside the policy."""
     count = len(tapes)
     found = [organism(policy, tapes, index, run) for index in range(count)]
@@ -169,7 +170,7 @@ def organisms(policy: Policy, tapes: list[Tape], run: RunSpec) -> list[Importabl
     return [*found, *(organism(run.canary.policy, tapes, count + index, run) for index in range(count))]
 
 
-def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> ImportableStrategyConfig:
+def organism(policy: Policy, tapes: Sequence[Market], index: int, run: RunSpec) -> ImportableStrategyConfig:
     """
     Return one Organism.
 
@@ -201,7 +202,7 @@ def organism(policy: Policy, tapes: list[Tape], index: int, run: RunSpec) -> Imp
             "learned": str(learned_file(run.learned, tape)) if run.learned and canary is None else "",
             "seed": run.seed,
             "exploration": _explored(run) if run.exploration else {},
-            "flat_after_ns": flat_after(tape, policy.cadence) if run.flat_at_end else 0,
+            "flat_after_ns": flat_after(tape, policy.cadence) if run.flat_at_end and isinstance(tape, Tape) else 0,
             **plain,
         },
     )
@@ -212,7 +213,7 @@ def _explored(run: RunSpec) -> dict[str, float]:
     return run.explore.model_dump(exclude={"delta_bps"}) | {"low": low, "high": high}
 
 
-def learned_file(folder: Path, tape: Tape) -> Path:
+def learned_file(folder: Path, tape: Market) -> Path:
     """Return where an organism's learnt state is kept for the instrument of a tape."""
     return folder / f"{tape.instrument.id.replace('/', '-')}.bin"
 
@@ -229,7 +230,7 @@ def flat_after(tape: Tape, cadence: CadenceSpec) -> int:
     return int(min(in_steps, ts[-1] - FLATTEN_S * SECOND_NS))
 
 
-def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None) -> BacktestEngineConfig:
+def sim_config(policy: Policy, tapes: Sequence[Market], run: RunSpec, run_dir: Path | None) -> BacktestEngineConfig:
     """Return a whole sim as the configuration of one BacktestEngine; without `run_dir` nothing is written."""
     diary = [scribe(policy, tapes, run, run_dir)] if run_dir and run.output.diary else []
     watch = [outcomes(policy), *([sentry(policy)] if policy.drift.enabled else [])]
@@ -243,13 +244,13 @@ def sim_config(policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | 
     )
 
 
-def venue_arguments(tapes: list[Tape], run: RunSpec) -> dict[str, Any]:
+def venue_arguments(tapes: Sequence[Market], run: RunSpec) -> dict[str, Any]:
     """Return the arguments of ``BacktestEngine.add_venue`` for these tapes."""
     return venue_kwargs(run.venue, tapes[0].instrument.quote, *_venue_facts(tapes), run.seed)
 
 
 def node_config(
-    policy: Policy, tapes: list[Tape], run: RunSpec, run_dir: Path | None, catalog: Path
+    policy: Policy, tapes: Sequence[Tape], run: RunSpec, run_dir: Path | None, catalog: Path
 ) -> BacktestRunConfig:
     """
     Return the same sim as the configuration of a stock BacktestNode, everything named by import path.
@@ -287,11 +288,11 @@ def node_config(
     )
 
 
-def _venue_facts(tapes: list[Tape]) -> tuple[frozenset[str], frozenset[str], dict[str, float]]:
+def _venue_facts(tapes: Sequence[Market]) -> tuple[frozenset[str], frozenset[str], dict[str, float]]:
     kinds = frozenset(tape.kind for tape in tapes)
     provides = frozenset.intersection(*(tape.provides for tape in tapes))
     return kinds, provides, _half_spreads(tapes, 1.0)
 
 
-def _half_spreads(tapes: list[Tape], times: float) -> dict[str, float]:
+def _half_spreads(tapes: Sequence[Market], times: float) -> dict[str, float]:
     return {tape.instrument.id: tape.half_spread_bps * times for tape in tapes}

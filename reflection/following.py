@@ -1,7 +1,7 @@
 """Who decided an order, and what came of it: decisions, orders and prices in, outcomes out, without Nautilus.
 
 It also serves an unmodified third-party strategy: an order that no Organism decided gets a decision of its own, with a
-negative id and the strategy's name in place of the tactic.
+negative id and, in place of the tactic, the name that the order's tag gives, or that of the strategy.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from alphatrade.reflection.expost import MarkOuts, Outcome
 from alphatrade.reflection.realised import Realised
 from alphatrade.strategies.messages import Decision
 
-TAG = "decision="
+TAG, BY = "decision=", "by="
 
 
 class Follower:
@@ -71,8 +71,9 @@ class Follower:
         if tagged:
             return None
         belief = seen or self._blind(instrument, ts)
-        why = f"{strategy} sent an order of its own"
-        return Decision(decision, belief, strategy, (strategy,), (1.0,), "order", [order_id], "see orders", why)
+        who = next((tag.removeprefix(BY) for tag in tags if tag.startswith(BY)), strategy)
+        why = f"{who} sent an order of its own"
+        return Decision(decision, belief, who, (who,), (1.0,), "order", [order_id], "see orders", why)
 
     def filled(self, order_id: str, instrument: str, units: float, price: float, fee: float) -> None:
         """Take a fill: signed units (+ bought), price and fee in quote currency."""

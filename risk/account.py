@@ -100,10 +100,10 @@ class Account:
 
     def on_fill(
         self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = "",
-        strategy: str = "",
+        strategy: str = "", kept: int = 0,
     ) -> int:  # fmt: skip
         """Book a fill, see `Exposure.fill` (nano, nano, atto of account currency); return the profit realised, atto."""
-        return self.exposure.fill(instrument, side, qty, price, fee, self.exposure.working.get(order_id), owner)
+        return self.exposure.fill(instrument, side, qty, price, fee, self.exposure.working.get(order_id), owner, kept)
 
     def adopt(
         self, instrument: str, position: int, price: int, paid: bool, owner: str = "", strategy: str = ""

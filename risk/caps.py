@@ -102,11 +102,11 @@ class CappedLaw(ExploringLaw):
 
     def on_fill(
         self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = "",
-        strategy: str = "",
+        strategy: str = "", kept: int = 0,
     ) -> int:  # fmt: skip
         """Book a fill as the law does, and as part of its strategy."""
-        self._part(strategy, instrument).shift(owner, side * qty)
-        return super().on_fill(order_id, instrument, side, qty, price, fee, owner, strategy)
+        self._part(strategy, instrument).shift(owner, side * (qty - kept))
+        return super().on_fill(order_id, instrument, side, qty, price, fee, owner, strategy, kept)
 
     def adopt(
         self, instrument: str, position: int, price: int, paid: bool, owner: str = "", strategy: str = ""

@@ -69,11 +69,11 @@ class ExploringLaw(Law):
 
     def on_fill(
         self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = "",
-        strategy: str = "",
+        strategy: str = "", kept: int = 0,
     ) -> int:  # fmt: skip
         """Book a fill as the law does, and as flow."""
         self.exploration.filled(order_id, qty, price)
-        return super().on_fill(order_id, instrument, side, qty, price, fee, owner, strategy)
+        return super().on_fill(order_id, instrument, side, qty, price, fee, owner, strategy, kept)
 
     def on_closed(self, order_id: str) -> None:
         """Forget a working order, and what was reserved for it."""

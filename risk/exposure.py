@@ -196,8 +196,9 @@ class Exposure:
             order.working = False
 
     def fill(
-        self, instrument: str, side: int, qty: int, price: int, fee: int, order: Order | None, owner: str = ""
-    ) -> int:
+        self, instrument: str, side: int, qty: int, price: int, fee: int, order: Order | None, owner: str = "",
+        kept: int = 0,
+    ) -> int:  # fmt: skip
         """
         Book one fill.
 
@@ -213,6 +214,8 @@ class Exposure:
             The order it belongs to, when the law knows it.
         owner : str
             Whose part of the position it changes: a strategy's where positions net, one position where they hedge.
+        kept : int
+            Nano of what was bought that the venue has kept as its fee; `fee` is their value.
 
         Returns
         -------
@@ -221,10 +224,11 @@ class Exposure:
         """
         held = self.holding(instrument)
         before = held.position
-        realized = self._rebase(held, side, qty, price)
-        held.shift(owner, side * qty)
+        booked = qty - kept
+        realized = self._rebase(held, side, booked, price)
+        held.shift(owner, side * booked)
         held.dirty = True
-        self.cash -= side * qty * price + fee
+        self.cash -= side * booked * price + fee
         opened = bool(held.position) - bool(before)
         self.open += opened
         if held.mark_ts < 0:

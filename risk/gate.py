@@ -79,6 +79,7 @@ class RiskGate(Controller):
         self.reduction = Reduction(self)
         self.explorations = Explorations(self)
         self._clear()
+        self.recovering = False  # True: what comes in has happened before, and a kill request, which is of now, waits
         # Last, as it locks the folder: whatever else is wrong with the configuration leaves it to the next node.
         folder = None if config.state_dir is None else latch_dir(config.state_dir, config.env, config.account)
         self.memory = Memory(self, folder)
@@ -132,8 +133,7 @@ class RiskGate(Controller):
             for instrument in instruments:
                 self.market.prepare(instrument.id)
         if isinstance(self.clock, LiveClock):
-            interval = self.settings.poll_interval_ms * 1_000_000
-            self.clock.set_timer_ns(_POLL, interval, 0, 0, self._poll)
+            self.clock.set_timer_ns(_POLL, self.settings.poll_interval_ms * 1_000_000, 0, 0, self._poll)
 
     def on_stop(self) -> None:
         """Write losses and records; strategies stop after this, so `on_dispose` writes once more."""
@@ -174,7 +174,7 @@ class RiskGate(Controller):
             self.fail("looking for a kill request", error)
 
     def _look_for_request(self) -> None:
-        request = self.switch.take_request()
+        request = None if self.recovering else self.switch.take_request()
         if request is not None:
             self.trip(request.code, request.reason, request.who)
             self.switch.clear_request()

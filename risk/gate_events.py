@@ -15,7 +15,7 @@ from nautilus_trader.model.events import (
 from nautilus_trader.model.identifiers import ClientOrderId
 
 from alphatrade.risk.exposure import Order
-from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, cancel_of, intent
+from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, cancel_of, intent, kept_of
 from alphatrade.risk.limits import Code
 from alphatrade.risk.units import RAW_PER_NANO, to_nano
 
@@ -103,7 +103,8 @@ class Events:
             handler = self.handlers.get(kind)
             ended = handler is not None and handler(event, order)
             record.order(event.ts_event, order, name, order.qty, order.price, order.trigger, reason)
-            if (kind is OrderSubmitted or kind is OrderAccepted) and order_id not in law.approved:
+            unsent = gate.commands.shadow or order_id not in law.approved
+            if unsent and (kind is OrderSubmitted or kind is OrderAccepted):
                 self._tripwire(event, order, kind)
             if ended:
                 self._forget(order, event.ts_event)
@@ -148,7 +149,8 @@ class Events:
         # Where positions net there is one of each strategy; where they hedge, the fill says which it is of.
         owner = order.strategy if event.position_id is None else event.position_id.value
         who = owner, order.strategy
-        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee, *who)
+        kept = kept_of(event, gate.cache.instrument(event.instrument_id))
+        realized = law.on_fill(order.order_id, order.instrument, order.side, qty, price, fee, *who, kept)
         position = law.exposure.holding(order.instrument).position
         gate.record.fill(
             event.ts_event, order, event.trade_id.value, qty, price, event.commission.raw // RAW_PER_NANO,

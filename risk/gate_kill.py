@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from nautilus_trader.model.events import OrderAccepted
 
-from alphatrade.risk.gate_orders import cancel_of, flatten_of, intent
+from alphatrade.risk.gate_orders import cancel_of, closing, flatten_of, intent
 
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
@@ -72,17 +72,20 @@ class Reduction:
         return left
 
     def _flatten(self, now: int) -> int:
-        gate = self.gate
-        positions = gate.cache.positions_open()
-        for position in positions:
+        gate, left = self.gate, 0
+        for position in gate.cache.positions_open():
             key = position.id.value
+            quantity = closing(position, gate.cache.instrument(position.instrument_id))
+            if quantity is None:
+                continue  # dust
+            left += 1
             sent = self.closing.get(key)
             if sent is not None and sent in gate.law.exposure.working:
                 continue
             if not self._due(key, now):
                 continue
             self.number += 1
-            command = flatten_of(position, self.number, now)
+            command = flatten_of(position, quantity, self.number, now)
             gate.msgbus.publish(f"events.order.{position.strategy_id.value}", command.order.init_event)
             order = intent(command.order)
             order.by_law = True
@@ -91,7 +94,7 @@ class Reduction:
             gate.law.commit((order,), now)
             self.closing[key] = order.order_id
             gate.forward(command)
-        return len(positions)
+        return left
 
     def _due(self, key: str, now: int) -> bool:
         last = self.tried.get(key)

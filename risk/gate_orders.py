@@ -28,6 +28,8 @@ from nautilus_trader.model.events import (
     OrderUpdated,
 )
 from nautilus_trader.model.identifiers import ClientOrderId
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import Quantity
 from nautilus_trader.model.orders import MarketOrder
 from nautilus_trader.model.orders import Order as NautilusOrder
 from nautilus_trader.model.position import Position
@@ -154,15 +156,32 @@ def cancel_of(order: NautilusOrder, ts: int) -> CancelOrder:
     )
 
 
-def flatten_of(position: Position, number: int, ts: int) -> SubmitOrder:
-    """Return the command that closes `position` with a reduce-only market order of its own strategy."""
+def kept_of(fill: OrderFilled, instrument: Instrument | None) -> int:
+    """Return how much of what was bought the venue has kept as its fee, nano: a spot exchange charges what it gives."""
+    if fill.order_side != OrderSide.BUY or not fill.commission.raw:
+        return 0
+    base = None if instrument is None else instrument.get_base_currency()
+    return fill.commission.raw // RAW_PER_NANO if base is not None and fill.commission.currency == base else 0
+
+
+def closing(position: Position, instrument: Instrument | None) -> Quantity | None:
+    """Return how much of a position can be sold or bought back; None: it is less than one step of the venue."""
+    if instrument is None:
+        return position.quantity
+    step = instrument.size_increment.raw
+    whole = position.quantity.raw // step * step
+    return Quantity.from_raw(whole, position.quantity.precision) if whole else None
+
+
+def flatten_of(position: Position, quantity: Quantity, number: int, ts: int) -> SubmitOrder:
+    """Return the command that closes `quantity` of a position with a reduce-only market order of its own strategy."""
     order = MarketOrder(
         trader_id=position.trader_id,
         strategy_id=position.strategy_id,
         instrument_id=position.instrument_id,
         client_order_id=ClientOrderId(f"LAW-{ts}-{number}"),
         order_side=OrderSide.SELL if position.is_long else OrderSide.BUY,
-        quantity=position.quantity,
+        quantity=quantity,
         init_id=UUID4(),
         ts_init=ts,
         reduce_only=True,

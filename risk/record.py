@@ -179,7 +179,8 @@ class RunRecord:
         """
         Add a risk event.
 
-        A kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored, frozen.
+        A kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored, frozen,
+        shadow, feed_lost, feed_gap, feed_source.
         """
         if self.quiet is not None:
             self.quiet.close()

@@ -21,7 +21,11 @@ class Book:
     Attributes
     ----------
     position_n : int
-        Signed position, nano units.
+        Signed position, nano units, in whole lots.
+    dust_n : int
+        What is held beyond it, because a spot exchange keeps its fee of what is bought.
+    lot_n : int
+        Quantity increment of the venue, nano units.
     entry : float
         Average entry price; 0 while flat.
     cash : float
@@ -37,7 +41,8 @@ class Book:
     """
 
     def __init__(self) -> None:
-        self.position_n = 0
+        self.position_n = self.dust_n = 0
+        self.lot_n = 1
         self.entry = 0.0
         self.cash = 0.0
         self.since = 0
@@ -52,12 +57,14 @@ class Book:
 
     def worth(self, mid: float) -> float:
         """Return cash and position at a price, quote currency."""
-        return self.cash + self.position_n / NANO * mid
+        return self.cash + (self.position_n + self.dust_n) / NANO * mid
 
     def fill(self, signed_n: int, price: float, step: int, fee: float = 0.0) -> None:
         """Take a fill of `signed_n` nano units (+ bought) at `price` during `step`; `fee` in quote currency."""
         self.cash -= signed_n / NANO * price + fee
-        before, after = self.position_n, self.position_n + signed_n
+        before, held = self.position_n, self.position_n + self.dust_n + signed_n
+        after = abs(held) // self.lot_n * self.lot_n * (1 if held > 0 else -1)
+        self.dust_n = held - after
         if before * after <= 0:  # opened, closed or flipped
             self.entry = price if after else 0.0
             self.since = step

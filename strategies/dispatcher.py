@@ -10,7 +10,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.model.orders import Order
 from nautilus_trader.trading.strategy import Strategy
 
-from alphatrade.risk.gate_orders import explores_tag
+from alphatrade.risk.gate_orders import explores_tag, kept_of
 from alphatrade.risk.units import NANO, RAW_PER_NANO
 from alphatrade.strategies.book import Book, Resting
 from alphatrade.strategies.exploring import Explorer
@@ -139,8 +139,10 @@ class Dispatcher(Strategy):
 
     def _on_fill(self, event: OrderFilled, order_id: str) -> None:
         quantity_n = event.last_qty.raw // RAW_PER_NANO
-        signed_n = quantity_n if event.order_side == OrderSide.BUY else -quantity_n
-        self._book.fill(signed_n, event.last_px.as_double(), self._step, event.commission.as_double())
+        price, fee = event.last_px.as_double(), event.commission.as_double()
+        kept_n = kept_of(event, self.cache.instrument(event.instrument_id))
+        signed_n = quantity_n - kept_n if event.order_side == OrderSide.BUY else -quantity_n
+        self._book.fill(signed_n, price, self._step, fee * price if kept_n else fee)
         self._book.filled(order_id, quantity_n)
         if self._explorer is not None:
             self._explorer.filled(order_id, quantity_n / NANO * event.last_px.as_double())

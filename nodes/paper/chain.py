@@ -5,11 +5,14 @@ Here an input is processed to its end before the next one is looked at: data, de
 What a client does outside the process is as asynchronous as ever; what it reports comes in as an event, in the chain.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nautilus_trader.data.engine import DataEngine
 from nautilus_trader.execution.engine import ExecutionEngine
 from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.events import AccountState
 from nautilus_trader.risk.engine import RiskEngine
 
 from alphatrade.risk.gate import RiskGate
@@ -41,6 +44,12 @@ def straighten(node: TradingNode, gate: RiskGate) -> None:
     gate.forward = gate.commands.guard
 
 
-def process(node: TradingNode, data: Any) -> None:
-    """Let the data engine process a market event now."""
-    DataEngine._handle_data(node.kernel.data_engine, data)
+def report(node: TradingNode, event: Any) -> None:
+    """Let the node take what a broker says."""
+    to = "Portfolio.update_account" if isinstance(event, AccountState) else "ExecEngine.process"
+    node.kernel.msgbus.send(endpoint=to, msg=event)
+
+
+def processor(node: TradingNode) -> Callable[[Any], None]:
+    """Return what lets the data engine process a market event at once."""
+    return partial(DataEngine._handle_data, node.kernel.data_engine)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -10,15 +9,16 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
 
-from alphatrade.nodes.paper.chain import process
+from alphatrade.nodes.paper.chain import processor, report
 from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.record import Recorder
-from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError
 from alphatrade.risk.gate import RiskGate
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
+SLACK_NS = 10_000_000  # of the wall, by which the present is kept behind: an event that is just due is not overtaken
 
 
 class Intake:
@@ -31,7 +31,7 @@ class Intake:
         Built, not yet running.
     gate : RiskGate
         Its law, by whose way orders leave.
-    venue : PaperVenue
+    venue : PaperVenue or Broker
     sessions : Sessions
         When may be traded.
 
@@ -41,14 +41,17 @@ class Intake:
         Market events so far.
     seen_ns : int
         When the last one came, ``perf_counter_ns``.
+    latest : int
+        Its stamp, UTC ns; 0: there was none.
     """
 
-    def __init__(self, node: TradingNode, gate: RiskGate, venue: PaperVenue, sessions: Sessions) -> None:
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions) -> None:
         self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
+        self._process = processor(node)
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
-        self.events = 0
-        self.seen_ns = perf_counter_ns()
+        self.events = self.latest = 0
+        self.seen_ns = self._moved_ns = perf_counter_ns()
         engine = node.kernel.data_engine
         node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
         node.kernel.msgbus.register(endpoint="DataEngine.process", handler=self.receive)
@@ -63,10 +66,10 @@ class Intake:
 
         self._gate.forward = forward
 
-    def _kept(self, step: Callable[[], None]) -> None:
+    def _kept(self, step: Callable[..., None], *values: Any) -> None:
         """Do a step of keeping; where it fails trading stops, and only the law's own closing orders leave."""
         try:
-            step()
+            step(*values)
         except JournalError as error:
             if self._gate.switch.trip_cause is None:
                 self._gate.fail("keeping the journal", error)
@@ -75,6 +78,10 @@ class Intake:
     def time(self) -> int:
         """The node's time, UTC ns."""
         return TIME.now
+
+    def present(self, speed: float) -> int:
+        """Return to when, UTC ns, time has gone on since it was last moved, `speed` seconds in one of the wall."""
+        return TIME.now + int(max(0, perf_counter_ns() - self._moved_ns - SLACK_NS) * speed)
 
     def flush(self) -> None:
         """See that what was kept outlives the process."""
@@ -87,33 +94,58 @@ class Intake:
             self._loop.call_soon_threadsafe(self.receive, data)
         elif isinstance(data, MARKET):
             self.take(data)
+        elif isinstance(data, FeedChange):
+            self.note(data)
         else:
-            process(self._node, data)
+            self._process(data)
 
     def tick(self, ts: int) -> None:
         """Let the node's time go on to `ts` (UTC ns) without an event, so that what is on its way arrives."""
         if ts <= TIME.now:
             return
         if self._recorder is not None:
-            self._kept(partial(self._recorder.tick, ts))
+            self._kept(self._recorder.tick, ts)
         self._venue.advance(ts + 1)
         self._begin(ts)
+        self._venue.settle(ts)  # its clock has to be where the node's is, or what is sent now is expected too early
+
+    def note(self, change: FeedChange) -> None:
+        """Have it in the run's record that something happened to the feed."""
+        ts = max(change.ts, TIME.now)
+        if self._recorder is not None:
+            self._kept(self._recorder.change, change)
+        self._venue.advance(ts)
+        self._begin(ts)
+        passed = f"{(change.ts - change.since) / 1e9:.3f}" if change.since else ""
+        words = f"{change.source}, no event after {change.since}"
+        self._gate.record.event(ts, f"feed_{change.kind}", None, None, "FEED", passed, "", words)
 
     def _begin(self, ts: int) -> None:
         TIME.advance(ts)
+        self._moved_ns = perf_counter_ns()
         phase = self._sessions.phase(ts)
         if phase != self._gate.phase:
             self._gate.enter(phase)
+
+    def broker(self, event: Any) -> None:
+        """Process what an exchange has said of an order or of the account."""
+        ts = max(event.ts_init, TIME.now)
+        if self._recorder is not None:
+            self._kept(self._recorder.broker, event)
+        self._begin(ts)
+        self._venue.seen(event)
+        report(self._node, event)
 
     def take(self, data: Data) -> None:
         """Process one market event to its end."""
         self.seen_ns = perf_counter_ns()
         ts, venue = max(data.ts_init, TIME.now), self._venue  # one that is late does not turn time back
         if self._recorder is not None:
-            self._kept(partial(self._recorder.market, data))
+            self._kept(self._recorder.market, data)
         venue.advance(ts)
         self._begin(ts)
         venue.take(data, ts)
-        process(self._node, data)
+        self._process(data)
         venue.settle(ts)
         self.events += 1
+        self.latest = data.ts_init

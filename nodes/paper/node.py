@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGINT, SIGTERM
-from time import perf_counter_ns
+from signal import SIGABRT, SIGINT, SIGTERM
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -20,29 +20,40 @@ from nautilus_trader.config import (
     LiveRiskEngineConfig,
     TradingNodeConfig,
 )
+from nautilus_trader.core.message import Event
 from nautilus_trader.live.config import LiveDataClientConfig
+from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.identifiers import InstrumentId
 
-from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
+from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
+from alphatrade.nodes.paper.feed_switch import FeedChange
+from alphatrade.nodes.paper.flat import make_flat
 from alphatrade.nodes.paper.intake import Intake
+from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
+from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect, members
+from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import latch_dir
 
+if TYPE_CHECKING:
+    from alphatrade.nodes.paper.broker import Broker
+
 ARRIVE_S = 0.01  # between two looks at what should have arrived
-ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +77,14 @@ class Flight:
         Where the node is shown.
     tell : callable
         Takes a line about the node itself.
+    source : LiveFeedSpec, optional
+        Where markets are heard live; None: their tapes are sent.
+    mirror : Mirror, optional
+        Copy of the cache in a Redis server.
     ready : callable, optional
         Shown the parts of the node before it runs.
+    broker : BrokerSpec
+        Who executes orders.
     """
 
     speed: float = 0.0
@@ -77,7 +94,10 @@ class Flight:
     sessions: Sessions = field(default_factory=lambda: Sessions(SessionSpec()))
     view: StatusView | None = None
     tell: Callable[[str], object] = print
+    source: LiveFeedSpec | None = None
+    mirror: Mirror | None = None
     ready: Callable[["Parts"], None] | None = None
+    broker: BrokerSpec = field(default_factory=BrokerSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +107,15 @@ class Parts:
     node: TradingNode
     gate: RiskGate
     intake: Intake
-    venue: PaperVenue
-    feed: ReplayFeed
+    venue: Any
+    feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
     stages: Stages
+
+    @property
+    def broker(self) -> "Broker | None":
+        """The exchange that executes orders, if one does."""
+        return None if isinstance(self.venue, PaperVenue) else self.venue
 
 
 def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeConfig:
@@ -112,12 +137,13 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
             graceful_shutdown_on_exception=True,
         ),
         exec_engine=LiveExecEngineConfig(
-            reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
+            load_cache=False, reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
         ),
         data_clients={first.venue: LiveDataClientConfig()},
         exec_clients={first.venue: SandboxExecutionClientConfig(venue=first.venue, starting_balances=[balance])},
         timeout_connection=10, timeout_reconciliation=5, timeout_portfolio=5, timeout_disconnection=5,
         timeout_post_stop=0.1,
+        **({} if flight.mirror is None else flight.mirror.settings()),
     )  # fmt: skip
 
 
@@ -144,8 +170,9 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         flight.ready(parts)
     try:
         started = time.perf_counter()
-        loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.watch, parts.stages)
+        with quiet_gc():
+            loop.run_until_complete(_run(parts, what, flight))
+        return collect(parts.node, started, parts.venue.bus, parts.stages)
     finally:
         dispose(parts.node, loop)
         TIME.now = 0
@@ -164,47 +191,91 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
     instruments = [feed.instrument(tape.instrument) for tape in what.priced]
-    feeds, venues = list[ReplayFeed](), list[PaperVenue]()
-    with node_clocks(min(tape.span[0] for tape in tapes)):
+    feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
+    with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
+    if flight.mirror is not None:
+        flight.mirror.begin(node.kernel.cache)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
-    node.add_data_client_factory(name, feed_factory(name, instruments, feeds))
-    node.add_exec_client_factory(name, venue_factory(wiring.venue_arguments(tapes, what.run), venues))
+    made = name, instruments, feeds
+    factory = feed_factory(*made) if flight.source is None else live_factory(*made, flight.source, flight.tell)
+    node.add_data_client_factory(name, factory)
+    node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
+    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
     straighten(node, gate)
     stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
     intake = Intake(node, gate, venues[0], flight.sessions)
-    return Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
+    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
+    if parts.broker is not None:
+        parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
+    return parts
+
+
+def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecClientFactory]:
+    """Return the factory of who executes orders."""
+    spec = flight.broker
+    if spec.kind == "simulated":
+        return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
+    from alphatrade.nodes.paper.broker import broker_factory
+    from alphatrade.nodes.paper.exchange_client import Exchange
+
+    exchange = Exchange(spec.http, spec.ws_api, tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes))
+    return broker_factory(exchange, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
-    node, kernel = parts.node, parts.node.kernel
+    node, kernel, gate = parts.node, parts.node.kernel, parts.gate
+    for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
+        kernel.loop.add_signal_handler(signal, parts.stop.set)
+    gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
         if running.done():
             running.result()
             return
         await asyncio.sleep(0.001)
-    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
-    events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
-    for signal in (SIGINT, SIGTERM):
-        kernel.loop.add_signal_handler(signal, parts.stop.set)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
+    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
+    watching = await _join(parts, flight)
+    gate.recovering = False
     aside = [kernel.loop.create_task(pulse.run())]
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
-    await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    if flight.source is None:
+        events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
+        await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
+    else:
+        await parts.feed.listen(parts.intake.latest, lambda: parts.gate.phase == "closed", parts.stop)
     pulse.end()
+    parts.intake.flush()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
-        close(parts)
+        await make_flat(parts)
+    for task in watching:
+        task.cancel()
+    if parts.broker is not None:
+        await parts.broker.end()
     await node.stop_async()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def _join(parts: Parts, flight: Flight) -> list[asyncio.Task[None]]:
+    """Connect the broker, if it is an exchange; return what watches over the connection."""
+    broker = parts.broker
+    if broker is None:
+        return []
+    report = await broker.begin()
+    flight.tell(
+        f"the exchange's books were read in {report.took_s:.2f} s: {report.orders} open orders, "
+        f"{report.brought} events that were not known, {report.unknown} orders that have not arrived yet"
+    )
+    return [parts.node.kernel.loop.create_task(broker.run())]
 
 
 async def _move(parts: Parts, speed: float) -> None:
@@ -212,43 +283,27 @@ async def _move(parts: Parts, speed: float) -> None:
     while True:
         await asyncio.sleep(ARRIVE_S)
         due = parts.venue.arrivals()
-        if due and due <= TIME.now + (perf_counter_ns() - parts.intake.seen_ns - int(ARRIVE_S * 1e9)) * speed:
+        if due and due <= parts.intake.present(speed):
             parts.intake.tick(due)
 
 
-async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
+async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -> int:
     """Process what the journal has as it was processed before, and keep what comes; return how many events it had."""
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
     for number, kind, payload in journal.records():
-        found = recorder.read(kind, payload)
-        if isinstance(found, int):
-            parts.intake.tick(found)
-        else:
-            parts.intake.take(found)
-            known += 1
+        for found in recorder.read(kind, payload):
+            if isinstance(found, int):
+                parts.intake.tick(found)
+            elif isinstance(found, Event):
+                parts.intake.broker(found)
+            elif isinstance(found, FeedChange):
+                parts.intake.note(found)
+            else:
+                parts.intake.take(found)
+                known += 1
         if number % BATCH == 0:
+            pulse.reading(number, journal.count)
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known
-
-
-def close(parts: Parts) -> bool:
-    """Cancel everything and close what is held, at the prices of the moment; return whether the node is flat."""
-    cache, venue = parts.node.kernel.cache, parts.venue
-    strategies = parts.node.trader.strategies()
-    for _ in range(ROUNDS):
-        if not cache.orders_open() and not cache.orders_inflight() and not cache.positions_open():
-            return True
-        for strategy in strategies:
-            for order in cache.orders_open(strategy_id=strategy.id):
-                if not order.is_pending_cancel:
-                    strategy.cancel_order(order)
-            for position in cache.positions_open(strategy_id=strategy.id):
-                strategy.close_position(position, reduce_only=True)
-        ts = TIME.now + SECOND_NS
-        venue.advance(ts)
-        TIME.advance(ts)
-        venue.settle(ts)
-    return False
-

@@ -31,6 +31,8 @@ class ReplayFeed(LiveMarketDataClient):
     instruments : sequence of Instrument
     """
 
+    live = False
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -58,6 +60,10 @@ class ReplayFeed(LiveMarketDataClient):
 
     _subscribe_trade_ticks = _subscribe_bars = _subscribe_instrument_status = _subscribe_quote_ticks
     _unsubscribe_quote_ticks = _unsubscribe_trade_ticks = _unsubscribe_bars = _subscribe_quote_ticks
+
+    def facts(self) -> dict[str, str]:
+        """Return what the heartbeat says of the feed."""
+        return {}
 
     async def send(self, events: Iterable[Data], speed: float, stop: asyncio.Event) -> None:
         """

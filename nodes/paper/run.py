@@ -1,8 +1,9 @@
 """``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import move
 from typing import Any
@@ -11,19 +12,21 @@ from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.journal_folder import head_of
+from alphatrade.nodes.paper.exchange import markets
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import Flight, fly
-from alphatrade.nodes.paper.settings import PaperSettings
+from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.sessions import Sessions
-from alphatrade.nodes.sim import identity_of, load_tapes, published
+from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joint
 from alphatrade.nodes.status_line import StatusView
-from alphatrade.nodes.tape import Tape
+from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
 from alphatrade.risk.disk import write_whole
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
-ENV = "paper"
 FORMAT = 1
 
 
@@ -42,32 +45,66 @@ def paper(own: PaperSettings) -> RunResult:
     Raises
     ------
     InputError
-        If a tape or a folder cannot be used, or the journal that lies there is of something else.
+        If a tape, an exchange or a folder cannot be used, or the journal that lies there is of something else.
     LatchedError
         While the kill switch of the account is latched.
     """
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
-    tapes = load_tapes(run)
-    identity = identity_of(settings, tapes)
-    folder = latch_dir(run.paths.state, ENV, own.account)
+    folder = latch_dir(run.paths.state, run.env.name, own.account)
     kept = folder / "journal"
-    with _journal(own, kept, tapes, identity) as journal:
+    live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
+    tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
+    identity = replace(identity_of(settings, tapes), entry=own.entry)
+    with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
             with StatusView() as view:
-                flight = Flight(own.feed.pace, run.paths.state, own.account, journal, sessions, view, say)
+                pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
+                flight = Flight(
+                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, broker=own.broker
+                )
                 return fly(what, run_dir, flight)
 
-        result = published(settings, tapes, identity, ENV, run_it)
+        source = None if live is None else live.model_dump(mode="json")
+        result = published(settings, tapes, identity, "paper", run_it, source)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
 
 
+def heard(spec: LiveFeedSpec, journal: Path | None) -> list[LiveMarket]:
+    """
+    Return the markets of a feed: those that a node which goes on began with, else what the exchange says of them now.
+
+    Parameters
+    ----------
+    spec : LiveFeedSpec
+    journal : Path, optional
+        Folder of its journal.
+
+    Raises
+    ------
+    ConfigError
+        If the exchange cannot be asked, or its markets cannot be traded together.
+    """
+    known = None if journal is None else head_of(journal)
+    if known is not None and "markets" in known:
+        return [LiveMarket(**one | {"instrument": InstrumentSpec(**one["instrument"])}) for one in known["markets"]]
+    found = markets(spec)
+    require_joint(found)
+    return found
+
+
+def _mirror(own: PaperSettings) -> AbstractContextManager[Mirror | None]:
+    if own.cache.backend == "memory":
+        return nullcontext()
+    return Mirror(own.cache, own.settings.run.env.name, own.account, say)
+
+
 @contextmanager
 def _journal(
-    own: PaperSettings, folder: Path, tapes: list[Tape], identity: Identity
+    own: PaperSettings, folder: Path, tapes: Sequence[Market], identity: Identity
 ) -> Iterator[Journal | None]:
     if not own.journal:
         yield None
@@ -93,8 +130,11 @@ def say(line: str) -> None:
     print(f"alphatrade: {line}", file=sys.stderr, flush=True)
 
 
-def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[str, Any]:
+def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Mapping[str, Any]:
     """Return whose journal it is: with another of these, the same inputs would make other decisions."""
+    run = own.settings.run
+    live = [asdict(tape) for tape in tapes if isinstance(tape, LiveMarket)]
+    fed = {} if not isinstance(own.feed, LiveFeedSpec) else {"feed": own.feed.identity(), "markets": live}
     return {
         "format": FORMAT,
         "account": own.account,
@@ -103,6 +143,8 @@ def head(own: PaperSettings, tapes: list[Tape], identity: Identity) -> Mapping[s
         "run": identity.run_id,
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
+        "broker": own.broker.kind,
         "sessions": own.sessions.model_dump(mode="json"),
-        "releases": status(own.settings.run.paths.state, ENV, own.account).releases,  # before one, it ends in a trip
+        "releases": status(run.paths.state, run.env.name, own.account).releases,  # before one, it ends in a trip
+        **fed,
     }

@@ -1,21 +1,42 @@
 """Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
+from alphatrade.nodes.paper.entry import entered
+from alphatrade.nodes.paper.redis_server import CacheSpec
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
 from alphatrade.nodes.settings import Settings, plain_from, settings_of
+from alphatrade.nodes.tape import Kind
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
-from alphatrade.strategies.policy import Spec
+from alphatrade.strategies.policy import Spec, canonical
+
+ENVS = ("paper", "live-shadow")
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Url = Annotated[str, Field(pattern=r"^(http|ws)s?://[^\s/?#@]+(/[^\s?#@]*)?$")]
+Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,23}$")]
+BARS = (1, 60, 180, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 28_800, 43_200, 86_400)
+
+
+def _on_loopback(address: str) -> str:
+    if urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError("an address on this machine: on paper orders go to the testnet, or to an exchange on loopback")
+    return address
+
+
+Local = Annotated[str, AfterValidator(_on_loopback)]
 
 
 class FeedSpec(Spec):
     """
-    Where market data come from.
+    A tape as a live feed.
 
     Attributes
     ----------
@@ -33,14 +54,137 @@ class FeedSpec(Spec):
         return 0.0 if self.speed == "max" else self.speed
 
 
+class Address(Spec):
+    """
+    Where an exchange is reached.
+
+    Attributes
+    ----------
+    source : str
+        A key of :data:`alphatrade.nodes.paper.adapters.ADAPTERS`.
+    testnet : bool
+    http, ws : str, optional
+        Roots of its interfaces; None: those that its adapter knows.
+    """
+
+    source: Literal["binance"]
+    testnet: bool = False
+    http: Url | None = None
+    ws: Url | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in records: its address where one is given, never with anything secret in it."""
+        return self.ws or (f"{self.source}-testnet" if self.testnet else self.source)
+
+
+class FallbackSpec(Address):
+    """
+    A second way to the same exchange, for when the first is lost.
+
+    Attributes
+    ----------
+    after_s : float
+        Silence of the first after which the second is opened.
+    back_s : float
+        How long the first has to have been well before it is heard again.
+    """
+
+    after_s: Seconds = 20.0
+    back_s: Seconds = 60.0
+
+
+class LiveFeedSpec(Address):
+    """
+    The feed of an exchange.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+        As the exchange spells them.
+    kind : {"quotes", "trades", "bars"}
+    bar_s : int
+        Length of a bar, seconds.
+    stall_s : float
+        Silence after which a feed counts as lost and is connected anew; of bars, beyond the length of one.
+    stale_after_s : float, optional
+        Age at which a price is too old to trade on; None: quotes 10, trades 60, bars three bars, at least 60.
+    half_spread_bps : float, optional
+        Assumed around trades and bars; None: as for a tape.
+    pause_s, pause_most_s : float
+        Bounds of the drawn pause before the second try to connect, doubled with each further one, up to the most.
+    fallback : FallbackSpec, optional
+    """
+
+    symbols: Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=32)]
+    kind: Kind = "quotes"
+    bar_s: int = 60
+    stall_s: Seconds = 10.0
+    stale_after_s: Seconds | None = None
+    half_spread_bps: Annotated[float, Field(ge=0, le=1000)] | None = None
+    pause_s: Seconds = 0.5
+    pause_most_s: Seconds = 30.0
+    fallback: FallbackSpec | None = None
+
+    @field_validator("bar_s")
+    @classmethod
+    def _named(cls, value: int) -> int:
+        if value not in BARS:
+            raise ValueError(f"one of {', '.join(map(str, BARS))}")
+        return value
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The first, and the second if there is one."""
+        return (self,) if self.fallback is None else (self, self.fallback)
+
+    @property
+    def silence_s(self) -> float:
+        """Silence after which a feed counts as lost, seconds."""
+        return self.stall_s + (self.bar_s if self.kind == "bars" else 0)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what of it shapes the results."""
+        return self.model_dump(
+            mode="json", include={"source", "symbols", "kind", "bar_s", "stale_after_s", "half_spread_bps"}
+        )
+
+
+class BrokerSpec(Spec):
+    """
+    Who executes orders.
+
+    Attributes
+    ----------
+    kind : {"simulated", "binance"}
+        The venue of a replay, inside the node; or the exchange's testnet, by the bundled client. Money is at stake in
+        neither.
+    http, ws_api : str, optional
+        Addresses on this machine, in place of the testnet's.
+    secrets_dir : Path, optional
+        Folder with the keys ``binance_testnet_api_key`` and ``binance_testnet_api_secret``; none: the keyring.
+    check_s : float
+        Seconds between two readings of the exchange's books.
+    """
+
+    kind: Literal["simulated", "binance"] = "simulated"
+    http: Local | None = None
+    ws_api: Local | None = None
+    secrets_dir: Path | None = None
+    check_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+
+
 class PaperSettings(NamedTuple):
-    """What a paper node is told."""
+    """What a paper node is told; `entry` of the ledger entry that its policy was taken from."""
 
     settings: Settings
-    feed: FeedSpec
+    feed: FeedSpec | LiveFeedSpec
+    broker: BrokerSpec
     sessions: SessionSpec
     account: str
     journal: bool
+    cache: CacheSpec = CacheSpec()
+    entry: Mapping[str, Any] | None = None
 
 
 def paper_settings(config: DictConfig) -> PaperSettings:
@@ -53,18 +197,38 @@ def paper_settings(config: DictConfig) -> PaperSettings:
         Naming path, value and expectation of the first problem.
     """
     plain = plain_from(config)
-    feed = checked(FeedSpec, _part(plain, "feed"), "feed")
+    told = _part(plain, "feed")
+    live = isinstance(told, dict) and told.get("source") != "replay"
+    feed = checked(LiveFeedSpec, told, "feed") if live else checked(FeedSpec, told, "feed")
+    broker = _broker(plain, feed)
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
+    cache = checked(CacheSpec, _part(plain, "cache"), "cache")
     account, journal = _part(plain, "account"), _part(plain, "journal")
     if not isinstance(account, str):
         raise ConfigError("account", account, "a name")
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, sessions, account, journal)
+    name, entry = _part(plain, "policy_entry"), None
+    if name is not None:
+        policy, entry = entered(name)
+        plain |= {"policy": canonical(policy), "genotype": None}
+    return PaperSettings(settings_of(plain, ENVS), feed, broker, sessions, account, journal, cache, entry)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:
     if name not in plain:
         raise ConfigError(name, "nothing", "what conf/paper.yaml has there")
     return plain.pop(name)
+
+
+def _broker(plain: dict[str, Any], feed: FeedSpec | LiveFeedSpec) -> BrokerSpec:
+    """Return who executes orders; an exchange does so at its own prices."""
+    broker = checked(BrokerSpec, _part(plain, "broker"), "broker")
+    if broker.kind == "simulated":
+        return broker
+    if isinstance(feed, FeedSpec) or feed.source != broker.kind:
+        raise ConfigError("broker.kind", broker.kind, f"feed={broker.kind}: an exchange executes at its own prices")
+    if not feed.testnet and broker.http is None:
+        raise ConfigError("feed.testnet", False, "true: orders go to the testnet, whose prices are others")
+    return broker

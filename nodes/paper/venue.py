@@ -23,6 +23,7 @@ from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTi
 from nautilus_trader.model.identifiers import AccountId, ClientId, Venue
 from nautilus_trader.portfolio.base import PortfolioFacade
 
+from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.clock import TIME
 
 
@@ -70,6 +71,11 @@ class PaperVenue(SandboxExecutionClient):
         model = arguments["latency_model"]
         self._latency = 0 if model is None else model.insert_latency_nanos  # one for all commands
         self._due: list[int] = []  # when commands on their way arrive, ascending
+
+    @property
+    def bus(self) -> BusWatch:
+        """What the heartbeat says."""
+        return self.watch.bus
 
     def connect(self) -> None:
         """Take the instruments of the node; market data come from the intake."""

@@ -586,6 +586,18 @@ def test_the_journal_of_another_node_is_refused(other: dict[str, Any], said: str
     assert len(read(tmp_path)) == 2, "and it is not locked"
 
 
+def test_a_journal_without_a_record_is_nobodys(tmp_path: Path) -> None:
+    """As a start leaves it that was refused: the next one begins anew, whoever it is."""
+    Journal.open(tmp_path, HEAD).close()
+    other = HEAD | {"account": "B"}
+    with Journal.open(tmp_path, other) as journal:
+        journal.append(1, b"first")
+    with pytest.raises(JournalError, match="another account"):
+        Journal.open(tmp_path, HEAD)
+    with Journal.open(tmp_path, other) as journal:
+        assert journal.count == 1
+
+
 def test_the_order_of_fields_and_tuples_make_no_other_head(tmp_path: Path) -> None:
     written(tmp_path, 2)
     same = {key: HEAD[key] for key in reversed(HEAD)} | {"instruments": tuple(HEAD["instruments"])}

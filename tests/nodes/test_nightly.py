@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def quotes(first_s: int, last_s: int, step: int = 60) -> Tape:
     tape = market(2, 1).tape("x")
     ts = BEGIN + np.arange(first_s, last_s + 1, step, dtype=np.int64) * SECOND
     columns = {name: np.full(len(ts), array[0], np.int64) for name, array in tape.columns.items()} | {"ts": ts}
-    return Tape(tape.name, "quotes", tape.instrument, columns, tape.status, tape.audit, 0.0, 60.0)
+    return replace(tape, columns=columns, stale_after_s=60.0)
 
 
 def test_the_last_whole_day() -> None:
@@ -208,9 +209,8 @@ def test_the_last_whole_day() -> None:
     assert last_day(whole) == (whole.span[0], whole.span[1] + 1), "no whole day: everything"
     both = [quotes(0, day - 60).columns["ts"], quotes(3 * day, 3 * day + 60).columns["ts"]]
     gap = quotes(0, 60)
-    weekend = Tape(gap.name, "quotes", gap.instrument,
-                   {name: np.full(sum(map(len, both)), array[0], np.int64) for name, array in gap.columns.items()}
-                   | {"ts": np.concatenate(both)}, gap.status, gap.audit, 0.0, 60.0)  # fmt: skip
+    flat = {name: np.full(sum(map(len, both)), array[0], np.int64) for name, array in gap.columns.items()}
+    weekend = replace(gap, columns=flat | {"ts": np.concatenate(both)})
     assert last_day(weekend) == (BEGIN, BEGIN + DAY), "days without a row are passed over"
 
 

@@ -724,7 +724,7 @@ def test_numbers_too_big_for_64_bits_stay_exact(tmp_path: Path) -> None:
 
 def test_a_fee_in_the_base_currency_is_valued_at_its_fill(tmp_path: Path) -> None:
     run = Run().mark(100).new("a", "BUY", 2).fill("a", 2, 100, fee="0.01")
-    edit(run, "fills", 0, currency="X")
+    edit(run, "fills", 0, currency="X", position_after=Decimal("1.99"))
     report = run.audit(tmp_path)
     assert report.ok
     assert report.equity == 999

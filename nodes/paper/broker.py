@@ -1,0 +1,303 @@
+"""Shim: an exchange as the broker of a node: the bundled client inside of one of ours, which checks what it says.
+
+The bundled client is used as it is, and replaced when it has failed. What it reports reaches the node through the
+intake, one input after the other, and is in the journal; what it does not report, because a message or an answer was
+lost, is found in the exchange's own books (:mod:`alphatrade.nodes.paper.reconcile`). While a journal is read nothing is
+sent: the orders of then are at the exchange already.
+"""
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from nautilus_trader.common.component import LiveClock, MessageBus
+from nautilus_trader.common.providers import InstrumentProvider
+from nautilus_trader.live.execution_client import LiveExecutionClient
+from nautilus_trader.live.factories import LiveExecClientFactory
+from nautilus_trader.model.enums import AccountType, OmsType
+from nautilus_trader.model.events import AccountState, OrderCancelRejected, OrderRejected
+from nautilus_trader.model.identifiers import ClientId, Venue
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.orders import Order
+
+from alphatrade.nodes.bus_watch import BusWatch
+from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
+from alphatrade.nodes.paper.feed_switch import pause
+from alphatrade.nodes.paper.reconcile import Balances, known, rejected
+from alphatrade.nodes.paper.sent import LATE_S, Report, Sent
+from alphatrade.nodes.secrets import Secrets
+from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.gate_orders import cancel_of, modify_rejected
+
+BLIND_S = 60.0  # without having read the books for so long, nothing new is sent
+BACKOFF_S = (0.5, 30.0)  # the first and the longest wait after a failure, with full jitter
+UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
+FAILURES = (BannedError, RefusedError, TroubleError, TimeoutError, OSError)
+_CODE = re.compile(r"code\W+(-\d+)")
+
+
+class Broker(LiveExecutionClient):
+    """
+    Sends what the law has approved to an exchange, and sees that the node's books are the exchange's.
+
+    Parameters
+    ----------
+    loop, cache, clock
+        Of the node.
+    node_bus : MessageBus
+        Of the node; what the bundled client says goes to another one, and from there to `take` of :meth:`attach`.
+    exchange : Exchange
+    secrets : Secrets
+        Where the keys are; new ones are taken up without a restart.
+    check_s : float
+        Seconds between two readings of the exchange's books.
+    tell : callable
+        Takes a line about the connection.
+
+    Attributes
+    ----------
+    reports : list of Report
+        The first and the last reading of the books.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        cache: Any,
+        clock: LiveClock,
+        node_bus: MessageBus,
+        exchange: Exchange,
+        secrets: Secrets,
+        check_s: float,
+        tell: Callable[[str], object],
+    ) -> None:
+        bus = MessageBus(trader_id=node_bus.trader_id, clock=clock)
+        super().__init__(
+            loop=loop, client_id=ClientId(VENUE), venue=Venue(VENUE), oms_type=OmsType.NETTING,
+            account_type=AccountType.CASH, base_currency=None, instrument_provider=InstrumentProvider(),
+            msgbus=bus, cache=cache, clock=clock,
+        )  # fmt: skip
+        self.bus = BusWatch(node_bus, "time of the inputs")
+        self._exchange, self._check_s, self._tell = exchange, check_s, tell
+        self._instruments: dict[str, Instrument] = {}
+        self._link = Link(exchange, secrets, loop, bus, cache, tell)
+        self._wake = asyncio.Event()
+        self._read_at = -BLIND_S
+        self._rng = random.Random(os.getpid())  # nodes that lost the same exchange do not come back at one moment
+        self._journal_read = False
+        self.reports: list[Report] = []
+        for endpoint, handler in {
+            "ExecEngine.process": self._told,
+            "Portfolio.update_account": self._told,
+            "ExecEngine.reconcile_execution_report": self._look_again,
+            "ExecEngine.reconcile_execution_mass_status": self._look_again,
+        }.items():
+            bus.register(endpoint=endpoint, handler=handler)
+
+    def attach(self, take: Callable[[Any], None], distrust: Callable[[str], object]) -> None:
+        """Say who takes events, and who is told of a difference that nothing explains."""
+        self._take, self._distrust = take, distrust
+        self._sent = Sent(self._cache, take)
+
+    # -- the life of the connection
+
+    def seen(self, event: Any) -> None:
+        """Take note of an event that the node processes now."""
+        self._balances.seen(event)
+
+    def connect(self) -> None:
+        """Be there for the node; the exchange is connected when the journal has been read, see :meth:`begin`."""
+        self._instruments = {one.symbol.value: one for one in map(self._cache.instrument, self._exchange.instruments)}
+        self._balances = Balances(self._instruments)
+        self._set_connected(True)
+
+    def disconnect(self) -> None:
+        """Be gone for the node; see :meth:`end`."""
+        self._set_connected(False)
+
+    async def begin(self) -> Report:
+        """
+        Connect to the exchange, and bring the node's books up to date.
+
+        Raises
+        ------
+        ConfigError
+            If there are no keys, the exchange refuses them, or it cannot be reached.
+        """
+        self._journal_read = True
+        try:
+            await self._open()
+            return await self.check()
+        except FAILURES as error:
+            await self.end()
+            told = str(error) or "no answer in time"
+            raise ConfigError("broker", self._exchange.rest, f"an exchange that can be read: {told}") from None
+
+    async def end(self) -> None:
+        """Leave the exchange; what rests there stays."""
+        await self._link.end()
+
+    async def _open(self) -> None:
+        self._set_account_id(await self._link.open())
+
+    async def run(self) -> None:
+        """Read the exchange's books now and then, and renew the connection where it has failed, until cancelled."""
+        failures = 0
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._check_s)
+            if self._wake.is_set():
+                self._wake.clear()
+                await asyncio.sleep(LATE_S / 10)  # what comes at once comes together
+            try:
+                if self._link.client is None or self._link.rotated():
+                    await self._link.close()
+                    await self._open()
+                report = await self.check()
+                failures = 0
+                if report.late:
+                    self._tell(f"the exchange's stream had not told {report.late} events: connecting anew")
+                    await self._link.close()
+                    self._wake.set()
+            except (ConfigError, *FAILURES) as error:
+                failures += 1
+                wait = getattr(error, "wait_s", None) or pause(failures, *BACKOFF_S, self._rng)
+                self._tell(f"the exchange: {str(error) or 'no answer in time'}; again in {wait:.1f} s")
+                await asyncio.sleep(wait)
+                self._wake.set()
+            except Exception as error:
+                self._distrust(f"reading the exchange's books failed: {error!r}")
+
+    # -- what the exchange says
+
+    def _told(self, event: Any) -> None:
+        """Take an event of the bundled client, unless it is known already or cannot be believed yet."""
+        if isinstance(event, AccountState):
+            self._take(event)
+            return
+        order = self._cache.order(event.client_order_id)
+        if order is None or known(event, order):
+            return
+        if isinstance(event, OrderRejected) and _code(event.reason) in UNCLEAR:
+            self._sent.doubts[event.client_order_id.value] = event
+            self._wake.set()
+            return
+        if isinstance(event, OrderCancelRejected):
+            self._wake.set()
+        self._take(event)
+
+    def _look_again(self, _report: Any) -> None:
+        """Read the books: the bundled client found something that it cannot place, or it has connected anew."""
+        self._wake.set()
+
+    async def check(self) -> Report:
+        """
+        Read the exchange's books, and have the node told what it has not been told.
+
+        Raises
+        ------
+        BannedError, RefusedError, TroubleError, TimeoutError
+            If they cannot be read.
+        """
+        link = self._link
+        assert link.rest is not None
+        assert link.client is not None
+        report = await self._sent.check(link.rest, link.client, self._instruments, self._balances)
+        self._read_at = time.monotonic()
+        for line in report.differences:
+            self._distrust(line)
+        if report.again:
+            self._wake.set()
+        self.reports = [*self.reports[:1], report]
+        return report
+
+    # -- commands
+
+    def submit_order(self, command: Any) -> None:
+        """Send an order; one that cannot be sent now is refused."""
+        self._submit(command, [command.order])
+
+    def submit_order_list(self, command: Any) -> None:
+        """Send a list of orders, likewise."""
+        self._submit(command, command.order_list.orders)
+
+    def _submit(self, command: Any, orders: list[Order]) -> None:
+        for order in orders:
+            self._sent.order(order, command.ts_init)
+        if not self._journal_read:
+            return
+        client, why = self._link.client, "the exchange is not connected"
+        if client is not None:
+            why = ""
+        if not why and time.monotonic() - self._read_at > BLIND_S:
+            why = f"the exchange's books have not been read for {BLIND_S:g} s"
+        if not why:
+            (client.submit_order if len(orders) == 1 else client.submit_order_list)(command)
+            return
+        for order in orders:  # soon, as an input of its own
+            self._loop.call_soon(self._take, rejected(order, self.account_id, why, command.ts_init))
+
+    def cancel_order(self, command: Any) -> None:
+        """Send a cancellation; one that cannot be sent now, or does not arrive, is sent after the next reading."""
+        self._sent.cancel(command)
+        if self._journal_read and self._link.client is not None:
+            self._link.client.cancel_order(command)
+
+    def cancel_all_orders(self, command: Any) -> None:
+        """Send the cancellation of all orders of a strategy in an instrument."""
+        for order in self._cache.orders_open(instrument_id=command.instrument_id, strategy_id=command.strategy_id):
+            self.cancel_order(cancel_of(order, command.ts_init))
+
+    def modify_order(self, command: Any) -> None:
+        """Refuse a modification and cancel the order: the exchange has none, and whoever wants it can send another."""
+        order = self._cache.order(command.client_order_id)
+        if order is None or not self._journal_read:
+            return
+        self._loop.call_soon(self._take, modify_rejected(order, "the exchange has no modification", command.ts_init))
+        self._loop.call_soon(self.cancel_order, cancel_of(order, command.ts_init))
+
+    # -- time and market: those of the exchange
+
+    def arrivals(self) -> int:
+        """Return 0: what is on its way arrives by itself."""
+        return 0
+
+    def advance(self, _ts: int) -> None:
+        """Do nothing: time goes on at the exchange."""
+
+    def take(self, data: Any, ts: int) -> None:
+        """Beat; the market moves at the exchange."""
+        if ts >= self.bus.pulse.next:
+            self.bus.pulse.beat(ts)
+
+    settle = advance
+
+
+def _code(reason: str) -> int | None:
+    found = _CODE.search(reason)
+    return None if found is None else int(found[1])
+
+
+def broker_factory(
+    exchange: Exchange, secrets: Secrets, check_s: float, tell: Callable[[str], object], made: list[Broker]
+) -> type[LiveExecClientFactory]:
+    """Return the factory of a broker, for a node's builder; what it makes is put into `made`."""
+
+    class BrokerFactory(LiveExecClientFactory):
+        """Makes the one broker of a node."""
+
+        @staticmethod
+        def create(
+            loop: asyncio.AbstractEventLoop, name: str, config: Any, msgbus: MessageBus, cache: Any, clock: LiveClock
+        ) -> Broker:
+            """Return the broker."""
+            made.append(Broker(loop, cache, clock, msgbus, exchange, secrets, check_s, tell))
+            return made[-1]
+
+    return BrokerFactory

@@ -1,0 +1,164 @@
+"""Shim: the connection to an exchange that executes orders: the bundled client, and its books by a client of ours."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from nautilus_trader.adapters.binance import BinanceExecClientConfig, BinanceLiveExecClientFactory
+from nautilus_trader.adapters.binance.common.enums import BinanceEnvironment
+from nautilus_trader.adapters.binance.common.urls import get_http_base_url
+from nautilus_trader.adapters.binance.config import BinanceAccountType
+from nautilus_trader.cache.cache import Cache
+from nautilus_trader.common.component import LiveClock, MessageBus
+from nautilus_trader.config import InstrumentProviderConfig
+from nautilus_trader.live.execution_client import LiveExecutionClient
+from nautilus_trader.model.identifiers import AccountId, InstrumentId
+
+from alphatrade.nodes.secrets import Secrets
+from alphatrade.nodes.venue_answers import TroubleError
+from alphatrade.nodes.venue_rest import Credentials, VenueRest
+from alphatrade.risk.errors import ConfigError
+
+VENUE = "BINANCE"
+KEYS = "binance_testnet"
+ANSWER_S = 10.0  # for one answer of the exchange, and for one step of the bundled client
+WINDOW_MS = 5_000  # an order that reaches the exchange later than this is refused there
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """
+    Where orders go.
+
+    Attributes
+    ----------
+    http, ws_api : str, optional
+        Addresses other than those of the testnet.
+    instruments : tuple of InstrumentId
+    """
+
+    http: str | None
+    ws_api: str | None
+    instruments: tuple[InstrumentId, ...]
+
+    @property
+    def rest(self) -> str:
+        """Address of the REST interface."""
+        return self.http or str(get_http_base_url(BinanceAccountType.SPOT, BinanceEnvironment.TESTNET, False))
+
+    def client(
+        self, loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, credentials: Credentials
+    ) -> LiveExecutionClient:
+        """
+        Return the bundled client, not connected.
+
+        It signs with a clock of its own: that of the node shows the time of the node's inputs. It never tries an order
+        twice, because the exchange lets the id of a filled order be used again.
+        """
+        config = BinanceExecClientConfig(
+            api_key=credentials.key, api_secret=credentials.secret, environment=BinanceEnvironment.TESTNET,
+            base_url_http=self.http, base_url_ws=self.ws_api, recv_window_ms=WINDOW_MS,
+            instrument_provider=InstrumentProviderConfig(load_ids=frozenset(self.instruments)),
+        )  # fmt: skip
+        made: Any = BinanceLiveExecClientFactory.create(loop, VENUE, config, bus, cache, LiveClock())
+        return made  # type: ignore[no-any-return]
+
+
+class Link:
+    """
+    A connection, opened anew whenever that is needed.
+
+    Parameters
+    ----------
+    exchange : Exchange
+    secrets : Secrets
+    loop, bus, cache
+        Of the bundled client.
+    tell : callable
+        Takes a line about the connection.
+
+    Attributes
+    ----------
+    client : LiveExecutionClient or None
+        The bundled client, while it is connected.
+    rest : VenueRest or None
+        Reads the books.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        secrets: Secrets,
+        loop: asyncio.AbstractEventLoop,
+        bus: MessageBus,
+        cache: Cache,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._exchange, self._secrets, self._tell = exchange, secrets, tell
+        self._given = loop, bus, cache
+        self._http: aiohttp.ClientSession | None = None
+        self.client: LiveExecutionClient | None = None
+        self.rest: VenueRest | None = None
+
+    async def open(self) -> AccountId:
+        """
+        Connect with the keys of now, and return the account.
+
+        Raises
+        ------
+        ConfigError
+            If there are no keys.
+        BannedError, RefusedError, TroubleError, TimeoutError
+            If the exchange refuses them, or does not answer.
+        """
+        keys = self._secrets.read(KEYS)
+        credentials = Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value())
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
+        self.rest = VenueRest(self._http, self._exchange.rest, credentials, WINDOW_MS)
+        await self.rest.account()  # refuses wrong keys in words; the bundled client would only log them
+        client = self._exchange.client(*self._given, credentials)
+        try:
+            await asyncio.wait_for(client._connect(), ANSWER_S)
+        except BaseException as error:
+            await _leave(client)
+            if isinstance(error, (TimeoutError, asyncio.CancelledError)):
+                raise
+            told = " ".join(str(error).split())[:120] or type(error).__name__
+            raise TroubleError(f"connecting: {told}") from None
+        self.client = client
+        return client.account_id
+
+    def rotated(self) -> bool:
+        """Return whether there are new keys."""
+        try:
+            if not self._secrets.changed(KEYS):
+                return False
+        except ConfigError as error:
+            self._tell(f"the keys in use stay in use: {error}")
+            return False
+        self._tell("there are new keys: connecting anew")
+        return True
+
+    async def close(self) -> None:
+        """Let go of the bundled client, whatever state it is in."""
+        client, self.client = self.client, None
+        if client is not None:
+            await _leave(client)
+
+    async def end(self) -> None:
+        """Let go of all."""
+        await self.close()
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+
+async def _leave(client: LiveExecutionClient) -> None:
+    with suppress(Exception):
+        await asyncio.wait_for(client._disconnect(), ANSWER_S / 2)
+    with suppress(Exception):
+        await asyncio.wait_for(client.cancel_pending_tasks(1.0), ANSWER_S / 2)
