@@ -23,7 +23,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
 from alphatrade.nodes.paper.record import Recorder
-from alphatrade.nodes.paper.run import ENV, head, say
+from alphatrade.nodes.paper.run import head, say
 from alphatrade.nodes.paper.settings import PaperSettings, paper_settings
 from alphatrade.nodes.replay import Replay, ReplayOutput, members
 from alphatrade.nodes.sessions import Sessions
@@ -224,7 +224,7 @@ def ours(plan: Plan) -> None:
             )  # fmt: skip
             return fly(replace(what, events=teller.watched), run_dir, flight)
 
-        result = published(own.settings, tapes, identity, ENV, run_it)
+        result = published(own.settings, tapes, identity, "paper", run_it)
     teller.tell("end", run=str(result.path))
 
 
