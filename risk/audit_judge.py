@@ -260,8 +260,7 @@ class Judge:
             self._fill_order(order, row, lot.pos)
         kept = row.fee if row.currency == self.limits.base.get(row.instrument) else 0  # of what was bought
         signed = row.qty - kept if row.side == "BUY" else -row.qty
-        strategy = "" if order is None else order.row.strategy
-        realized = self.book.fill(lot, strategy, signed, row.price, self._fee(row))
+        realized = self.book.fill(lot, order.row.strategy if order else "", signed, row.price, self._fee(row))
         if order is not None:
             self.book.hold(order)
         drift = row.position_after - lot.pos
