@@ -142,7 +142,7 @@ class Organism(Dispatcher):
             ceiling=self.config.order_notional_max,
             lot_n=max(lot.raw, instrument.size_increment.raw) // RAW_PER_NANO,
         )
-        self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
+        self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief, ACT)
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
         self.msgbus.subscribe("alphatrade.risk.session", self.on_session)
