@@ -11,7 +11,7 @@ import pytest
 from alphatrade.nodes.beats import Beat
 from alphatrade.risk.audit import audit
 from tests.venue.make_live import Live, moving
-from tests.venue.make_venue import running, until
+from tests.venue.make_venue import running, spawned, until
 
 pytestmark = pytest.mark.long
 
@@ -215,16 +215,18 @@ def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_
 
 
 def test_it_goes_on_although_the_exchange_is_away_when_it_is_started_again(tmp_path: Path) -> None:
-    with moving() as venue:
+    with spawned("--speed", "20") as venue:
         node = Live(tmp_path, venue)
         node.begin()
         node.beat(lambda beat: beat.fills >= 2)
         node.crash()
-        venue.fault("restart", seconds=6)
-        node.begin()
-        away = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+    node.begin()
+    away = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+    with spawned("--speed", "20", "--port", str(venue.port)):
         node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > away.events + 200)
-        node.end()
+        said = node.end()
+    assert "connected anew" in said
+    assert [what for what, _ in node.happened()] == ["gap"]
 
 
 def test_a_journal_of_other_symbols_is_refused(tmp_path: Path) -> None:
