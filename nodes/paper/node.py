@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGABRT, SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,9 +25,7 @@ from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.orders import Order
 
-from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
@@ -35,6 +33,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
 from alphatrade.nodes.paper.feed_switch import FeedChange
+from alphatrade.nodes.paper.flat import make_flat
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
 from alphatrade.nodes.paper.mirror import Mirror
@@ -48,17 +47,13 @@ from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
-from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
-from alphatrade.risk.gate_orders import closing
 from alphatrade.risk.kill import latch_dir
 
 if TYPE_CHECKING:
     from alphatrade.nodes.paper.broker import Broker
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
-ROUND_S = 1.0  # of the wall, between two tries to become flat at an exchange
-ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +203,7 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.add_data_client_factory(name, factory)
     node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
+    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
     straighten(node, gate)
     stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
@@ -234,19 +230,19 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     node, kernel, gate = parts.node, parts.node.kernel, parts.gate
     for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
         kernel.loop.add_signal_handler(signal, parts.stop.set)
-    gate.recovering = flight.journal is not None
+    gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
         if running.done():
             running.result()
             return
         await asyncio.sleep(0.001)
-    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
-    gate.recovering = False
-    aside = await _join(parts, flight)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
-    aside.append(kernel.loop.create_task(pulse.run()))
+    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
+    watching = await _join(parts, flight)
+    gate.recovering = False
+    aside = [kernel.loop.create_task(pulse.run())]
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     if flight.source is None:
@@ -259,7 +255,9 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
-        await close(parts)
+        await make_flat(parts)
+    for task in watching:
+        task.cancel()
     if parts.broker is not None:
         await parts.broker.end()
     await node.stop_async()
@@ -289,7 +287,7 @@ async def _move(parts: Parts, speed: float) -> None:
             parts.intake.tick(due)
 
 
-async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
+async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -> int:
     """Process what the journal has as it was processed before, and keep what comes; return how many events it had."""
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
@@ -305,37 +303,7 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
                 parts.intake.take(found)
                 known += 1
         if number % BATCH == 0:
+            pulse.reading(number, journal.count)
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known
-
-
-async def close(parts: Parts) -> bool:
-    """Cancel everything and close what is held, at the prices of the moment; return whether the node is flat."""
-    cache, venue = parts.node.kernel.cache, parts.venue
-    strategies = parts.node.trader.strategies()
-    for _ in range(ROUNDS):
-        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
-        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
-        if not cache.orders_open() and not cache.orders_inflight() and not held:
-            return True
-        for strategy in strategies:
-            for order in cache.orders_open(strategy_id=strategy.id):
-                if not order.is_pending_cancel:
-                    strategy.cancel_order(order)
-            for position, quantity in held.items():
-                if position.strategy_id == strategy.id:
-                    side = Order.closing_side(position.side)
-                    order = strategy.order_factory.market(
-                        position.instrument_id, side, quantity, reduce_only=True, tags=[f"{BY}stop"]
-                    )
-                    strategy.submit_order(order, position_id=position.id)
-        if parts.broker is not None:
-            await asyncio.sleep(ROUND_S)
-            continue
-        ts = TIME.now + SECOND_NS
-        venue.advance(ts)
-        TIME.advance(ts)
-        venue.settle(ts)
-    return False
-

@@ -21,6 +21,8 @@ from alphatrade.risk.gate import STATE_TOPIC
 from alphatrade.risk.kill import State, StateChange
 from alphatrade.risk.units import NANO, from_atto, from_nano
 
+READ_S = 1.0  # between two beats while the journal is read
+
 
 class Pulse:
     """
@@ -58,13 +60,22 @@ class Pulse:
         self._events = 0
         self._told: dict[str, dict[str, int]] = {}
         self._switched: dict[str, str] = {}
+        self._read_at = time.perf_counter()
         parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
 
     def _on_switch(self, change: StateChange) -> None:
         """Note when, by the wall. An operator stops it between two inputs: what is sent then leaves now, not before."""
         self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
         if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
-            self._parts.intake.tick(self._parts.intake.present(self._speed))
+            self._parts.intake.tick(self._present())
+
+    def reading(self, done: int, total: int) -> None:
+        """Beat once a second also while the journal is read, however long that takes."""
+        now = time.perf_counter()
+        if now - self._read_at >= READ_S:
+            self._read_at = now
+            self._watchdog.reading(done, total)
+            self._written(0.0, None)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -88,19 +99,23 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            intake.tick(time.time_ns() if self._parts.feed.live else intake.present(self._speed))
+            intake.tick(self._present())
         if journal is not None:
             intake.flush()
-        self.beats += 1
         fresh, self._events = intake.events - self._events, intake.events
-        self._parts.stages.count()
-        self._told = self._parts.stages.told()
-        beat = self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s)
-        if self._writer is not None:
-            self._writer.write(beat)
+        beat = self._written(lag_s, None if self._parts.gate.phase == "closed" else age_s)
         self._watchdog.beat(beat, beat.ts)
         if self._view is not None:
             self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
+
+    def _written(self, lag_s: float, age_s: float | None) -> Beat:
+        self.beats += 1
+        self._parts.stages.count()
+        self._told = self._parts.stages.told()
+        beat = self._beat(lag_s, age_s)
+        if self._writer is not None:
+            self._writer.write(beat)
+        return beat
 
     def _orders(self) -> int:
         return self._told["signal_order"]["count"]
@@ -117,20 +132,22 @@ class Pulse:
         )  # fmt: skip
 
     def _facts(self) -> dict[str, str]:
-        gate, cache = self._parts.gate, self._parts.node.kernel.cache
-        law, facts = gate.law, dict(self._parts.feed.facts())
+        gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
-        if law.capital is None:
-            return facts | self._switched
-        return facts | {
-            "time_ns": str(self._parts.intake.time),
-            "equity": f"{from_atto(law.equity):.2f}",
-            "cash": f"{from_atto(law.funds()[0]):f}",
-            "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
-            "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
-            **self._switched,
-        }
+        if gate.law.capital is not None:
+            facts |= {
+                "time_ns": str(self._parts.intake.time),
+                "equity": f"{from_atto(gate.law.equity):.2f}",
+                "cash": f"{from_atto(gate.law.funds()[0]):f}",
+                "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
+                "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
+            }
+        return facts | self._switched
+
+    def _present(self) -> int:
+        """Return to when time has gone on without an event, UTC ns."""
+        return time.time_ns() if self._parts.feed.live else self._parts.intake.present(self._speed)
 
     def _held(self) -> list[tuple[str, int]]:
         holdings = self._parts.gate.law.exposure.holdings
