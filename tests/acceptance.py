@@ -69,7 +69,7 @@ CHECKS = (
     Check(("C2", "M0.B", "M4.3"), "paper is the replay to the byte, and goes on after 50 kill -9", _tests("tests/nodes/test_paper.py", "tests/nodes/test_paper_kill.py", "tests/nodes/test_journal.py", "tests/nodes/test_sessions.py", long=True)),
     Check(("C2",), "a policy on paper by its entry in the ledger", _tests("tests/nodes/test_paper_entry.py")),
     Check(("M4.3",), "Redis as the cache's copy: foreign keys, kill -9, a server that is lost", _tests("tests/nodes/test_redis.py", long=True)),
-    Check(("M4.3",), "an exchange on loopback, its books, its faults, the bundled adapter", _tests("tests/venue", long=True)),
+    Check(("M4.3",), "an exchange on loopback, its books, its faults, the bundled adapter; paper nodes that hear it, lose it and are killed", _tests("tests/venue", long=True)),
     Check(("C2",), "killed from outside, restarted, keys and heartbeat", _tests("tests/nodes/test_kill_direct.py", "tests/nodes/test_kill_door.py", "tests/nodes/test_supervise.py", "tests/nodes/test_secrets.py", "tests/nodes/test_canary_scan.py", "tests/nodes/test_beats.py", "tests/nodes/test_units.py", long=True)),
     Check(("C2",), "drills: kill, flood, an exchange past a trader that hangs or is dead, restart; each judge fails where it should", _tests("tests/nodes/test_drills.py", long=True)),
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
