@@ -69,6 +69,24 @@ def test_what_is_not_fit_is_left_out(live: LiveFeed, what: Any, why: str) -> Non
         live._fit(what)
 
 
+def test_a_node_that_fails_on_an_event_is_not_fed_any_more_and_ends(live: LiveFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[Any] = []
+
+    def fail(event: Any) -> None:
+        came.append(event)
+        raise ZeroDivisionError
+
+    async def nothing(way: int) -> None:
+        live._heard(0, None, quote())
+        live._heard(0, None, quote())
+
+    live._msgbus.register(endpoint="DataEngine.process", handler=fail)
+    monkeypatch.setattr(live, "_keep", nothing)
+    with pytest.raises(ZeroDivisionError):
+        live._loop.run_until_complete(live.listen(0, lambda: False, asyncio.Event()))
+    assert len(came) == 1
+
+
 def test_instruments_of_any_adapter_are_told_in_our_words() -> None:
     btc, spy, eur = (instrument(one) for one in (feed.instrument(SPEC), TestInstrumentProvider.equity("SPY", "ARCA"),
                                                   TestInstrumentProvider.default_fx_ccy("EUR/USD")))  # fmt: skip
