@@ -167,6 +167,18 @@ def test_a_second_way_is_heard_while_the_first_is_lost_and_the_first_again_when_
 
 
 
+def test_it_begins_by_the_second_way_where_the_first_does_not_answer(tmp_path: Path) -> None:
+    with running() as first:
+        pass
+    with moving() as second:
+        way = f"{{source:binance,http:'{second.http}',ws:'{second.ws}',after_s:1}}"
+        node = Live(tmp_path, first, f"feed.fallback={way}")
+        node.begin()
+        beat = node.beat(lambda beat: beat.fills >= 1)
+        assert (beat.facts["feed"], beat.facts["feed_state"]) == (second.ws, "up")
+        node.crash()
+
+
 def test_orders_are_held_while_the_price_is_stale_and_sent_when_the_feed_is_back(tmp_path: Path) -> None:
     with moving() as venue:
         node = Live(tmp_path, venue, "feed.stale_after_s=2")
