@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGABRT, SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -203,6 +203,7 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.add_data_client_factory(name, factory)
     node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
+    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
     straighten(node, gate)
     stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
@@ -236,25 +237,27 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             running.result()
             return
         await asyncio.sleep(0.001)
-    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
-    aside = await _join(parts, flight)
-    gate.recovering = False
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
-    aside.append(kernel.loop.create_task(pulse.run()))
+    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
+    watching = await _join(parts, flight)
+    gate.recovering = False
+    aside = [kernel.loop.create_task(pulse.run())]
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     if flight.source is None:
         events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
         await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
     else:
-        await parts.feed.listen(parts.intake.latest, parts.stop)
+        await parts.feed.listen(parts.intake.latest, lambda: parts.gate.phase == "closed", parts.stop)
     pulse.end()
     parts.intake.flush()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
         await make_flat(parts)
+    for task in watching:
+        task.cancel()
     if parts.broker is not None:
         await parts.broker.end()
     await node.stop_async()
@@ -284,7 +287,7 @@ async def _move(parts: Parts, speed: float) -> None:
             parts.intake.tick(due)
 
 
-async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
+async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -> int:
     """Process what the journal has as it was processed before, and keep what comes; return how many events it had."""
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
@@ -300,6 +303,7 @@ async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
                 parts.intake.take(found)
                 known += 1
         if number % BATCH == 0:
+            pulse.reading(number, journal.count)
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known

@@ -21,6 +21,8 @@ from alphatrade.risk.gate import STATE_TOPIC
 from alphatrade.risk.kill import State, StateChange
 from alphatrade.risk.units import NANO, from_atto, from_nano
 
+READ_S = 1.0  # between two beats while the journal is read
+
 
 class Pulse:
     """
@@ -58,6 +60,7 @@ class Pulse:
         self._events = 0
         self._told: dict[str, dict[str, int]] = {}
         self._switched: dict[str, str] = {}
+        self._read_at = time.perf_counter()
         parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
 
     def _on_switch(self, change: StateChange) -> None:
@@ -65,6 +68,14 @@ class Pulse:
         self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
         if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
             self._parts.intake.tick(self._present())
+
+    def reading(self, done: int, total: int) -> None:
+        """Beat once a second also while the journal is read, however long that takes."""
+        now = time.perf_counter()
+        if now - self._read_at >= READ_S:
+            self._read_at = now
+            self._watchdog.reading(done, total)
+            self._written(0.0, None)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -91,16 +102,20 @@ class Pulse:
             intake.tick(self._present())
         if journal is not None:
             intake.flush()
-        self.beats += 1
         fresh, self._events = intake.events - self._events, intake.events
-        self._parts.stages.count()
-        self._told = self._parts.stages.told()
-        beat = self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s)
-        if self._writer is not None:
-            self._writer.write(beat)
+        beat = self._written(lag_s, None if self._parts.gate.phase == "closed" else age_s)
         self._watchdog.beat(beat, beat.ts)
         if self._view is not None:
             self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
+
+    def _written(self, lag_s: float, age_s: float | None) -> Beat:
+        self.beats += 1
+        self._parts.stages.count()
+        self._told = self._parts.stages.told()
+        beat = self._beat(lag_s, age_s)
+        if self._writer is not None:
+            self._writer.write(beat)
+        return beat
 
     def _orders(self) -> int:
         return self._told["signal_order"]["count"]

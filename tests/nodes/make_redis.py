@@ -17,14 +17,15 @@ PASSWORD = "canaryREDIS" + "1q2W3e4R5t6Y7u8I9o0P" * 2
 
 
 class Redis:
-    """One server; `words` are its own options."""
+    """One server; `words` are its own options, `config` a file of them."""
 
-    def __init__(self, folder: Path, *words: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, *words: str, port: int = 0, config: Path | None = None) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             pytest.skip("redis-server is not installed: apt-get install redis-server")
         self.port = port or free_port()
-        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *words]
+        first = [binary] if config is None else [binary, str(config)]
+        command = [*first, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *words]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
