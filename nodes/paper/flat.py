@@ -32,8 +32,12 @@ async def make_flat(parts: Any) -> bool:
     """
     cache, venue = parts.node.kernel.cache, parts.venue
     for _ in range(ROUNDS):
-        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
-        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
+        held = dict[Any, Any]()
+        for position in cache.positions_open():
+            name = position.instrument_id
+            quantity = closing(position, cache.instrument(name), parts.gate.law.exposure.holding(name.value).own)
+            if quantity is not None:  # else it is dust
+                held[position] = quantity
         if not cache.orders_open() and not cache.orders_inflight() and not held:
             return True
         for strategy in parts.node.trader.strategies():
