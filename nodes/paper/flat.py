@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from nautilus_trader.model.orders import Order
@@ -16,7 +17,7 @@ ROUND_S = 1.0  # of the wall, between two tries at an exchange
 ROUNDS = 60  # tries; on paper, each is a second of the node's time
 
 
-async def make_flat(parts: Any) -> bool:
+async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
     """
     Cancel everything and close what is held.
 
@@ -24,11 +25,8 @@ async def make_flat(parts: Any) -> bool:
     ----------
     parts : Parts
         Of the node.
-
-    Returns
-    -------
-    bool
-        Whether nothing is left, but for what is too little to be closed.
+    tell : callable
+        Told if it cannot be done: prices are too old to trade on, or the venue refuses it.
     """
     cache, venue = parts.node.kernel.cache, parts.venue
     for _ in range(ROUNDS):
@@ -39,7 +37,7 @@ async def make_flat(parts: Any) -> bool:
             if quantity is not None:  # else it is dust
                 held[position] = quantity
         if not cache.orders_open() and not cache.orders_inflight() and not held:
-            return True
+            return
         for strategy in parts.node.trader.strategies():
             _close(strategy, held)
         if parts.broker is not None:
@@ -50,7 +48,7 @@ async def make_flat(parts: Any) -> bool:
         venue.advance(ts)
         TIME.advance(ts)
         venue.settle(ts)
-    return False
+    tell("it stops with something open or held; at an exchange, alphatrade kill --direct cancels and sells it")
 
 
 def _close(strategy: Strategy, held: dict[Any, Any]) -> None:
