@@ -1,6 +1,6 @@
 """``make paper-bench``: is a paper node the replay, how fast is it beside a bare node, how long does an order take.
 
-``python -m benchmarks.paper [--only parity throughput latency] [--pairs 5]``
+``python -m benchmarks.paper [--only parity throughput stages latency] [--pairs 5]``
 
 The parts with real quotes need the tapes (``ALPHATRADE_TAPES``).
 """
@@ -10,30 +10,29 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
-from nautilus_trader.adapters.sandbox.factory import SandboxLiveExecClientFactory
-from nautilus_trader.common.config import LoggingConfig
-from nautilus_trader.config import LiveExecEngineConfig, TradingNodeConfig
-from nautilus_trader.live.config import LiveDataClientConfig
-from nautilus_trader.live.node import TradingNode
-from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.trading.strategy import Strategy
 
+from alphatrade.actors.perception import Perception
 from alphatrade.nodes import feed
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
+from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
-from alphatrade.nodes.paper.replay_feed import ReplayFeed, feed_factory
+from alphatrade.nodes.paper.record import Recorder
+from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
+from alphatrade.strategies.dispatcher import Dispatcher
+from benchmarks.bare import bare_node
 from benchmarks.figures import OUT, ROOT, Figure, figure, measured
 
 TARGET, COMMAND = "paper", "python -m benchmarks.paper"
@@ -77,43 +76,11 @@ def parity() -> list[Figure]:
     return rows
 
 
-class Idle(Strategy):
-    """Listens and does nothing."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name, self.seen = InstrumentId.from_str(name), 0
-
-    def on_start(self) -> None:
-        """Subscribe."""
-        self.subscribe_quote_ticks(self.name)
-
-    def on_quote_tick(self, tick: Any) -> None:
-        """Count."""
-        self.seen += 1
-
-
 def bare(tape: Tape) -> float:
     """Return the events a second of a stock node with a strategy that does nothing, on the same feed."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    name, made = tape.instrument.venue, list[ReplayFeed]()
-    instrument = feed.instrument(tape.instrument)
-    node = TradingNode(
-        config=TradingNodeConfig(
-            trader_id="BARE-001", logging=LoggingConfig(log_level="OFF"),
-            exec_engine=LiveExecEngineConfig(reconciliation=False, inflight_check_interval_ms=0),
-            data_clients={name: LiveDataClientConfig()}, timeout_post_stop=0.1,
-            exec_clients={name: SandboxExecutionClientConfig(venue=name, starting_balances=["1000000 USD"])},
-        ),
-        loop=loop,
-    )  # fmt: skip
-    idle = Idle(tape.instrument.id)
-    node.trader.add_strategy(idle)
-    node.kernel.cache.add_instrument(instrument)
-    node.add_data_client_factory(name, feed_factory(name, [instrument], made))
-    node.add_exec_client_factory(name, SandboxLiveExecClientFactory)
-    node.build()
+    node, idle, source = bare_node(tape, loop)
     events, spent = feed.events(tape), [0.0]
 
     async def run() -> None:
@@ -121,7 +88,7 @@ def bare(tape: Tape) -> float:
         while not node.trader.is_running:
             await asyncio.sleep(0.001)
         started = time.perf_counter()
-        await made[0].send(events, 0.0, asyncio.Event())
+        await source.send(events, 0.0, asyncio.Event())
         while idle.seen < len(events):
             await asyncio.sleep(0)
         spent[0] = time.perf_counter() - started
@@ -133,12 +100,26 @@ def bare(tape: Tape) -> float:
     return len(events) / spent[0]
 
 
-def ours(own: Settings, tape: Tape, folder: Path) -> float:
-    """Return the events a second of a paper node with law, organism, diary and journal."""
+def ours(own: Settings, tape: Tape, folder: Path) -> tuple[float, float]:
+    """Return the events a second of a paper node with law, diary and journal: while it is fed, and of its whole run."""
     folder.mkdir()
+    spent = [0.0]
+
+    def ready(parts: Parts) -> None:
+        send = parts.feed.send
+
+        async def timed(events: Iterable[Any], speed: float, stop: asyncio.Event) -> None:
+            made = list(events)
+            started = time.perf_counter()
+            await send(made, speed, stop)
+            parts.intake.flush()
+            spent[0] = time.perf_counter() - started
+
+        parts.feed.send = timed
+
     with Journal.open(folder / "journal", {"format": 1}) as journal:
-        came = fly(Replay(own.policy, [tape], own.run), folder, Flight(journal=journal))
-    return len(tape) / came.run_s
+        came = fly(Replay(own.policy, [tape], own.run), folder, Flight(journal=journal, ready=ready))
+    return len(tape) / spent[0], len(tape) / came.run_s
 
 
 def throughput(pairs: int) -> list[Figure]:
@@ -152,13 +133,56 @@ def throughput(pairs: int) -> list[Figure]:
         if at == 0:
             found.clear()  # the first pays for what is compiled and loaded
     command = f"{COMMAND} --only throughput"
-    ratio, mine, other = [a / b for a, b in found], [a for a, _ in found], [b for _, b in found]
+    ratio, mine, whole, other = zip(*((a / b, a, run, b) for (a, run), b in found), strict=True)
     what = f"{len(tape):,} real quotes at full speed: a paper node over a bare node with an idle strategy, same feed"
     return [
         figure("paper.throughput", what, ratio, "x", ">= 0.7", command=command),
-        figure("paper.events", "the paper node", mine, "events/s", command=command),
-        figure("paper.bare", "the bare node", other, "events/s", command=command),
+        figure("paper.events", "the paper node, from the first quote to the last", mine, "events/s", command=command),
+        figure("paper.run", "the same, from its start to the closed diary", whole, "events/s", command=command),
+        figure("paper.bare", "the bare node, from the first quote to the last", other, "events/s", command=command),
     ]
+
+
+STAGES: dict[str, tuple[type, str, str]] = {
+    "event": (Intake, "take", "one quote, all of the following included"),
+    "journal": (Recorder, "market", "– kept in the journal"),
+    "due": (PaperVenue, "advance", "– what was due at the venue before it, and what came of that"),
+    "venue": (PaperVenue, "take", "– the venue's market moved, what it fills included"),
+    "settle": (PaperVenue, "settle", "– what was sent is taken by the venue"),
+    "decision": (Perception, "_step", "one decision: perceived, decided, written down, its commands included"),
+    "send": (Dispatcher, "_send", "– one of its commands: made, judged, journal flushed, sent"),
+}  # fmt: skip
+
+
+def stages() -> list[Figure]:
+    """Return where the time of a paper node goes at full speed, µs a call; timing itself takes a few tenths of one."""
+    own = real("tape.end=2014-05-03")
+    (tape,) = load_tapes(own.run)
+    spent: dict[str, list[int]] = {}
+
+    def timed(owner: type, name: str, took: list[int]) -> Callable[..., Any]:
+        inner = getattr(owner, name)
+
+        def call(*values: Any) -> Any:
+            started = time.perf_counter_ns()
+            result = inner(*values)
+            took.append(time.perf_counter_ns() - started)
+            return result
+
+        return call
+
+    for _ in range(2):  # the first pays for what is compiled and loaded
+        with TemporaryDirectory(prefix="alphatrade-bench-") as folder, ExitStack() as patches:
+            for key, (owner, name, _) in STAGES.items():
+                spent[key] = []
+                patches.enter_context(patch.object(owner, name, timed(owner, name, spent[key])))
+            ours(own, tape, Path(folder) / "run")
+    command = f"{COMMAND} --only stages"
+    rows = []
+    for key, (_, _, words) in STAGES.items():
+        mean, count = round(sum(spent[key]) / len(spent[key]) / 1e3, 2), len(spent[key])
+        rows.append(Figure(f"paper.stage.{key}", words, mean, "us", "", None, count, None, command))
+    return rows
 
 
 def busiest(tape: Tape) -> Tape:
@@ -207,6 +231,7 @@ def main() -> int:
     parts: dict[str, Callable[[], list[Figure]]] = {
         "parity": parity,
         "throughput": lambda: throughput(args.pairs),
+        "stages": stages,
         "latency": latency,
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))

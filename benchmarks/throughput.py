@@ -74,7 +74,6 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
             result = timed(work)
             organism = engine.trader.strategies()[0]
             eye = next(actor for actor in engine.trader.actors() if type(actor).__name__ == "Perception")
-            rows = engine.kernel._controller.record.orders
             steps = sorted(spent - organism.sending_ns.get(at, 0) for at, spent in enumerate(eye.step_ns))
             with_orders = sorted(eye.step_ns)
             signals = duckdb.sql(SIGNALS.format(folder=folder)).fetchall() if side != "no_diary" else []
@@ -86,7 +85,7 @@ def run_side(side: str, instrument: str, events_per_decision: int) -> None:
                 result |= {"explored": told[0][0], "used": used, "frozen": budget.frozen}
             result |= {
                 "decisions": organism.decisions,
-                "orders": sum(row[5] == "initialized" for row in rows),
+                "orders": len(organism.signal_order_ns),
                 "step_p50_us": statistics.median(steps) / 1e3,
                 "step_p99_us": steps[int(0.99 * len(steps))] / 1e3,
                 "sending_p99_us": with_orders[int(0.99 * len(steps))] / 1e3,

@@ -200,7 +200,7 @@ class Housekeeper(Actor):
         if position is None or position.is_open:
             return
         if all(order.is_closed for order in self.cache.orders_for_position(position_id)):
-            self.cache.purge_position(position_id)
+            self.cache.purge_position(position_id, purge_from_database=True)
 
     def _sweep(self, _event: object) -> None:
         """Purge what is closed and has no open relative."""
@@ -209,7 +209,7 @@ class Housekeeper(Actor):
         horizon = now - self._keep_ns
         for order in cache.orders_closed():
             if order.ts_last <= horizon and self._alone(order):
-                cache.purge_order(order.client_order_id)
+                cache.purge_order(order.client_order_id, purge_from_database=True)
         for position in cache.positions_closed():
             self._retire(position.id)
         for position_id in cache.position_snapshot_ids():

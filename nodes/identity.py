@@ -3,7 +3,7 @@
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -16,12 +16,17 @@ import rfc8785
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a run is made of, as hashes; `tape_hash` is of the one tape, or of the hashes of all in their order."""
+    """
+    What a run is made of, as hashes; `tape_hash` is of the one tape, or of the hashes of all in their order.
+
+    `entry` tells of the ledger entry that the policy was taken from: the same policy from a file is the same run.
+    """
 
     run_id: str
     policy_hash: str
     tape_hash: str
     code_hash: str
+    entry: Mapping[str, Any] | None = None
 
 
 ROOMS = ("actors", "conf", "evolution", "nodes", "reflection", "risk", "strategies")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
 
 LOWEST_NS, HIGHEST_NS, DIGITS = 1, 60_000_000_000, 3
 
@@ -15,9 +16,35 @@ class Latency:
         self._histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
 
     def record(self, samples: Iterable[int]) -> None:
-        """Count durations, ns."""
-        for sample in samples:
-            self._histogram.record_value(min(max(sample, LOWEST_NS), HIGHEST_NS))
+        """Count durations, ns, all at once: the library takes 2 µs for each."""
+        values = np.fromiter(samples, np.int64).clip(LOWEST_NS, HIGHEST_NS)
+        if not len(values):
+            return
+        histogram, half = self._histogram, self._histogram.sub_bucket_half_count_magnitude
+        bits = np.frexp(values | histogram.sub_bucket_mask)[1]
+        bucket = bits - (half + 1)
+        np.add.at(np.frombuffer(histogram.counts, np.uint64), (bucket << half) + (values >> bucket), 1)
+        histogram.total_count += len(values)
+        histogram.min_value = min(histogram.min_value, int(values.min()))
+        histogram.max_value = max(histogram.max_value, int(values.max()))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self._histogram.get_total_count())
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many there are in each bucket, for :meth:`since`."""
+        return np.array(self._histogram.counts, np.int64)
+
+    def since(self, counts: NDArray[np.int64]) -> "Latency":
+        """Return those that came after there were `counts`."""
+        later, histogram = Latency(), self._histogram
+        fresh = self.counts - counts
+        for bucket in np.flatnonzero(fresh):
+            later._histogram.record_value(histogram.get_value_from_index(int(bucket)), int(fresh[bucket]))
+        return later
 
     def quantiles(self) -> dict[str, int]:
         """Return count, p50, p99, p99.9 and maximum, ns; zeros where there is no sample."""

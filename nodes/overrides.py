@@ -77,17 +77,18 @@ def completed(arguments: Sequence[str], name: str = CONFIG_NAME) -> list[str]:
 
 
 def _refuse_both(overrides: Sequence[str], genotype: bool) -> None:
-    """Refuse overrides of the policy beside what is the whole of it: a file, or a genotype, which develops into it."""
+    """Refuse overrides of the policy beside the whole of it: a file, an entry, or a genotype that develops into it."""
     keys = {item.partition("=")[0].lstrip("+~"): item.partition("=")[2] for item in overrides}
-    file = keys.get("policy_file", "null") not in ("null", "")
-    if genotype and file:
-        raise ConfigError("policy_file", keys["policy_file"], "none beside a genotype")
-    if not genotype and not file:
+    wholes = [key for key in ("policy_file", "policy_entry") if keys.get(key, "null") not in ("null", "")]
+    if wholes and (genotype or len(wholes) > 1):
+        beside = "a genotype" if genotype else wholes[0]
+        raise ConfigError(wholes[-1], keys[wholes[-1]], f"none beside {beside}")
+    if not genotype and not wholes:
         return
     for key, value in keys.items():
         if (key.startswith(("policy.", "policy/")) and "@genotype." not in key) or key == "policy":
-            instead = "a genotype; its own parts are below genotype." if genotype else "the file of all of it"
-            raise ConfigError(key, value, f"none beside {instead}")
+            whole = "a genotype; its own parts are below genotype." if genotype else f"{wholes[0]}, which is all of it"
+            raise ConfigError(key, value, f"none beside {whole}")
 
 
 def _choices(overrides: Sequence[str], loader: ConfigLoader) -> tuple[str, ...]:

@@ -3,12 +3,10 @@
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +15,8 @@ from tqdm import tqdm
 
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import build_engine, run_engine
-from alphatrade.nodes.latency import quantiles
 from alphatrade.nodes.settings import RunSpec
+from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.tape import Market, Tape
 from alphatrade.nodes.tearsheet import write_tearsheet
 from alphatrade.risk.units import from_atto
@@ -71,7 +69,8 @@ class ReplayOutput:
     killed : str or None
         Why the law stopped trading, if it did.
     decision_ns : list of int
-        How long each decision took, without sending its orders, ns; of one instrument after the other.
+        How long each decision took, without sending its orders, ns; of one instrument after the other. Of a node,
+        those since it last beat.
     latency, heartbeat : dict
         Content of ``latency.json`` and ``heartbeat.json``.
     learned : dict of str to Learned
@@ -171,7 +170,7 @@ def members(trader: Any, kind: str) -> list[Any]:
     return [one for one in (*trader.actors(), *trader.strategies()) if type(one).__name__ == kind]
 
 
-def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
+def collect(engine: Any, started: float, watch: Any, stages: Stages | None = None) -> ReplayOutput:
     """
     Return what came of an engine or a node that has stopped.
 
@@ -182,6 +181,8 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
         When it began to run, as ``perf_counter`` told it.
     watch : BusWatch
         Of its venue.
+    stages : Stages, optional
+        What has been counted of its latency while it ran.
     """
     trader = engine.trader
     eyes, organisms = members(trader, "Perception"), members(trader, "Organism")
@@ -193,7 +194,8 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
     gate.save()
     run_s = time.perf_counter() - started
     cause = gate.switch.trip_cause
-    thinking = _thinking(eyes, organisms)
+    stages = stages or Stages(eyes, organisms)
+    thinking = stages.count()
     return ReplayOutput(
         events=sum(eye.events for eye in eyes),
         steps=sum(eye.perceiver.steps.n for eye in eyes),
@@ -201,13 +203,13 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
         decisions=sum(organism.decisions for organism in organisms),
         diary_rows=sum(scribe.written for scribe in scribes),
         transitions=sum(eye.transitions for eye in eyes),
-        fills=len(gate.record.fills),
+        fills=gate.record.filled,
         equity=from_atto(gate.law.equity),
-        turnover=from_atto(sum(qty * price for _, _, _, _, _, _, _, qty, price, *_ in gate.record.fills)),
+        turnover=from_atto(gate.record.turnover),
         run_s=run_s,
         killed=None if cause is None else cause.reason,
         decision_ns=thinking,
-        latency=_latency(eyes, organisms, thinking),
+        latency=stages.told(),
         heartbeat={"clock": watch.clock, "beats": watch.pulse.beats, "faults": list(watch.faults)},
         learned={
             organism.config.instrument_id: Learned(state, organism.adaptation.synapse_table())
@@ -217,20 +219,3 @@ def collect(engine: Any, started: float, watch: Any) -> ReplayOutput:
         drift=sentries[0].summary() if sentries else None,
         canary_decisions=sum(organism.decisions for organism in organisms if organism.config.canary),
     )
-
-
-def _thinking(eyes: Sequence[Any], organisms: Sequence[Any]) -> list[int]:
-    sent: dict[str, Counter[int]] = {eye.config.instrument_id: Counter() for eye in eyes}
-    for organism in organisms:
-        sent[organism.config.instrument_id].update(organism.sending_ns)
-    return [spent - sent[eye.config.instrument_id][step] for eye in eyes for step, spent in enumerate(eye.step_ns)]
-
-
-def _latency(eyes: Sequence[Any], organisms: Sequence[Any], thinking: Sequence[int]) -> dict[str, dict[str, int]]:
-    return {
-        "decision": quantiles(thinking),
-        "step": quantiles(chain.from_iterable(eye.step_ns for eye in eyes)),
-        "ingest_signal": quantiles(chain.from_iterable(o.ingest_signal_ns for o in organisms)),
-        "signal_order": quantiles(chain.from_iterable(o.signal_order_ns for o in organisms)),
-        "order_ack": quantiles(chain.from_iterable(o.order_ack_ns for o in organisms)),
-    }

@@ -25,7 +25,7 @@ from alphatrade.risk.errors import ConfigError
 
 SERVICE = "alphatrade"
 LEAST, MOST = 8, 4096  # characters; a shorter one could not be told from ordinary text when it is redacted
-_VENUE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_PLAIN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SECRET = re.compile(r"[!-~]*")  # printable ASCII without blanks: it goes into a header of HTTP
 _ACL = "system.posix_acl_access"
 _USER, _GROUPS, _MASK, _OTHER = 0x02, (0x04, 0x08), 0x10, 0x20  # tags of an entry of it
@@ -129,6 +129,19 @@ class Secrets:
         keys, self._seen[venue] = self._look(venue)
         return keys
 
+    def single(self, name: str) -> Secret:
+        """
+        Return one secret by its own name, for instance the password of a server.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`read`.
+        """
+        if not _PLAIN.fullmatch(name):
+            raise ConfigError("name of a secret", name, "small letters, digits and single underscores")
+        return _from_keyring(name) if self.folder is None else _from_file(self.folder, name)
+
     def changed(self, venue: str) -> bool:
         """
         Return whether there are new keys since the last :meth:`read`.
@@ -150,7 +163,7 @@ class Secrets:
         return _all_differ(now.marks, before.marks) and now.digests != before.digests
 
     def _look(self, venue: str) -> tuple[Keys, _Seen]:
-        if not _VENUE.fullmatch(venue):
+        if not _PLAIN.fullmatch(venue):
             raise ConfigError("venue", venue, "small letters, digits and single underscores, as in binance_testnet")
         marks = () if self.folder is None else _marks(self.folder, venue)  # first: what is written later is a change
         keys = Keys(_secrets_dir=self.folder, _env_prefix=f"{venue}_")

@@ -174,15 +174,15 @@ def plain_from(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in plain.items()}
 
 
-def settings_of(plain: dict[str, Any], env: str = "sim") -> Settings:
+def settings_of(plain: dict[str, Any], envs: Sequence[str] = ("sim",)) -> Settings:
     """
     Validate plain values.
 
     Parameters
     ----------
     plain : dict
-    env : str
-        The environment that is about to run.
+    envs : sequence of str
+        The environments that may run here.
 
     Raises
     ------
@@ -195,8 +195,9 @@ def settings_of(plain: dict[str, Any], env: str = "sim") -> Settings:
     if file is not None:
         plain_policy, genes = _read_policy(file), None
     run = checked(RunSpec, plain, "")
-    if run.env.name != env:
-        raise ConfigError("env.name", run.env.name, f"{env}: paper has a verb of its own, and no more can run yet")
+    if run.env.name not in envs:
+        words = f"{' or '.join(envs)}: paper has a verb of its own, and live cannot run yet"
+        raise ConfigError("env.name", run.env.name, words)
     if genes is None:
         return Settings(policy=checked(Policy, plain_policy, "policy"), run=run)
     try:

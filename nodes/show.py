@@ -116,6 +116,7 @@ def _lines(s: dict[str, object]) -> Iterator[tuple[str, str]]:
     beside = [f"{s['near_misses']:,} near-misses"]
     beside += [f"{s['law_orders']:,} sent by the law"] if s["law_orders"] else []
     beside += [f"{s['denied_modifications']:,} modifications denied"] if s["denied_modifications"] else []
+    beside += [f"{s['shadow']:,} would have been sent"] if "shadow" in s else []
     yield "orders, fills, denied", f"{counts} ({', '.join(beside)})"
     fees = Decimal(str(s["fees"]))
     yield "pnl", f"{Decimal(str(s['pnl'])):+,.2f} {s['currency']} ({s['return']:+.3%}), fees {fees:,.2f}"

@@ -119,7 +119,7 @@ def run_into(
     output = run_it(Replay(settings.policy, list(tapes), run), folder.path)
     if not output.decisions:
         raise TapeError(
-            "tape",
+            "tape" if known else "feed",
             f"{output.events} events in {output.steps} steps",
             f"more steps than the warm-up: {output.warmup} at this cadence (policy.cadence)",
         )
@@ -238,6 +238,7 @@ def write_inputs(
     record = {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
+        **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "code_hash": identity.code_hash,
         "capital": str(run.venue.starting_balance),
         "currency": tapes[0].instrument.quote,

@@ -48,6 +48,7 @@ def summarise(
     return {
         "run_id": identity.run_id,
         "policy_hash": identity.policy_hash,
+        **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "tape_hash": identity.tape_hash,
         "code_hash": identity.code_hash,
         "seed": settings.run.seed,
@@ -59,6 +60,7 @@ def summarise(
         "warmup": output.warmup,
         "decisions": output.decisions,
         **_counts(folder.path),
+        **_held(folder.path, settings.run.env.name),
         "regime_transitions": output.transitions,
         "topologies_used": _topologies(folder.path),
         "pnl": _money(pnl),
@@ -100,23 +102,33 @@ def _counts(path: Path) -> dict[str, int]:
     Return counts of what happened to orders.
 
     ``orders`` are all that existed, ``law_orders`` those with which the law itself flattened, ``denied`` those that
-    never reached the venue. Every ``denied`` row of ``risk_events`` is of one of these or of a denied modification.
+    never reached the venue, but for those that were only held. Every ``denied`` row of ``risk_events`` is of one of
+    these or of a denied modification.
     """
     orders = read_frame(path / "orders.parquet", columns=["order_id", "event", "reason"])
     events = read_frame(path / "risk_events.parquet", columns=["kind", "order_id", "detail"])
     ids, denials = orders["order_id"].drop_duplicates(), events[events["kind"] == "denied"]
     rejected = orders[orders["event"] == "modify_rejected"]  # by the law or by the venue
+    held = events.loc[events["kind"] == "shadow", "order_id"]
     by_law = set(zip(denials["order_id"], denials["detail"], strict=True))
     return {
         "orders": len(ids),
         "law_orders": int(ids.str.startswith(LAW_PREFIX).sum()),
         "fills": int((orders["event"] == "filled").sum()),
-        "denied": orders.loc[orders["event"] == "denied", "order_id"].nunique(),
+        "denied": orders.loc[(orders["event"] == "denied") & ~orders["order_id"].isin(held), "order_id"].nunique(),
         "denied_modifications": sum(
             row in by_law for row in zip(rejected["order_id"], rejected["reason"], strict=True)
         ),
         "near_misses": int((events["kind"] == "near_miss").sum()),
     }
+
+
+def _held(path: Path, env: str) -> dict[str, int]:
+    """Return how many orders would have been sent, in an environment where none is."""
+    if env != "live-shadow":
+        return {}
+    kinds = read_frame(path / "risk_events.parquet", columns=["kind"])["kind"]
+    return {"shadow": int((kinds == "shadow").sum())}
 
 
 def _max_drawdown(path: Path) -> float:

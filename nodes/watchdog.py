@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from alphatrade.nodes.beats import Beat, BeatLimits, Reason, health, restart_helps
 
+EXTEND_S = 60  # in which the node has to be heard again, while it starts
+
 
 def sd_notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
     """
@@ -52,6 +54,11 @@ class Watchdog:
 
     def __init__(self, limits: BeatLimits, environ: Mapping[str, str] = os.environ) -> None:
         self._limits, self._environ = limits, environ
+
+    def reading(self, done: int, total: int) -> None:
+        """Say how far the journal is read, and ask for more time to start: a longer start is no failed one."""
+        told = f"reading the journal, {done} of {total} records"
+        sd_notify(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}\nSTATUS={told}", self._environ)
 
     def ready(self) -> None:
         """Say that the node has started."""

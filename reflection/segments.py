@@ -121,6 +121,7 @@ class SegmentWriter[Batch]:
                     self._write(pa.concat_tables(batches))
                 except Exception as error:
                     self._error = error
+            batches.clear()  # not until the next segment is due
 
     def _gather(self) -> Iterator[list[pa.Table]]:
         """Yield the tables of one segment at a time until the writer is closed."""

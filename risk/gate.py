@@ -89,7 +89,7 @@ class RiskGate(Controller):
     def _clear(self) -> None:
         self.explorations.clear()
         self.law = self.new_law()
-        self.record = RunRecord()
+        self.record = RunRecord(None if self.settings.run_dir is None else Path(self.settings.run_dir))
         self.record.warned = self.explorations.warned if self.explorations.budget.share_n else None
         self.currency, self.phase = self.settings.currency, "open"  # phase of the market, see `enter`
         self.orders: dict[str, Order] = {}  # by id, from first sight to the end of the order

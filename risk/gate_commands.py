@@ -15,6 +15,8 @@ from alphatrade.risk.units import RAW_PER_NANO, from_nano
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
+_HELD = deny(Code.SHADOW, "judged and held, as nothing is sent in this environment")
+SHADOW = "live-shadow"  # the environment in which orders are judged and none leaves
 APPROVAL_NS = 5 * 10**9  # an approved command that waited longer in a live node's queue does not leave
 
 
@@ -26,10 +28,16 @@ class Commands:
     ----------
     gate : RiskGate
         Whose law is applied.
+
+    Attributes
+    ----------
+    shadow : bool
+        What is let through is held all the same.
     """
 
     def __init__(self, gate: "RiskGate") -> None:
         self.gate = gate
+        self.shadow = gate.settings.env == SHADOW
         self.clear()
 
     def clear(self) -> None:
@@ -60,7 +68,8 @@ class Commands:
             self._refuse(command, deny(Code.HALTED, f"the law failed: {error!r}"))
             return
         if passes:
-            self.gate.forward(command)
+            leave = self.withhold if self.shadow and not self.gate.live else self.gate.forward
+            leave(command)
 
     def guard(self, command: Any) -> None:
         """Second look in a live node, where a command waits in a queue between judgement and venue."""
@@ -74,7 +83,19 @@ class Commands:
             gate.fail(f"guarding {kind.__name__}", error)
             return
         if verdict is None:
-            gate.run_command(command)
+            leave = self.withhold if self.shadow else gate.run_command
+            leave(command)
+
+    def withhold(self, command: Any) -> None:
+        """Hold a command that may leave, in an environment where nothing does; its orders end as denied, and say so."""
+        now = self.gate.clock.timestamp_ns()
+        if isinstance(command, ModifyOrder):
+            self._refuse_modify(command, _HELD, now)
+        elif isinstance(command, SubmitOrder | SubmitOrderList):
+            for order in [command.order] if isinstance(command, SubmitOrder) else command.order_list.orders:
+                name, order_id, qty = order.instrument_id.value, order.client_order_id.value, str(order.quantity)
+                self.gate.record.event(now, "shadow", name, order_id, str(Code.SHADOW), qty, "", "would have been sent")
+                self.deny_order(order, _HELD.reason, now)
 
     # -- judgement
 

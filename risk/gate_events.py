@@ -103,7 +103,8 @@ class Events:
             handler = self.handlers.get(kind)
             ended = handler is not None and handler(event, order)
             record.order(event.ts_event, order, name, order.qty, order.price, order.trigger, reason)
-            if (kind is OrderSubmitted or kind is OrderAccepted) and order_id not in law.approved:
+            unsent = gate.commands.shadow or order_id not in law.approved
+            if unsent and (kind is OrderSubmitted or kind is OrderAccepted):
                 self._tripwire(event, order, kind)
             if ended:
                 self._forget(order, event.ts_event)

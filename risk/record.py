@@ -1,7 +1,8 @@
 """What the law saw and decided, column by column, and its way into Parquet.
 
 Every row of orders, fills, marks and risk events carries `seq`, one counter over all four: their total order.
-Marks come by the million, so they go into flat arrays; the rest are tuples. Files depend on their rows only.
+Marks come by the million, so they go into flat arrays; the rest are tuples. What a run has by the group leaves memory
+(:mod:`alphatrade.risk.shelf`). Files depend on their rows only.
 """
 
 import os
@@ -17,9 +18,10 @@ import pyarrow.parquet as pq
 
 from alphatrade.risk.exposure import BUY, Order
 from alphatrade.risk.quiet import QuietBars
+from alphatrade.risk.shelf import GROUP, Shelf
 from alphatrade.risk.units import decimal_array, from_nano
 
-_GROUP = 65_536
+_PIECE = 4_096  # rows that become a table: a tenth of what tuples take
 _MINUTE_NS = 60 * 10**9
 _DECIMAL = pa.decimal128(38, 9)
 _ATTO_PER_NANO = 10**9
@@ -36,33 +38,52 @@ _FILLS = (
 )
 _EVENTS = "seq:i ts:i kind:s instrument:s order_id:s limit:s value:s bound:s detail:s"
 _EQUITY = "ts:i equity:d cash:d exposure:d peak:d drawdown:f"
+_TUPLES = {"orders": _ORDERS, "fills": _FILLS, "risk_events": _EVENTS, "equity": _EQUITY}
 
 
 class RunRecord:
-    """Rows of one run, in memory until `write`."""
+    """
+    Rows of one run, until `write`.
 
-    def __init__(self) -> None:
-        self.seq = 0
+    Parameters
+    ----------
+    folder : Path, optional
+        Of the run; what is in `orders`, `fills`, `risk_events` and `equity` are the latest rows then, and all without.
+
+    Attributes
+    ----------
+    filled, turnover : int
+        Fills, and the sum of their quantity times price, atto.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.seq = self.filled = self.turnover = 0
+        self._shelves = {name: Shelf(folder) for name in (*_TUPLES, "marks")}
+        self._settles = folder is not None
         self.orders: list[tuple[object, ...]] = []
         self.fills: list[tuple[object, ...]] = []
         self.risk_events: list[tuple[object, ...]] = []
         self.equity: list[tuple[object, ...]] = []
+        self._valued: tuple[object, ...] = ()  # the last row of equity
         self.counts: dict[str, int] = {}  # risk events by kind
         self._names: list[str] = []
         self._codes: dict[str, int] = {}
+        self._minute = -1
+        self._unmarked()
+        self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
+        self.warned: Callable[[int, str, str], None] | None = None  # told time, kind and limit of every risk event
+
+    def _unmarked(self) -> None:
         self._seqs = array("q")
         self._stamps = array("q")
         self._bids = array("q")
         self._asks = array("q")
         self._which = array("i")
         self._origin = array("b")
-        self._minute = -1
-        self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
-        self.warned: Callable[[int, str, str], None] | None = None  # told time, kind and limit of every risk event
 
     @property
     def marks(self) -> int:
-        """How many marks there are."""
+        """How many marks are in memory."""
         return len(self._seqs)
 
     def mark(self, ts: int, instrument: str, bid: int, ask: int, source: int, assumed: bool) -> None:
@@ -101,6 +122,7 @@ class RunRecord:
         self._asks.extend(asks)
         self._which.extend(repeat(code, count))
         self._origin.extend(repeat(SOURCES.index("bar") + 4, count))
+        self._settle()
 
     def _code(self, instrument: str) -> int:
         code = self._codes.setdefault(instrument, len(self._names))
@@ -129,6 +151,8 @@ class RunRecord:
                 price, trigger, order.reduce_only, reason, order.decision,
             )
         )  # fmt: skip
+        if len(self.orders) >= _PIECE:
+            self._settle()
 
     def fill(
         self, ts: int, order: Order, trade_id: str, qty: int, price: int, fee: int, currency: str,
@@ -138,6 +162,8 @@ class RunRecord:
         if self.quiet is not None:
             self.quiet.close()
         self.seq += 1
+        self.filled += 1
+        self.turnover += qty * price
         self.fills.append(
             (
                 self.seq, ts, order.instrument, order.strategy, order.order_id, trade_id,
@@ -153,7 +179,8 @@ class RunRecord:
         """
         Add a risk event.
 
-        A kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored, frozen.
+        A kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored, frozen,
+        shadow, feed_lost, feed_gap, feed_source.
         """
         if self.quiet is not None:
             self.quiet.close()
@@ -169,14 +196,16 @@ class RunRecord:
         if minute <= self._minute:
             return False
         self._minute = minute
+        self._settle()
         return True
 
     def equity_at(self, ts: int, equity: int, cash: int, exposure: int, peak: int, drawdown: float) -> None:
         """Add one row of the equity curve: money in atto."""
         money = (amount // _ATTO_PER_NANO for amount in (equity, cash, exposure, peak))
         row = (ts, *money, drawdown)
-        if not self.equity or self.equity[-1] != row:
+        if self._valued != row:
             self.equity.append(row)
+            self._valued = row
 
     def equity_of_bars(self, stamps: list[int], prices: list[int], position: int, cash: int, peak2: int) -> None:
         """
@@ -199,17 +228,26 @@ class RunRecord:
             equity2 = 2 * cash + value2
             drawdown = (peak2 - equity2) / peak2 if peak2 > 0 else 0.0
             rows.append((ts, equity2 // unit, cash_n, value2 // unit, peak_n, drawdown))
+            self._valued = rows[-1]
         self._minute = minute
 
     def tables(self) -> dict[str, pa.Table]:
-        """Return all rows as Arrow tables, by file name without suffix."""
-        return {
-            "orders": _table(_ORDERS, self.orders),
-            "fills": _table(_FILLS, self.fills),
-            "marks": self._marks_table(),
-            "risk_events": _table(_EVENTS, self.risk_events),
-            "equity": _table(_EQUITY, self.equity),
-        }
+        """Return the rows in memory as Arrow tables, by file name without suffix."""
+        tables = {name: _table(spec, getattr(self, name)) for name, spec in _TUPLES.items()}
+        return tables | {"marks": self._marks_table()}
+
+    def _settle(self) -> None:
+        """Let go of rows that are many, where there is a folder for them."""
+        if not self._settles:
+            return
+        for name, spec in _TUPLES.items():
+            rows: list[tuple[object, ...]] = getattr(self, name)
+            if len(rows) >= _PIECE:
+                self._shelves[name].take(_table(spec, rows))
+                rows.clear()
+        if len(self._seqs) >= GROUP:
+            self._shelves["marks"].take(self._marks_table())
+            self._unmarked()
 
     def write(self, run_dir: str | Path) -> None:
         """
@@ -222,11 +260,11 @@ class RunRecord:
         """
         folder = Path(run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        names = []
-        for name, table in self.tables().items():
-            names.append(name)
-            pq.write_table(table, folder / f".{name}.parquet.tmp", compression="zstd", row_group_size=_GROUP)
-        for name in names:  # only now: by then the disk has most of what it has to wait for
+        for name, rest in self.tables().items():
+            with pq.ParquetWriter(folder / f".{name}.parquet.tmp", rest.schema, compression="zstd") as file:
+                for group in self._shelves[name].groups(rest):
+                    file.write_table(group, row_group_size=GROUP)
+        for name in self._shelves:  # only now: by then the disk has most of what it has to wait for
             temporary = folder / f".{name}.parquet.tmp"
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())

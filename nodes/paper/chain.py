@@ -5,6 +5,8 @@ Here an input is processed to its end before the next one is looked at: data, de
 What a client does outside the process is as asynchronous as ever; what it reports comes in as an event, in the chain.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nautilus_trader.data.engine import DataEngine
@@ -48,6 +50,6 @@ def report(node: TradingNode, event: Any) -> None:
     node.kernel.msgbus.send(endpoint=to, msg=event)
 
 
-def process(node: TradingNode, data: Any) -> None:
-    """Let the data engine process a market event now."""
-    DataEngine._handle_data(node.kernel.data_engine, data)
+def processor(node: TradingNode) -> Callable[[Any], None]:
+    """Return what lets the data engine process a market event at once."""
+    return partial(DataEngine._handle_data, node.kernel.data_engine)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -10,7 +9,7 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
 
-from alphatrade.nodes.paper.chain import process, report
+from alphatrade.nodes.paper.chain import processor, report
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.record import Recorder
@@ -48,6 +47,7 @@ class Intake:
 
     def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions) -> None:
         self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
+        self._process = processor(node)
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
         self.events = self.latest = 0
@@ -66,10 +66,10 @@ class Intake:
 
         self._gate.forward = forward
 
-    def _kept(self, step: Callable[[], None]) -> None:
+    def _kept(self, step: Callable[..., None], *values: Any) -> None:
         """Do a step of keeping; where it fails trading stops, and only the law's own closing orders leave."""
         try:
-            step()
+            step(*values)
         except JournalError as error:
             if self._gate.switch.trip_cause is None:
                 self._gate.fail("keeping the journal", error)
@@ -97,14 +97,14 @@ class Intake:
         elif isinstance(data, FeedChange):
             self.note(data)
         else:
-            process(self._node, data)
+            self._process(data)
 
     def tick(self, ts: int) -> None:
         """Let the node's time go on to `ts` (UTC ns) without an event, so that what is on its way arrives."""
         if ts <= TIME.now:
             return
         if self._recorder is not None:
-            self._kept(partial(self._recorder.tick, ts))
+            self._kept(self._recorder.tick, ts)
         self._venue.advance(ts + 1)
         self._begin(ts)
         self._venue.settle(ts)  # its clock has to be where the node's is, or what is sent now is expected too early
@@ -113,7 +113,7 @@ class Intake:
         """Have it in the run's record that something happened to the feed."""
         ts = max(change.ts, TIME.now)
         if self._recorder is not None:
-            self._kept(partial(self._recorder.change, change))
+            self._kept(self._recorder.change, change)
         self._venue.advance(ts)
         self._begin(ts)
         passed = f"{(change.ts - change.since) / 1e9:.3f}" if change.since else ""
@@ -131,7 +131,7 @@ class Intake:
         """Process what an exchange has said of an order or of the account."""
         ts = max(event.ts_init, TIME.now)
         if self._recorder is not None:
-            self._kept(partial(self._recorder.broker, event))
+            self._kept(self._recorder.broker, event)
         self._begin(ts)
         self._venue.seen(event)
         report(self._node, event)
@@ -141,11 +141,11 @@ class Intake:
         self.seen_ns = perf_counter_ns()
         ts, venue = max(data.ts_init, TIME.now), self._venue  # one that is late does not turn time back
         if self._recorder is not None:
-            self._kept(partial(self._recorder.market, data))
+            self._kept(self._recorder.market, data)
         venue.advance(ts)
         self._begin(ts)
         venue.take(data, ts)
-        process(self._node, data)
+        self._process(data)
         venue.settle(ts)
         self.events += 1
         self.latest = data.ts_init

@@ -74,6 +74,7 @@ class LiveFeed(LiveMarketDataClient):
         self._commands: list[Any] = []
         self._open: list[Connection | None] = [None for _ in spec.addresses]
         self._switch: Switch | None = None
+        self._failure: Exception | None = None
         self.unfit = 0
 
     # -- what the node asks of it
@@ -109,7 +110,7 @@ class LiveFeed(LiveMarketDataClient):
 
     # -- what it hears
 
-    async def listen(self, latest: int, stop: asyncio.Event) -> None:
+    async def listen(self, latest: int, closed: Callable[[], bool], stop: asyncio.Event) -> None:
         """
         Hear the exchange until the node wants no more.
 
@@ -117,8 +118,15 @@ class LiveFeed(LiveMarketDataClient):
         ----------
         latest : int
             Stamp of the last market event that the node has had, UTC ns; 0: none.
+        closed : callable
+            Says whether the market is, so that its silence is no loss.
         stop : asyncio.Event
             Set where the node wants no more.
+
+        Raises
+        ------
+        Exception
+            Whatever the node raised on an event: it cannot go on.
         """
         spec, second = self._spec, self._spec.fallback
         patience = Patience(spec.silence_s, *(() if second is None else (second.after_s, second.back_s)))
@@ -127,6 +135,10 @@ class LiveFeed(LiveMarketDataClient):
         ways = [self._loop.create_task(self._keep(way)) for way in range(len(names))]
         try:
             while not stop.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                if closed():
+                    self._switch.rest(self._loop.time())
                 change = self._switch.look(self._loop.time(), time.time_ns())
                 if change is not None:
                     self._changed(change)
@@ -179,8 +191,8 @@ class LiveFeed(LiveMarketDataClient):
         return ""
 
     def _heard(self, way: int, connection: Connection | None, data: Any) -> None:
-        """Let in what came, if it is fit and comes by the way that is heard."""
-        if self._open[way] is not connection or isinstance(data, Instrument):
+        """Let in what came, if it is fit and comes by the way that is heard; nothing more once the node has failed."""
+        if self._failure is not None or self._open[way] is not connection or isinstance(data, Instrument):
             return
         try:
             event = self._fit(data)
@@ -190,10 +202,13 @@ class LiveFeed(LiveMarketDataClient):
                 self._tell(f"feed {self._spec.addresses[way].name}: left out: {why}; further ones are only counted")
             return
         admitted, changes = self._switch.heard(way, self._loop.time(), event.ts_init)
-        for change in changes:
-            self._changed(change)
-        if admitted:
-            self._handle_data(event)
+        try:
+            for change in changes:
+                self._changed(change)
+            if admitted:
+                self._handle_data(event)
+        except Exception as error:  # nobody hears of one in a callback of the loop
+            self._failure = error
 
     def _changed(self, change: FeedChange) -> None:
         passed = (change.ts - change.since) / 1e9 if change.since else 0.0
@@ -227,8 +242,6 @@ class LiveFeed(LiveMarketDataClient):
             price, size = _price(data.price, digits), _size(data.size, lots)
             return TradeTick(name, price, size, data.aggressor_side, data.trade_id, *stamps)
         prices = [_price(one, digits) for one in (data.open, data.high, data.low, data.close)]
-        if not prices[2] <= min(prices) <= max(prices) <= prices[1]:
-            raise Unfit(f"{name}: a bar of {', '.join(map(str, prices))}")
         return Bar(data.bar_type, *prices, _size(data.volume, lots), *stamps)
 
 

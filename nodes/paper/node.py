@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGABRT, SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,22 +27,25 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes import feed, wiring
+from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
-from alphatrade.nodes.paper.closing import close
 from alphatrade.nodes.paper.feed_switch import FeedChange
+from alphatrade.nodes.paper.flat import make_flat
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
 from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
-from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.replay import Replay, ReplayOutput, collect, members
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
+from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate import RiskGate
@@ -51,7 +54,6 @@ from alphatrade.risk.kill import latch_dir
 if TYPE_CHECKING:
     from alphatrade.nodes.paper.broker import Broker
 
-ASSET_DIGITS = 8  # decimals in which an exchange counts what an account holds
 ARRIVE_S = 0.01  # between two looks at what should have arrived
 
 
@@ -78,6 +80,8 @@ class Flight:
         Takes a line about the node itself.
     source : LiveFeedSpec, optional
         Where markets are heard live; None: their tapes are sent.
+    mirror : Mirror, optional
+        Copy of the cache in a Redis server.
     ready : callable, optional
         Shown the parts of the node before it runs.
     broker : BrokerSpec
@@ -92,6 +96,7 @@ class Flight:
     view: StatusView | None = None
     tell: Callable[[str], object] = print
     source: LiveFeedSpec | None = None
+    mirror: Mirror | None = None
     ready: Callable[["Parts"], None] | None = None
     broker: BrokerSpec = field(default_factory=BrokerSpec)
 
@@ -106,6 +111,7 @@ class Parts:
     venue: Any
     feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
+    stages: Stages
 
     @property
     def broker(self) -> "Broker | None":
@@ -132,12 +138,13 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
             graceful_shutdown_on_exception=True,
         ),
         exec_engine=LiveExecEngineConfig(
-            reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
+            load_cache=False, reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
         ),
         data_clients={first.venue: LiveDataClientConfig()},
         exec_clients={first.venue: SandboxExecutionClientConfig(venue=first.venue, starting_balances=[balance])},
         timeout_connection=10, timeout_reconciliation=5, timeout_portfolio=5, timeout_disconnection=5,
         timeout_post_stop=0.1,
+        **({} if flight.mirror is None else flight.mirror.settings()),
     )  # fmt: skip
 
 
@@ -164,8 +171,9 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         flight.ready(parts)
     try:
         started = time.perf_counter()
-        loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.bus)
+        with quiet_gc():
+            loop.run_until_complete(_run(parts, what, flight))
+        return collect(parts.node, started, parts.venue.bus, parts.stages)
     finally:
         dispose(parts.node, loop)
         TIME.end()
@@ -185,13 +193,12 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
 def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
-    specs = [tape.instrument for tape in what.priced]
-    if flight.broker.kind != "simulated":  # it keeps fees of what is bought: what is held has more decimals than a lot
-        specs = [replace(spec, size_precision=ASSET_DIGITS) for spec in specs]
-    instruments = [feed.instrument(spec) for spec in specs]
+    instruments = [feed.instrument(tape.instrument, flight.broker.kind != "simulated") for tape in what.priced]
     feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
     with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
+    if flight.mirror is not None:
+        flight.mirror.begin(node.kernel.cache)
     for instrument in instruments:
         node.kernel.cache.add_instrument(instrument)
     made = name, instruments, feeds
@@ -199,10 +206,12 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.add_data_client_factory(name, factory)
     node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
+    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
     straighten(node, gate)
+    stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
     intake = Intake(node, gate, venues[0], flight.sessions)
-    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event())
+    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
     if parts.broker is not None:
         parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
     return parts
@@ -224,30 +233,31 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     node, kernel, gate = parts.node, parts.node.kernel, parts.gate
     for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
         kernel.loop.add_signal_handler(signal, parts.stop.set)
-    gate.recovering = flight.journal is not None
+    gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
         if running.done():
             running.result()
             return
         await asyncio.sleep(0.001)
-    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal)
+    folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
+    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
+    known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:
         flight.tell(f"the journal was read: {known} market events")
     gate.recovering = False
     gate.memory.keep()  # after each fill, but not while the journal was read
-    folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
-    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
     aside = [kernel.loop.create_task(pulse.run())]
     watching = await _join(parts, known > 0)
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
     pulse.end()
+    parts.intake.flush()
     for task in aside:
         task.cancel()
-    if parts.stop.is_set() and not await close(parts):
-        flight.tell("the node is not flat: what it holds and what rests stays at the exchange")
+    if parts.stop.is_set():
+        await make_flat(parts, flight.tell)
     if parts.broker is not None and watching is not None:
         watching.cancel()
         await parts.broker.end()
@@ -275,7 +285,7 @@ async def _hear(parts: Parts, what: Replay, flight: Flight, known: int) -> None:
         events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
         await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
     else:
-        await parts.feed.listen(parts.intake.latest, parts.stop)
+        await parts.feed.listen(parts.intake.latest, lambda: parts.gate.phase == "closed", parts.stop)
 
 
 async def _move(parts: Parts, speed: float) -> None:
@@ -287,22 +297,23 @@ async def _move(parts: Parts, speed: float) -> None:
             parts.intake.tick(due)
 
 
-async def _recover(parts: Parts, what: Replay, journal: Journal) -> int:
+async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -> int:
     """Process what the journal has as it was processed before, and keep what comes; return how many events it had."""
     recorder = Recorder(journal, sorted(tape.instrument.id for tape in what.tapes))
     known = 0
     for number, kind, payload in journal.records():
-        found = recorder.read(kind, payload)
-        if isinstance(found, int):
-            parts.intake.tick(found)
-        elif isinstance(found, Event):
-            parts.intake.broker(found)
-        elif isinstance(found, FeedChange):
-            parts.intake.note(found)
-        else:
-            parts.intake.take(found)
-            known += 1
+        for found in recorder.read(kind, payload):
+            if isinstance(found, int):
+                parts.intake.tick(found)
+            elif isinstance(found, Event):
+                parts.intake.broker(found)
+            elif isinstance(found, FeedChange):
+                parts.intake.note(found)
+            else:
+                parts.intake.take(found)
+                known += 1
         if number % BATCH == 0:
+            pulse.reading(number, journal.count)
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known

@@ -8,14 +8,12 @@ import math
 import os
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.beats import Beat, BeatLimits, BeatWriter, rss_bytes
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
@@ -23,7 +21,7 @@ from alphatrade.risk.gate import STATE_TOPIC
 from alphatrade.risk.kill import State, StateChange
 from alphatrade.risk.units import NANO, from_atto, from_nano
 
-STAGES = ("step", "ingest_signal", "signal_order", "order_ack")
+READ_S = 1.0  # between two beats while the journal is read
 
 
 class Pulse:
@@ -54,23 +52,30 @@ class Pulse:
         tell: Callable[[str], object],
     ) -> None:
         self._parts, self._journal, self._speed = parts, journal, speed
-        self._eyes, self._organisms = (members(parts.node.trader, kind) for kind in ("Perception", "Organism"))
+        self._organisms = members(parts.node.trader, "Organism")
         self._writer = None if folder is None else BeatWriter(folder, tell)
         self._watchdog = Watchdog(BeatLimits())
         self._view = view
         self.beats, self.gap_s = 0, 0.0
         self._events = 0
-        self._latency = {name: Latency() for name in STAGES}
         self._told: dict[str, dict[str, int]] = {}
-        self._looked: dict[int, int] = {}  # how much of each list of samples has been counted
         self._switched: dict[str, str] = {}
+        self._read_at = time.perf_counter()
         parts.node.kernel.msgbus.subscribe(STATE_TOPIC, self._on_switch)
 
     def _on_switch(self, change: StateChange) -> None:
         """Note when, by the wall. An operator stops it between two inputs: what is sent then leaves now, not before."""
         self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
         if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
-            self._parts.intake.tick(self._parts.intake.present(self._speed))
+            self._parts.intake.tick(self._present())
+
+    def reading(self, done: int, total: int) -> None:
+        """Beat once a second also while the journal is read, however long that takes."""
+        now = time.perf_counter()
+        if now - self._read_at >= READ_S:
+            self._read_at = now
+            self._watchdog.reading(done, total)
+            self._written(0.0, None)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -94,59 +99,57 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            intake.tick(time.time_ns() if self._parts.feed.live else intake.present(self._speed))
+            intake.tick(self._present())
         if journal is not None:
             intake.flush()
-        self.beats += 1
         fresh, self._events = intake.events - self._events, intake.events
-        self._measure()
-        beat = self._beat(lag_s, None if self._parts.gate.phase == "closed" else age_s)
-        if self._writer is not None:
-            self._writer.write(beat)
+        beat = self._written(lag_s, None if self._parts.gate.phase == "closed" else age_s)
         self._watchdog.beat(beat, beat.ts)
         if self._view is not None:
             self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
 
-    def _measure(self) -> None:
-        """Count the durations that are new."""
-        for name, latency in self._latency.items():
-            for one in self._eyes if name == "step" else self._organisms:
-                samples: list[int] = getattr(one, f"{name}_ns")
-                latency.record(islice(samples, self._looked.get(id(samples), 0), None))
-                self._looked[id(samples)] = len(samples)
-            self._told[name] = latency.quantiles()
+    def _written(self, lag_s: float, age_s: float | None) -> Beat:
+        self.beats += 1
+        self._parts.stages.count()
+        self._told = self._parts.stages.told()
+        beat = self._beat(lag_s, age_s)
+        if self._writer is not None:
+            self._writer.write(beat)
+        return beat
 
     def _orders(self) -> int:
-        return sum(len(one.signal_order_ns) for one in self._organisms)
+        return self._told["signal_order"]["count"]
 
     def _beat(self, lag_s: float, age_s: float | None) -> Beat:
         gate, intake, journal = self._parts.gate, self._parts.intake, self._journal
         return Beat(
             ts=time.time_ns(), number=self.beats, pid=os.getpid(), lag_s=round(lag_s, 6), feed_age_s=age_s,
             events=intake.events, orders=self._orders(),
-            fills=len(gate.record.fills), rss=rss_bytes(), kill=str(gate.switch.state),
+            fills=gate.record.filled, rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
             facts=self._facts(),
         )  # fmt: skip
 
     def _facts(self) -> dict[str, str]:
-        gate, cache = self._parts.gate, self._parts.node.kernel.cache
-        law, facts = gate.law, dict(self._parts.feed.facts())
+        gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
         if self._parts.broker is not None:
             facts |= self._parts.broker.facts()
-        if law.capital is None:
-            return facts | self._switched
-        return facts | {
-            "time_ns": str(self._parts.intake.time),
-            "equity": f"{from_atto(law.equity):.2f}",
-            "cash": f"{from_atto(law.funds()[0]):f}",
-            "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
-            "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
-            **self._switched,
-        }
+        if gate.law.capital is not None:
+            facts |= {
+                "time_ns": str(self._parts.intake.time),
+                "equity": f"{from_atto(gate.law.equity):.2f}",
+                "cash": f"{from_atto(gate.law.funds()[0]):f}",
+                "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
+                "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
+            }
+        return facts | self._switched
+
+    def _present(self) -> int:
+        """Return to when time has gone on without an event, UTC ns."""
+        return time.time_ns() if self._parts.feed.live else self._parts.intake.present(self._speed)
 
     def _held(self) -> list[tuple[str, int]]:
         holdings = self._parts.gate.law.exposure.holdings
@@ -170,7 +173,7 @@ class Pulse:
             feed_age_s=age_s,
             events_per_s=rate,
             orders=self._orders(),
-            fills=len(gate.record.fills),
+            fills=gate.record.filled,
             denials=gate.record.counts.get("denied", 0),
             kill=gate.switch.state,
             phase=gate.phase,

@@ -1,6 +1,6 @@
 """Shim: what a node is given, as records of the journal, and back: market, moments, feed, and what a broker says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import Any
 
@@ -17,7 +17,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.risk.units import RAW_PER_NANO
 
-QUOTE, TRADE, BAR, STATUS, TICK, FEED, BROKER = 1, 2, 3, 4, 5, 6, 7
+QUOTES, TRADE, BAR, STATUS, TICK, FEED, BROKER = 1, 2, 3, 4, 5, 6, 7
 _QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
 _TRADE = Struct("<H2q3B2Q")
 _BAR = Struct("<H5q2B2Q")
@@ -26,11 +26,12 @@ _TICK = Struct("<Q")
 _FEED = Struct("<B2Q")
 _CHANGES = ("lost", "gap", "source")
 _SERIAL = MsgSpecSerializer(encoding=msgspec.msgpack)
+ROWS = 16  # quotes of one record at most: framing a record takes longer than packing a quote
 
 
 class Recorder:
     """
-    Keeps market events in a journal.
+    Keeps market events in a journal; quotes that come in a row share a record.
 
     Parameters
     ----------
@@ -44,23 +45,24 @@ class Recorder:
         self._place = {name: at for at, name in enumerate(instruments)}
         self._ids = [InstrumentId.from_str(name) for name in instruments]
         self._bars: dict[int, BarType] = {}
+        self._quotes: list[QuoteTick] = []  # not in the journal yet
         self._read: dict[int, Callable[[bytes], Data | FeedChange]] = {
-            QUOTE: self._quote, TRADE: self._trade, BAR: self._bar, STATUS: self._status, FEED: self._change,
+            TRADE: self._trade, BAR: self._bar, STATUS: self._status, FEED: self._change,
         }  # fmt: skip
 
     def market(self, data: Data) -> None:
         """Keep an event; after :meth:`flush` it outlives the process."""
         kind = type(data)
         if kind is QuoteTick:
-            values = (data.bid_price, data.ask_price, data.bid_size, data.ask_size)
-            precisions = [value.precision for value in values]
-            payload = _QUOTE.pack(self._at(data.instrument_id), *map(_nano, values), *precisions, *_times(data))
-            self._journal.append(QUOTE, payload)
-        elif kind is TradeTick:
-            values = (data.price, data.size)
-            parts = *map(_nano, values), *(value.precision for value in values), int(data.aggressor_side)
-            payload = _TRADE.pack(self._at(data.instrument_id), *parts, *_times(data)) + data.trade_id.value.encode()
-            self._journal.append(TRADE, payload)
+            self._quotes.append(data)
+            if len(self._quotes) >= ROWS:
+                self._append_quotes()
+            return
+        self._append_quotes()
+        if kind is TradeTick:
+            name, price, digits, size, lots, side, own, *times = data.__getstate__()
+            parts = price // RAW_PER_NANO, size // RAW_PER_NANO, digits, lots, side
+            self._journal.append(TRADE, _TRADE.pack(self._place[name], *parts, *times) + own.encode())
         elif kind is Bar:
             values = (data.open, data.high, data.low, data.close, data.volume)
             parts = *map(_nano, values), data.close.precision, data.volume.precision
@@ -71,36 +73,55 @@ class Recorder:
             place = self._at(data.instrument_id)
             self._journal.append(STATUS, _STATUS.pack(place, int(data.action), trading, *_times(data)))
 
+    def _append_quotes(self) -> None:
+        """Put the quotes that wait into the journal."""
+        if not self._quotes:
+            return
+        place, unit, rows = self._place, RAW_PER_NANO, bytearray()
+        for quote in self._quotes:
+            name, bid, ask, *digits, bid_size, ask_size, lots, more, ts_event, ts_init = quote.__getstate__()
+            nano = bid // unit, ask // unit, bid_size // unit, ask_size // unit
+            rows += _QUOTE.pack(place[name], *nano, *digits, lots, more, ts_event, ts_init)
+        self._quotes.clear()
+        self._journal.append(QUOTES, bytes(rows))
+
     def tick(self, ts: int) -> None:
         """Keep that the node's time went on to `ts` (UTC ns) without an event."""
+        self._append_quotes()
         self._journal.append(TICK, _TICK.pack(ts))
 
     def change(self, change: FeedChange) -> None:
         """Keep what happened to the feed."""
+        self._append_quotes()
         head = _FEED.pack(_CHANGES.index(change.kind), change.ts, change.since)
         self._journal.append(FEED, head + change.source.encode())
 
     def broker(self, event: Any) -> None:
         """Keep what a broker says: an event of an order, or the state of an account."""
+        self._append_quotes()
         self._journal.append(BROKER, _SERIAL.serialize(event))
 
     def flush(self) -> None:
         """Hand what was kept to the operating system."""
+        self._append_quotes()
         self._journal.flush()
 
-    def read(self, kind: int, payload: bytes) -> Data | Event | FeedChange | int:
-        """Return the event or the change of a record, or the moment of one without."""
+    def read(self, kind: int, payload: bytes) -> Iterator[Data | Event | FeedChange | int]:
+        """Give the events or the change of a record, or the moment of one without."""
         if kind == TICK:
-            return int(_TICK.unpack(payload)[0])
-        if kind == BROKER:
-            return _SERIAL.deserialize(payload)
-        return self._read[kind](payload)
+            yield int(_TICK.unpack(payload)[0])
+        elif kind == QUOTES:
+            yield from map(self._quote, _QUOTE.iter_unpack(payload))
+        elif kind == BROKER:
+            yield _SERIAL.deserialize(payload)
+        else:
+            yield self._read[kind](payload)
 
     def _at(self, name: InstrumentId) -> int:
         return self._place[name.value]
 
-    def _quote(self, payload: bytes) -> QuoteTick:
-        at, bid, ask, bid_size, ask_size, *precisions, ts_event, ts_init = _QUOTE.unpack(payload)
+    def _quote(self, row: tuple[int, ...]) -> QuoteTick:
+        at, bid, ask, bid_size, ask_size, *precisions, ts_event, ts_init = row
         prices = (_price(nano, digits) for nano, digits in zip((bid, ask), precisions[:2], strict=True))
         sizes = (_size(nano, digits) for nano, digits in zip((bid_size, ask_size), precisions[2:], strict=True))
         return QuoteTick(self._ids[at], *prices, *sizes, ts_event, ts_init)

@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import move
 from typing import Any
@@ -14,6 +14,7 @@ from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
 from alphatrade.nodes.paper.exchange import markets
+from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import Flight, fly
 from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
@@ -26,7 +27,6 @@ from alphatrade.risk.disk import write_whole
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
-ENV = "paper"
 FORMAT = 1
 
 
@@ -51,23 +51,23 @@ def paper(own: PaperSettings) -> RunResult:
     """
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
-    folder = latch_dir(run.paths.state, ENV, own.account)
+    folder = latch_dir(run.paths.state, run.env.name, own.account)
     kept = folder / "journal"
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
-    identity = identity_of(settings, tapes)
-    with _journal(own, kept, tapes, identity) as journal:
+    identity = replace(identity_of(settings, tapes), entry=own.entry)
+    with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
             with StatusView() as view:
                 pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
                 flight = Flight(
-                    pace, run.paths.state, own.account, journal, sessions, view, say, live, broker=own.broker
+                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, broker=own.broker
                 )
                 return fly(what, run_dir, flight)
 
         source = None if live is None else live.model_dump(mode="json")
-        result = published(settings, tapes, identity, ENV, run_it, source)
+        result = published(settings, tapes, identity, "paper", run_it, source)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
@@ -94,6 +94,12 @@ def heard(spec: LiveFeedSpec, journal: Path | None) -> list[LiveMarket]:
     found = markets(spec)
     require_joint(found)
     return found
+
+
+def _mirror(own: PaperSettings) -> AbstractContextManager[Mirror | None]:
+    if own.cache.backend == "memory":
+        return nullcontext()
+    return Mirror(own.cache, own.settings.run.env.name, own.account, say)
 
 
 @contextmanager
@@ -126,6 +132,7 @@ def say(line: str) -> None:
 
 def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Mapping[str, Any]:
     """Return whose journal it is: with another of these, the same inputs would make other decisions."""
+    run = own.settings.run
     live = [asdict(tape) for tape in tapes if isinstance(tape, LiveMarket)]
     fed = {} if not isinstance(own.feed, LiveFeedSpec) else {"feed": own.feed.identity(), "markets": live}
     return {
@@ -138,6 +145,6 @@ def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Map
         "tapes": [tape.tape_hash for tape in tapes],
         "broker": own.broker.kind,
         "sessions": own.sessions.model_dump(mode="json"),
-        "releases": status(own.settings.run.paths.state, ENV, own.account).releases,  # before one, it ends in a trip
+        "releases": status(run.paths.state, run.env.name, own.account).releases,  # before one, it ends in a trip
         **fed,
     }

@@ -1,5 +1,6 @@
 """Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -7,14 +8,17 @@ from urllib.parse import urlsplit
 from omegaconf import DictConfig
 from pydantic import AfterValidator, Field, field_validator
 
+from alphatrade.nodes.paper.entry import entered
+from alphatrade.nodes.paper.redis_server import CacheSpec
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
 from alphatrade.nodes.settings import Settings, plain_from, settings_of
 from alphatrade.nodes.tape import Kind
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
-from alphatrade.strategies.policy import Spec
+from alphatrade.strategies.policy import Spec, canonical
 
+ENVS = ("paper", "live-shadow")
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Url = Annotated[str, Field(pattern=r"^(http|ws)s?://[^\s/?#@]+(/[^\s?#@]*)?$")]
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,23}$")]
@@ -171,7 +175,7 @@ class BrokerSpec(Spec):
 
 
 class PaperSettings(NamedTuple):
-    """What a paper node is told."""
+    """What a paper node is told; `entry` of the ledger entry that its policy was taken from."""
 
     settings: Settings
     feed: FeedSpec | LiveFeedSpec
@@ -179,6 +183,8 @@ class PaperSettings(NamedTuple):
     sessions: SessionSpec
     account: str
     journal: bool
+    cache: CacheSpec = CacheSpec()
+    entry: Mapping[str, Any] | None = None
 
 
 def paper_settings(config: DictConfig) -> PaperSettings:
@@ -196,13 +202,21 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     feed = checked(LiveFeedSpec, told, "feed") if live else checked(FeedSpec, told, "feed")
     broker = _broker(plain, feed)
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
+    cache = checked(CacheSpec, _part(plain, "cache"), "cache")
     account, journal = _part(plain, "account"), _part(plain, "journal")
     if not isinstance(account, str):
         raise ConfigError("account", account, "a name")
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    return PaperSettings(settings_of(plain, "paper"), feed, broker, sessions, account, journal)
+    name, entry = _part(plain, "policy_entry"), None
+    if name is not None:
+        policy, entry = entered(name)
+        plain |= {"policy": canonical(policy), "genotype": None}
+    settings = settings_of(plain, ENVS)
+    if settings.run.env.name == "live-shadow" and broker.kind != "simulated":
+        raise ConfigError("broker.kind", broker.kind, "simulated in the shadow, where nothing is executed")
+    return PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alphatrade.nodes.redact import forms
@@ -81,4 +82,5 @@ def _contents(path: Path) -> Iterable[bytes]:
         table = pq.read_table(path)
         yield repr((table.schema.to_string(), table.schema.metadata)).encode()
         for column in table.columns:
-            yield "\n".join(map(str, column.unique().to_pylist())).encode()
+            values = column if pa.types.is_nested(column.type) else column.unique()
+            yield "\n".join(map(str, values.to_pylist())).encode()

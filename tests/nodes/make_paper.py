@@ -48,8 +48,10 @@ class Node:
         self.env = {name: value for name, value in os.environ.items() if name != "ALPHATRADE_LEDGER"}
         self.env |= {"ALPHATRADE_STATE": str(root / "state"), "PYTHONPATH": str(ROOT)}
 
-    def start(self, *words: str, verb: str = "paper") -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "alphatrade", verb, *self.words, *words]
+    def start(self, *words: str, verb: str = "paper", module: str = "") -> "subprocess.Popen[str]":
+        """Start it; another module is started in place of the verb, with its own words first."""
+        own = ["alphatrade", verb, *self.words, *words] if not module else [module, *words, *self.words]
+        command = [sys.executable, "-m", *own]
         return subprocess.Popen(
             command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,

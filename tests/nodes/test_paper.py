@@ -3,8 +3,9 @@
 import os
 import random
 import signal
+import socket
 import time
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +16,14 @@ import pytest
 from alphatrade.nodes.beats import BeatLimits, health, history
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper import pulse as pulse_module
 from alphatrade.nodes.paper import venue as venue_module
 from alphatrade.nodes.paper.node import Parts
-from alphatrade.nodes.paper.pulse import STAGES
 from alphatrade.nodes.paper.run import head, paper
 from alphatrade.nodes.paper.settings import BrokerSpec, FeedSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.sim import identity_of, load_tapes
+from alphatrade.nodes.stages import STAGES
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.errors import InputError, JournalError
 from alphatrade.risk.kill import KillSwitch, latch_dir, release
@@ -256,8 +258,8 @@ def test_a_journal_from_before_a_release_is_not_read_on(tmp_path: Path) -> None:
     told, tapes = PaperSettings(own, FeedSpec(), BrokerSpec(), SessionSpec(), "SIM", True), load_tapes(own.run)
     with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))) as journal:
         journal.append(1, b"input")
-        KillSwitch(latch_dir(tmp_path, "paper", "SIM")).trip("OPERATOR", "drill", "me", 1)
-    release(tmp_path, "paper", "SIM", "me", "over", 2)
+        KillSwitch(latch_dir(tmp_path, own.run.env.name, "SIM")).trip("OPERATOR", "drill", "me", 1)
+    release(tmp_path, own.run.env.name, "SIM", "me", "over", 2)
     with pytest.raises(JournalError, match="releases"):
         Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes)))
 
@@ -279,3 +281,36 @@ def test_it_beats_each_second_and_shows_itself(tmp_path: Path, capfd: pytest.Cap
     assert all(last.stages[name]["count"] > 0 for name in STAGES)
     assert health(last, last.ts, BeatLimits()) == []
     assert "equity=" in capfd.readouterr().err
+
+
+def test_a_long_reading_of_the_journal_beats_and_asks_for_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a service manager ends a start that takes longer than it expects, and a supervisor a node without beats."""
+    own, state = settings("tape.end=2026-08-17T08:00:00Z"), tmp_path / "state"
+    monkeypatch.setattr(pulse_module, "READ_S", 0.0)
+    with Journal.open(tmp_path / "journal", {"format": 1}) as journal, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        flown(own, tmp_path / "first", journal=journal)
+        first = said(manager)
+        flown(own, tmp_path / "second", journal=journal, state=state, speed=30_000.0)
+        second = said(manager)
+    assert "EXTEND" not in first
+    asked, _, after = second.partition("READY=1")
+    assert asked.count("EXTEND_TIMEOUT_USEC=60000000") >= 479 // 64
+    assert "STATUS=reading the journal, 64 of 479 records" in asked
+    assert "EXTEND" not in after
+    beats = list(history(state / "sim" / "SIM"))
+    assert [beat.number for beat in beats] == list(range(1, len(beats) + 1))
+    assert len(beats) >= 479 // 64
+    assert [health(beat, beat.ts, BeatLimits()) for beat in beats] == [[]] * len(beats)
+    assert digests(tmp_path / "first") == digests(tmp_path / "second")
+
+
+def said(manager: socket.socket) -> str:
+    """Return all that the service manager was told."""
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found.append(manager.recv(4096).decode())
+    return "\n".join(found)

@@ -244,7 +244,7 @@ def test_a_policy_file_is_the_whole_policy(door: Door, tmp_path: Path) -> None:
     file.write_text("{}")
     assert "policy.features" in door("sim", "policy_file=policy.json", code=2).err
     for word, message in (
-        ("policy.cadence.n=3", "none beside the file of all of it"),
+        ("policy.cadence.n=3", "none beside policy_file, which is all of it"),
         ("genotype=default", "none beside a genotype"),
     ):
         assert message in door("sim", "policy_file=policy.json", word, code=2).err

@@ -88,7 +88,7 @@ def test_nautilus_holds_the_same_when_its_instrument_has_the_decimals_of_a_balan
                 position.apply(fill)
         assert position is not None
         assert position.quantity.as_decimal() == exact
-        whole = closing(position, MARKET)
+        whole = closing(position, MARKET, {"P-1": int(exact * NANO)})
         assert whole is not None
         assert exact - Decimal("0.00001") < whole.as_decimal() <= exact
 
@@ -99,9 +99,9 @@ def test_nautilus_holds_the_same_when_its_instrument_has_the_decimals_of_a_balan
 
 def test_less_than_a_lot_is_not_closed() -> None:
     class Dust:
-        quantity = Quantity.from_str("0.00000999")
+        quantity, adjustments = Quantity.from_str("0.00000999"), ()
 
-    assert closing(Dust(), MARKET) is None  # type: ignore[arg-type]
+    assert closing(Dust(), MARKET, {}) is None  # type: ignore[arg-type]
 
 
 def test_a_fee_in_money_is_kept_of_nothing() -> None:
