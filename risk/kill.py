@@ -20,6 +20,7 @@ Without a folder the switch lives in memory, which is what a replay uses.
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -162,6 +163,11 @@ class KillSwitch:
         self._save()
         return True
 
+    def retry(self) -> None:
+        """Write the latch again where it could not be written."""
+        if self.write_error:
+            self._save()
+
     def take_request(self) -> Trip | None:
         """Return a pending kill request of another process and remove it, once it is in the latch."""
         if self.folder is None or not (self.folder / REQUEST).exists():
@@ -187,6 +193,8 @@ class KillSwitch:
             self.write_error = ""
         except OSError as error:
             self.write_error = str(error)
+            with suppress(OSError):  # a latch that cannot be read takes no room, and stops the next start as well
+                (self.folder / f"{LATCH}.tmp").replace(self.folder / LATCH)
 
 
 def request_kill(state_dir: str | Path, env: str, account: str, who: str, why: str, ts: int) -> bool:

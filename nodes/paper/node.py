@@ -189,6 +189,7 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
     for task in left:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    node.kernel._is_running = False  # of one that has failed; Nautilus would wait for its stop, by a clock that stands
     node.dispose()
 
 
@@ -261,11 +262,18 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
         task.cancel()
     if parts.stop.is_set():
         await close(parts)
+    await _end(parts, running)
+
+
+async def _end(parts: Parts, running: asyncio.Task[None]) -> None:
+    """Stop the node; raise `RunDirError` where the run cannot be written."""
     if parts.broker is not None:
         await parts.broker.end()
-    await node.stop_async()
+    await parts.node.stop_async()
     with suppress(asyncio.CancelledError):
         await running
+    if parts.intake.unwritten is not None:
+        raise parts.intake.unwritten
 
 
 async def _join(parts: Parts, flight: Flight) -> list[asyncio.Task[None]]:
