@@ -13,8 +13,8 @@ OUTCOME_TOPIC = "alphatrade.outcome"  # its messages are reflection's; named her
 DRIFT_TOPIC = "alphatrade.drift"
 DRIFT_STATE_TOPIC = "alphatrade.drift_state"
 MECHANISM_TOPIC = "alphatrade.mechanism"
-# Bus priorities: a belief is watched, then completes outcomes, before anyone decides (0); a signal is acted on before
-# it is written down (0).
+# Bus priorities: a belief is watched, then completes outcomes, before anyone acts on it. Beliefs and signals are
+# written down last (0), when what they lead to has been sent.
 WATCH, COMPLETE, ACT = 60, 50, 10
 
 

@@ -1,6 +1,6 @@
 """``make paper-bench``: is a paper node the replay, how fast is it beside a bare node, how long does an order take.
 
-``python -m benchmarks.paper [--only parity throughput latency] [--pairs 5]``
+``python -m benchmarks.paper [--only parity throughput stages latency] [--pairs 5]``
 
 The parts with real quotes need the tapes (``ALPHATRADE_TAPES``).
 """
@@ -11,20 +11,27 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from alphatrade.actors.perception import Perception
 from alphatrade.nodes import feed
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
+from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
+from alphatrade.nodes.paper.record import Recorder
+from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes
 from alphatrade.nodes.tape import Tape
+from alphatrade.strategies.dispatcher import Dispatcher
 from benchmarks.bare import bare_node
 from benchmarks.figures import OUT, ROOT, Figure, figure, measured
 
@@ -136,6 +143,48 @@ def throughput(pairs: int) -> list[Figure]:
     ]
 
 
+STAGES: dict[str, tuple[type, str, str]] = {
+    "event": (Intake, "take", "one quote, all of the following included"),
+    "journal": (Recorder, "market", "– kept in the journal"),
+    "due": (PaperVenue, "advance", "– what was due at the venue before it, and what came of that"),
+    "venue": (PaperVenue, "take", "– the venue's market moved, what it fills included"),
+    "settle": (PaperVenue, "settle", "– what was sent is taken by the venue"),
+    "decision": (Perception, "_step", "one decision: perceived, decided, written down, its commands included"),
+    "send": (Dispatcher, "_send", "– one of its commands: made, judged, journal flushed, sent"),
+}  # fmt: skip
+
+
+def stages() -> list[Figure]:
+    """Return where the time of a paper node goes at full speed, µs a call; timing itself takes a few tenths of one."""
+    own = real("tape.end=2014-05-03")
+    (tape,) = load_tapes(own.run)
+    spent: dict[str, list[int]] = {}
+
+    def timed(owner: type, name: str, took: list[int]) -> Callable[..., Any]:
+        inner = getattr(owner, name)
+
+        def call(*values: Any) -> Any:
+            started = time.perf_counter_ns()
+            result = inner(*values)
+            took.append(time.perf_counter_ns() - started)
+            return result
+
+        return call
+
+    for _ in range(2):  # the first pays for what is compiled and loaded
+        with TemporaryDirectory(prefix="alphatrade-bench-") as folder, ExitStack() as patches:
+            for key, (owner, name, _) in STAGES.items():
+                spent[key] = []
+                patches.enter_context(patch.object(owner, name, timed(owner, name, spent[key])))
+            ours(own, tape, Path(folder) / "run")
+    command = f"{COMMAND} --only stages"
+    rows = []
+    for key, (_, _, words) in STAGES.items():
+        mean, count = round(sum(spent[key]) / len(spent[key]) / 1e3, 2), len(spent[key])
+        rows.append(Figure(f"paper.stage.{key}", words, mean, "us", "", None, count, None, command))
+    return rows
+
+
 def busiest(tape: Tape) -> Tape:
     """Return the hour with the most quotes."""
     ts = tape.columns["ts"]
@@ -182,6 +231,7 @@ def main() -> int:
     parts: dict[str, Callable[[], list[Figure]]] = {
         "parity": parity,
         "throughput": lambda: throughput(args.pairs),
+        "stages": stages,
         "latency": latency,
     }
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))

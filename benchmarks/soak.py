@@ -71,7 +71,8 @@ def planned(hours: float, speed: float, out: Path) -> Plan:
     if whole > len(beginnings):
         raise ConfigError("HOURS", f"{hours:g}", f"at most {len(beginnings)}, the hours that {tape.name} has")
     totals = np.convolve(counts, np.ones(whole, np.int64), "valid")
-    first = int(np.argmax(totals))
+    early = int(np.searchsorted(beginnings, beginnings[0] + LEAD_NS // HOUR_NS))  # with less than a day before it
+    first = early + int(np.argmax(totals[early:])) if early < len(totals) else len(totals) - 1
     chosen = [int(hour) * HOUR_NS for hour in beginnings[first : first + whole]]
     end = chosen[-1] + math.ceil((hours - whole + 1) * HOUR_NS / 1e9) * 10**9
     span = [np.datetime_as_string(np.datetime64(ns, "ns"), unit="s") + "Z" for ns in (chosen[0] - LEAD_NS, end)]
@@ -161,6 +162,10 @@ class Soak:
                     node.send_signal(signal.SIGTERM)
             codes = [node.wait() for node in self._nodes.values()]
         self.look()
+        for side, code in zip(self._nodes, codes, strict=True):
+            if code:
+                said = (self.folder / f"{side}.log").read_text("utf-8", "replace").strip().splitlines()[-1:]
+                print(f"soak: the node {side!r} ended with {code}: {' '.join(said)}", file=sys.stderr)
         return sum(code != 0 for code in codes)
 
     def look(self) -> None:

@@ -23,7 +23,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.paper.node import Flight, Parts, dispose, fly
 from alphatrade.nodes.paper.record import Recorder
-from alphatrade.nodes.paper.run import ENV, head, say
+from alphatrade.nodes.paper.run import head, say
 from alphatrade.nodes.paper.settings import PaperSettings, paper_settings
 from alphatrade.nodes.replay import Replay, ReplayOutput, members
 from alphatrade.nodes.sessions import Sessions
@@ -135,7 +135,7 @@ class NodeTeller(Teller):
         super().__init__("ours", plan)
         self._journal = journal
         self._parts: Parts
-        self._event = Latency()
+        self._event, self._took = Latency(), list[int]()
         self._counts: dict[str, Any] = {}
         self._before: dict[str, int] = {}
 
@@ -149,6 +149,8 @@ class NodeTeller(Teller):
         """Return what was counted so far."""
         gate, stages = self._parts.gate, self._parts.stages
         stages.count()
+        self._event.record(self._took)
+        self._took.clear()
         return {
             "events": self._parts.intake.events,
             "decisions": sum(one.decisions for one in self._organisms),
@@ -158,12 +160,12 @@ class NodeTeller(Teller):
 
     def seen(self) -> None:
         """Take the time in which an event was processed."""
-        self._event.record([time.perf_counter_ns() - self._parts.intake.seen_ns])
+        self._took.append(time.perf_counter_ns() - self._parts.intake.seen_ns)
 
     def begin(self) -> None:
         """Count from here: what came before was read from the journal."""
         self._stages()
-        self._event, self._before = Latency(), self.facts()
+        self._before, self._event = self.facts(), Latency()
 
     def period(self) -> dict[str, Any]:
         """Return what came in this period, and where the node stands."""
@@ -211,6 +213,7 @@ def ours(plan: Plan) -> None:
             if event.ts_init >= plan.hours[0]:
                 break
             recorder.market(event)
+        recorder.flush()
         journal.sync()
         teller = NodeTeller(plan, journal)
 
@@ -221,7 +224,7 @@ def ours(plan: Plan) -> None:
             )  # fmt: skip
             return fly(replace(what, events=teller.watched), run_dir, flight)
 
-        result = published(own.settings, tapes, identity, ENV, run_it)
+        result = published(own.settings, tapes, identity, "paper", run_it)
     teller.tell("end", run=str(result.path))
 
 

@@ -102,8 +102,12 @@ def identity(text: str) -> tuple[str, str, str, str, Asset]:
     base, quote = pair
     if base == quote:
         raise TapeError("tape.instrument", text, "two different currencies")
-    asset: Asset = "metal" if base in METALS else "fx" if base in FIAT and quote in FIAT else "crypto"
-    return f"{base}/{quote}", venue, base, quote, asset
+    return f"{base}/{quote}", venue, base, quote, asset_of(base, quote)
+
+
+def asset_of(base: str, quote: str) -> Asset:
+    """Return what a pair of two currencies is."""
+    return "metal" if base in METALS else "fx" if base in FIAT and quote in FIAT else "crypto"
 
 
 def decimals(value: Decimal) -> int:

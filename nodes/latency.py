@@ -16,9 +16,17 @@ class Latency:
         self._histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
 
     def record(self, samples: Iterable[int]) -> None:
-        """Count durations, ns."""
-        for sample in samples:
-            self._histogram.record_value(min(max(sample, LOWEST_NS), HIGHEST_NS))
+        """Count durations, ns, all at once: the library takes 2 µs for each."""
+        values = np.fromiter(samples, np.int64).clip(LOWEST_NS, HIGHEST_NS)
+        if not len(values):
+            return
+        histogram, half = self._histogram, self._histogram.sub_bucket_half_count_magnitude
+        bits = np.frexp(values | histogram.sub_bucket_mask)[1]
+        bucket = bits - (half + 1)
+        np.add.at(np.frombuffer(histogram.counts, np.uint64), (bucket << half) + (values >> bucket), 1)
+        histogram.total_count += len(values)
+        histogram.min_value = min(histogram.min_value, int(values.min()))
+        histogram.max_value = max(histogram.max_value, int(values.max()))
 
     @property
     def count(self) -> int:

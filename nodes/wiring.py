@@ -188,6 +188,8 @@ def organism(policy: Policy, tapes: Sequence[Market], index: int, run: RunSpec) 
         config_path="alphatrade.strategies.organism:OrganismConfig",
         config={
             "order_id_tag": f"{index:03d}",
+            "log_events": False,  # Nautilus formats each, and each command, also where nothing is logged
+            "log_commands": False,
             "instrument_id": tape.instrument.id,
             "features": sorted(policy.features),
             "horizon": policy.expost.primary,

@@ -74,6 +74,8 @@ class DiaryScribe(Actor):
         self._due = 0.0
         self._probes = {name: Probes(frozenset(words)) for name, words in config.provides.items()}
         self._probed: dict[str, tuple[float, ...]] = {}
+        self._step: dict[str, int] = {}  # of the last belief that was taken
+        self._waiting: list[Decision] = []  # on beliefs that have not been taken yet
         self._alone: Follower | None = None  # where the node has none
         self._realised = Realised()
         self._finished = self._lost = False
@@ -134,7 +136,8 @@ class DiaryScribe(Actor):
         probes = self._probes.get(instrument)
         if probes is None:
             probes = self._probes[instrument] = Probes(frozenset())
-        self._probed[instrument] = probes.step(belief)
+        self._probed[instrument], self._step[instrument] = probes.step(belief), belief.step
+        self._take_waiting()
         now = monotonic()
         if self._due == 0.0:
             self._due = now + self.config.flush_ms / 1000.0
@@ -142,9 +145,16 @@ class DiaryScribe(Actor):
             self._flush()
 
     def on_decision(self, decision: Decision) -> None:
-        """Take a decision."""
-        if self._decisions.append(decision, self._probed.get(decision.belief.instrument, UNKNOWN)):
-            self._flush()
+        """Take a decision; who decides hears a belief before it comes here, to be written down."""
+        self._waiting.append(decision)
+        if decision.belief.step <= self._step.get(decision.belief.instrument, decision.belief.step):
+            self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for decision in waiting:
+            if self._decisions.append(decision, self._probed.get(decision.belief.instrument, UNKNOWN)):
+                self._flush()
 
     def on_outcome(self, outcome: Outcome) -> None:
         """Take an outcome."""
@@ -165,6 +175,7 @@ class DiaryScribe(Actor):
 
     def _flush(self) -> None:
         """Give the full buffers to their writers and start new ones."""
+        self._take_waiting()
         for name, buffer in (
             ("decisions", self._decisions),
             ("beliefs", self._beliefs),

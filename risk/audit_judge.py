@@ -258,11 +258,9 @@ class Judge:
             self._violate(row, "UNAPPROVED", "fill of an order that was never submitted")
         if order is not None:
             self._fill_order(order, row, lot.pos)
-        signed = row.qty if row.side == "BUY" else -row.qty
-        strategy = "" if order is None else order.row.strategy
-        if row.side == "BUY" and row.currency == self.limits.base.get(row.instrument):
-            signed -= row.fee  # the venue has kept it of what was bought
-        realized = self.book.fill(lot, strategy, signed, row.price, self._fee(row))
+        kept = row.fee if row.currency == self.limits.base.get(row.instrument) else 0  # of what was bought
+        signed = row.qty - kept if row.side == "BUY" else -row.qty
+        realized = self.book.fill(lot, order.row.strategy if order else "", signed, row.price, self._fee(row))
         if order is not None:
             self.book.hold(order)
         drift = row.position_after - lot.pos

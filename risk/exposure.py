@@ -206,28 +206,24 @@ class Exposure:
         ----------
         side : int
             `BUY` or `SELL`.
-        qty, price : int
-            Nano.
-        fee : int
-            Atto of the account currency, positive when paid.
+        qty, price, fee : int
+            Nano, nano, atto of the account currency.
         order : Order, optional
             The order it belongs to, when the law knows it.
         owner : str
             Whose part of the position it changes: a strategy's where positions net, one position where they hedge.
         kept : int
-            Nano of what was bought that the venue has kept as its fee; `fee` is their value.
+            Nano of what was bought that the venue has kept as its fee, which is their value.
 
         Returns
         -------
         int
             Gross profit realised on the part of the position it closed, atto, at average cost.
         """
-        held = self.holding(instrument)
-        before = held.position
-        booked = qty - kept
+        held, booked = self.holding(instrument), qty - kept
+        before, held.dirty = held.position, True
         realized = self._rebase(held, side, booked, price)
         held.shift(owner, side * booked)
-        held.dirty = True
         self.cash -= side * booked * price + fee
         opened = bool(held.position) - bool(before)
         self.open += opened

@@ -120,8 +120,7 @@ class Organism(Dispatcher):
         instrument = self.cache.instrument(self._instrument_id)
         if instrument is None:
             raise ConfigError("instrument_id", self.config.instrument_id, "an instrument that the node knows")
-        self._price_precision = instrument.price_precision
-        self._size_precision = instrument.size_precision
+        self._price_precision, self._size_precision = instrument.price_precision, instrument.size_precision
         self._book.lot_n = instrument.size_increment.raw // RAW_PER_NANO
         self._tick_n = instrument.price_increment.raw // RAW_PER_NANO
         lot = instrument.lot_size or instrument.size_increment
@@ -143,7 +142,7 @@ class Organism(Dispatcher):
             ceiling=self.config.order_notional_max,
             lot_n=max(lot.raw, instrument.size_increment.raw) // RAW_PER_NANO,
         )
-        self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief)
+        self.msgbus.subscribe(f"{BELIEF_TOPIC}.{self._instrument_id}", self.on_belief, ACT)
         self.msgbus.subscribe("alphatrade.risk.advice", self.on_advice)
         self.msgbus.subscribe("alphatrade.risk.state", self.on_risk_state)
         self.msgbus.subscribe("alphatrade.risk.session", self.on_session)

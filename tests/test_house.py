@@ -18,7 +18,8 @@ ALLOWED = {
     "nodes/ledger_app.py": {"time.time_ns"},  # an entry says when it was made
     "nodes/dossier_app.py": {"secrets.token_hex"},  # which trials a verifier replays: nobody may know beforehand
     "nodes/tape_app.py": {"datetime.now"},  # which days of an exchange are over
-    "nodes/paper/exchange.py": {"time.time_ns"},  # an exchange's clock is compared with ours; a live run begins now
+    "nodes/paper/adapters.py": {"time.time_ns"},  # an exchange's clock is compared with ours
+    "nodes/paper/exchange.py": {"time.time_ns"},  # a live run begins at a moment of the wall
     "nodes/paper/live_feed.py": {"time.time_ns"},  # that a feed is lost is an input, with the wall's time on it
     "nodes/paper/sent.py": {"time.time_ns"},  # how long ago an order was sent to an exchange
     "nodes/paper/mirror.py": {"pd.Timestamp.now"},  # a sign of life in Redis is of the wall

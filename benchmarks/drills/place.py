@@ -22,7 +22,7 @@ MAKER = (
     "policy.topologies.maker.params.half_spread=1.0", "policy.topologies.maker.params.skew=0.1",
     *(f"policy.router.table.{regime}=maker" for regime in REGIMES), "output.report=false",
 )  # fmt: skip
-LONG, LEAST = 600_000, 60_000  # bytes of a journal: two hours of quotes, twelve minutes
+LONG, LEAST = 600_000, 150_000  # bytes of a journal: two hours of quotes; half an hour, from when on it holds something
 PATIENCE_S = 60.0
 
 

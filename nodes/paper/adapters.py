@@ -5,6 +5,7 @@ what comes with the wall's. So each connection has a bus, a cache and a clock of
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -45,8 +46,8 @@ class Adapter(NamedTuple):
     factory : type of LiveDataClientFactory
     config : callable
         Makes the configuration of its data client for an address.
-    clock : callable
-        Asks the exchange, by a data client, for its time, UTC ms.
+    clock : callable, optional
+        Asks the exchange, by a data client, for its time, UTC ms; None: it is not compared with ours.
     unknown : callable
         Tells from an exception that the exchange does not know a symbol.
     """
@@ -54,8 +55,8 @@ class Adapter(NamedTuple):
     venue: str
     factory: type[LiveDataClientFactory]
     config: Callable[[Address], LiveDataClientConfig]
-    clock: Callable[[Any], Awaitable[int]]
-    unknown: Callable[[Exception], bool]
+    clock: Callable[[Any], Awaitable[int]] | None = None
+    unknown: Callable[[Exception], bool] = lambda _: False
 
 
 def _unknown(error: Exception) -> bool:
@@ -130,10 +131,10 @@ class Connection:
             await self.client.cancel_pending_tasks()
 
     async def instruments(self, names: Sequence[str]) -> list[Instrument | None]:
-        """Return what the exchange says of its instruments; None for one that it does not know."""
+        """Return what the exchange says of its instruments, named with or without a venue; None: it knows none."""
         provider, found = self.client._instrument_provider, []
         for name in names:
-            one = InstrumentId.from_str(f"{name}.{self.adapter.venue}")
+            one = InstrumentId.from_str(name if "." in name else f"{name}.{self.adapter.venue}")
             try:
                 await provider.load_ids_async([one])
             except Exception as error:
@@ -142,6 +143,13 @@ class Connection:
             found.append(provider.find(one))
         return found
 
-    async def clock_ms(self) -> int:
-        """Return the time of the exchange, UTC ms."""
-        return await self.adapter.clock(self.client)
+    async def ahead_ms(self) -> tuple[float, float]:
+        """Return how far the clock of the exchange is ahead of ours, and how far off that may be, ms."""
+        ask = self.adapter.clock
+        if ask is None:
+            return 0.0, 0.0
+        await ask(self.client)  # the first answer takes as long as a connection does
+        before = time.time_ns()
+        clock = await ask(self.client)
+        after = time.time_ns()
+        return clock - (before + after) / 2e6, (after - before) / 2e6

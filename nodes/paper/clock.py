@@ -6,9 +6,12 @@ are a function of its inputs alone: the same inputs, read from a journal at full
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from nautilus_trader.common.component import LiveClock
 from nautilus_trader.system import kernel
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NodeTime:
@@ -51,6 +54,10 @@ class NodeClock(LiveClock):
     def timestamp(self) -> float:
         """Return the node's time, UTC seconds."""
         return self.timestamp_ns() / 1e9
+
+    def utc_now(self) -> datetime:
+        """Return the node's time, to the µs: every order id asks for it, and the stock one, of pandas, takes longer."""
+        return _EPOCH + timedelta(microseconds=self.timestamp_us())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from alphatrade.nodes.instruments import FEES, decimals, plain
+from alphatrade.nodes.instruments import FEES, asset_of, decimals, plain
 from alphatrade.nodes.paper.adapters import ANSWER_S, Connection
 from alphatrade.nodes.paper.settings import Address, LiveFeedSpec
 from alphatrade.nodes.tape import Asset, InstrumentSpec, LiveMarket
@@ -53,14 +53,10 @@ def markets(spec: LiveFeedSpec) -> list[LiveMarket]:
 async def _ask(at: Address, symbols: Sequence[str]) -> Heard:
     connection = Connection(at, lambda _: None, asyncio.get_running_loop())
     try:
-        await connection.clock_ms()  # the first answer takes as long as a connection does
-        before = time.time_ns()
-        clock = await connection.clock_ms()
-        after = time.time_ns()
-        instruments = await connection.instruments(symbols)
+        await connection.open(())
+        return Heard(await connection.instruments(symbols), *await connection.ahead_ms())
     finally:
         await connection.close()
-    return Heard(instruments, clock - (before + after) / 2e6, (after - before) / 2e6)
 
 
 def _checked(spec: LiveFeedSpec, heard: Heard) -> list[LiveMarket]:
@@ -75,13 +71,15 @@ def _checked(spec: LiveFeedSpec, heard: Heard) -> list[LiveMarket]:
     return [market(spec, instrument(one), begun) for one in heard.instruments]
 
 
-def instrument(told: Any, asset: Asset = "crypto") -> InstrumentSpec:
+def instrument(told: Any) -> InstrumentSpec:
     """Return what an adapter says of an instrument in our words; fees are those assumed for tapes."""
     tick, lot = told.price_increment.as_decimal(), told.size_increment.as_decimal()
+    base, quote = told.get_base_currency(), told.quote_currency.code
+    asset: Asset = "equity" if base is None else asset_of(base.code, quote)
     maker, taker, _ = FEES[asset]
     return InstrumentSpec(
         id=told.id.value, symbol=told.id.symbol.value, venue=told.id.venue.value,
-        base=told.base_currency.code, quote=told.quote_currency.code, asset=asset,
+        base=told.id.symbol.value if base is None else base.code, quote=quote, asset=asset,
         price_precision=decimals(tick), size_precision=decimals(lot), tick=plain(tick), lot=plain(lot),
         maker_fee=plain(Decimal(maker)), taker_fee=plain(Decimal(taker)),
     )  # fmt: skip

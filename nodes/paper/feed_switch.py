@@ -123,6 +123,12 @@ class Switch:
         """Return whether a way should be open: the first always, the second while the first is not good enough."""
         return way == 0 or self.current == way or now - self._taken >= self._patience.after_s
 
+    def rest(self, now: float) -> None:
+        """Count the silence of a closed market as none."""
+        self._taken = now
+        for one in self._ways:
+            one.last = now
+
     def silence(self, way: int, opened: float, now: float) -> float:
         """Return for how long nothing has come by a way that was opened then, seconds."""
         return now - max(opened, self._ways[way].last)

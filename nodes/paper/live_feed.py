@@ -109,7 +109,7 @@ class LiveFeed(LiveMarketDataClient):
 
     # -- what it hears
 
-    async def listen(self, latest: int, stop: asyncio.Event) -> None:
+    async def listen(self, latest: int, closed: Callable[[], bool], stop: asyncio.Event) -> None:
         """
         Hear the exchange until the node wants no more.
 
@@ -117,6 +117,8 @@ class LiveFeed(LiveMarketDataClient):
         ----------
         latest : int
             Stamp of the last market event that the node has had, UTC ns; 0: none.
+        closed : callable
+            Says whether the market is, so that its silence is no loss.
         stop : asyncio.Event
             Set where the node wants no more.
         """
@@ -127,6 +129,8 @@ class LiveFeed(LiveMarketDataClient):
         ways = [self._loop.create_task(self._keep(way)) for way in range(len(names))]
         try:
             while not stop.is_set():
+                if closed():
+                    self._switch.rest(self._loop.time())
                 change = self._switch.look(self._loop.time(), time.time_ns())
                 if change is not None:
                     self._changed(change)

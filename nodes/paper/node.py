@@ -25,9 +25,7 @@ from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.orders import Order
 
-from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.engine import TRADER_ID
@@ -35,6 +33,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import TIME, node_clocks
 from alphatrade.nodes.paper.feed_switch import FeedChange
+from alphatrade.nodes.paper.flat import make_flat
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
 from alphatrade.nodes.paper.mirror import Mirror
@@ -48,17 +47,13 @@ from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
-from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
-from alphatrade.risk.gate_orders import closing
 from alphatrade.risk.kill import latch_dir
 
 if TYPE_CHECKING:
     from alphatrade.nodes.paper.broker import Broker
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
-ROUND_S = 1.0  # of the wall, between two tries to become flat at an exchange
-ROUNDS = 60  # seconds of the node's time in which a node that is stopped may become flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +231,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     node, kernel, gate = parts.node, parts.node.kernel, parts.gate
     for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
         kernel.loop.add_signal_handler(signal, parts.stop.set)
-    gate.recovering = flight.journal is not None
+    gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
         if running.done():
@@ -246,22 +241,24 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
+    watching = await _join(parts, flight)
     gate.recovering = False
-    aside = await _join(parts, flight)
-    aside.append(kernel.loop.create_task(pulse.run()))
+    aside = [kernel.loop.create_task(pulse.run())]
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     if flight.source is None:
         events = merge(*(what.events(tape) for tape in what.priced), key=lambda event: event.ts_init)
         await parts.feed.send(islice(events, known, None), flight.speed, parts.stop)
     else:
-        await parts.feed.listen(parts.intake.latest, parts.stop)
+        await parts.feed.listen(parts.intake.latest, lambda: parts.gate.phase == "closed", parts.stop)
     pulse.end()
     parts.intake.flush()
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
-        await close(parts)
+        await make_flat(parts)
+    for task in watching:
+        task.cancel()
     await _end(parts, running)
 
 
@@ -318,34 +315,3 @@ async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -
             await asyncio.sleep(0)
     parts.intake.keep(recorder)
     return known
-
-
-async def close(parts: Parts) -> bool:
-    """Cancel everything and close what is held, at the prices of the moment; return whether the node is flat."""
-    cache, venue = parts.node.kernel.cache, parts.venue
-    strategies = parts.node.trader.strategies()
-    for _ in range(ROUNDS):
-        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
-        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
-        if not cache.orders_open() and not cache.orders_inflight() and not held:
-            return True
-        for strategy in strategies:
-            for order in cache.orders_open(strategy_id=strategy.id):
-                if not order.is_pending_cancel:
-                    strategy.cancel_order(order)
-            for position, quantity in held.items():
-                if position.strategy_id == strategy.id:
-                    side = Order.closing_side(position.side)
-                    order = strategy.order_factory.market(
-                        position.instrument_id, side, quantity, reduce_only=True, tags=[f"{BY}stop"]
-                    )
-                    strategy.submit_order(order, position_id=position.id)
-        if parts.broker is not None:
-            await asyncio.sleep(ROUND_S)
-            continue
-        ts = TIME.now + SECOND_NS
-        venue.advance(ts)
-        TIME.advance(ts)
-        venue.settle(ts)
-    return False
-

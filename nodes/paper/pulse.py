@@ -67,7 +67,7 @@ class Pulse:
         """Note when, by the wall. An operator stops it between two inputs: what is sent then leaves now, not before."""
         self._switched[f"{change.after.lower()}_ns"] = str(time.time_ns())
         if self._speed and change.after is State.REDUCING and change.code == "OPERATOR":
-            self._parts.intake.tick(self._parts.intake.present(self._speed))
+            self._parts.intake.tick(self._present())
 
     def reading(self, done: int, total: int) -> None:
         """Beat once a second also while the journal is read, however long that takes."""
@@ -99,7 +99,7 @@ class Pulse:
         intake, journal = self._parts.intake, self._journal
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
-            intake.tick(time.time_ns() if self._parts.feed.live else intake.present(self._speed))
+            intake.tick(self._present())
         if journal is not None:
             intake.flush()
         fresh, self._events = intake.events - self._events, intake.events
@@ -132,20 +132,22 @@ class Pulse:
         )  # fmt: skip
 
     def _facts(self) -> dict[str, str]:
-        gate, cache = self._parts.gate, self._parts.node.kernel.cache
-        law, facts = gate.law, dict(self._parts.feed.facts())
+        gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
-        if law.capital is None:
-            return facts | self._switched
-        return facts | {
-            "time_ns": str(self._parts.intake.time),
-            "equity": f"{from_atto(law.equity):.2f}",
-            "cash": f"{from_atto(law.funds()[0]):f}",
-            "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
-            "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
-            **self._switched,
-        }
+        if gate.law.capital is not None:
+            facts |= {
+                "time_ns": str(self._parts.intake.time),
+                "equity": f"{from_atto(gate.law.equity):.2f}",
+                "cash": f"{from_atto(gate.law.funds()[0]):f}",
+                "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
+                "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
+            }
+        return facts | self._switched
+
+    def _present(self) -> int:
+        """Return to when time has gone on without an event, UTC ns."""
+        return time.time_ns() if self._parts.feed.live else self._parts.intake.present(self._speed)
 
     def _held(self) -> list[tuple[str, int]]:
         holdings = self._parts.gate.law.exposure.holdings

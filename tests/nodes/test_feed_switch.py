@@ -88,6 +88,18 @@ def test_the_first_is_heard_at_once_where_the_second_is_silent() -> None:
     assert one.heard(0, 108.1, 3)[0]
 
 
+def test_the_silence_of_a_closed_market_is_none() -> None:
+    one = switch()
+    one.heard(0, 101.0, 1)
+    for at in range(102, 150):
+        one.rest(at)
+        assert one.look(at, 2) is None
+        assert one.silence(0, 100.0, at) == 0.0
+        assert not one.wanted(1, at)
+    assert one.look(151.0, 3) is None
+    assert one.look(151.1, 3) == FeedChange(3, "lost", "first", 1)
+
+
 def test_a_pause_is_drawn_below_a_bound_that_doubles() -> None:
     rng = Random(1)
     for tries, bound in ((1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (1000, 30.0)):

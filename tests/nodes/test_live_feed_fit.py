@@ -12,10 +12,11 @@ from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide
 from nautilus_trader.model.identifiers import InstrumentId, TradeId, TraderId
 from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.test_kit.providers import TestInstrumentProvider
 
 from alphatrade.nodes import feed
 from alphatrade.nodes.instruments import on_grid
-from alphatrade.nodes.paper.exchange import market
+from alphatrade.nodes.paper.exchange import instrument, market
 from alphatrade.nodes.paper.live_feed import LiveFeed, Unfit
 from alphatrade.nodes.paper.settings import LiveFeedSpec
 
@@ -66,6 +67,14 @@ def test_what_is_fit_has_the_decimals_of_its_instrument_and_its_own_stamps(live:
 def test_what_is_not_fit_is_left_out(live: LiveFeed, what: Any, why: str) -> None:
     with pytest.raises(Unfit, match=why):
         live._fit(what)
+
+
+def test_instruments_of_any_adapter_are_told_in_our_words() -> None:
+    btc, spy, eur = (instrument(one) for one in (feed.instrument(SPEC), TestInstrumentProvider.equity("SPY", "ARCA"),
+                                                  TestInstrumentProvider.default_fx_ccy("EUR/USD")))  # fmt: skip
+    assert btc == SPEC
+    assert (spy.id, spy.base, spy.quote, spy.asset, spy.tick, spy.lot) == ("SPY.ARCA", "SPY", "USD", "equity", "0.01", "1")
+    assert (eur.base, eur.quote, eur.asset, eur.taker_fee) == ("EUR", "USD", "fx", "0.00002")
 
 
 def test_assumptions_of_a_market_follow_its_kind() -> None:

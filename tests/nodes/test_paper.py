@@ -301,8 +301,8 @@ def test_a_journal_from_before_a_release_is_not_read_on(tmp_path: Path) -> None:
     told, tapes = PaperSettings(own, FeedSpec(), BrokerSpec(), SessionSpec(), "SIM", True), load_tapes(own.run)
     with Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes))) as journal:
         journal.append(1, b"input")
-        KillSwitch(latch_dir(tmp_path, "paper", "SIM")).trip("OPERATOR", "drill", "me", 1)
-    release(tmp_path, "paper", "SIM", "me", "over", 2)
+        KillSwitch(latch_dir(tmp_path, own.run.env.name, "SIM")).trip("OPERATOR", "drill", "me", 1)
+    release(tmp_path, own.run.env.name, "SIM", "me", "over", 2)
     with pytest.raises(JournalError, match="releases"):
         Journal.open(tmp_path / "journal", head(told, tapes, identity_of(own, tapes)))
 

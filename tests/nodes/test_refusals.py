@@ -16,7 +16,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy/risk=reckless": ("policy/risk: got 'reckless'", "one of default, pilot, tight"),
     "venue=nasdaq": ("venue: got 'nasdaq'", "one of default, stock"),
     "env=prod": ("env: got 'prod'", "one of live, live-shadow, paper, sim"),
-    "env=paper": ("env.name: got 'paper'", "sim: paper has a verb of its own, and no more can run yet"),
+    "env=paper": ("env.name: got 'paper'", "sim: paper has a verb of its own, and live cannot run yet"),
     "policy=null": ("policy: got 'null'", "one of chaser, default"),
     "risk=tight": (
         "policy.risk: got 'tight'",
@@ -25,7 +25,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy.cadence=bars": ("policy.cadence: got 'bars'", "keys below it, policy.cadence.<key>=<value>"),
     "policy/riks=tight": (
         "policy/riks: got 'tight'",
-        "a group, one of domain, download, env, explore, feed, genotype, governance, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
+        "a group, one of broker, cache, domain, download, env, explore, feed, genotype, governance, grid, policy, promotion, search, tape, venue, policy/belief, policy/drift, policy/features, policy/flags, "
         "policy/learning, policy/regime, policy/risk, policy/router, policy/topologies (did you mean policy/risk?)",
     ),
     # keys

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from alphatrade.reflection.keys import SigningKey
-from benchmarks import soak, soak_report
+from benchmarks import soak, soak_node, soak_report
 from benchmarks.soak_chain import FILE, JOURNAL, Checkpoints, digest, verify
 from benchmarks.soak_node import HOUR_NS, Plan
 from benchmarks.soak_report import Floats, points, slope
@@ -155,6 +157,22 @@ def test_hours_are_those_in_which_the_feed_has_anything() -> None:
     assert plan.at(50 * HOUR_NS + HOUR_NS // 4) == 2.25
 
 
+def test_a_period_is_told_when_all_of_it_was_processed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan([], [0, HOUR_NS, 50 * HOUR_NS], 3.0, 1.0, 1.0, str(tmp_path))
+    stamps = [-5, -1, 0, HOUR_NS - 1, HOUR_NS, 2 * HOUR_NS - 1, 50 * HOUR_NS, 51 * HOUR_NS - 1]
+    monkeypatch.setattr(soak_node.feed, "events", lambda tape: [SimpleNamespace(ts_init=ts) for ts in stamps])
+    seen = list[int]()
+    teller = soak_node.Teller("ours", plan)
+    monkeypatch.setattr(teller, "period", lambda: {"seen": len(seen)})
+    monkeypatch.setattr(teller, "seen", lambda: seen.append(1))
+    tape: Any = SimpleNamespace(span=(-5, stamps[-1]))
+    for event in teller.watched(tape):
+        assert teller.at == plan.at(event.ts_init)
+    lines = [json.loads(line) for line in (tmp_path / "ours.jsonl").read_text().splitlines()]
+    assert [(line["number"], line["seen"]) for line in lines] == [(0, 2), (1, 4), (2, 6)]
+    assert [int(line["until"]) for line in lines] == [HOUR_NS, 50 * HOUR_NS, 51 * HOUR_NS - 1]
+
+
 def test_the_feed_is_the_busiest_stretch_and_without_a_tape_the_embedded_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,11 +181,13 @@ def test_the_feed_is_the_busiest_stretch_and_without_a_tape_the_embedded_one(
     assert "embedded minute bars" in capsys.readouterr().err
     assert len(plan.hours) == 2
     assert plan.period == 0.75
+    assert plan.hours[0] >= 1_786_924_800 * 10**9 + 24 * HOUR_NS, "a day of the tape comes before"
     assert not (tmp_path / "out").exists(), "nothing is written before all is known to be well"
 
 
 @pytest.mark.parametrize(
-    "words", [["--hours", "abc"], ["--hours", "0"], ["--hours", "nan"], ["--hours", "9999"], ["--speed", "-1"], ["--no"]]
+    "words",
+    [["--hours", "abc"], ["--hours", "0"], ["--hours", "nan"], ["--hours", "9999"], ["--speed", "-1"], ["--no"]],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -41,7 +41,9 @@ def test_stages_counted_as_they_come_are_those_counted_at_the_end() -> None:
         assert not organism.sending_ns
     work(later, too, range(100))
     assert thinking == whole.count()
-    assert thinking[:2] == [500, 2_000], "the sending of a step is no part of its decision, that of another changes none"
+    assert thinking[:2] == [500, 2_000], (
+        "the sending of a step is no part of its decision, that of another changes none"
+    )
     assert pieces.told() == whole.told()
     assert set(pieces.told()) == set(STAGES)
     assert pieces.told()["step"] == quantiles(1_000 * (step + 1) for step in range(100))

@@ -23,7 +23,9 @@ def filled(folder: Path | None, rows: int) -> RunRecord:
         price = None if at % 3 else at * 10**9
         order = Order(f"O-{at}", name, 1 - 2 * (at % 2), "MARKET", 10**9, None, None, False, False, None, "S-1", None)
         found.mark(at, name, at, at + 1, at % 3, at % 5 == 0)
-        found.order(at, order, ("initialized", "filled")[at % 2], 10**9, price, reason=f"{at}" if at % 11 == 0 else None)
+        found.order(
+            at, order, ("initialized", "filled")[at % 2], 10**9, price, reason=f"{at}" if at % 11 == 0 else None
+        )
         found.fill(at, order, f"T-{at}", at, 7, 1, "USD", "TAKER", at, 10**9 * at)
         found.event(at, "near_miss", name, None, "GROSS", f"{at}", "", "words")
         if found.minute_of(at * MINUTE):

@@ -1,0 +1,58 @@
+"""Shim: the end of a node that is stopped: everything is cancelled and closed, at the prices of the moment."""
+
+import asyncio
+from typing import Any
+
+from nautilus_trader.model.orders import Order
+from nautilus_trader.trading.strategy import Strategy
+
+from alphatrade.actors.cadence import SECOND_NS
+from alphatrade.nodes.paper.clock import TIME
+from alphatrade.reflection.following import BY
+from alphatrade.risk.gate_orders import closing
+
+ROUND_S = 1.0  # of the wall, between two tries at an exchange
+ROUNDS = 60  # tries; on paper, each is a second of the node's time
+
+
+async def make_flat(parts: Any) -> bool:
+    """
+    Cancel everything and close what is held.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the node.
+
+    Returns
+    -------
+    bool
+        Whether nothing is left, but for what is too little to be closed.
+    """
+    cache, venue = parts.node.kernel.cache, parts.venue
+    for _ in range(ROUNDS):
+        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
+        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
+        if not cache.orders_open() and not cache.orders_inflight() and not held:
+            return True
+        for strategy in parts.node.trader.strategies():
+            _close(strategy, held)
+        if parts.broker is not None:
+            await asyncio.sleep(ROUND_S)
+            continue
+        ts = TIME.now + SECOND_NS
+        venue.advance(ts)
+        TIME.advance(ts)
+        venue.settle(ts)
+    return False
+
+
+def _close(strategy: Strategy, held: dict[Any, Any]) -> None:
+    for order in strategy.cache.orders_open(strategy_id=strategy.id):
+        if not order.is_pending_cancel:
+            strategy.cancel_order(order)
+    for position, quantity in held.items():
+        if position.strategy_id == strategy.id:
+            side, name = Order.closing_side(position.side), position.instrument_id
+            order = strategy.order_factory.market(name, side, quantity, reduce_only=True, tags=[f"{BY}stop"])
+            strategy.submit_order(order, position_id=position.id)
