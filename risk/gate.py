@@ -178,7 +178,6 @@ class RiskGate(Controller):
         if request is not None:
             self.trip(request.code, request.reason, request.who)
             self.switch.clear_request()
-        self.switch.retry()
         if self.switch.state is State.REDUCING:
             self.reduction.step()  # nothing else might come to drive it on
 

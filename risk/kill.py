@@ -163,16 +163,11 @@ class KillSwitch:
         self._save()
         return True
 
-    def retry(self) -> None:
-        """Write the latch again where it could not be written."""
+    def take_request(self) -> Trip | None:
+        """Return a pending kill request of another process; write the latch where it could not be written before."""
         if self.write_error:
             self._save()
-
-    def take_request(self) -> Trip | None:
-        """Return a pending kill request of another process and remove it, once it is in the latch."""
-        if self.folder is None or not (self.folder / REQUEST).exists():
-            return None
-        return read_request(self.folder)
+        return None if self.folder is None else read_request(self.folder)
 
     def clear_request(self) -> None:
         """Remove a request that was acted upon."""
@@ -193,7 +188,7 @@ class KillSwitch:
             self.write_error = ""
         except OSError as error:
             self.write_error = str(error)
-            with suppress(OSError):  # a latch that cannot be read takes no room, and stops the next start as well
+            with suppress(OSError):  # one that cannot be read takes no room, and stops the next start as well
                 (self.folder / f"{LATCH}.tmp").replace(self.folder / LATCH)
 
 
@@ -304,8 +299,7 @@ def _read(path: Path, otherwise: State) -> Trip | None:
         state, ts = State(data["state"]), data["ts"]
         if state is State.ACTIVE or not isinstance(ts, int) or not all(isinstance(t, str) for t in texts):
             raise ValueError("not the content of a latch")
-        code, reason, who = texts
-        return Trip(state, code, reason, who, ts)
+        return Trip(state, *texts, ts=ts)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -189,12 +189,12 @@ def test_a_latch_that_cannot_be_written_stops_the_next_start_and_is_written_when
     (folder / "latch.json").write_bytes(b"")  # not a byte of it found room
     with pytest.raises(LatchedError, match="STATE_UNREADABLE"):
         KillSwitch(folder).require_active()
-    switch.retry()
+    switch.take_request()
     assert switch.write_error == ""
     with pytest.raises(LatchedError, match="STATE_UNWRITABLE, the disk is full"):
         KillSwitch(folder).require_active()
     before = (folder / "latch.json").stat().st_ino
-    switch.retry()
+    switch.take_request()
     assert (folder / "latch.json").stat().st_ino == before, "nothing to do"
 
 
