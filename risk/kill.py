@@ -299,7 +299,7 @@ def _read(path: Path, otherwise: State) -> Trip | None:
         state, ts = State(data["state"]), data["ts"]
         if state is State.ACTIVE or not isinstance(ts, int) or not all(isinstance(t, str) for t in texts):
             raise ValueError("not the content of a latch")
-        return Trip(state, *texts, ts=ts)
+        return Trip(state, texts[0], texts[1], texts[2], ts)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
