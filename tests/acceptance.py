@@ -67,7 +67,7 @@ CHECKS = (
     Check(("M3.3",), "the canary's cap in the law, and the auditor", _tests("tests/risk/test_caps.py", "tests/nodes/test_canary.py")),
     Check(("M3.4", "M3.B"), "the ledger of proposals: nothing unlawful is an entry, every change is traced", _tests("tests/reflection/test_feedback.py", "tests/nodes/test_ledger_app.py")),
     Check(("C2", "M0.B", "M4.3"), "paper is the replay to the byte, and goes on after 50 kill -9", _tests("tests/nodes/test_paper.py", "tests/nodes/test_paper_kill.py", "tests/nodes/test_journal.py", "tests/nodes/test_sessions.py", long=True)),
-    Check(("C2", "Q4"), "a disk that fills under a paper node", _tests("tests/nodes/test_full_disk.py", long=True)),
+    Check(("C2", "Q4"), "bad input around a paper node, a disk that fills under it", _tests("tests/nodes/test_full_disk.py", "tests/nodes/test_paper_bad_input.py", long=True)),
     Check(("C2",), "a policy on paper by its entry in the ledger", _tests("tests/nodes/test_paper_entry.py")),
     Check(("M4.3",), "Redis as the cache's copy: foreign keys, kill -9, a server that is lost", _tests("tests/nodes/test_redis.py", long=True)),
     Check(("M4.3",), "an exchange on loopback, its books, its faults, the bundled adapter", _tests("tests/venue", long=True)),
