@@ -78,7 +78,7 @@ rim-bench: $(READY)  ## are proposals right, is confidence honest, does governan
 paper-bench: $(READY)  ## is paper the replay, throughput beside a bare node, latency of an order; into artifacts/bench/
 	@$(PY) -m benchmarks.paper $(ARGS)
 
-drills: $(READY)  ## kill, kill at an exchange, restart, each a real run on loopback, into artifacts/drills/; ARGS="--only kill --times 50"
+drills: $(READY)  ## kill, feed loss, restart, reconcile, rotate key: real runs on loopback (under five minutes); ARGS="--only kill --times 50"
 	@$(PY) -W ignore -m benchmarks.drills $(ARGS)
 
 soak: $(READY)  ## HOURS=… SPEED=…: a paper node beside one that does nothing, memory, latency and law hour by hour; into artifacts/soak/

@@ -119,7 +119,7 @@ def run_into(
     output = run_it(Replay(settings.policy, list(tapes), run), folder.path)
     if not output.decisions:
         raise TapeError(
-            "tape",
+            "tape" if known else "feed",
             f"{output.events} events in {output.steps} steps",
             f"more steps than the warm-up: {output.warmup} at this cadence (policy.cadence)",
         )

@@ -75,7 +75,8 @@ class Reduction:
         gate, left = self.gate, 0
         for position in gate.cache.positions_open():
             key = position.id.value
-            quantity = closing(position, gate.cache.instrument(position.instrument_id))
+            own = gate.law.exposure.holding(position.instrument_id.value).own
+            quantity = closing(position, gate.cache.instrument(position.instrument_id), own)
             if quantity is None:
                 continue  # dust
             left += 1

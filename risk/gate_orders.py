@@ -1,5 +1,7 @@
 """Nautilus orders, events and commands: read into the law's terms, and built on the law's behalf."""
 
+from collections.abc import Mapping
+
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import (
     BatchCancelOrders,
@@ -164,12 +166,23 @@ def kept_of(fill: OrderFilled, instrument: Instrument | None) -> int:
     return fill.commission.raw // RAW_PER_NANO if base is not None and fill.commission.currency == base else 0
 
 
-def closing(position: Position, instrument: Instrument | None) -> Quantity | None:
-    """Return how much of a position can be sold or bought back; None: it is less than one step of the venue."""
-    if instrument is None:
-        return position.quantity
-    step = instrument.size_increment.raw
-    whole = position.quantity.raw // step * step
+def closing(position: Position, instrument: Instrument | None, own: Mapping[str, int]) -> Quantity | None:
+    """
+    Return how much of a position can be sold or bought back; None: it is less than one step of the venue.
+
+    Parameters
+    ----------
+    position : Position
+    instrument : Instrument, optional
+    own : mapping of str to int
+        The parts of the instrument's position by the law's books, nano, by id of the position. They count where a
+        venue has kept fees of purchases: Nautilus rounds after each, and in time believes in more than there is.
+    """
+    raw = position.quantity.raw
+    if position.adjustments:
+        raw = min(raw, abs(own.get(position.id.value, 0)) * RAW_PER_NANO)
+    step = 1 if instrument is None else instrument.size_increment.raw
+    whole = raw // step * step
     return Quantity.from_raw(whole, position.quantity.precision) if whole else None
 
 

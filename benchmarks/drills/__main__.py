@@ -8,19 +8,21 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.drills.direct import dead, hung
-from benchmarks.drills.kill import flooded, killed
+from benchmarks.drills import direct, exchange, kill, restart
 from benchmarks.drills.record import Drill, carried_out, shown
-from benchmarks.drills.restart import restarted
 from benchmarks.figures import ROOT
 
 OUT = ROOT / "artifacts" / "drills" / "drills.json"
 DRILLS = (
-    Drill("kill", "alphatrade kill, market at its pace: flat, only the law's own orders after the trip", killed, 3),
-    Drill("flood", "alphatrade kill, more orders than can be sent: none of them leaves after the trip", flooded, 3),
-    Drill("hung", "alphatrade kill --direct, the trader stopped: nothing open or held in the books", hung, 3),
-    Drill("dead", "alphatrade kill --direct, the trader killed -9: nothing open or held in the books", dead, 3),
-    Drill("restart", "kill -9 and on: position and cash as booked, the same files in the end", restarted, 3),
+    Drill("kill", "alphatrade kill, market at its pace: flat, only the law's orders after the trip", kill.killed, 2),
+    Drill("flood", "alphatrade kill, more orders than can be sent: none leaves after the trip", kill.flooded, 2),
+    Drill("exchange", "alphatrade kill, a node at an exchange: nothing open or held there", exchange.killed, 1),
+    Drill("hung", "alphatrade kill --direct, the trader stopped: nothing open or held there", direct.hung, 2),
+    Drill("dead", "alphatrade kill --direct, the trader killed -9: nothing open or held there", direct.dead, 2),
+    Drill("feed", "five seconds of silence: no order on a stale price, the gap on record, then on", exchange.lost, 1),
+    Drill("restart", "kill -9 and on: position and cash as booked, the same files in the end", restart.restarted, 2),
+    Drill("reconcile", "kill -9 at an exchange, filled meanwhile: its books, to a digit", exchange.reconciled, 1),
+    Drill("rotate", "another key, the old one withdrawn: it trades on, by the exchange's books", exchange.rotated, 1),
 )
 
 

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 from alphatrade.nodes.beats import last_beat
@@ -39,9 +40,20 @@ def killed(place: Path, number: int) -> Trial:
     return Trial(judged(run), {name: ns / MS for name, ns in took.items()}, counted(run))
 
 
-def judged(run: Path) -> str:
-    """Return what is wrong with a run in which an operator stopped the trading, by its files; empty: nothing."""
+def judged(run: Path, dust: Decimal = Decimal(0)) -> str:
+    """
+    Return what is wrong with a run in which an operator stopped the trading, by its files; empty: nothing.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder.
+    dust : Decimal
+        Less than this may be left of the position: an exchange keeps its fees of what is bought, and sells by steps.
+    """
     found = Drill(**facts(run))
+    if abs(Decimal(found.left)) < dust:
+        found = found.model_copy(update={"flat_ns": found.halted_ns, "left": "0"})
     return ("" if found.halted_ns is None else _open_at_halt(run)) or found.wrong
 
 

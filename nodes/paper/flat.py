@@ -1,6 +1,8 @@
 """Shim: the end of a node that is stopped: everything is cancelled and closed, at the prices of the moment."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 from nautilus_trader.model.orders import Order
@@ -15,7 +17,7 @@ ROUND_S = 1.0  # of the wall, between two tries at an exchange
 ROUNDS = 60  # tries; on paper, each is a second of the node's time
 
 
-async def make_flat(parts: Any) -> bool:
+async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
     """
     Cancel everything and close what is held.
 
@@ -23,28 +25,30 @@ async def make_flat(parts: Any) -> bool:
     ----------
     parts : Parts
         Of the node.
-
-    Returns
-    -------
-    bool
-        Whether nothing is left, but for what is too little to be closed.
+    tell : callable
+        Told if it cannot be done: prices are too old to trade on, or the venue refuses it.
     """
     cache, venue = parts.node.kernel.cache, parts.venue
     for _ in range(ROUNDS):
-        parts_of = {p: closing(p, cache.instrument(p.instrument_id)) for p in cache.positions_open()}
-        held = {position: quantity for position, quantity in parts_of.items() if quantity is not None}  # else dust
+        held = dict[Any, Any]()
+        for position in cache.positions_open():
+            name = position.instrument_id
+            quantity = closing(position, cache.instrument(name), parts.gate.law.exposure.holding(name.value).own)
+            if quantity is not None:  # else it is dust
+                held[position] = quantity
         if not cache.orders_open() and not cache.orders_inflight() and not held:
-            return True
+            return
         for strategy in parts.node.trader.strategies():
             _close(strategy, held)
         if parts.broker is not None:
             await asyncio.sleep(ROUND_S)
+            parts.intake.tick(time.time_ns())  # no event moves it any more, and limits of a rate count by it
             continue
         ts = TIME.now + SECOND_NS
         venue.advance(ts)
         TIME.advance(ts)
         venue.settle(ts)
-    return False
+    tell("it stops with something open or held; at an exchange, alphatrade kill --direct cancels and sells it")
 
 
 def _close(strategy: Strategy, held: dict[Any, Any]) -> None:

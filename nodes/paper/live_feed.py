@@ -74,6 +74,7 @@ class LiveFeed(LiveMarketDataClient):
         self._commands: list[Any] = []
         self._open: list[Connection | None] = [None for _ in spec.addresses]
         self._switch: Switch | None = None
+        self._failure: Exception | None = None
         self.unfit = 0
 
     # -- what the node asks of it
@@ -121,6 +122,11 @@ class LiveFeed(LiveMarketDataClient):
             Says whether the market is, so that its silence is no loss.
         stop : asyncio.Event
             Set where the node wants no more.
+
+        Raises
+        ------
+        Exception
+            Whatever the node raised on an event: it cannot go on.
         """
         spec, second = self._spec, self._spec.fallback
         patience = Patience(spec.silence_s, *(() if second is None else (second.after_s, second.back_s)))
@@ -129,6 +135,8 @@ class LiveFeed(LiveMarketDataClient):
         ways = [self._loop.create_task(self._keep(way)) for way in range(len(names))]
         try:
             while not stop.is_set():
+                if self._failure is not None:
+                    raise self._failure
                 if closed():
                     self._switch.rest(self._loop.time())
                 change = self._switch.look(self._loop.time(), time.time_ns())
@@ -183,8 +191,8 @@ class LiveFeed(LiveMarketDataClient):
         return ""
 
     def _heard(self, way: int, connection: Connection | None, data: Any) -> None:
-        """Let in what came, if it is fit and comes by the way that is heard."""
-        if self._open[way] is not connection or isinstance(data, Instrument):
+        """Let in what came, if it is fit and comes by the way that is heard; nothing more once the node has failed."""
+        if self._failure is not None or self._open[way] is not connection or isinstance(data, Instrument):
             return
         try:
             event = self._fit(data)
@@ -194,10 +202,13 @@ class LiveFeed(LiveMarketDataClient):
                 self._tell(f"feed {self._spec.addresses[way].name}: left out: {why}; further ones are only counted")
             return
         admitted, changes = self._switch.heard(way, self._loop.time(), event.ts_init)
-        for change in changes:
-            self._changed(change)
-        if admitted:
-            self._handle_data(event)
+        try:
+            for change in changes:
+                self._changed(change)
+            if admitted:
+                self._handle_data(event)
+        except Exception as error:  # nobody hears of one in a callback of the loop
+            self._failure = error
 
     def _changed(self, change: FeedChange) -> None:
         passed = (change.ts - change.since) / 1e9 if change.since else 0.0

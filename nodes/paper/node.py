@@ -256,7 +256,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     for task in aside:
         task.cancel()
     if parts.stop.is_set():
-        await make_flat(parts)
+        await make_flat(parts, flight.tell)
     for task in watching:
         task.cancel()
     await _end(parts, running)

@@ -213,7 +213,10 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     if name is not None:
         policy, entry = entered(name)
         plain |= {"policy": canonical(policy), "genotype": None}
-    return PaperSettings(settings_of(plain, ENVS), feed, broker, sessions, account, journal, cache, entry)
+    settings = settings_of(plain, ENVS)
+    if settings.run.env.name == "live-shadow" and broker.kind != "simulated":
+        raise ConfigError("broker.kind", broker.kind, "simulated in the shadow, where nothing is executed")
+    return PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry)
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:

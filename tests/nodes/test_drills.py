@@ -9,13 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from alphatrade.nodes.artifacts import Folder
-from alphatrade.nodes.beats import last_beat
+from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.kill_direct import kill_direct
 from alphatrade.nodes.paper.node import Flight, Parts, fly
 from alphatrade.nodes.replay import Replay
@@ -26,7 +27,7 @@ from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.kill import request_kill
 from alphatrade.risk.limits import ALLOWED
-from benchmarks.drills import direct, flooder, kill, place, restart
+from benchmarks.drills import direct, exchange, flooder, kill, place, restart
 from benchmarks.drills.__main__ import DRILLS
 from benchmarks.drills.place import MAKER
 from benchmarks.drills.record import Came, Drill, Trial, carried_out, shown, spread
@@ -319,3 +320,77 @@ def test_what_is_booked_is_what_the_law_has_counted(killed: Path) -> None:
         last = equity[equity["ts"] <= equity["ts"].iloc[at]].iloc[-1]
         assert cash == last["cash"]
     assert position == 0
+
+
+# -- at an exchange
+
+BOOKS: dict[str, Any] = {
+    "balances": {"BTC": {"free": "0.05", "locked": "0.01"}, "USDT": {"free": "98200", "locked": "0.5"}},
+    "open": [{"clientOrderId": "O-2"}], "orders": [{"clientOrderId": "O-1"}, {"clientOrderId": "O-2"}], "audit": [],
+}  # fmt: skip
+BEAT = Beat(
+    ts=0, number=9, pid=1, lag_s=0.0, feed_age_s=0.1, events=1, orders=2, fills=1, rss=1, kill="ACTIVE", journal=1,
+    facts={"positions": "BTCUSDT.BINANCE:0.06", "cash": "98200.5", "orders_open": "1"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, ""), ({"positions": ""}, "position 0, at the exchange 0.06"), ({"cash": "98200.4"}, "cash 98200.4, at the exchange 98200.5"),
+        ({"orders_open": "0"}, "open orders 0, at the exchange 1"), ({"positions": "BTCUSDT.BINANCE:0.06 X.Y:1"}, "it holds {'X.Y': '1'}, which it does not trade"),
+    ],
+)  # fmt: skip
+def test_what_a_node_believes_has_to_be_in_the_books(facts: dict[str, str], words: str) -> None:
+    assert exchange.differs(msgspec.structs.replace(BEAT, facts=BEAT.facts | facts), BOOKS) == words
+
+
+def test_a_node_that_was_stopped_and_an_order_that_came_twice_are_found() -> None:
+    assert exchange.differs(msgspec.structs.replace(BEAT, kill="HALTED"), BOOKS) == "the node is HALTED"
+    twice = BOOKS | {"orders": [*BOOKS["orders"], {"clientOrderId": "O-1"}]}
+    assert exchange.differs(BEAT, twice) == "orders came twice: ['O-1']"
+    assert "do not add up" in exchange.differs(BEAT, BOOKS | {"audit": ["BTC: negative"]})
+
+
+def test_an_order_at_the_exchange_that_the_node_knows_nothing_of_is_found(killed: Path) -> None:
+    own = pd.read_parquet(killed / "orders.parquet")["order_id"].iloc[0]
+    assert exchange.strangers(killed, {"orders": [{"clientOrderId": own}]}) == ""
+    assert "['O-other']" in exchange.strangers(killed, {"orders": [{"clientOrderId": own}, {"clientOrderId": "O-other"}]})
+
+
+S = 10**9
+EVENTS = pd.DataFrame(
+    [(14 * S, "denied", "STALE_REFERENCE", ""), (16 * S, "feed_gap", "FEED", "6.0")], columns=["ts", "kind", "limit", "value"]
+)  # the last price at 10 s, too old from 12 s on
+ORDERS = pd.DataFrame([(11 * S, "submitted"), (17 * S, "submitted")], columns=["ts", "event"])
+
+
+def test_a_lost_feed_that_held_orders_back_is_right() -> None:
+    assert exchange.held_back(EVENTS, ORDERS) == ""
+
+
+@pytest.mark.parametrize(
+    ("events", "orders", "words"),
+    [
+        (EVENTS, pd.concat([ORDERS, ORDERS[:1].assign(ts=13 * S)]), "an order left on a stale price"),
+        (EVENTS, ORDERS[:1], "it has not traded since"),
+        (EVENTS[1:], ORDERS, "nothing was tried on a stale price"),
+        (EVENTS[:1], ORDERS, "0 gaps are on record"),
+        (EVENTS.assign(value=["", "1.0"]), ORDERS, "the feed was silent for 1.0 s"),
+    ],
+)
+def test_a_lost_feed_that_did_not_is_found(events: pd.DataFrame, orders: pd.DataFrame, words: str) -> None:
+    assert words in exchange.held_back(events, orders)
+
+
+def test_dust_is_no_position_but_a_step_of_the_venue_is(killed: Path, tmp_path: Path) -> None:
+    def left(units: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+        return lambda fills: fills.assign(position_after=[*fills["position_after"][:-1], Decimal(units)])
+
+    (tmp_path / "dust").mkdir()
+    (tmp_path / "step").mkdir()
+    changed(killed, tmp_path / "dust", "fills.parquet", left("0.000009"))
+    changed(killed, tmp_path / "step", "fills.parquet", left("0.000010"))
+    step = Decimal("0.00001")
+    assert "never closed" not in kill.judged(tmp_path / "dust", step)
+    assert kill.judged(tmp_path / "step", step) == "the position was never closed"

@@ -1,6 +1,7 @@
 """What comes from an exchange is brought to the decimals of its instrument, or left out: nothing senseless gets in."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from decimal import Decimal as D
 from typing import Any
@@ -16,9 +17,11 @@ from nautilus_trader.test_kit.providers import TestInstrumentProvider
 
 from alphatrade.nodes import feed
 from alphatrade.nodes.instruments import on_grid
+from alphatrade.nodes.paper import adapters
 from alphatrade.nodes.paper.exchange import instrument, market
 from alphatrade.nodes.paper.live_feed import LiveFeed, Unfit
-from alphatrade.nodes.paper.settings import LiveFeedSpec
+from alphatrade.nodes.paper.settings import Address, LiveFeedSpec
+from tests.conftest import ROOT
 
 SPEC = on_grid("BTC/USDT.BINANCE", D("0.01"), D("0.00001"), D("0.001"), D("0.001"))
 NAME = InstrumentId.from_str(SPEC.id)
@@ -69,6 +72,24 @@ def test_what_is_not_fit_is_left_out(live: LiveFeed, what: Any, why: str) -> Non
         live._fit(what)
 
 
+def test_a_node_that_fails_on_an_event_is_not_fed_any_more_and_ends(live: LiveFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[Any] = []
+
+    def fail(event: Any) -> None:
+        came.append(event)
+        raise ZeroDivisionError
+
+    async def nothing(way: int) -> None:
+        live._heard(0, None, quote())
+        live._heard(0, None, quote())
+
+    live._msgbus.register(endpoint="DataEngine.process", handler=fail)
+    monkeypatch.setattr(live, "_keep", nothing)
+    with pytest.raises(ZeroDivisionError):
+        live._loop.run_until_complete(live.listen(0, lambda: False, asyncio.Event()))
+    assert len(came) == 1
+
+
 def test_instruments_of_any_adapter_are_told_in_our_words() -> None:
     btc, spy, eur = (instrument(one) for one in (feed.instrument(SPEC), TestInstrumentProvider.equity("SPY", "ARCA"),
                                                   TestInstrumentProvider.default_fx_ccy("EUR/USD")))  # fmt: skip
@@ -90,3 +111,22 @@ def test_assumptions_of_a_market_follow_its_kind() -> None:
     assert made(kind="bars", stale_after_s=7, half_spread_bps=2) == (7.0, 2.0, 60.0, "bar")
     spec = LiveFeedSpec(source="binance", symbols=("BTCUSDT",))
     assert market(spec, SPEC, 5).tape_hash == market(spec, SPEC, 5).tape_hash != market(spec, SPEC, 6).tape_hash
+
+
+def test_the_lines_for_another_adapter_make_a_client_that_asks_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for Bybit: the others need a package that is not here. Nothing answers, so that is all that is shown."""
+    lines = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "paper.md").read_text(), re.S)
+    monkeypatch.setattr(adapters, "ADAPTERS", dict(adapters.ADAPTERS))
+    exec(lines[0], dict(vars(adapters)) | {"ADAPTERS": adapters.ADAPTERS})
+
+    async def asked() -> None:
+        at = Address.model_construct(source="bybit", testnet=True, http="http://127.0.0.1:9", ws=None)
+        connection = adapters.Connection(at, print, asyncio.get_running_loop())
+        try:
+            await connection.open(())
+        finally:
+            await connection.close()
+
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9/v5/market/instruments-info"):
+        asyncio.run(asked())
+    compile(lines[1], "docs/paper.md", "exec")

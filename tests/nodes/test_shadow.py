@@ -12,6 +12,7 @@ from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.result import RunResult
 from alphatrade.risk.audit import audit
+from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_commands import Commands
 from tests.nodes.make_paper import SHORT
 
@@ -20,8 +21,8 @@ COMMANDS = ("submit_order", "submit_order_list", "modify_order", "cancel_order",
 
 def flown(folder: Path, *words: str) -> RunResult:
     places = (f"paths.artifacts={folder}/artifacts", f"paths.state={folder}/state")
-    fast = (*SHORT, "feed.speed=max", "output.report=false")
-    return paper(run_config("paper", [*fast, *places, *words], "paper", paper_settings))
+    pace = () if "feed=binance" in words else ("feed.speed=max",)
+    return paper(run_config("paper", [*SHORT, *pace, "output.report=false", *places, *words], "paper", paper_settings))
 
 
 @pytest.fixture
@@ -65,6 +66,11 @@ def test_orders_are_judged_and_none_is_sent(tmp_path: Path, taken: list[str]) ->
     names = ["ts", "instrument", "side", "type", "qty", "price"]
     assert first[names].to_dict() == would[names].to_dict()
     assert "shadow" not in sent.summary
+
+
+def test_an_exchange_has_nothing_to_execute(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="in the shadow"):
+        flown(tmp_path, "env=live-shadow", "feed=binance", "feed.testnet=true", "broker.kind=binance")
 
 
 def test_an_order_that_left_all_the_same_stops_trading(

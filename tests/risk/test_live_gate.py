@@ -221,6 +221,44 @@ def test_an_approval_that_waited_too_long_does_not_leave(
     end(node, loop)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_in_the_shadow_no_approved_order_reaches_a_stock_client(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
+) -> None:
+    reached: list[str] = []
+    real = SandboxExecutionClient.submit_order
+
+    def counted(self: Any, command: Any) -> Any:
+        reached.append(command.order.client_order_id.value)
+        return real(self, command)
+
+    monkeypatch.setattr(SandboxExecutionClient, "submit_order", counted)
+    if not held:  # mutation
+        monkeypatch.setattr(Commands, "withhold", lambda self, command: self.gate.run_command(command))
+    flood = Flood()
+    node = make(flood, env="live-shadow")
+    gate = node.kernel._controller
+
+    async def go() -> None:
+        task = asyncio.ensure_future(node.run_async())
+        await until(lambda: flood.quotes > 5)
+        flood.flooding = True
+        await until(lambda: len(flood.denied) > 9)
+        await node.stop_async()
+        task.cancel()
+
+    loop.run_until_complete(go())
+    if held:
+        assert reached == []
+        assert 0 < sum(reason.startswith("SHADOW") for reason in flood.denied) <= gate.record.counts["shadow"]
+        assert gate.switch.trip_cause is None
+        audited(gate, tmp_path, TEMPLATE, long_only=False)
+    else:
+        assert gate.switch.trip_cause.code == "TRIPWIRE"
+        assert reached
+    end(node, loop)
+
+
 class Changes(Strategy):
     """Rests one small order and asks to make it larger when told to."""
 

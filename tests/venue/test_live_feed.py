@@ -11,7 +11,7 @@ import pytest
 from alphatrade.nodes.beats import Beat
 from alphatrade.risk.audit import audit
 from tests.venue.make_live import Live, moving
-from tests.venue.make_venue import running, until
+from tests.venue.make_venue import running, spawned, until
 
 pytestmark = pytest.mark.long
 
@@ -167,6 +167,18 @@ def test_a_second_way_is_heard_while_the_first_is_lost_and_the_first_again_when_
 
 
 
+def test_it_begins_by_the_second_way_where_the_first_does_not_answer(tmp_path: Path) -> None:
+    with running() as first:
+        pass
+    with moving() as second:
+        way = f"{{source:binance,http:'{second.http}',ws:'{second.ws}',after_s:1}}"
+        node = Live(tmp_path, first, f"feed.fallback={way}")
+        node.begin()
+        beat = node.beat(lambda beat: beat.fills >= 1)
+        assert (beat.facts["feed"], beat.facts["feed_state"]) == (second.ws, "up")
+        node.crash()
+
+
 def test_orders_are_held_while_the_price_is_stale_and_sent_when_the_feed_is_back(tmp_path: Path) -> None:
     with moving() as venue:
         node = Live(tmp_path, venue, "feed.stale_after_s=2")
@@ -204,9 +216,12 @@ def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_
             assert first.events == before.events
             assert (first.orders, first.fills, first.facts["equity"]) == (before.orders, before.fills, before.facts["equity"])
             venue.tell("resume")
+        node.beat(lambda beat: beat.events > first.events + 200)
+        node.crash()  # and once in the midst of it: what comes while the journal is read has to wait
+        node.begin()
         node.beat(lambda beat: beat.fills >= 16)
         node.end()
-        assert [what for what, _ in node.happened()] == ["gap"] * 3
+        assert [what for what, _ in node.happened()] == ["gap"] * 4
         assert audit(tmp_path / "artifacts" / "latest").ok
         written = {name: node.table(name) for name in ("orders", "fills", "marks", "risk_events")}
         for name, again in node.reread().items():
@@ -215,16 +230,18 @@ def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_
 
 
 def test_it_goes_on_although_the_exchange_is_away_when_it_is_started_again(tmp_path: Path) -> None:
-    with moving() as venue:
+    with spawned("--speed", "20") as venue:
         node = Live(tmp_path, venue)
         node.begin()
         node.beat(lambda beat: beat.fills >= 2)
         node.crash()
-        venue.fault("restart", seconds=6)
-        node.begin()
-        away = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+    node.begin()
+    away = node.beat(lambda beat: beat.facts["feed_state"] == "lost")
+    with spawned("--speed", "20", "--port", str(venue.port)):
         node.beat(lambda beat: beat.facts["feed_state"] == "up" and beat.events > away.events + 200)
-        node.end()
+        said = node.end()
+    assert "connected anew" in said
+    assert [what for what, _ in node.happened()] == ["gap"]
 
 
 def test_a_journal_of_other_symbols_is_refused(tmp_path: Path) -> None:
