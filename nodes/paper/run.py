@@ -13,9 +13,10 @@ from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
+from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.exchange import markets
 from alphatrade.nodes.paper.mirror import Mirror
-from alphatrade.nodes.paper.node import Flight, fly
+from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult

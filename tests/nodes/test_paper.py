@@ -20,7 +20,7 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper import pulse as pulse_module
 from alphatrade.nodes.paper import run
 from alphatrade.nodes.paper import venue as venue_module
-from alphatrade.nodes.paper.node import Parts
+from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.run import head, paper
 from alphatrade.nodes.paper.settings import BrokerSpec, FeedSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec

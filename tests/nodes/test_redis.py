@@ -16,8 +16,8 @@ from nautilus_trader.serialization.serializer import MsgSpecSerializer
 
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.paper import mirror as module
+from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.mirror import BACK, GONE, Mirror
-from alphatrade.nodes.paper.node import Parts
 from alphatrade.nodes.paper.redis_server import CacheSpec, Server
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_paper import SHORT, Node, digests, flown, settings
