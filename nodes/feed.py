@@ -17,6 +17,7 @@ from alphatrade.nodes.tape import COLUMNS, InstrumentSpec, Ints, Market, Tape
 
 # Initial and maintenance margin, fractions of notional (ESMA's retail limits, rounded up for the calm).
 MARGIN = {"fx": "0.0333", "metal": "0.05", "equity": "0.2", "crypto": "0.5"}
+BALANCE_DIGITS = 8
 
 
 def currency(code: str) -> Currency:
@@ -29,10 +30,20 @@ def currency(code: str) -> Currency:
     return fresh
 
 
-def instrument(spec: InstrumentSpec) -> Instrument:
-    """Return the Nautilus instrument of `spec`: an Equity for shares, a CurrencyPair for all else."""
+def instrument(spec: InstrumentSpec, exact: bool = False) -> Instrument:
+    """
+    Return the Nautilus instrument of `spec`: an Equity for shares, a CurrencyPair for all else.
+
+    Parameters
+    ----------
+    spec : InstrumentSpec
+    exact : bool
+        Its quantities have the decimals of a balance, not those of a lot: where the venue keeps fees of what is bought,
+        Nautilus would round the position after each fill.
+    """
     margin = Decimal(MARGIN[spec.asset])
-    size_step = Quantity(float(spec.lot), spec.size_precision)
+    digits = BALANCE_DIGITS if exact else spec.size_precision
+    size_step = Quantity(float(spec.lot), digits)
     common = {
         "instrument_id": InstrumentId.from_str(spec.id),
         "raw_symbol": Symbol(spec.symbol),
@@ -50,7 +61,7 @@ def instrument(spec: InstrumentSpec) -> Instrument:
     return CurrencyPair(
         base_currency=currency(spec.base),
         quote_currency=currency(spec.quote),
-        size_precision=spec.size_precision,
+        size_precision=digits,
         size_increment=size_step,
         min_quantity=size_step,
         **common,

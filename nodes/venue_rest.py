@@ -198,6 +198,12 @@ class VenueRest:
                     raise
         raise AssertionError("one of the two has returned or raised")
 
+    async def ahead_ms(self) -> float:
+        """Ask for the venue's time, and return how far its clock is ahead of this machine's."""
+        await self._read_clock()
+        assert self._ahead_ms is not None
+        return self._ahead_ms + 1000 * (time.monotonic() - time.time())
+
     async def _read_clock(self) -> None:
         """Learn how far the venue's clock is ahead of ours; half of the way is taken for the way back."""
         before = time.monotonic()

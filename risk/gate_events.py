@@ -82,7 +82,7 @@ class Events:
             return  # initialized: written when the order is first judged or heard of again
         try:
             self._take(event, kind, name)
-            if kind is OrderFilled and self.gate.memory.file is not None:
+            if kind is OrderFilled and self.gate.memory.file is not None and not self.gate.recovering:
                 self.gate.memory.keep()
         except Exception as error:
             self.gate.fail(f"taking {kind.__name__}", error)

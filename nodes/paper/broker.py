@@ -9,7 +9,6 @@ sent: the orders of then are at the exchange already.
 import asyncio
 import os
 import random
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,18 +27,15 @@ from nautilus_trader.model.orders import Order
 from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
 from alphatrade.nodes.paper.feed_switch import pause
-from alphatrade.nodes.paper.reconcile import Balances, known, rejected
+from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
 from alphatrade.nodes.paper.sent import LATE_S, Report, Sent
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_orders import cancel_of, modify_rejected
 
-BLIND_S = 60.0  # without having read the books for so long, nothing new is sent
 BACKOFF_S = (0.5, 30.0)  # the first and the longest wait after a failure, with full jitter
-UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
 FAILURES = (BannedError, RefusedError, TroubleError, TimeoutError, OSError)
-_CODE = re.compile(r"code\W+(-\d+)")
 
 
 class Broker(LiveExecutionClient):
@@ -88,9 +84,8 @@ class Broker(LiveExecutionClient):
         self._instruments: dict[str, Instrument] = {}
         self._link = Link(exchange, secrets, loop, bus, cache, tell)
         self._wake = asyncio.Event()
-        self._read_at = -BLIND_S
         self._rng = random.Random(os.getpid())  # nodes that lost the same exchange do not come back at one moment
-        self._journal_read = False
+        self._journal_read, self._away = False, True
         self.reports: list[Report] = []
         for endpoint, handler in {
             "ExecEngine.process": self._told,
@@ -104,6 +99,17 @@ class Broker(LiveExecutionClient):
         """Say who takes events, and who is told of a difference that nothing explains."""
         self._take, self._distrust = take, distrust
         self._sent = Sent(self._cache, take)
+
+    def facts(self) -> dict[str, str]:
+        """Return what the heartbeat says of the exchange that executes orders."""
+        held = " ".join(f"{asset}:{amount:f}" for asset, amount in self._balances.expected().items())
+        last = self.reports[-1] if self.reports else None
+        return {
+            "exchange": "up" if self._link.client is not None else "away",
+            "exchange_balances": held,
+            "exchange_unknown": "" if last is None else str(last.unknown),
+            **self._sent.facts(),
+        }
 
     # -- the life of the connection
 
@@ -121,9 +127,14 @@ class Broker(LiveExecutionClient):
         """Be gone for the node; see :meth:`end`."""
         self._set_connected(False)
 
-    async def begin(self) -> Report:
+    async def begin(self, again: bool) -> None:
         """
         Connect to the exchange, and bring the node's books up to date.
+
+        Parameters
+        ----------
+        again : bool
+            The node goes on, and may have orders there: where the exchange is away, :meth:`run` waits for it.
 
         Raises
         ------
@@ -133,10 +144,14 @@ class Broker(LiveExecutionClient):
         self._journal_read = True
         try:
             await self._open()
-            return await self.check()
+            await self.check()
         except FAILURES as error:
-            await self.end()
             told = str(error) or "no answer in time"
+            if again and not isinstance(error, RefusedError):
+                self._tell(f"the exchange cannot be read, nothing is sent until it can: {told}")
+                self._wake.set()
+                return
+            await self.end()
             raise ConfigError("broker", self._exchange.rest, f"an exchange that can be read: {told}") from None
 
     async def end(self) -> None:
@@ -156,7 +171,7 @@ class Broker(LiveExecutionClient):
                 self._wake.clear()
                 await asyncio.sleep(LATE_S / 10)  # what comes at once comes together
             try:
-                if self._link.client is None or self._link.rotated():
+                if await self._link.renewed() or self._link.client is None:
                     await self._link.close()
                     await self._open()
                 report = await self.check()
@@ -166,7 +181,7 @@ class Broker(LiveExecutionClient):
                     await self._link.close()
                     self._wake.set()
             except (ConfigError, *FAILURES) as error:
-                failures += 1
+                failures, self._away = failures + 1, True
                 wait = getattr(error, "wait_s", None) or pause(failures, *BACKOFF_S, self._rng)
                 self._tell(f"the exchange: {str(error) or 'no answer in time'}; again in {wait:.1f} s")
                 await asyncio.sleep(wait)
@@ -184,11 +199,17 @@ class Broker(LiveExecutionClient):
         order = self._cache.order(event.client_order_id)
         if order is None or known(event, order):
             return
-        if isinstance(event, OrderRejected) and _code(event.reason) in UNCLEAR:
-            self._sent.doubts[event.client_order_id.value] = event
-            self._wake.set()
-            return
+        if isinstance(event, OrderRejected):
+            code = code_of(event.reason)
+            if code in UNCLEAR:
+                self._sent.doubts[event.client_order_id.value] = event
+                self._wake.set()
+                return
+            self._link.skewed |= code == WRONG_TIME
         if isinstance(event, OrderCancelRejected):
+            self._wake.set()
+        if order.is_closed:  # a fill that comes after the end opens it again
+            self._sent.order(order, event.ts_init)
             self._wake.set()
         self._take(event)
 
@@ -209,15 +230,20 @@ class Broker(LiveExecutionClient):
         assert link.rest is not None
         assert link.client is not None
         report = await self._sent.check(link.rest, link.client, self._instruments, self._balances)
-        self._read_at = time.monotonic()
+        link.read_at = time.monotonic()
+        await link.timed()
+        if self._away:
+            self._away = False
+            self._tell(
+                f"the exchange's books were read in {report.took_s:.2f} s: {report.orders} open orders, "
+                f"{report.brought} events that were not known, {report.unknown} orders that have not arrived yet"
+            )
         for line in report.differences:
             self._distrust(line)
         if report.again:
             self._wake.set()
         self.reports = [*self.reports[:1], report]
         return report
-
-    # -- commands
 
     def submit_order(self, command: Any) -> None:
         """Send an order; one that cannot be sent now is refused."""
@@ -232,12 +258,8 @@ class Broker(LiveExecutionClient):
             self._sent.order(order, command.ts_init)
         if not self._journal_read:
             return
-        client, why = self._link.client, "the exchange is not connected"
-        if client is not None:
-            why = ""
-        if not why and time.monotonic() - self._read_at > BLIND_S:
-            why = f"the exchange's books have not been read for {BLIND_S:g} s"
-        if not why:
+        client, why = self._link.client, self._link.unfit(orders)
+        if not why and client is not None:
             (client.submit_order if len(orders) == 1 else client.submit_order_list)(command)
             return
         for order in orders:  # soon, as an input of its own
@@ -250,7 +272,7 @@ class Broker(LiveExecutionClient):
             self._link.client.cancel_order(command)
 
     def cancel_all_orders(self, command: Any) -> None:
-        """Send the cancellation of all orders of a strategy in an instrument."""
+        """Send a cancellation of each order."""
         for order in self._cache.orders_open(instrument_id=command.instrument_id, strategy_id=command.strategy_id):
             self.cancel_order(cancel_of(order, command.ts_init))
 
@@ -277,11 +299,6 @@ class Broker(LiveExecutionClient):
             self.bus.pulse.beat(ts)
 
     settle = advance
-
-
-def _code(reason: str) -> int | None:
-    found = _CODE.search(reason)
-    return None if found is None else int(found[1])
 
 
 def broker_factory(

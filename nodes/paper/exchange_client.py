@@ -1,7 +1,8 @@
 """Shim: the connection to an exchange that executes orders: the bundled client, and its books by a client of ours."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,12 @@ from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.config import InstrumentProviderConfig
 from nautilus_trader.live.execution_client import LiveExecutionClient
+from nautilus_trader.model.enums import OrderType
 from nautilus_trader.model.identifiers import AccountId, InstrumentId
+from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.secrets import Secrets
-from alphatrade.nodes.venue_answers import TroubleError
+from alphatrade.nodes.venue_answers import RefusedError, TroubleError
 from alphatrade.nodes.venue_rest import Credentials, VenueRest
 from alphatrade.risk.errors import ConfigError
 
@@ -26,6 +29,9 @@ VENUE = "BINANCE"
 KEYS = "binance_testnet"
 ANSWER_S = 10.0  # for one answer of the exchange, and for one step of the bundled client
 WINDOW_MS = 5_000  # an order that reaches the exchange later than this is refused there
+EARLY_MS = 1_000  # one that is stamped later than the exchange's clock shows, by more than this, likewise
+BLIND_S = 60.0  # without having read the books for so long, nothing new is sent
+STOPS = (OrderType.STOP_MARKET, OrderType.TRAILING_STOP_MARKET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,10 @@ class Link:
         The bundled client, while it is connected.
     rest : VenueRest or None
         Reads the books.
+    read_at : float
+        When they were last read, monotonic.
+    skewed : bool
+        An order was refused for its time, and the clocks have not been found right since.
     """
 
     def __init__(
@@ -102,6 +112,29 @@ class Link:
         self._http: aiohttp.ClientSession | None = None
         self.client: LiveExecutionClient | None = None
         self.rest: VenueRest | None = None
+        self.read_at, self.skewed = -BLIND_S, False
+        self._credentials: Credentials | None = None
+        self._fresh: Credentials | None = None  # new keys that have not been tried yet
+
+    def unfit(self, orders: Iterable[Order]) -> str:
+        """Return why orders cannot be sent now; empty: they can."""
+        if self.client is None:
+            return "the exchange is not connected"
+        if time.monotonic() - self.read_at > BLIND_S:
+            return f"the exchange's books have not been read for {BLIND_S:g} s"
+        if self.skewed:
+            return "the exchange's clock and this machine's differ"
+        if any(order.order_type in STOPS for order in orders):
+            return "no stop orders at this exchange: a position is closed by a decision"
+        return ""
+
+    async def timed(self) -> None:
+        """Where an order was refused for its time, look whether the clocks are right again."""
+        if self.skewed and self.rest is not None:
+            ahead_ms = await self.rest.ahead_ms()
+            self.skewed = not -EARLY_MS < ahead_ms < WINDOW_MS
+            if self.skewed:
+                self._tell(f"the exchange's clock is {ahead_ms / 1000:.1f} s ahead of this machine's: nothing is sent")
 
     async def open(self) -> AccountId:
         """
@@ -114,13 +147,9 @@ class Link:
         BannedError, RefusedError, TroubleError, TimeoutError
             If the exchange refuses them, or does not answer.
         """
-        keys = self._secrets.read(KEYS)
-        credentials = Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value())
-        if self._http is None:
-            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
-        self.rest = VenueRest(self._http, self._exchange.rest, credentials, WINDOW_MS)
-        await self.rest.account()  # refuses wrong keys in words; the bundled client would only log them
-        client = self._exchange.client(*self._given, credentials)
+        self._credentials = self._credentials or self._read()
+        self.rest = await self._admitted(self._credentials)
+        client = self._exchange.client(*self._given, self._credentials)
         try:
             await asyncio.wait_for(client._connect(), ANSWER_S)
         except BaseException as error:
@@ -132,14 +161,38 @@ class Link:
         self.client = client
         return client.account_id
 
-    def rotated(self) -> bool:
-        """Return whether there are new keys."""
+    def _read(self) -> Credentials:
+        keys = self._secrets.read(KEYS)
+        return Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value())
+
+    async def _admitted(self, credentials: Credentials) -> VenueRest:
+        """Return a client that the exchange answers; the bundled one would only log that it does not."""
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
+        rest = VenueRest(self._http, self._exchange.rest, credentials, WINDOW_MS)
+        await rest.account()
+        return rest
+
+    async def renewed(self) -> bool:
+        """
+        Take up new keys that the exchange admits; return whether there were any.
+
+        Raises
+        ------
+        BannedError, TroubleError, TimeoutError
+            If it cannot be asked; the next call asks again.
+        """
         try:
-            if not self._secrets.changed(KEYS):
+            if self._secrets.changed(KEYS):
+                self._fresh = self._read()
+            if self._fresh is None:
                 return False
-        except ConfigError as error:
-            self._tell(f"the keys in use stay in use: {error}")
+            await self._admitted(self._fresh)
+        except (ConfigError, RefusedError) as error:
+            self._fresh = None
+            self._tell(f"new keys are of no use, those in use stay in use: {error}")
             return False
+        self._credentials, self._fresh = self._fresh, None
         self._tell("there are new keys: connecting anew")
         return True
 

@@ -36,8 +36,11 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
             quantity = closing(position, cache.instrument(name), parts.gate.law.exposure.holding(name.value).own)
             if quantity is not None:  # else it is dust
                 held[position] = quantity
-        if not cache.orders_open() and not cache.orders_inflight() and not held:
+        working = cache.orders_open() + cache.orders_inflight()
+        if not working and not held:
             return
+        if parts.broker is not None and working:
+            held.clear()  # what works may be filled without its having been told: closed twice, it were more than held
         for strategy in parts.node.trader.strategies():
             _close(strategy, held)
         if parts.broker is not None:

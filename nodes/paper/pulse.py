@@ -135,6 +135,8 @@ class Pulse:
         gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
+        if self._parts.broker is not None:
+            facts |= self._parts.broker.facts()
         if gate.law.capital is not None:
             facts |= {
                 "time_ns": str(self._parts.intake.time),

@@ -1,5 +1,6 @@
 """Shim: a node's orders and balances against an exchange's own books, and the events that bring them up to date."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -26,8 +27,17 @@ from alphatrade.nodes.venue_rows import Deal, Holding, Placed
 
 UNSEEN = (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED)
 GONE = {"CANCELED": "canceled", "EXPIRED": "expired", "EXPIRED_IN_MATCH": "expired", "REJECTED": "rejected"}
+UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
+WRONG_TIME = -1021
 ROUNDING = Decimal("0.00000001")  # the exchange rounds what a fill costs to so much
 _ENDS = (OrderCanceled, OrderExpired, OrderRejected)
+_CODE = re.compile(r"code\W+(-\d+)")
+
+
+def code_of(reason: str) -> int | None:
+    """Return the exchange's code in the words of a refusal; None: it has none."""
+    found = _CODE.search(reason)
+    return None if found is None else int(found[1])
 
 
 def known(event: Any, order: Order) -> bool:
@@ -121,14 +131,17 @@ class Balances:
             self._flows[event.commission.currency.code] -= event.commission.as_decimal()
             self._deals.update((base, quote))
 
+    def expected(self) -> dict[str, Decimal]:
+        """Return what should be held of each asset that was traded; empty before the account is known."""
+        if self._opening is None:
+            return {}
+        return {asset: self._opening.get(asset, Decimal(0)) + flow for asset, flow in sorted(self._flows.items())}
+
     def differences(self, held: Mapping[str, Holding]) -> tuple[str, ...]:
         """Return what an account holds otherwise than by its trades, in the assets that were traded."""
-        if self._opening is None:
-            return ()
         found = []
-        for asset, flow in sorted(self._flows.items()):
+        for asset, here in self.expected().items():
             there = sum(held.get(asset, (Decimal(0),)), Decimal(0))
-            here = self._opening.get(asset, Decimal(0)) + flow
             if abs(there - here) > ROUNDING * self._deals[asset]:
                 found.append(f"{asset}: {there} at the exchange, {here} by what was traded")
         return tuple(found)

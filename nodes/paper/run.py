@@ -13,9 +13,10 @@ from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
+from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.exchange import markets
 from alphatrade.nodes.paper.mirror import Mirror
-from alphatrade.nodes.paper.node import Flight, fly
+from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
@@ -23,7 +24,7 @@ from alphatrade.nodes.sessions import Sessions
 from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joint
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
-from alphatrade.risk.disk import write_whole
+from alphatrade.risk.disk import FolderLock, sync, write_whole
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
@@ -53,6 +54,8 @@ def paper(own: PaperSettings) -> RunResult:
     run, sessions = settings.run, Sessions(own.sessions)
     folder = latch_dir(run.paths.state, run.env.name, own.account)
     kept = folder / "journal"
+    if own.journal:
+        _put_by(kept, status(run.paths.state, run.env.name, own.account).releases)
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
     identity = replace(identity_of(settings, tapes), entry=own.entry)
@@ -112,6 +115,22 @@ def _journal(
     with Journal.open(folder, head(own, tapes, identity)) as journal:
         _losses_as_then(folder, journal.count > 0)
         yield journal
+
+
+def _put_by(folder: Path, releases: int) -> None:
+    """
+    Put a journal from before a release of the kill switch beside its place: what it tells of is over.
+
+    It ends in the trip that was released, and to read it on would end in the same. A rename: whole or not at all.
+    """
+    found = head_of(folder)
+    if found is None or found.get("releases", releases) >= releases:
+        return
+    beside = folder.with_name(f"journal-until-release-{releases}")
+    with FolderLock(folder, use="process {} keeps this journal"), writing(folder.parent):
+        folder.rename(beside)
+        sync(folder.parent)
+    say(f"the run before the release of the kill switch is over: its journal is now {beside}, the book begins flat")
 
 
 def _losses_as_then(folder: Path, again: bool) -> None:
