@@ -84,6 +84,10 @@ class DriftClerk(Actor):
         """Finish, if nobody has."""
         self.finish()
 
+    def give_up(self) -> None:
+        """Write no more: there is nowhere to write."""
+        self._finished = True
+
     def finish(self) -> None:
         """Write the statistics of every stream over time. A second call does nothing."""
         if self._finished or not self._states:

@@ -78,7 +78,7 @@ class DiaryScribe(Actor):
         self._waiting: list[Decision] = []  # on beliefs that have not been taken yet
         self._alone: Follower | None = None  # where the node has none
         self._realised = Realised()
-        self._finished = False
+        self._finished = self._lost = False
         self._decisions = self._new_decisions()
         self._beliefs = self._new_beliefs()
         self._outcomes = OutcomeBuffer(config.horizons, 0)
@@ -181,7 +181,7 @@ class DiaryScribe(Actor):
             ("beliefs", self._beliefs),
             ("expost", self._outcomes),
         ):
-            if buffer.rows:
+            if buffer.rows and not self._lost:
                 self._rows[name] += buffer.rows
                 self._writers[name].put(buffer)
         self._decisions, self._beliefs = self._new_decisions(), self._new_beliefs()
@@ -196,6 +196,16 @@ class DiaryScribe(Actor):
     def on_dispose(self) -> None:
         """Finish the diary, if nobody has: orders may still arrive after the actors have been stopped."""
         self.finish()
+
+    def check(self) -> None:
+        """Raise `RunDirError` if something could not be written."""
+        if not self._lost:
+            for writer in self._writers.values():
+                writer.check()
+
+    def give_up(self) -> None:
+        """Write no more: there is nowhere to write."""
+        self._finished = self._lost = True
 
     def finish(self) -> None:
         """

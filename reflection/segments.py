@@ -88,10 +88,14 @@ class SegmentWriter[Batch]:
         self._thread = threading.Thread(target=self._run, name=f"segments:{self.folder.name}", daemon=True)
         self._thread.start()
 
-    def put(self, batch: Batch) -> None:
-        """Give a batch away for good; waits only when the disk is far behind. Raises `RunDirError`."""
+    def check(self) -> None:
+        """Raise `RunDirError` if any batch could not be written."""
         if self._error is not None:
             raise _unwritable(self.folder, self._error) from self._error
+
+    def put(self, batch: Batch) -> None:
+        """Give a batch away for good; waits only when the disk is far behind. Raises `RunDirError`."""
+        self.check()
         if self._closed:
             raise RunDirError(str(self.folder), "a batch after close()", "batches before close() only")
         self._queue.put(batch)
@@ -102,8 +106,7 @@ class SegmentWriter[Batch]:
             self._closed = True
             self._queue.put(None)
             self._thread.join()
-        if self._error is not None:
-            raise _unwritable(self.folder, self._error) from self._error
+        self.check()
 
     def __enter__(self) -> Self:
         """Return the writer itself."""

@@ -20,6 +20,7 @@ Without a folder the switch lives in memory, which is what a replay uses.
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -163,10 +164,10 @@ class KillSwitch:
         return True
 
     def take_request(self) -> Trip | None:
-        """Return a pending kill request of another process and remove it, once it is in the latch."""
-        if self.folder is None or not (self.folder / REQUEST).exists():
-            return None
-        return read_request(self.folder)
+        """Return a pending kill request of another process; write the latch where it could not be written before."""
+        if self.write_error:
+            self._save()
+        return None if self.folder is None else read_request(self.folder)
 
     def clear_request(self) -> None:
         """Remove a request that was acted upon."""
@@ -187,6 +188,8 @@ class KillSwitch:
             self.write_error = ""
         except OSError as error:
             self.write_error = str(error)
+            with suppress(OSError):  # one that cannot be read takes no room, and stops the next start as well
+                (self.folder / f"{LATCH}.tmp").replace(self.folder / LATCH)
 
 
 def request_kill(state_dir: str | Path, env: str, account: str, who: str, why: str, ts: int) -> bool:
@@ -296,8 +299,7 @@ def _read(path: Path, otherwise: State) -> Trip | None:
         state, ts = State(data["state"]), data["ts"]
         if state is State.ACTIVE or not isinstance(ts, int) or not all(isinstance(t, str) for t in texts):
             raise ValueError("not the content of a latch")
-        code, reason, who = texts
-        return Trip(state, code, reason, who, ts)
+        return Trip(state, texts[0], texts[1], texts[2], ts)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

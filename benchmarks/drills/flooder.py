@@ -19,7 +19,8 @@ from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.paper.node import Flight, Parts, fly
+from alphatrade.nodes.paper.assembly import Flight, Parts
+from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.replay import Replay
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.sim import identity_of, load_tapes, write_inputs

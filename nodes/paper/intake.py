@@ -13,8 +13,9 @@ from alphatrade.nodes.paper.chain import processor, report
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.record import Recorder
+from alphatrade.nodes.replay import members
 from alphatrade.nodes.sessions import Sessions
-from alphatrade.risk.errors import JournalError
+from alphatrade.risk.errors import JournalError, RunDirError
 from alphatrade.risk.gate import RiskGate
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
@@ -39,6 +40,8 @@ class Intake:
     ----------
     events : int
         Market events so far.
+    unwritten : RunDirError, optional
+        Why the run's own files cannot be written.
     seen_ns : int
         When the last one came, ``perf_counter_ns``.
     latest : int
@@ -51,6 +54,8 @@ class Intake:
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
         self.events = self.latest = 0
+        self.unwritten: RunDirError | None = None
+        self._scribes, self._clerks = (members(node.trader, kind) for kind in ("DiaryScribe", "DriftClerk"))
         self.seen_ns = self._moved_ns = perf_counter_ns()
         engine = node.kernel.data_engine
         node.kernel.msgbus.deregister(endpoint="DataEngine.process", handler=engine.process)
@@ -67,12 +72,19 @@ class Intake:
         self._gate.forward = forward
 
     def _kept(self, step: Callable[..., None], *values: Any) -> None:
-        """Do a step of keeping; where it fails trading stops, and only the law's own closing orders leave."""
+        """Do a step; where nothing can be recorded trading stops, and only the law's own closing orders leave."""
         try:
             step(*values)
-        except JournalError as error:
-            if self._gate.switch.trip_cause is None:
-                self._gate.fail("keeping the journal", error)
+        except (JournalError, RunDirError) as error:
+            self._gate.trip("STATE_UNWRITABLE", str(error), "law")
+            if isinstance(error, RunDirError):
+                self._forgo(error)
+
+    def _forgo(self, error: RunDirError) -> None:
+        """Have nobody try again to write what cannot be written: Nautilus would show each failure."""
+        self.unwritten, self._gate.save = error, lambda *_: None
+        for one in (*self._scribes, *self._clerks):
+            one.give_up()
 
     @property
     def time(self) -> int:
@@ -142,10 +154,12 @@ class Intake:
         ts, venue = max(data.ts_init, TIME.now), self._venue  # one that is late does not turn time back
         if self._recorder is not None:
             self._kept(self._recorder.market, data)
+        for scribe in self._scribes:
+            self._kept(scribe.check)
         venue.advance(ts)
         self._begin(ts)
         venue.take(data, ts)
-        self._process(data)
+        self._kept(self._process, data)
         venue.settle(ts)
         self.events += 1
         self.latest = data.ts_init

@@ -1,151 +1,30 @@
-"""Shim: a policy in a Nautilus TradingNode on paper: a feed, the paper venue, the law, and the chain between them."""
+"""Shim: a paper node from its start to its end: the journal is read, a broker joined, the feed heard, all closed."""
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGABRT, SIGINT, SIGTERM
-from typing import TYPE_CHECKING, Any
+from signal import SIGINT, SIGTERM
 
-import msgspec
-from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
-from nautilus_trader.common.config import LoggingConfig
-from nautilus_trader.config import (
-    LiveDataEngineConfig,
-    LiveExecEngineConfig,
-    LiveRiskEngineConfig,
-    TradingNodeConfig,
-)
 from nautilus_trader.core.message import Event
-from nautilus_trader.live.config import LiveDataClientConfig
-from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
-from nautilus_trader.model.identifiers import InstrumentId
 
-from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.collector import quiet_gc
-from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.paper.chain import straighten
-from alphatrade.nodes.paper.clock import TIME, node_clocks
+from alphatrade.nodes.paper.assembly import Flight, Parts, build
+from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.flat import make_flat
-from alphatrade.nodes.paper.intake import Intake
-from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
-from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
-from alphatrade.nodes.paper.replay_feed import BATCH, ReplayFeed, feed_factory
-from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
-from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
-from alphatrade.nodes.replay import Replay, ReplayOutput, collect, members
-from alphatrade.nodes.secrets import Secrets
-from alphatrade.nodes.sessions import Sessions, SessionSpec
-from alphatrade.nodes.stages import Stages
-from alphatrade.nodes.status_line import StatusView
-from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.gate import RiskGate
+from alphatrade.nodes.paper.replay_feed import BATCH
+from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.kill import latch_dir
 
-if TYPE_CHECKING:
-    from alphatrade.nodes.paper.broker import Broker
-
 ARRIVE_S = 0.01  # between two looks at what should have arrived
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """
-    How a node runs on paper.
-
-    Attributes
-    ----------
-    speed : float
-        Seconds of the tape in one of the wall; 0: as fast as it goes.
-    state : Path, optional
-        Folder of the kill switch and of losses that outlive the node; None keeps them in memory.
-    account : str
-        Names its part of that folder.
-    journal : Journal, optional
-        Of inputs: those that are in it are processed first, those that come are kept.
-    sessions : Sessions
-        When may be traded.
-    view : StatusView, optional
-        Where the node is shown.
-    tell : callable
-        Takes a line about the node itself.
-    source : LiveFeedSpec, optional
-        Where markets are heard live; None: their tapes are sent.
-    mirror : Mirror, optional
-        Copy of the cache in a Redis server.
-    ready : callable, optional
-        Shown the parts of the node before it runs.
-    broker : BrokerSpec
-        Who executes orders.
-    """
-
-    speed: float = 0.0
-    state: Path | None = None
-    account: str = "SIM"
-    journal: Journal | None = None
-    sessions: Sessions = field(default_factory=lambda: Sessions(SessionSpec()))
-    view: StatusView | None = None
-    tell: Callable[[str], object] = print
-    source: LiveFeedSpec | None = None
-    mirror: Mirror | None = None
-    ready: Callable[["Parts"], None] | None = None
-    broker: BrokerSpec = field(default_factory=BrokerSpec)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A node and what moves it."""
-
-    node: TradingNode
-    gate: RiskGate
-    intake: Intake
-    venue: Any
-    feed: ReplayFeed | LiveFeed
-    stop: asyncio.Event
-    stages: Stages
-
-    @property
-    def broker(self) -> "Broker | None":
-        """The exchange that executes orders, if one does."""
-        return None if isinstance(self.venue, PaperVenue) else self.venue
-
-
-def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeConfig:
-    """Return a run as the configuration of a TradingNode: law, actors and strategies as in a replay."""
-    sim = wiring.sim_config(what.policy, what.tapes, what.run, run_dir)
-    first, own = what.tapes[0].instrument, sim.risk_engine
-    kept = {} if flight.state is None else {"state_dir": str(flight.state), "account": flight.account}
-    balance = f"{what.run.venue.starting_balance:f} {first.quote}"
-    return TradingNodeConfig(
-        trader_id=TRADER_ID,
-        logging=LoggingConfig(log_level="OFF"),
-        controller=msgspec.structs.replace(sim.controller, config=sim.controller.config | kept),
-        actors=sim.actors,
-        strategies=sim.strategies,
-        portfolio=sim.portfolio,
-        data_engine=LiveDataEngineConfig(graceful_shutdown_on_exception=True),
-        risk_engine=LiveRiskEngineConfig(
-            max_order_submit_rate=own.max_order_submit_rate, max_order_modify_rate=own.max_order_modify_rate,
-            graceful_shutdown_on_exception=True,
-        ),
-        exec_engine=LiveExecEngineConfig(
-            load_cache=False, reconciliation=False, inflight_check_interval_ms=0, graceful_shutdown_on_exception=True
-        ),
-        data_clients={first.venue: LiveDataClientConfig()},
-        exec_clients={first.venue: SandboxExecutionClientConfig(venue=first.venue, starting_balances=[balance])},
-        timeout_connection=10, timeout_reconciliation=5, timeout_portfolio=5, timeout_disconnection=5,
-        timeout_post_stop=0.1,
-        **({} if flight.mirror is None else flight.mirror.settings()),
-    )  # fmt: skip
 
 
 def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
@@ -185,48 +64,8 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
     for task in left:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-    if node.kernel.is_running():
-        TIME.end()  # Nautilus waits for one that has failed for some seconds of its clock, which would stand still
+    node.kernel._is_running = False  # of one that has failed; Nautilus would wait for its stop, by a clock that stands
     node.dispose()
-
-
-def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
-    """Return a node that is ready to run."""
-    tapes, name = what.tapes, what.tapes[0].instrument.venue
-    instruments = [feed.instrument(tape.instrument, flight.broker.kind != "simulated") for tape in what.priced]
-    feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
-    with node_clocks(min(tape.begin for tape in tapes)):
-        node = TradingNode(config(what, run_dir, flight), loop=loop)
-    if flight.mirror is not None:
-        flight.mirror.begin(node.kernel.cache)
-    for instrument in instruments:
-        node.kernel.cache.add_instrument(instrument)
-    made = name, instruments, feeds
-    factory = feed_factory(*made) if flight.source is None else live_factory(*made, flight.source, flight.tell)
-    node.add_data_client_factory(name, factory)
-    node.add_exec_client_factory(name, _execution(what, flight, venues))
-    node.build()
-    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
-    gate = node.kernel._controller
-    straighten(node, gate)
-    stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
-    intake = Intake(node, gate, venues[0], flight.sessions)
-    parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
-    if parts.broker is not None:
-        parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
-    return parts
-
-
-def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecClientFactory]:
-    """Return the factory of who executes orders."""
-    spec = flight.broker
-    if spec.kind == "simulated":
-        return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
-    from alphatrade.nodes.paper.broker import broker_factory
-    from alphatrade.nodes.paper.exchange_client import Exchange
-
-    exchange = Exchange(spec.http, spec.ws_api, tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes))
-    return broker_factory(exchange, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)
 
 
 async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
@@ -256,14 +95,23 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     parts.intake.flush()
     for task in aside:
         task.cancel()
-    if parts.stop.is_set():
-        await make_flat(parts, flight.tell)
-    if parts.broker is not None and watching is not None:
+    flat = not parts.stop.is_set() or await make_flat(parts, flight.tell)
+    if watching is not None:
         watching.cancel()
+    await _end(parts, running)
+    if parts.broker is not None and not flat:
+        raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
+
+
+async def _end(parts: Parts, running: asyncio.Task[None]) -> None:
+    """Stop the node; raise `RunDirError` where the run cannot be written."""
+    if parts.broker is not None:
         await parts.broker.end()
-    await node.stop_async()
+    await parts.node.stop_async()
     with suppress(asyncio.CancelledError):
         await running
+    if parts.intake.unwritten is not None:
+        raise parts.intake.unwritten
 
 
 async def _join(parts: Parts, again: bool) -> asyncio.Task[None] | None:

@@ -45,7 +45,7 @@ class Recorder:
         self._place = {name: at for at, name in enumerate(instruments)}
         self._ids = [InstrumentId.from_str(name) for name in instruments]
         self._bars: dict[int, BarType] = {}
-        self._quotes: list[QuoteTick] = []  # not in the journal yet
+        self._quotes = bytearray()  # packed, and not in the journal yet
         self._read: dict[int, Callable[[bytes], Data | FeedChange]] = {
             TRADE: self._trade, BAR: self._bar, STATUS: self._status, FEED: self._change,
         }  # fmt: skip
@@ -54,8 +54,10 @@ class Recorder:
         """Keep an event; after :meth:`flush` it outlives the process."""
         kind = type(data)
         if kind is QuoteTick:
-            self._quotes.append(data)
-            if len(self._quotes) >= ROWS:
+            name, bid, ask, *digits, bid_size, ask_size, lots, more, ts_event, ts_init = data.__getstate__()
+            nano = bid // RAW_PER_NANO, ask // RAW_PER_NANO, bid_size // RAW_PER_NANO, ask_size // RAW_PER_NANO
+            self._quotes += _QUOTE.pack(self._place[name], *nano, *digits, lots, more, ts_event, ts_init)
+            if len(self._quotes) >= ROWS * _QUOTE.size:
                 self._append_quotes()
             return
         self._append_quotes()
@@ -75,15 +77,10 @@ class Recorder:
 
     def _append_quotes(self) -> None:
         """Put the quotes that wait into the journal."""
-        if not self._quotes:
-            return
-        place, unit, rows = self._place, RAW_PER_NANO, bytearray()
-        for quote in self._quotes:
-            name, bid, ask, *digits, bid_size, ask_size, lots, more, ts_event, ts_init = quote.__getstate__()
-            nano = bid // unit, ask // unit, bid_size // unit, ask_size // unit
-            rows += _QUOTE.pack(place[name], *nano, *digits, lots, more, ts_event, ts_init)
-        self._quotes.clear()
-        self._journal.append(QUOTES, bytes(rows))
+        if self._quotes:
+            rows = bytes(self._quotes)
+            self._quotes.clear()
+            self._journal.append(QUOTES, rows)
 
     def tick(self, ts: int) -> None:
         """Keep that the node's time went on to `ts` (UTC ns) without an event."""

@@ -13,17 +13,19 @@ from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
+from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.exchange import markets
 from alphatrade.nodes.paper.mirror import Mirror
-from alphatrade.nodes.paper.node import Flight, fly
-from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
+from alphatrade.nodes.paper.node import fly
+from alphatrade.nodes.paper.settings import KEYS, LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joint
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
-from alphatrade.risk.disk import write_whole
+from alphatrade.risk.disk import FolderLock, sync, write_whole
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
@@ -53,6 +55,10 @@ def paper(own: PaperSettings) -> RunResult:
     run, sessions = settings.run, Sessions(own.sessions)
     folder = latch_dir(run.paths.state, run.env.name, own.account)
     kept = folder / "journal"
+    if own.journal:
+        _put_by(kept, status(run.paths.state, run.env.name, own.account).releases)
+    if own.broker.kind != "simulated":
+        Secrets(own.broker.secrets_dir).read(KEYS)  # before anything is asked or written
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
     identity = replace(identity_of(settings, tapes), entry=own.entry)
@@ -114,6 +120,22 @@ def _journal(
         yield journal
 
 
+def _put_by(folder: Path, releases: int) -> None:
+    """
+    Put a journal from before a release of the kill switch beside its place: what it tells of is over.
+
+    It ends in the trip that was released, and to read it on would end in the same. A rename: whole or not at all.
+    """
+    found = head_of(folder)
+    if found is None or found.get("releases", releases) >= releases:
+        return
+    beside = folder.with_name(f"journal-until-release-{releases}")
+    with FolderLock(folder, use="process {} keeps this journal"), writing(folder.parent):
+        folder.rename(beside)
+        sync(folder.parent)
+    say(f"the run before the release of the kill switch is over: its journal is now {beside}, the book begins flat")
+
+
 def _losses_as_then(folder: Path, again: bool) -> None:
     """Keep what losses were counted from when a journal begins; where it is read again, count from there again."""
     now, then = folder.parent / LOSSES, folder / LOSSES
@@ -143,7 +165,7 @@ def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Map
         "run": identity.run_id,
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
-        "broker": own.broker.kind,
+        "broker": own.broker.place,
         "sessions": own.sessions.model_dump(mode="json"),
         "releases": status(run.paths.state, run.env.name, own.account).releases,  # before one, it ends in a trip
         **fed,

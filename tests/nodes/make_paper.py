@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from alphatrade.nodes.paper.node import Flight, fly
+from alphatrade.nodes.paper.assembly import Flight
+from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.replay import Replay, ReplayOutput, replay
 from alphatrade.nodes.settings import Settings, compose_settings
 from alphatrade.nodes.sim import load_tapes

@@ -18,7 +18,8 @@ import pytest
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.kill_direct import kill_direct
-from alphatrade.nodes.paper.node import Flight, Parts, fly
+from alphatrade.nodes.paper.assembly import Flight, Parts
+from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.replay import Replay
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.sim import identity_of, load_tapes, write_inputs

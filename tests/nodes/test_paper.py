@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -17,15 +18,16 @@ from alphatrade.nodes.beats import BeatLimits, health, history
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper import pulse as pulse_module
+from alphatrade.nodes.paper import run
 from alphatrade.nodes.paper import venue as venue_module
-from alphatrade.nodes.paper.node import Parts
+from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.run import head, paper
 from alphatrade.nodes.paper.settings import BrokerSpec, FeedSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.sim import identity_of, load_tapes
 from alphatrade.nodes.stages import STAGES
 from alphatrade.nodes.status_line import StatusView
-from alphatrade.risk.errors import InputError, JournalError
+from alphatrade.risk.errors import InputError, InUseError, JournalError
 from alphatrade.risk.kill import KillSwitch, latch_dir, release
 from alphatrade.strategies.organism import Organism
 from tests.nodes.make_paper import SHORT, Node, digests, flown, replayed, settings
@@ -206,6 +208,47 @@ def test_a_kill_reaches_it_and_a_start_is_refused_until_release(tmp_path: Path) 
     assert process.returncode == 0, out + err
     assert pd.read_parquet(tmp_path / "artifacts" / "latest" / "fills.parquet")["position_after"].iloc[-1] == 0
     assert "release it first" in node.run(code=2)
+
+
+@pytest.mark.long
+def test_after_a_release_the_journal_of_the_run_that_was_killed_is_put_by_and_a_new_one_begins(tmp_path: Path) -> None:
+    """The node dies halted, so that its journal stays: it ends in a trip, which must not come again."""
+    node, asked = Node(tmp_path, *SHORT, "output.report=false"), Node(tmp_path)
+    process = node.start("feed.speed=15000")
+    deadline = time.monotonic() + 60
+    while node.kept() < 70_000 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    asked.run("--why", "drill", verb="kill")
+    while "HALTED" not in asked.run(verb="status") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    kept = {path.name: path.read_bytes() for path in node.journal.glob("*.journal")}
+    assert "release it first" in node.run(code=2)
+    asked.run("--who", "ada", "--why", "it was the feed", verb="release")
+    beside = node.journal.with_name("journal-until-release-1")
+    assert f"its journal is now {beside}, the book begins flat" in node.run("feed.speed=max")
+    assert {path.name: path.read_bytes() for path in beside.glob("*.journal")} == kept
+    assert node.summary()["events"] == 1799
+    assert node.summary()["killed"] is None
+    assert "is over" not in node.run("feed.speed=max"), "once"
+
+
+def test_a_journal_is_put_by_only_if_a_release_came_after_it(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    run._put_by(folder, 5)
+    for before, now, gone in ((0, 0, False), (2, 1, False), (1, 3, True)):
+        with Journal.open(folder, {"releases": before}) as journal:
+            journal.append(1, b"input")
+            if gone:
+                with pytest.raises(InUseError):
+                    run._put_by(folder, now)
+        run._put_by(folder, now)
+        assert folder.exists() is not gone
+        if not gone:
+            shutil.rmtree(folder)
+    with Journal.open(tmp_path / "journal-until-release-3", {"releases": 1}) as journal:
+        assert [payload for _, _, payload in journal.records()] == [b"input"]
 
 
 # -- bad input

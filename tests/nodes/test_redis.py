@@ -16,8 +16,8 @@ from nautilus_trader.serialization.serializer import MsgSpecSerializer
 
 from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.paper import mirror as module
+from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.mirror import BACK, GONE, Mirror
-from alphatrade.nodes.paper.node import Parts
 from alphatrade.nodes.paper.redis_server import CacheSpec, Server
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_paper import SHORT, Node, digests, flown, settings
@@ -127,8 +127,6 @@ def test_a_server_that_is_lost_in_mid_run_changes_nothing_and_is_told(tmp_path: 
 
         threading.Thread(target=lose).start()
         came = flown(OWN, tmp_path / "with", mirror=copy, speed=20_000.0)
-        if how == signal.SIGSTOP:
-            os.kill(one.process.pid, signal.SIGCONT)
     assert came.killed is None
     assert digests(tmp_path / "with") == digests(tmp_path / "without")
     assert told == [f"Redis at 127.0.0.1:{one.port} {GONE}"]

@@ -1,5 +1,6 @@
 """The kill switch: transitions, the latch on disk, requests of operators, and what a damaged latch means."""
 
+import errno
 import json
 import os
 import subprocess
@@ -174,3 +175,28 @@ def test_a_trip_is_on_disk_when_the_process_dies_the_moment_after(tmp_path: Path
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
     assert KillSwitch(folder(tmp_path)).state is State.REDUCING
     assert not list(folder(tmp_path).glob("*.tmp"))
+
+
+def test_a_latch_that_cannot_be_written_stops_the_next_start_and_is_written_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = latch_dir(tmp_path, "paper", "A")
+    switch = KillSwitch(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        assert switch.trip("STATE_UNWRITABLE", "the disk is full", "law", 1)
+    assert "No space left" in switch.write_error
+    with pytest.raises(LatchedError, match="release it first"):
+        KillSwitch(folder).require_active()
+    (folder / "latch.json").write_bytes(b"")  # not a byte of it found room
+    with pytest.raises(LatchedError, match="STATE_UNREADABLE"):
+        KillSwitch(folder).require_active()
+    switch.take_request()
+    assert switch.write_error == ""
+    with pytest.raises(LatchedError, match="STATE_UNWRITABLE, the disk is full"):
+        KillSwitch(folder).require_active()
+    before = (folder / "latch.json").stat().st_ino
+    switch.take_request()
+    assert (folder / "latch.json").stat().st_ino == before, "nothing to do"
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

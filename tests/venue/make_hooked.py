@@ -16,8 +16,8 @@ from nautilus_trader.model.enums import OrderSide
 
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.paper import run as module
+from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.live_feed import LiveFeed
-from alphatrade.nodes.paper.node import Parts
 from alphatrade.nodes.paper.settings import paper_settings
 
 
