@@ -51,7 +51,17 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
         venue.advance(ts)
         TIME.advance(ts)
         venue.settle(ts)
-    tell("it stops with something open or held; at an exchange, alphatrade kill --direct cancels and sells it")
+    tell(f"it stops with something open or held{_elsewhere(parts)}")
+
+
+def _elsewhere(parts: Any) -> str:
+    """Return what an operator can do about it; what is held on paper ends with the node."""
+    if parts.broker is None:
+        return ""
+    from alphatrade.nodes.paper.exchange_client import KEYS  # loads the exchange's client: only where there is one
+
+    symbols = ",".join(sorted(one.raw_symbol.value for one in parts.node.kernel.cache.instruments()))
+    return f"; to cancel and sell it at the exchange: alphatrade kill --direct {symbols} --venue {KEYS}"
 
 
 def _close(strategy: Strategy, held: dict[Any, Any]) -> None:
