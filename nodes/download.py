@@ -75,12 +75,17 @@ def venue_of(name: str, base_url: str = "", rest_url: str = "") -> Venue:
     if name not in known:
         raise ConfigError("--venue", name, ", ".join(sorted(known)))
     for field, url in (("--base-url", base_url), ("--rest-url", rest_url)):
-        if url and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", url):
-            raise ConfigError(field, url, "a URL such as http://127.0.0.1:8080")
+        require_url(field, url)
     facts = {"name": name, **yaml.safe_load(known[name].read_text())}
     given = {"archive": base_url, "rest": rest_url or base_url}
     facts |= {key: url.rstrip("/") for key, url in given.items() if url}
     return Venue.model_validate(facts)
+
+
+def require_url(field: str, url: str) -> None:
+    """Refuse what is neither empty nor the root of an interface."""
+    if url and not re.fullmatch(r"https?://[^\s/?#@]+[^\s?#@]*", url):
+        raise ConfigError(field, url, "a URL such as http://127.0.0.1:8080")
 
 
 async def download(wish: Wish, venue: Venue, out: Path, asker: Asker) -> Report:

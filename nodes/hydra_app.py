@@ -118,26 +118,29 @@ def _launch(verb: str, arguments: Sequence[str], application: Callable[[DictConf
     # Hydra prints its own report and exits with 1 unless it is asked for the exception itself.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     full = completed(arguments, name)
-    overrides, sweep, helped = _parsed(full)
+    overrides, sweep, shown = _parsed(full)
     sys.argv = [f"alphatrade {verb}", *full]
     try:
         hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
     except HYDRA_ERRORS as error:
         raise explain(error, overrides, sweep, name) from error
     except SystemExit as error:
-        if helped:  # that is how Hydra ends
+        if shown:  # that is how Hydra ends
             raise
         raise ConfigError("plug-in", repr(error), "code that returns: nothing that is run here may end it") from error
+    if shown:  # nothing was run: there is nothing to go on with
+        raise SystemExit(0)
 
 
 def _parsed(arguments: Sequence[str]) -> tuple[list[str], bool, bool]:
-    """Return the overrides, whether several values and whether help are asked for; Hydra would print its usage."""
+    """Return the overrides, whether several values are asked for, and whether Hydra is only to show something."""
     parser = get_args_parser()
-    parser.exit_on_error = False
+    parser.exit_on_error = False  # it would print its usage
     try:
         known = parser.parse_args(arguments)
     except ArgumentError as error:
         if error.argument_name is None:
             raise ConfigError("option", error.message, "Hydra's options, before or after all overrides") from None
         raise ConfigError("option", error.argument_name, f"another value ({error.message})") from None
-    return known.overrides, known.multirun, known.help or known.hydra_help
+    shown = known.help or known.hydra_help or known.cfg is not None or known.info is not None
+    return known.overrides, known.multirun, shown

@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
@@ -92,7 +92,12 @@ class DirectReport:
 
 
 async def kill_direct(
-    root: str, credentials: Credentials, symbols: Sequence[str], deadline_s: float = 60.0, tag: str = "kill"
+    root: str,
+    credentials: Credentials,
+    symbols: Sequence[str],
+    deadline_s: float = 60.0,
+    tag: str = "kill",
+    tell: Callable[[str], object] = lambda _line: None,
 ) -> DirectReport:
     """
     Cancel all orders of symbols and sell what is held of their base assets, until that is so or time is up.
@@ -108,6 +113,8 @@ async def kill_direct(
         After that the report says what is left.
     tag : str
         Beginning of the ids of the orders that sell.
+    tell : callable, optional
+        Takes a line about each sale, before it is sent.
 
     Raises
     ------
@@ -117,7 +124,7 @@ async def kill_direct(
     if not symbols:
         raise ConfigError("symbols", "none", "what is traded, as the venue writes it")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)) as session:
-        kill = _Kill(VenueRest(session, root, credentials), tuple(dict.fromkeys(symbols)), tag)
+        kill = _Kill(VenueRest(session, root, credentials), tuple(dict.fromkeys(symbols)), tag, tell)
         try:
             async with asyncio.timeout(deadline_s):
                 await kill.run()
@@ -135,8 +142,8 @@ class _StopError(Exception):
 class _Kill:
     """The state of one: what was done, and what the last look has shown."""
 
-    def __init__(self, venue: VenueRest, symbols: tuple[str, ...], tag: str) -> None:
-        self.venue, self.symbols, self.tag = venue, symbols, tag
+    def __init__(self, venue: VenueRest, symbols: tuple[str, ...], tag: str, tell: Callable[[str], object]) -> None:
+        self.venue, self.symbols, self.tag, self.tell = venue, symbols, tag, tell
         self.troubles: Counter[str] = Counter()
         self._start = time.monotonic()
         self._canceled = 0
@@ -218,6 +225,7 @@ class _Kill:
         self._dust.pop(base, None)  # of another symbol
         self._held[base] = Left(base, holding.free + holding.locked, "not sold yet")
         self._sent += 1
+        self.tell(f"selling {quantity:f} {base} by {rules.symbol}")
         order_id = f"{self.tag}-{self._sent}"
         filled = await self._tried(
             self.venue.market(rules.symbol, "SELL", quantity, order_id), (rules.symbol, quantity)

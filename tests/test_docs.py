@@ -158,7 +158,7 @@ def test_the_overrides_of_a_paper_node_are_valid(command: str) -> None:
     words = shlex.split(command)[2:]
     if words and words[0].startswith("ARGS="):
         words = shlex.split(words[0].removeprefix("ARGS="))
-    words = [word for word in words if not word.startswith(("policy_file=", "policy_entry="))]
+    words = [word for word in words if not word.startswith(("policy_file=", "policy_entry=", "--help"))]
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         paper_settings(compose("paper", overrides=words))
 

@@ -49,7 +49,7 @@ def _direct(place: Path, number: int, how: signal.Signals) -> Trial:
             time.sleep(0.2)  # what it had sent has arrived
             before, asked = venue.look("books"), venue.look("state")["requests"]
             venue.tell("resume")
-            words = "--direct", "BTCUSDT", "--url", venue.http, "--secrets-dir", str(keys)
+            words = "--direct", "BTCUSDT", "--venue", "binance_testnet", "--url", venue.http, "--secrets-dir", str(keys)
             began = operator_kills(Node(place), *words)["began"] // 1_000_000
             time.sleep(0.5)  # for what should not come any more
             after, requests = venue.look("books"), venue.look(f"requests?method=DELETE&since={asked}")
@@ -108,7 +108,7 @@ def _trades(trader: "subprocess.Popen[bytes]", venue: Handle, resting: int) -> b
 def _keys(folder: Path) -> Path:
     """Return a folder with a key of the kill's own, another one than the trader's."""
     folder.mkdir(mode=0o700)
-    for name, value in (("binance_api_key", HMAC_KEY.name), ("binance_api_secret", HMAC_KEY.secret)):
+    for name, value in (("binance_testnet_api_key", HMAC_KEY.name), ("binance_testnet_api_secret", HMAC_KEY.secret)):
         file = folder / name
         file.touch(mode=0o600)
         file.write_text(value + "\n")

@@ -28,6 +28,7 @@ from alphatrade.risk.errors import ConfigError
 
 VENUE = "BINANCE"
 ANSWER_S = 10.0  # for one answer of the exchange, and for one step of the bundled client
+KEYS_S = 1.0  # for one look for new keys; a later one takes what it has found
 WINDOW_MS = 5_000  # an order that reaches the exchange later than this is refused there
 EARLY_MS = 1_000  # one that is stamped later than the exchange's clock shows, by more than this, likewise
 BLIND_S = 60.0  # without having read the books for so long, nothing new is sent
@@ -115,6 +116,7 @@ class Link:
         self.read_at, self.skewed = -BLIND_S, False
         self._credentials: Credentials | None = None
         self._fresh: Credentials | None = None  # new keys that have not been tried yet
+        self._look: asyncio.Future[Credentials | None] | None = None  # for new keys
 
     def unfit(self, orders: Iterable[Order]) -> str:
         """Return why orders cannot be sent now; empty: they can."""
@@ -183,8 +185,7 @@ class Link:
             If it cannot be asked; the next call asks again.
         """
         try:
-            if self._secrets.changed(KEYS):
-                self._fresh = self._read()
+            self._fresh = await self._looked() or self._fresh
             if self._fresh is None:
                 return False
             await self._admitted(self._fresh)
@@ -195,6 +196,18 @@ class Link:
         self._credentials, self._fresh = self._fresh, None
         self._tell("there are new keys: connecting anew")
         return True
+
+    async def _looked(self) -> Credentials | None:
+        """Return new keys, if there are any; a keyring may wait for its user, and nothing else waits with it."""
+        if self._look is None:
+            self._look = asyncio.ensure_future(asyncio.to_thread(self._newer))
+        if not (await asyncio.wait((self._look,), timeout=KEYS_S))[0]:
+            return None
+        look, self._look = self._look, None
+        return look.result()
+
+    def _newer(self) -> Credentials | None:
+        return self._read() if self._secrets.changed(KEYS) else None
 
     async def close(self) -> None:
         """Let go of the bundled client, whatever state it is in."""

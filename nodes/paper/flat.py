@@ -10,6 +10,7 @@ from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.settings import KEYS
 from alphatrade.reflection.following import BY
 from alphatrade.risk.gate_orders import closing
 
@@ -51,8 +52,16 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> bool:
         venue.advance(ts)
         TIME.advance(ts)
         venue.settle(ts)
-    tell("it stops with something open or held; at an exchange, alphatrade kill --direct cancels and sells it")
+    tell(f"it stops with something open or held{_elsewhere(parts)}")
     return False
+
+
+def _elsewhere(parts: Any) -> str:
+    """Return what an operator can do about it; what is held on paper ends with the node."""
+    if parts.broker is None:
+        return ""
+    symbols = ",".join(sorted(one.raw_symbol.value for one in parts.node.kernel.cache.instruments()))
+    return f"; to cancel and sell it at the exchange: alphatrade kill --direct {symbols} --venue {KEYS}"
 
 
 def _close(strategy: Strategy, held: dict[Any, Any]) -> None:

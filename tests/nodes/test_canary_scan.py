@@ -144,7 +144,7 @@ def test_a_direct_kill_leaves_its_keys_nowhere(place: Place, monkeypatch: pytest
     monkeypatch.setattr(make_account, "SECRET", SECRET)
     with serving(Account()) as account:
         account.rest("a-1", "BTCUSDT", "SELL", "0.5")
-        kill = ("kill", "--why", "drill", "--direct", "BTCUSDT,ETHUSDT", "--url", account.url, "--deadline", "3")
+        kill = ("kill", "--why", "drill", "--direct", "BTCUSDT,ETHUSDT", "--venue", "binance", "--url", account.url, "--deadline", "3")
         assert "flat after" in place.run(*kill, "--secrets-dir", str(place.keys))
         assert "flat after" in place.run(*kill)  # from the keyring
         (place.keys / "binance_api_secret").write_text(SECRET[::-1])
@@ -152,7 +152,7 @@ def test_a_direct_kill_leaves_its_keys_nowhere(place: Place, monkeypatch: pytest
         account.closed.add("BTCUSDT")
         account.free["BTC"] += 1
         place.run(*kill, code=1)
-    place.run("kill", "--why", "drill", "--direct", "BTCUSDT", "--url", "http://127.0.0.1:9", "--deadline", "1", code=1)
+    place.run("kill", "--why", "drill", "--direct", "BTCUSDT", "--venue", "binance", "--url", "http://127.0.0.1:9", "--deadline", "1", code=1)
     reversed_too = Canaries(SECRET[::-1])
     assert place.leaks() + reversed_too.within(place.said, "output") + reversed_too.in_files(place.here) == []
     assert place.looks > 20

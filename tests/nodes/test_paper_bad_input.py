@@ -12,7 +12,7 @@ import pytest
 from tests.nodes.make_account import Account
 from tests.nodes.make_archive import serving
 from tests.nodes.make_paper import SHORT, Node
-from tests.nodes.test_kill_door import keys
+from tests.nodes.test_kill_door import TESTNET, keys
 
 pytestmark = pytest.mark.long
 
@@ -106,13 +106,13 @@ def test_an_account_that_is_in_use(tmp_path: Path) -> None:
 def test_a_direct_kill_with_what_the_exchange_does_not_know(tmp_path: Path) -> None:
     node, folder = Node(tmp_path), keys(tmp_path / "keys")
     with serving(Account()) as account:
-        words = ("--why", "drill", "--url", account.url, "--secrets-dir", str(folder), "--deadline", "3", "--direct")
+        words = ("--why", "drill", *TESTNET, "--url", account.url, "--secrets-dir", str(folder), "--deadline", "3", "--direct")
         done = node.start(*words, "BTCUSDT,MOONUSDT", verb="kill")
         out, err = done.communicate(timeout=60)
         assert done.returncode == 2, out + err
         assert len(err.splitlines()) == 1
         assert "MOONUSDT" in err
-        (folder / "binance_api_key").write_text("two words")
+        (folder / "binance_testnet_api_key").write_text("two words")
         done = node.start(*words, "BTCUSDT", verb="kill")
         out, err = done.communicate(timeout=60)
         assert done.returncode == 2

@@ -1,6 +1,7 @@
 """The units for systemd: known to it, hardened, restarted where that helps and not where a person has to look."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 from alphatrade.nodes.app import EXIT_BAD_INPUT
 from alphatrade.nodes.beats import BeatLimits
+from alphatrade.nodes.hydra_app import run_config
+from alphatrade.nodes.paper.exchange_client import KEYS as VENUE
+from alphatrade.nodes.paper.settings import PaperSettings, paper_settings
 from alphatrade.nodes.redact import refuse_plain
 from alphatrade.nodes.secrets import FIELDS
 from tests.conftest import ROOT
@@ -117,9 +121,29 @@ def test_it_has_no_rights_and_leaves_no_dump() -> None:
 
 def test_keys_are_handed_in_by_file_and_never_on_the_command_line() -> None:
     loaded = [value.partition(":")[0] for value in settings(KEYS)["LoadCredential"]]
-    assert loaded == [f"binance_{name}" for name in FIELDS]
+    assert loaded == [f"{VENUE}_{name}" for name in FIELDS]
     for path in (SERVICE, KEYS):
         (command,) = settings(path)["ExecStart"]
         refuse_plain(command.split())
         assert command.startswith(f"{PROGRAM} paper")
     assert "%d" in settings(KEYS)["ExecStart"][0]
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.iterdir()), ids=lambda path: path.name)
+def test_what_a_unit_starts_is_a_command_whose_settings_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = settings(path)["ExecStart"]
+    assert commands
+    for command in commands:
+        program, verb, *words = shlex.split(command.replace("%d", "/run/credentials/one"))
+        assert (program, verb) == (PROGRAM, "paper")
+        monkeypatch.setattr("sys.argv", ["alphatrade"])
+        own = run_config(verb, words, "paper", paper_settings)
+        assert reads(own) == [value.partition(":")[0] for value in settings(path).get("LoadCredential", ())]
+
+
+def reads(own: PaperSettings) -> list[str]:
+    """Return the secrets that a node reads, by its settings, from the folder of credentials."""
+    if own.broker.kind == "simulated":
+        return []
+    assert own.broker.secrets_dir == Path("/run/credentials/one")
+    return [f"{VENUE}_{name}" for name in FIELDS]

@@ -87,6 +87,7 @@ for _path in PATHS:
     EMPTY[_path, "STATE_UNREADABLE"] = "no node starts with an unreadable latch (test_kill.py)"
     EMPTY[_path, "EXPLORATION"] = "no order of a rogue is marked as explored (test_exploration.py)"
     EMPTY[_path, "SESSION"] = "the market of the rogue never closes (test_sessions.py)"
+    EMPTY[_path, "SHADOW"] = "the rogue is in no shadow (test_live_gate.py)"
     EMPTY[_path, "CAP"] = "no strategy of the rogue has a cap: only a canary has (test_caps.py)"
     if _path != "modify":
         EMPTY[_path, "UNKNOWN_ORDER"] = "only a modification names an order"
