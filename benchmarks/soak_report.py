@@ -9,10 +9,14 @@ autoregression of first order, its coefficient corrected for the bias of short s
 95 % of the slopes lie in it. Of series of 120 points with coefficients of 0, 0.5, 0.9 and 0.97 it held the true slope
 in 90, 90, 84 and 74 of 100 cases; resampled blocks of a tenth of the points (Künsch 1989), told beside it and not
 judged, held it in 81, 83, 69 and 40. Where memory goes in a few steps the first interval is wide. "Beyond the
-bare node" is the same of the difference, point by point. Less than `LEAST_HOURS` hours are not judged.
+bare node" is the same of the difference, point by point. Less than `LEAST_HOURS` hours or `LEAST_POINTS` points
+are not judged.
 
 **p99.** Of each stage with at least `LEAST_SAMPLES` samples in the first period and in the last. It is that of one hour
 each, of a few hundred decisions: of a soak of days, the medians over its first day and its last are told beside it.
+
+What was not judged has a row that says so. Of a soak as long as those that are asked for (`asked`) that is a miss, but
+for the stages that only orders pass: an hour may have few.
 """
 
 import json
@@ -32,7 +36,8 @@ from benchmarks.figures import Figure, publish
 from benchmarks.soak_chain import read, verify
 
 WARM, BINS, RESAMPLES = 0.25, 120, 2_000
-LEAST_HOURS, LEAST_SAMPLES, DAY = 1.0, 100, 24
+LEAST_HOURS, LEAST_POINTS, LEAST_SAMPLES, DAY = 1.0, 30, 100, 24
+ALWAYS = ("event", "step", "ingest_signal")  # stages of every hour
 SLOPE_MB, P99 = 1.0, 1.25
 COMMAND = "make soak HOURS={lasts:g} SPEED={speed:g}"
 WHAT = {
@@ -114,17 +119,11 @@ def points(x: Floats, y: Floats, lasts: float) -> tuple[Floats, Floats]:
     return (edges[1:] + edges[:-1]) / 2, np.array(medians)
 
 
-def slopes(folder: Path, lasts: float) -> dict[str, Slope]:
-    """Return the slopes of the paper node, of the bare one, and of their difference; nothing where points are few."""
+def paired(folder: Path, lasts: float) -> tuple[Floats, Floats, Floats]:
+    """Return the middles of the parts in which both nodes have samples, and the medians of ours and the bare one."""
     (x, ours), (_, bare) = (points(*samples(folder, side), lasts) for side in ("ours", "bare"))
     known = np.isfinite(ours) & np.isfinite(bare)
-    if known.sum() < 30:
-        return {}
-    x, ours, bare = x[known], ours[known], bare[known]
-    beyond = ours - bare
-    return {
-        "ours": slope(x, ours), "bare": slope(x, bare), "beyond": slope(x, beyond), "blocks": blocks(x, beyond),
-    }  # fmt: skip
+    return x[known], ours[known], bare[known]
 
 
 class Told(NamedTuple):
@@ -140,6 +139,11 @@ def told(folder: Path) -> Told:
     lines = read(folder)
     bodies = {kind: [line["body"] for line in lines if line["kind"] == kind] for kind in ("period", "end")}
     return Told(lines[0]["body"]["plan"], bodies["period"], (bodies["end"] or [{}])[0])
+
+
+def asked(plan: Mapping[str, Any]) -> bool:
+    """Return whether a soak is as long as those that are asked for: two hours at 1x, or seven days of a market."""
+    return bool(plan["lasts"] >= 7 * DAY or (plan["lasts"] >= 2.0 and plan["speed"] <= 1.0))
 
 
 def counted(soak: Told, command: str) -> list[Figure]:
@@ -160,29 +164,42 @@ def counted(soak: Told, command: str) -> list[Figure]:
 
 def grown(folder: Path, soak: Told, command: str) -> list[Figure]:
     """Return how memory grew."""
-    rows = []
-    for name, found in slopes(folder, soak.plan["lasts"]).items():
-        judged = name == "beyond" and soak.plan["lasts"] >= LEAST_HOURS
+    rows, lasts = list[Figure](), soak.plan["lasts"]
+    x, ours, bare = paired(folder, lasts)
+    if len(x) < LEAST_POINTS:
+        return [_unjudged("beyond", WHAT["beyond"], len(x), LEAST_POINTS, "points", command, asked(soak.plan))]
+    beyond = ours - bare
+    made = {"ours": slope(x, ours), "bare": slope(x, bare), "beyond": slope(x, beyond), "blocks": blocks(x, beyond)}
+    for name, found in made.items():
+        judged = name == "beyond" and lasts >= LEAST_HOURS
         target = f"upper end < {SLOPE_MB:g}" if judged else ""
         holds = found.high < SLOPE_MB if judged else None
         interval = round(found.low, 3), round(found.high, 3)
-        what = f"{WHAT[name]}, a quarter left out"
+        unjudged = "" if judged or name != "beyond" else f"; not judged: less than {LEAST_HOURS:g} h"
+        what = f"{WHAT[name]}, a quarter left out{unjudged}"
         rows.append(Figure(f"soak.{name}", what, round(found.value, 3), "MB/h", target, holds, BINS, interval, command))
     return rows
 
 
 def slowed(soak: Told, command: str) -> list[Figure]:
     """Return by how much each stage got slower from the first period to the last."""
-    rows = []
-    for stage, first in soak.periods[0]["latency"].items() if len(soak.periods) > 1 else ():
-        last = soak.periods[-1]["latency"][stage]
-        if min(first["count"], last["count"]) >= LEAST_SAMPLES:
+    rows = list[Figure]()
+    ends = [soak.periods[at]["latency"] if len(soak.periods) > 1 else {} for at in (0, -1)]
+    for stage in dict.fromkeys([*ALWAYS, *ends[0], *ends[1]]):
+        first, last = (end.get(stage, {"count": 0}) for end in ends)
+        least = min(first["count"], last["count"])
+        if least < LEAST_SAMPLES:
+            wanted = asked(soak.plan) and stage in ALWAYS
+            what = f"p99 of {stage}, last period over the first"
+            rows.append(_unjudged(f"p99.{stage}", what, least, LEAST_SAMPLES, "samples", command, wanted))
+        else:
             ratio = last["p99_ns"] / first["p99_ns"]
             times = f"{last['p99_ns'] / 1e3:,.0f} over {first['p99_ns'] / 1e3:,.0f} us"
             what = f"p99 of {stage}, last period over the first: {times}"
             rows.append(_row(f"p99.{stage}", what, ratio, "x", command, f"<= {P99:g}", ratio <= P99))
-        many = statistics.median(one["latency"][stage]["count"] for one in soak.periods) >= LEAST_SAMPLES
-        if many and len(soak.periods) >= 2 * DAY:
+        if len(soak.periods) < 2 * DAY or not all(stage in one["latency"] for one in soak.periods):
+            continue
+        if statistics.median(one["latency"][stage]["count"] for one in soak.periods) >= LEAST_SAMPLES:
             each = [one["latency"][stage]["p99_ns"] for one in soak.periods]
             ratio = statistics.median(each[-DAY:]) / max(statistics.median(each[:DAY]), 1)
             what = f"the median p99 of {stage} in the last {DAY} periods over that in the first"
@@ -194,6 +211,11 @@ def _row(
     name: str, what: str, value: float, unit: str, command: str, target: str = "", holds: bool | None = None
 ) -> Figure:
     return Figure(f"soak.{name}", what, round(value, 4), unit, target, holds, 1, None, command)
+
+
+def _unjudged(name: str, what: str, found: int, least: int, unit: str, command: str, wanted: bool) -> Figure:
+    """Return the row of a figure that could not be made, of how little it was; a miss where it is wanted."""
+    return _row(name, f"{what}: not judged", found, unit, command, f">= {least}", False if wanted else None)
 
 
 def plot(folder: Path, soak: Told) -> None:

@@ -2,7 +2,9 @@
 
 import json
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
+from typing import get_type_hints
 
 import pyarrow as pa
 from nautilus_trader.common.actor import Actor
@@ -10,11 +12,15 @@ from nautilus_trader.common.config import ActorConfig
 
 from alphatrade.actors.messages import DRIFT_STATE_TOPIC, DRIFT_TOPIC, DriftSignal, DriftState
 from alphatrade.reflection.packets import Row, file_name, packet, page
-from alphatrade.reflection.parquet import write_parquet
+from alphatrade.reflection.parquet import write_tables
 from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.shelf import Shelf
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision
 
 ACTING = ("alert", "flat")
+PIECE = 4_096  # states that become a table
+_KINDS = {int: pa.int64(), str: pa.string(), float: pa.float64()}
+_SCHEMA = pa.schema([(name, _KINDS[kind]) for name, kind in get_type_hints(DriftState).items()])
 
 
 class ClerkConfig(ActorConfig, frozen=True):
@@ -45,14 +51,15 @@ class DriftClerk(Actor):
         super().__init__(config)
         self._dir = Path(config.run_dir)
         self._rows: deque[Row] = deque(maxlen=config.memory)
-        self._states: list[DriftState] = []
-        self._finished = False
+        self._states: list[DriftState] = []  # the latest
+        self._shelf = Shelf(self._dir)
+        self._heard = self._finished = False
         self.packets = 0
 
     def on_start(self) -> None:
         """Listen."""
         self.msgbus.subscribe(DECISION_TOPIC, self.on_decision)
-        self.msgbus.subscribe(DRIFT_STATE_TOPIC, self._states.append)
+        self.msgbus.subscribe(DRIFT_STATE_TOPIC, self.on_state)
         self.msgbus.subscribe(DRIFT_TOPIC, self.on_signal)
 
     def on_decision(self, decision: Decision) -> None:
@@ -62,6 +69,19 @@ class DriftClerk(Actor):
         d, b = decision, decision.belief
         row = (d.decision, b.ts, b.instrument, b.step, d.tactic, b.regime, b.confidence, d.action, b.features)
         self._rows.append(Row(*row))
+
+    def on_state(self, state: DriftState) -> None:
+        """Remember what the charts of a stream said."""
+        self._heard = True
+        self._states.append(state)
+        if len(self._states) >= PIECE:
+            piece = self._table()
+            self._states.clear()
+            with suppress(OSError):  # the shelf has the rows all the same; a disk that stays full is told at the end
+                self._shelf.take(piece)
+
+    def _table(self) -> pa.Table:
+        return pa.table({name: [getattr(state, name) for state in self._states] for name in _SCHEMA.names}, _SCHEMA)
 
     def on_signal(self, signal: DriftSignal) -> None:
         """Write the packet of an alarm that acts."""
@@ -90,12 +110,10 @@ class DriftClerk(Actor):
 
     def finish(self) -> None:
         """Write the statistics of every stream over time. A second call does nothing."""
-        if self._finished or not self._states:
+        if self._finished or not self._heard:
             return
         self._finished = True
-        names = DriftState.__struct_fields__
-        table = pa.table({name: [getattr(state, name) for state in self._states] for name in names})
         try:
-            write_parquet(table, self._dir / "drift.parquet")
+            write_tables(self._shelf.groups(self._table()), _SCHEMA, self._dir / "drift.parquet")
         except OSError as error:
             raise RunDirError(str(self._dir), str(error), "a writable folder with free space") from error

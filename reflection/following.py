@@ -4,6 +4,7 @@ It also serves an unmodified third-party strategy: an order that no Organism dec
 negative id and, in place of the tactic, the name that the order's tag gives, or that of the strategy.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from alphatrade.reflection.realised import Realised
 from alphatrade.strategies.messages import Decision
 
 TAG, BY = "decision=", "by="
+ENDED = 4_096  # orders remembered after their end: an exchange may tell of a fill after that
 
 
 class Follower:
@@ -41,8 +43,8 @@ class Follower:
         """Forget everything."""
         self._marks: dict[str, MarkOuts] = {}
         self._last: dict[str, BeliefSnapshot] = {}
-        self._decision_of: dict[str, int] = {}
-        self._strategy_of: dict[str, str] = {}
+        self._orders: dict[str, tuple[int, str]] = {}  # decision and strategy, by order id
+        self._ended: deque[str] = deque()
         self._foreign = 0
         self.realised = Realised()
 
@@ -65,8 +67,7 @@ class Follower:
         if not tagged:
             self._foreign += 1
         decision = tagged[0] if tagged else -self._foreign
-        self._decision_of[order_id] = decision
-        self._strategy_of[order_id] = strategy
+        self._orders[order_id] = decision, strategy
         self._followed(instrument).sent(decision, step)
         if tagged:
             return None
@@ -77,16 +78,21 @@ class Follower:
 
     def filled(self, order_id: str, instrument: str, units: float, price: float, fee: float) -> None:
         """Take a fill: signed units (+ bought), price and fee in quote currency."""
-        decision = self._decision_of.get(order_id)
-        if decision is not None:
-            self.realised.fill(decision, instrument, units, price, self._strategy_of[order_id])
+        known = self._orders.get(order_id)
+        if known is not None:
+            decision, strategy = known
+            self.realised.fill(decision, instrument, units, price, strategy)
             self._followed(instrument).filled(decision, units, price, fee)
 
     def ended(self, order_id: str, instrument: str, ts: int) -> None:
         """Note that an order is closed and can fill no more."""
-        decision = self._decision_of.get(order_id)
-        if decision is not None:
-            self._followed(instrument).ended(decision, ts)
+        known = self._orders.get(order_id)
+        if known is None:
+            return
+        self._followed(instrument).ended(known[0], ts)
+        self._ended.append(order_id)
+        if len(self._ended) > ENDED:
+            self._orders.pop(self._ended.popleft(), None)
 
     def close(self) -> list[Outcome]:
         """Return what is still open, by instrument, with None for what the tape does not reach."""

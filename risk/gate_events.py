@@ -82,6 +82,7 @@ class Events:
             return  # initialized: written when the order is first judged or heard of again
         try:
             self._take(event, kind, name)
+            self.gate.record.ensure_kept()
             if kind is OrderFilled and self.gate.memory.file is not None and not self.gate.recovering:
                 self.gate.memory.keep()
         except Exception as error:

@@ -248,6 +248,7 @@ class Market:
             gate.memory.keep()
         if gate.record.minute_of(ts):
             gate.record_equity(ts)
+            gate.record.ensure_kept()
         if gate.law.loss_near is not self.loss_near:
             self._losses_changed(ts)
         return verdict

@@ -7,8 +7,7 @@ Marks come by the million, so they go into flat arrays; the rest are tuples. Wha
 
 import os
 from array import array
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 
@@ -16,18 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alphatrade.risk.columns import decimals, table
 from alphatrade.risk.exposure import BUY, Order
 from alphatrade.risk.quiet import QuietBars
 from alphatrade.risk.shelf import GROUP, Shelf
-from alphatrade.risk.units import decimal_array, from_nano
 
 _PIECE = 4_096  # rows that become a table: a tenth of what tuples take
 _MINUTE_NS = 60 * 10**9
-_DECIMAL = pa.decimal128(38, 9)
 _ATTO_PER_NANO = 10**9
 SOURCES = ("quote", "trade", "bar")
 
-# name, kind: i int64, s string, d decimal from nano, b bool, f float64
+# see `columns.table`
 _ORDERS = (
     "seq:i ts:i instrument:s strategy:s order_id:s event:s side:s type:s qty:d leaves:d price:d trigger:d "
     "reduce_only:b reason:s decision:i"
@@ -69,6 +67,7 @@ class RunRecord:
         self._names: list[str] = []
         self._codes: dict[str, int] = {}
         self._minute = -1
+        self._unkept: OSError | None = None
         self._unmarked()
         self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
         self.warned: Callable[[int, str, str], None] | None = None  # told time, kind and limit of every risk event
@@ -233,7 +232,7 @@ class RunRecord:
 
     def tables(self) -> dict[str, pa.Table]:
         """Return the rows in memory as Arrow tables, by file name without suffix."""
-        tables = {name: _table(spec, getattr(self, name)) for name, spec in _TUPLES.items()}
+        tables = {name: table(spec, getattr(self, name)) for name, spec in _TUPLES.items()}
         return tables | {"marks": self._marks_table()}
 
     def _settle(self) -> None:
@@ -243,11 +242,32 @@ class RunRecord:
         for name, spec in _TUPLES.items():
             rows: list[tuple[object, ...]] = getattr(self, name)
             if len(rows) >= _PIECE:
-                self._shelves[name].take(_table(spec, rows))
+                piece = table(spec, rows)
                 rows.clear()
+                self._put_away(name, piece)
         if len(self._seqs) >= GROUP:
-            self._shelves["marks"].take(self._marks_table())
+            piece = self._marks_table()
             self._unmarked()
+            self._put_away("marks", piece)
+
+    def _put_away(self, name: str, piece: pa.Table) -> None:
+        try:
+            self._shelves[name].take(piece)
+        except OSError as error:  # the shelf has the rows; whoever adds a row is in the middle of something
+            self._unkept = error
+
+    def ensure_kept(self) -> None:
+        """
+        Say what has gone wrong since the last time; call it where nothing is half done.
+
+        Raises
+        ------
+        OSError
+            If rows could not leave memory, where they still are.
+        """
+        error, self._unkept = self._unkept, None
+        if error is not None:
+            raise error
 
     def write(self, run_dir: str | Path) -> None:
         """
@@ -275,37 +295,12 @@ class RunRecord:
         origins = np.frombuffer(self._origin, np.int8)
         return pa.table(
             {
-                "seq": _ints(self._seqs),
-                "ts": _ints(self._stamps),
+                "seq": pa.array(memoryview(self._seqs), pa.int64()),
+                "ts": pa.array(memoryview(self._stamps), pa.int64()),
                 "instrument": names.take(pa.array(self._which, pa.int32())),
-                "bid": _decimals(self._bids),
-                "ask": _decimals(self._asks),
+                "bid": decimals(self._bids),
+                "ask": decimals(self._asks),
                 "source": pa.array(SOURCES, pa.string()).take(pa.array(origins & 3)),
                 "assumed": pa.array(origins > 3),
             }
         )
-
-
-def _table(spec: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
-    columns: dict[str, pa.Array] = {}
-    data = list(zip(*rows, strict=True)) if rows else None
-    for index, item in enumerate(spec.split()):
-        name, kind = item.split(":")
-        values = data[index] if data is not None else ()
-        columns[name] = _decimals(values) if kind == "d" else pa.array(values, _TYPES[kind])
-    return pa.table(columns)
-
-
-_TYPES = {"i": pa.int64(), "s": pa.string(), "b": pa.bool_(), "f": pa.float64()}
-
-
-def _ints(values: array[int]) -> pa.Array:
-    return pa.array(memoryview(values), pa.int64())
-
-
-def _decimals(values: Sequence[int | None]) -> pa.Array:
-    try:
-        return decimal_array(values)
-    except (OverflowError, pa.ArrowInvalid):  # beyond int64 in nano: more than 9.2e9 units
-        exact: list[Decimal | None] = [None if value is None else from_nano(value) for value in values]
-        return pa.array(exact, _DECIMAL)

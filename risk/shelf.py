@@ -2,9 +2,9 @@
 
 import weakref
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -25,7 +25,7 @@ class Shelf:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._sizes: list[int] = []  # bytes of each group in the file
         self._pieces: list[pa.Table] = []
 
@@ -60,13 +60,14 @@ class Shelf:
         if self._file is None:
             assert self._folder is not None
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = TemporaryFile(dir=self._folder)  # noqa: SIM115
+            self._file = TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
             weakref.finalize(self, self._file.close)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, group.schema) as stream:
             stream.write_table(group.combine_chunks())
         data = sink.getvalue()
         self._file.seek(sum(self._sizes))
-        self._file.write(data)
-        self._file.flush()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self._sizes.append(data.size)

@@ -117,13 +117,16 @@ def test_what_comes_later_does_not_speak_against_an_earlier_checkpoint(signed: t
 # -- what is judged
 
 
-def made(folder: Path, leak: float = 0.0, slower: float = 1.0, violations: int = 0) -> str:
-    """Make the files of a soak of two hours, and return the public key."""
+def made(
+    folder: Path, leak: float = 0.0, slower: float = 1.0, violations: int = 0, seen: float = 2.0, count: int = 500,
+    periods: int = 2, lasts: float = 2.0,
+) -> str:  # fmt: skip
+    """Make the files of a soak, of two hours of which memory was seen in `seen`, and return the public key."""
     folder.mkdir()
     key = SigningKey.generate(folder / "key.pem")
     chain = Checkpoints(folder, key, "service")
-    chain.add("begin", {"plan": {"lasts": 2.0, "period": 1.0, "speed": 1.0, "words": []}})
-    hours = np.linspace(0.0, 2.0, 1_440)
+    chain.add("begin", {"plan": {"lasts": lasts, "period": lasts / 2, "speed": 1.0, "words": []}})
+    hours = np.linspace(0.0, min(seen, lasts), 1_440)
     for side, rate, seed in (("ours", leak, 1), ("bare", 0.0, 2)):
         memory = (500.0 + rate * hours + noise(1_440, seed, 0.1)) * 2**20
         lines = (
@@ -131,9 +134,13 @@ def made(folder: Path, leak: float = 0.0, slower: float = 1.0, violations: int =
             for at, rss in zip(hours, memory, strict=True)
         )
         (folder / f"{side}.jsonl").write_text("\n".join(lines) + "\n")
-    for number in range(2):
+    for number in range(periods):
         p99 = round(100_000 * (slower if number else 1.0))
-        stages = {"event": {"count": 500, "p99_ns": p99}, "order_ack": {"count": 5, "p99_ns": p99 * 100**number}}
+        usual = {name: {"count": count, "p99_ns": 100_000} for name in ("step", "ingest_signal")}
+        stages = usual | {
+            "event": {"count": 500, "p99_ns": p99},
+            "order_ack": {"count": 5, "p99_ns": p99 * 100**number},
+        }
         counts = dict.fromkeys(("events", "decisions", "orders", "fills"), 500)
         chain.add("period", {"number": number, "law": {}, "latency": stages, **counts})
     chain.add("end", {"failed": 0, "violations": violations, "integrity": 0, "orders": 500})
@@ -142,13 +149,26 @@ def made(folder: Path, leak: float = 0.0, slower: float = 1.0, violations: int =
 
 @pytest.mark.parametrize(
     ("plant", "missed"),
-    [({}, set()), ({"leak": 5.0}, {"soak.beyond"}), ({"slower": 1.5}, {"soak.p99.event"}), ({"violations": 1}, {"soak.violations"})],
-)  # fmt: skip
+    [
+        ({}, set()),
+        ({"leak": 5.0}, {"soak.beyond"}),
+        ({"slower": 1.5}, {"soak.p99.event"}),
+        ({"violations": 1}, {"soak.violations"}),
+        ({"seen": 0.8}, {"soak.beyond"}),
+        ({"count": 99}, {"soak.p99.step", "soak.p99.ingest_signal"}),
+        ({"periods": 1}, {"soak.p99.event", "soak.p99.step", "soak.p99.ingest_signal"}),
+        ({"seen": 0.2, "count": 99, "lasts": 1.9}, set()),
+    ],
+)
 def test_exit_code_1_says_that_a_figure_was_missed(tmp_path: Path, plant: dict[str, float], missed: set[str]) -> None:
     public = made(tmp_path / "soak", **plant)  # type: ignore[arg-type]
     assert soak_report.report(tmp_path / "soak", public) == bool(missed)
     rows = json.loads((tmp_path / "soak" / "soak.json").read_text())
     assert {row["id"] for row in rows if row["holds"] is False} == missed
+    unjudged = {row["id"] for row in rows if "not judged" in row["what"]}
+    small = {"soak.beyond"} if "seen" in plant else set()
+    few = {"soak.p99.step", "soak.p99.ingest_signal"} if {"count", "periods"} & {*plant} else set()
+    assert unjudged >= {*small, *few}, "and it is told where it is no miss"
     assert (tmp_path / "soak" / "soak.html").stat().st_size > 10_000
 
 

@@ -32,6 +32,7 @@ from nautilus_trader.model.enums import (
 from nautilus_trader.model.identifiers import TradeId
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
+from alphatrade.risk import record, shelf
 from alphatrade.risk.errors import ConfigError, LatchedError
 from alphatrade.risk.gate import ADVICE_TOPIC, STATE_TOPIC
 from alphatrade.risk.gate_commands import Commands
@@ -214,6 +215,27 @@ def test_an_exception_while_marking_stops_trading(monkeypatch: pytest.MonkeyPatc
     assert gate.switch.trip_cause.code == "EXCEPTION"
     assert gate.switch.state == "HALTED"
     assert not built.cache.positions_open()
+
+
+def test_rows_that_cannot_leave_memory_stop_trading_and_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(record, "_PIECE", 1)
+    monkeypatch.setattr(shelf, "GROUP", 5)
+    monkeypatch.setattr(shelf.Shelf, "_put", full)
+    script = {at: market(0.1, OrderSide.BUY if at % 2 else OrderSide.SELL) for at in range(3, 19)}
+    built, _, gate = run(script, gate={"run_dir": str(tmp_path / "run")})
+    assert gate.switch.trip_cause.code == "EXCEPTION"
+    assert "no space" in gate.switch.trip_cause.reason
+    assert not built.cache.positions_open()
+    assert not gate.orders, "each event was taken to its end"
+    gate.save(str(tmp_path / "later"))
+    tables = [pq.read_table(tmp_path / "later" / f"{name}.parquet") for name in ("orders", "fills", "risk_events", "marks")]
+    assert sorted(seq for one in tables for seq in one["seq"].to_pylist()) == list(range(1, gate.record.seq + 1))
+    assert tables[1].num_rows == gate.record.filled > 0
 
 
 def test_an_order_that_goes_around_the_gate_trips_the_wire() -> None:

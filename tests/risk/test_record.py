@@ -1,8 +1,13 @@
 """What leaves memory comes back: the files of a long run are those of one that kept everything."""
 
+import errno
+import itertools
 import os
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -117,3 +122,59 @@ def test_a_full_disk_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="no space"):
         one.take(table)
     assert sum(group.num_rows for group in one.groups(table.slice(0, 3))) == small + 3
+
+
+TABLES = ("orders", "fills", "risk_events", "equity", "marks")
+
+
+@pytest.mark.parametrize("refused", [3, 10**9], ids=["for a while", "for ever"])
+def test_rows_that_cannot_leave_memory_are_neither_lost_nor_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, refused: int
+) -> None:
+    known, left, put = filled(None, 20 * small), dict.fromkeys(range(5), refused), Shelf._put
+    shelves: list[Shelf] = []
+
+    def full(one: Shelf, group: pa.Table) -> None:
+        if one not in shelves:
+            shelves.append(one)
+        left[shelves.index(one)] -= 1
+        if left[shelves.index(one)] >= 0:
+            raise OSError(errno.ENOSPC, "no space")
+        put(one, group)
+
+    monkeypatch.setattr(Shelf, "_put", full)
+    record = filled(tmp_path / "record", 20 * small)
+    assert len(shelves) == 5
+    with pytest.raises(OSError, match="no space"):
+        record.ensure_kept()
+    record.ensure_kept()  # it was said
+    for _ in range(module._PIECE // 2):
+        for one in (record, known):
+            one.order(
+                1, Order("O", "A.SIM", 1, "MARKET", 10**9, None, None, False, False, None, "S", None), "filled", 1
+            )
+    known.write(tmp_path / "known")
+    record.write(tmp_path / "written")
+    for name in TABLES:
+        assert pq.read_table(tmp_path / "written" / f"{name}.parquet").equals(
+            pq.read_table(tmp_path / "known" / f"{name}.parquet")
+        ), name
+    seqs = [
+        pq.read_table(tmp_path / "written" / f"{name}.parquet")["seq"].to_pylist()
+        for name in TABLES
+        if name != "equity"
+    ]
+    assert sorted(itertools.chain(*seqs)) == list(range(1, record.seq + 1))
+
+
+def test_a_write_of_a_group_that_is_cut_short_goes_on(
+    tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:1_000])
+
+    monkeypatch.setattr(shelf, "TemporaryFile", lambda dir, buffering: Slow(dir / "group", "w+"))
+    rows, one = filled(None, small).tables()["orders"], Shelf(tmp_path)
+    one.take(rows)
+    assert pa.concat_tables(one.groups(rows.slice(0, 0))).equals(rows)
