@@ -60,6 +60,12 @@ def one_open(place: Place) -> str:
     return str(until(found, 60)[0])
 
 
+def trades_again(place: Place) -> None:
+    orders = len(place.venue.look("books")["orders"])
+    place.venue.tell("resume")
+    until(lambda: len(place.venue.look("books")["orders"]) > orders, 60)
+
+
 def keys(place: Place, key: ApiKey) -> None:
     secret = "".join(line for line in key.secret.splitlines() if not line.startswith("-----"))
     for name, value in (("api_key", key.name), ("api_secret", secret)):
@@ -105,9 +111,7 @@ def test_new_keys_are_taken_up_and_wrong_ones_are_not(trading: Place) -> None:
     trading.venue.tell("keys", revoke=trading.venue.key.name)
     agree(trading)
     assert name in {order["clientOrderId"] for order in trading.venue.look("books")["open"]}
-    orders = len(trading.venue.look("books")["orders"])
-    trading.venue.tell("resume")
-    until(lambda: len(trading.venue.look("books")["orders"]) > orders, 20)
+    trades_again(trading)
     assert trading.stop() == []
 
 
@@ -119,8 +123,7 @@ def test_orders_are_held_while_the_clocks_differ(trading: Place) -> None:
     rows = trading.venue.look(f"requests?path=/api/v3/order&method=POST&since={before}")
     assert not rows
     trading.venue.tell("clear")
-    orders = len(trading.venue.look("books")["orders"])
-    until(lambda: len(trading.venue.look("books")["orders"]) > orders, 20)
+    trades_again(trading)
     agree(trading)
 
 
@@ -128,6 +131,7 @@ def test_an_exchange_that_is_away_for_half_a_minute_is_waited_for(trading: Place
     trading.venue.fault("restart", seconds=32)
     time.sleep(33)
     agree(trading)
+    trades_again(trading)
     assert trading.stop() == []
 
 
