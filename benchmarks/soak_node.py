@@ -136,7 +136,7 @@ class NodeTeller(Teller):
         super().__init__("ours", plan)
         self._journal = journal
         self._parts: Parts
-        self._event, self._took = Latency(), list[int]()
+        self._event, self._took = Latency(), list[int]()  # a histogram is never let go: none is made on the way
         self._counts: dict[str, Any] = {}
         self._before: dict[str, int] = {}
 
@@ -165,14 +165,13 @@ class NodeTeller(Teller):
 
     def begin(self) -> None:
         """Count from here: what came before was read from the journal."""
-        self._stages()
-        self._before, self._event = self.facts(), Latency()
+        self._before = self.facts()
+        self._latency()
 
     def period(self) -> dict[str, Any]:
         """Return what came in this period, and where the node stands."""
         self._parts.intake.flush()
         gate, now = self._parts.gate, self.facts()
-        event, self._event = self._event, Latency()
         came = {name: now[name] - self._before[name] for name in now}
         self._before = now
         return {
@@ -180,21 +179,18 @@ class NodeTeller(Teller):
             "equity": f"{from_atto(gate.law.equity):.2f}",
             "law": dict(sorted(gate.record.counts.items())),
             "kill": str(gate.switch.state),
-            "latency": {"event": event.quantiles(), **self._stages()},
+            "latency": self._latency(),
             "journal": {
                 "records": self._journal.flushed,
                 "bytes": sum(path.stat().st_size for path in self._journal.folder.glob("*.journal")),
             },
         }
 
-    def _stages(self) -> dict[str, dict[str, int]]:
+    def _latency(self) -> dict[str, dict[str, int]]:
         """Return the quantiles of the durations that are new."""
-        stages = self._parts.stages
-        stages.count()
-        told = {}
-        for name, latency in stages.latency.items():
-            told[name] = (latency.since(self._counts[name]) if self._counts else latency).quantiles()
-        self._counts = {name: latency.counts for name, latency in stages.latency.items()}
+        latencies = {"event": self._event, **self._parts.stages.latency}
+        told = {name: latency.quantiles(self._counts.get(name)) for name, latency in latencies.items()}
+        self._counts = {name: latency.counts for name, latency in latencies.items()}
         return told
 
 

@@ -35,27 +35,26 @@ class Latency:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many there are in each bucket, for :meth:`since`."""
+        """How many there are in each bucket, for :meth:`quantiles`."""
         return np.array(self._histogram.counts, np.int64)
 
-    def since(self, counts: NDArray[np.int64]) -> "Latency":
-        """Return those that came after there were `counts`."""
-        later, histogram = Latency(), self._histogram
-        fresh = self.counts - counts
-        for bucket in np.flatnonzero(fresh):
-            later._histogram.record_value(histogram.get_value_from_index(int(bucket)), int(fresh[bucket]))
-        return later
+    def quantiles(self, since: NDArray[np.int64] | None = None) -> dict[str, int]:
+        """
+        Return count, p50, p99, p99.9 and maximum, ns; zeros where there is no sample.
 
-    def quantiles(self) -> dict[str, int]:
-        """Return count, p50, p99, p99.9 and maximum, ns; zeros where there is no sample."""
-        histogram = self._histogram
-        count = histogram.get_total_count()
+        Parameters
+        ----------
+        since : ndarray of int64, optional
+            `counts` of an earlier moment: only those that came later are told of.
+        """
+        histogram, counts = self._histogram, self.counts
+        reached = np.cumsum(counts if since is None else counts - since)  # the library walks over 20,000 buckets
+        count = int(reached[-1])
         if not count:
             return dict.fromkeys(("count", "p50_ns", "p99_ns", "p999_ns", "max_ns"), 0)
-        reached = np.cumsum(histogram.counts)  # the library walks over its 20,000 buckets one by one
 
-        def at(percentile: float) -> int:
-            bucket = int(np.searchsorted(reached, histogram.get_target_count_at_percentile(percentile)))
+        def at(share: float) -> int:
+            bucket = int(np.searchsorted(reached, max(int(share * count / 100.0 + 0.5), 1)))
             return int(histogram.get_highest_equivalent_value(histogram.get_value_from_index(bucket)))
 
         return {
@@ -63,7 +62,7 @@ class Latency:
             "p50_ns": at(50.0),
             "p99_ns": at(99.0),
             "p999_ns": at(99.9),
-            "max_ns": histogram.get_max_value(),
+            "max_ns": at(100.0),
         }
 
 

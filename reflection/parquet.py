@@ -63,17 +63,17 @@ def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> No
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
     """Return a schema without metadata and with dictionaries and long strings turned into plain ones."""
+    return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
 
-    def plain(kind: pa.DataType) -> pa.DataType:
-        if pa.types.is_dictionary(kind):
-            return plain(kind.value_type)
-        if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            return pa.string()
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-            return pa.list_(plain(kind.value_type))
-        return kind
 
-    return pa.schema([pa.field(field.name, plain(field.type)) for field in schema])
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return kind
 
 
 def plain_table(table: pa.Table) -> pa.Table:

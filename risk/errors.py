@@ -73,6 +73,10 @@ class InUseError(AlphaTradeError):
     """Another process has it: a node this environment and account, a driver this search."""
 
 
+class NotFlatError(AlphaTradeError):
+    """A node was stopped, and an exchange still has orders or positions of it."""
+
+
 class WorkerDiedError(AlphaTradeError):
     """The process that worked on a candidate has died."""
 

@@ -21,7 +21,7 @@ from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.frames import read_frame
 from alphatrade.risk.kill import State
 from benchmarks.drills import direct, kill
-from benchmarks.drills.place import PATIENCE_S, REGIMES, operator_kills, started, stopped
+from benchmarks.drills.place import PATIENCE_S, REGIMES, at_present, operator_kills, started, stopped
 from benchmarks.drills.record import Trial
 from tests.nodes.make_paper import Node
 from tests.venue.keys import ED25519_KEY, ApiKey, make_ed25519
@@ -69,7 +69,7 @@ class Trading:
         def right() -> Beat | None:
             assert process.poll() is None, f"the node has ended: {process.communicate()[1][-2000:]}"
             beat = last_beat(self.node.journal.parent)
-            return beat if beat is not None and beat.pid == process.pid and what(beat) else None
+            return beat if at_present(beat, process) and what(beat) else None
 
         found: Beat = until(right, PATIENCE_S)
         return found

@@ -61,7 +61,7 @@ def started(node: Node, *words: str) -> Iterator["subprocess.Popen[str]"]:
 
 def beat_of(node: Node, process: "subprocess.Popen[str]", **facts: object) -> Beat:
     """
-    Wait for a beat of a process and return it.
+    Wait for a beat of a process that has read its journal and return it.
 
     Parameters
     ----------
@@ -72,13 +72,18 @@ def beat_of(node: Node, process: "subprocess.Popen[str]", **facts: object) -> Be
     def right() -> Beat | None:
         assert process.poll() is None, f"the node has ended: {process.communicate()[1][-2000:]}"
         beat = last_beat(node.journal.parent)
-        if beat is None or beat.pid != process.pid or beat.kill != facts.get("kill", beat.kill):
+        if not at_present(beat, process) or beat.kill != facts.get("kill", beat.kill):
             return None
         busy = bool(beat.facts.get("positions")) and beat.facts.get("orders_open", "0") != "0"
         return beat if busy or not facts.get("busy") else None
 
     found: Beat = until(right, PATIENCE_S)
     return found
+
+
+def at_present(beat: Beat | None, process: "subprocess.Popen[str]") -> bool:
+    """Return whether a beat is of a process, and of what happens now: the feed has no age while the journal is read."""
+    return beat is not None and beat.pid == process.pid and beat.feed_age_s is not None
 
 
 def stopped(node: Node, process: "subprocess.Popen[str]") -> Path:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.journal_file import Walk, parse_head
-from alphatrade.nodes.paper.record import TICK
+from alphatrade.nodes.paper.intake import MARKET
+from alphatrade.nodes.paper.record import Recorder
 from benchmarks.drills.place import LEAST, LONG, MAKER, PATIENCE_S, beat_of, started
 from benchmarks.drills.record import Trial
 from tests.nodes.make_paper import Node
@@ -111,9 +112,9 @@ def as_booked(run: Path, ts: int) -> tuple[Decimal, Decimal]:
 
 def on_disk(node: Node) -> int:
     """Return how many market events the journal of a node has that is not running."""
-    files = sorted(node.journal.glob("*.journal"))
+    files, recorder = sorted(node.journal.glob("*.journal")), Recorder(None, [INSTRUMENT])
     walks = (Walk(parse_head(path, path.read_bytes()), path.read_bytes()) for path in files)
-    return sum(kind != TICK for walk in walks for _, kind, _ in walk)
+    return sum(isinstance(event, MARKET) for walk in walks for _, *record in walk for event in recorder.read(*record))
 
 
 def _units(told: str) -> Decimal:

@@ -20,13 +20,13 @@ from nautilus_trader.model.enums import OrderType
 from nautilus_trader.model.identifiers import AccountId, InstrumentId
 from nautilus_trader.model.orders import Order
 
+from alphatrade.nodes.paper.settings import KEYS
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import RefusedError, TroubleError
 from alphatrade.nodes.venue_rest import Credentials, VenueRest
 from alphatrade.risk.errors import ConfigError
 
 VENUE = "BINANCE"
-KEYS = "binance_testnet"
 ANSWER_S = 10.0  # for one answer of the exchange, and for one step of the bundled client
 WINDOW_MS = 5_000  # an order that reaches the exchange later than this is refused there
 EARLY_MS = 1_000  # one that is stamped later than the exchange's clock shows, by more than this, likewise

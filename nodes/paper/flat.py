@@ -17,9 +17,9 @@ ROUND_S = 1.0  # of the wall, between two tries at an exchange
 ROUNDS = 60  # tries; on paper, each is a second of the node's time
 
 
-async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
+async def make_flat(parts: Any, tell: Callable[[str], object]) -> bool:
     """
-    Cancel everything and close what is held.
+    Cancel everything and close what is held; return whether that could be done.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
                 held[position] = quantity
         working = cache.orders_open() + cache.orders_inflight()
         if not working and not held:
-            return
+            return True
         if parts.broker is not None and working:
             held.clear()  # what works may be filled without its having been told: closed twice, it were more than held
         for strategy in parts.node.trader.strategies():
@@ -52,6 +52,7 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> None:
         TIME.advance(ts)
         venue.settle(ts)
     tell("it stops with something open or held; at an exchange, alphatrade kill --direct cancels and sells it")
+    return False
 
 
 def _close(strategy: Strategy, held: dict[Any, Any]) -> None:

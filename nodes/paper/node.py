@@ -21,7 +21,7 @@ from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.kill import latch_dir
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
@@ -95,11 +95,12 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
     parts.intake.flush()
     for task in aside:
         task.cancel()
-    if parts.stop.is_set():
-        await make_flat(parts, flight.tell)
+    flat = not parts.stop.is_set() or await make_flat(parts, flight.tell)
     if watching is not None:
         watching.cancel()
     await _end(parts, running)
+    if parts.broker is not None and not flat:
+        raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
 
 
 async def _end(parts: Parts, running: asyncio.Task[None]) -> None:

@@ -17,9 +17,10 @@ from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.exchange import markets
 from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import fly
-from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
+from alphatrade.nodes.paper.settings import KEYS, LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joint
 from alphatrade.nodes.status_line import StatusView
@@ -56,6 +57,8 @@ def paper(own: PaperSettings) -> RunResult:
     kept = folder / "journal"
     if own.journal:
         _put_by(kept, status(run.paths.state, run.env.name, own.account).releases)
+    if own.broker.kind != "simulated":
+        Secrets(own.broker.secrets_dir).read(KEYS)  # before anything is asked or written
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
     identity = replace(identity_of(settings, tapes), entry=own.entry)
@@ -162,7 +165,7 @@ def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Map
         "run": identity.run_id,
         "instruments": sorted(tape.instrument.id for tape in tapes),
         "tapes": [tape.tape_hash for tape in tapes],
-        "broker": own.broker.kind,
+        "broker": own.broker.place,
         "sessions": own.sessions.model_dump(mode="json"),
         "releases": status(run.paths.state, run.env.name, own.account).releases,  # before one, it ends in a trip
         **fed,

@@ -1,9 +1,9 @@
 """Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 from pydantic import AfterValidator, Field, field_validator
@@ -19,15 +19,20 @@ from alphatrade.risk.kill import latch_dir
 from alphatrade.strategies.policy import Spec, canonical
 
 ENVS = ("paper", "live-shadow")
+KEYS = "binance_testnet"  # what the names of the broker's keys begin with
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Url = Annotated[str, Field(pattern=r"^(http|ws)s?://[^\s/?#@]+(/[^\s?#@]*)?$")]
 Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,23}$")]
 BARS = (1, 60, 180, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 28_800, 43_200, 86_400)
 
 
+# No parser is asked what an address means: the one that connects might read it otherwise.
+LOCAL = re.compile(r"(http|ws)://(127\.0\.0\.1|localhost):[0-9]{1,5}(/[A-Za-z0-9_/-]*)?")
+
+
 def _on_loopback(address: str) -> str:
-    if urlsplit(address).hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise ValueError("an address on this machine: on paper orders go to the testnet, or to an exchange on loopback")
+    if not LOCAL.fullmatch(address):
+        raise ValueError("an exchange on this machine, as http://127.0.0.1:8080; without it orders go to the testnet")
     return address
 
 
@@ -146,7 +151,7 @@ class LiveFeedSpec(Address):
     def identity(self) -> dict[str, Any]:
         """Return what of it shapes the results."""
         return self.model_dump(
-            mode="json", include={"source", "symbols", "kind", "bar_s", "stale_after_s", "half_spread_bps"}
+            mode="json", include={"source", "testnet", "symbols", "kind", "bar_s", "stale_after_s", "half_spread_bps"}
         )
 
 
@@ -172,6 +177,13 @@ class BrokerSpec(Spec):
     ws_api: Local | None = None
     secrets_dir: Path | None = None
     check_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+
+    @property
+    def place(self) -> str:
+        """Where orders go, in a word."""
+        if self.kind == "simulated":
+            return self.kind
+        return f"{self.kind} on loopback" if self.http else f"{self.kind} testnet"
 
 
 class PaperSettings(NamedTuple):
@@ -200,7 +212,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     told = _part(plain, "feed")
     live = isinstance(told, dict) and told.get("source") != "replay"
     feed = checked(LiveFeedSpec, told, "feed") if live else checked(FeedSpec, told, "feed")
-    broker = _broker(plain, feed)
+    broker = checked(BrokerSpec, _part(plain, "broker"), "broker")
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
     cache = checked(CacheSpec, _part(plain, "cache"), "cache")
     account, journal = _part(plain, "account"), _part(plain, "journal")
@@ -214,9 +226,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
         policy, entry = entered(name)
         plain |= {"policy": canonical(policy), "genotype": None}
     settings = settings_of(plain, ENVS)
-    if settings.run.env.name == "live-shadow" and broker.kind != "simulated":
-        raise ConfigError("broker.kind", broker.kind, "simulated in the shadow, where nothing is executed")
-    return PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry)
+    return _fits(PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry))
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:
@@ -225,13 +235,25 @@ def _part(plain: dict[str, Any], name: str) -> Any:
     return plain.pop(name)
 
 
-def _broker(plain: dict[str, Any], feed: FeedSpec | LiveFeedSpec) -> BrokerSpec:
-    """Return who executes orders; an exchange does so at its own prices."""
-    broker = checked(BrokerSpec, _part(plain, "broker"), "broker")
+def _fits(own: PaperSettings) -> PaperSettings:
+    """Refuse an exchange that executes where something else does not fit it: all has to be of one place."""
+    broker, feed, run = own.broker, own.feed, own.settings.run
     if broker.kind == "simulated":
-        return broker
+        return own
+    if run.env.name == "live-shadow":
+        raise ConfigError("broker", broker.kind, "simulated in the shadow, where nothing is executed")
     if isinstance(feed, FeedSpec) or feed.source != broker.kind:
-        raise ConfigError("broker.kind", broker.kind, f"feed={broker.kind}: an exchange executes at its own prices")
-    if not feed.testnet and broker.http is None:
-        raise ConfigError("feed.testnet", False, "true: orders go to the testnet, whose prices are others")
-    return broker
+        raise ConfigError("broker", broker.kind, f"feed={broker.kind}, too: an exchange executes at its own prices")
+    if (broker.http is None) != (broker.ws_api is None):
+        raise ConfigError("broker.ws_api", broker.ws_api, "both, broker.http and broker.ws_api, or neither")
+    for at, name in zip(feed.addresses, ("feed", "feed.fallback"), strict=False):
+        local = all(LOCAL.fullmatch(one or "") for one in (at.http, at.ws))
+        if broker.http is not None and not local:
+            raise ConfigError(f"{name}.http", at.http, "the feed of the exchange on this machine: its http and ws")
+        if broker.http is None and not (at.testnet and at.http is None and at.ws is None):
+            raise ConfigError(f"{name}.testnet", at.testnet, "true, and no other address: orders go to the testnet")
+    if run.venue.account != "cash":
+        raise ConfigError("venue.account", run.venue.account, "cash: what is not held cannot be sold there")
+    if not own.journal:
+        raise ConfigError("journal", False, "true: without it a position at an exchange is forgotten in a crash")
+    return own

@@ -1,5 +1,7 @@
 """A soak: what it tells of a leak, its signed checkpoints, and what it refuses."""
 
+import asyncio
+import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alphatrade.nodes.latency import Latency
+from alphatrade.nodes.paper.node import Parts
+from alphatrade.nodes.stages import Stages
 from alphatrade.reflection.keys import SigningKey
 from benchmarks import soak, soak_node, soak_report
 from benchmarks.soak_chain import FILE, JOURNAL, Checkpoints, digest, verify
 from benchmarks.soak_node import HOUR_NS, Plan
 from benchmarks.soak_report import Floats, points, slope
+from tests.nodes.make_paper import flown, settings
 
 
 def noise(n: int, seed: int, size: float = 2.0) -> Floats:
@@ -202,3 +208,36 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert error.startswith("soak: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+# -- what nothing but a pass of the collector would free
+
+
+def garbage(folder: Path) -> int:
+    """Return how many objects that hold each other a paper node leaves in two seconds; passes are rare while it runs."""
+    found = list[int]()
+
+    async def watch(parts: Parts) -> None:
+        await asyncio.sleep(1.5)
+        gc.collect()
+        gc.disable()
+        await asyncio.sleep(2.0)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        found.append(gc.collect())
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        parts.stop.set()
+
+    own = settings("output.flush_ms=200")
+    flown(own, folder, speed=20_000.0, ready=lambda parts: parts.node.kernel.loop.create_task(watch(parts)))
+    return found[0]
+
+
+@pytest.mark.long
+def test_a_node_leaves_nothing_that_piles_up_until_a_rare_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert garbage(tmp_path / "node") < 20
+    monkeypatch.setattr(Stages, "told", lambda self: {name: Latency().quantiles() for name in self.latency})
+    assert garbage(tmp_path / "mutant") >= 20, "the mutant: a histogram for each stage and second"
