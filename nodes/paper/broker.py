@@ -28,8 +28,8 @@ from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.chain import Fail, guarded
 from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
 from alphatrade.nodes.paper.feed_switch import pause
+from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
-from alphatrade.nodes.paper.sent import TOLD_S, Report, Sent
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
 from alphatrade.risk.errors import ConfigError
@@ -96,7 +96,7 @@ class Broker(LiveExecutionClient):
     def attach(self, take: Callable[[Any], None], distrust: Callable[[str], object], fail: Fail) -> None:
         """Say who takes events, and who is told of a difference that nothing explains, or what an event has raised."""
         self._take, self._distrust = guarded(take, fail), distrust
-        self._sent = Sent(self._cache, self._take)
+        self._outstanding = Outstanding(self._cache, self._take)
 
     def facts(self) -> dict[str, str]:
         """Return what the heartbeat says of the exchange that executes orders."""
@@ -106,7 +106,7 @@ class Broker(LiveExecutionClient):
             "exchange": "up" if self._link.client is not None else "away",
             "exchange_balances": held,
             "exchange_unknown": "" if last is None else str(last.unknown),
-            **self._sent.facts(),
+            **self._outstanding.facts(),
         }
 
     # -- the life of the connection
@@ -115,7 +115,7 @@ class Broker(LiveExecutionClient):
         """Take note of an event that the node processes now, or did so when the journal was written."""
         self._balances.seen(event)
         if isinstance(event, OrderSubmitted):  # by the bundled client's own clock, just before the order is signed
-            self._sent.order(event, event.ts_init)
+            self._outstanding.order(event, event.ts_init)
 
     def connect(self) -> None:
         """Be there for the node; the exchange is connected when the journal has been read, see :meth:`begin`."""
@@ -200,14 +200,14 @@ class Broker(LiveExecutionClient):
         if isinstance(event, OrderRejected):
             code = code_of(event.reason)
             if code in UNCLEAR:
-                self._sent.doubts[event.client_order_id.value] = event
+                self._outstanding.doubts[event.client_order_id.value] = event
                 self._wake.set()
                 return
             self._link.skewed |= code == WRONG_TIME
         if isinstance(event, OrderCancelRejected):
             self._wake.set()
         if order.is_closed:  # a fill that comes after the end opens it again
-            self._sent.order(order, event.ts_init)
+            self._outstanding.order(order, event.ts_init)
             self._wake.set()
         self._take(event)
 
@@ -223,7 +223,7 @@ class Broker(LiveExecutionClient):
         link = self._link
         assert link.rest is not None
         assert link.client is not None
-        report = await self._sent.check(link.rest, link.client, self._instruments, self._balances)
+        report = await self._outstanding.check(link.rest, link.client, self._instruments, self._balances)
         link.read_at = time.monotonic()
         await link.timed()
         if self._away:
@@ -249,7 +249,7 @@ class Broker(LiveExecutionClient):
 
     def _submit(self, command: Any, orders: list[Order]) -> None:
         for order in orders:  # the node's time is behind the wall's, but a journal has no other
-            self._sent.order(order, time.time_ns() if self._journal_read else command.ts_init)
+            self._outstanding.order(order, time.time_ns() if self._journal_read else command.ts_init)
         if not self._journal_read:
             return
         client, why = self._link.client, self._link.unfit(orders)
@@ -262,7 +262,7 @@ class Broker(LiveExecutionClient):
     def cancel_order(self, command: Any) -> None:
         """Send a cancellation; one that cannot be sent now, or does not arrive, is sent after the next reading."""
         client = self._link.client if self._journal_read else None
-        self._sent.cancel(command, 0 if client is None else time.time_ns())
+        self._outstanding.cancel(command, 0 if client is None else time.time_ns())
         if client is not None:
             client.cancel_order(command)
 

@@ -32,7 +32,7 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.exchange_client import VENUE, Exchange
-from alphatrade.nodes.paper.sent import FRESH_NS, Report
+from alphatrade.nodes.paper.outstanding import FRESH_NS, Report
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_rows import Deal, Holding, Placed
 from alphatrade.risk.gate_orders import cancel_of
@@ -139,7 +139,7 @@ class Rig:
         order = self.made(quantity, stop)
         self.submit(order, ago_s)
         self._since[order.client_order_id.value] = ts = time.time_ns() - int(ago_s * 1e9)
-        self.broker._sent.order(order, ts)
+        self.broker._outstanding.order(order, ts)
         return order
 
     def made(self, quantity: str = "0.01000000", stop: bool = False) -> Order:
@@ -175,7 +175,7 @@ class Rig:
         command = cancel_of(order, time.time_ns())
         self.broker.cancel_order(command)
         if ago_s:
-            self.broker._sent.cancel(command, time.time_ns() - int(ago_s * 1e9))
+            self.broker._outstanding.cancel(command, time.time_ns() - int(ago_s * 1e9))
 
     def placed(self, order: Order, status: str = "NEW", filled: str = "0", number: int = 1, ago_s: float = 0.0) -> None:
         """Have the exchange know an order."""
@@ -197,7 +197,7 @@ class Rig:
 
     def submitted(self, order: Order) -> None:
         self.client.generate_order_submitted(*self._who(order), 1)
-        self.broker._sent.order(order, self._since[order.client_order_id.value])  # it was then
+        self.broker._outstanding.order(order, self._since[order.client_order_id.value])  # it was then
 
     def accepted(self, order: Order, number: int = 1) -> None:
         self.client.generate_order_accepted(*self._who(order), VenueOrderId(str(number)), 1)

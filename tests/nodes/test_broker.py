@@ -74,7 +74,7 @@ def test_an_order_whose_answer_was_an_error_is_refused_when_it_cannot_arrive_any
         rig.rejected(order, "502 Bad Gateway")
         report = await rig.read()
         assert (report.unknown, report.again, order.status) == (1, True, OrderStatus.SUBMITTED)
-        rig.broker._sent.order(order, 0)  # sent long ago
+        rig.broker._outstanding.order(order, 0)  # sent long ago
         assert (await rig.read()).unknown == 0
         assert (order.status, rig.events[-1].reason) == (OrderStatus.REJECTED, "502 Bad Gateway")
 
@@ -266,7 +266,7 @@ def test_what_does_not_settle_is_asked_for_more_and_more_seldom() -> None:
         async def check() -> Any:
             times.append(asyncio.get_running_loop().time())
             rig.broker._wake.set()
-            return await rig.broker._sent.check(rig.rest, rig.client, {}, rig.broker._balances)  # type: ignore[arg-type]
+            return await rig.broker._outstanding.check(rig.rest, rig.client, {}, rig.broker._balances)  # type: ignore[arg-type]
 
         rig.broker.check = check  # type: ignore[method-assign]
         rig.broker._link.renewed = nothing_new  # type: ignore[method-assign]

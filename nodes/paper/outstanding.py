@@ -58,7 +58,7 @@ class Report:
     took_s: float
 
 
-class Sent:
+class Outstanding:
     """
     What was sent and is not over.
 
