@@ -29,6 +29,7 @@ from alphatrade.risk.errors import ConfigError
 _SKEW = -1021  # the request's time is outside of the window
 _NOTHING_OPEN = -2011
 _NO_SUCH_ORDER = -2013
+_PAGE = 1000  # rows of one answer, the most there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,14 @@ class VenueRest:
             raise
 
     async def deals(self, symbol: str, order_id: str) -> list[Deal]:
-        """Return the fills of an order, the oldest first."""
-        found = await self._signed("GET", "/api/v3/myTrades", {"symbol": symbol, "orderId": order_id})
-        return sorted(map(deal_of, found), key=lambda deal: int(deal.trade_id))
+        """Return the fills of an order, all of them, the oldest first."""
+        asked, deals = {"symbol": symbol, "orderId": order_id, "limit": str(_PAGE)}, list[Deal]()
+        while True:
+            first = int(deals[-1].trade_id) + 1 if deals else 0
+            found = await self._signed("GET", "/api/v3/myTrades", asked | {"fromId": str(first)})
+            deals += sorted(map(deal_of, found), key=lambda deal: int(deal.trade_id))
+            if len(found) < _PAGE:
+                return deals
 
     async def cancel_all(self, symbol: str) -> int:
         """Cancel every open order of a symbol, and return how many there were."""

@@ -157,7 +157,8 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     intake = Intake(node, gate, venues[0], flight.sessions)
     parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
     if parts.broker is not None:
-        parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"))
+        assert isinstance(parts.feed, LiveFeed)  # an exchange executes at its own prices
+        parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"), parts.feed.fail)
     return parts
 
 

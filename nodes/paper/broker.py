@@ -19,16 +19,17 @@ from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.live.execution_client import LiveExecutionClient
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.model.enums import AccountType, OmsType
-from nautilus_trader.model.events import AccountState, OrderCancelRejected, OrderRejected
+from nautilus_trader.model.events import AccountState, OrderCancelRejected, OrderRejected, OrderSubmitted
 from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.bus_watch import BusWatch
+from alphatrade.nodes.paper.chain import Fail, guarded
 from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
 from alphatrade.nodes.paper.feed_switch import pause
+from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
-from alphatrade.nodes.paper.sent import LATE_S, Report, Sent
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
 from alphatrade.risk.errors import ConfigError
@@ -87,18 +88,15 @@ class Broker(LiveExecutionClient):
         self._rng = random.Random(os.getpid())  # nodes that lost the same exchange do not come back at one moment
         self._journal_read, self._away = False, True
         self.reports: list[Report] = []
-        for endpoint, handler in {
-            "ExecEngine.process": self._told,
-            "Portfolio.update_account": self._told,
-            "ExecEngine.reconcile_execution_report": self._look_again,
-            "ExecEngine.reconcile_execution_mass_status": self._look_again,
-        }.items():
-            bus.register(endpoint=endpoint, handler=handler)
+        for endpoint in ("ExecEngine.process", "Portfolio.update_account"):
+            bus.register(endpoint=endpoint, handler=self._told)
+        for what in ("report", "mass_status"):  # something that it cannot place, or it has connected anew
+            bus.register(endpoint=f"ExecEngine.reconcile_execution_{what}", handler=lambda _: self._wake.set())
 
-    def attach(self, take: Callable[[Any], None], distrust: Callable[[str], object]) -> None:
-        """Say who takes events, and who is told of a difference that nothing explains."""
-        self._take, self._distrust = take, distrust
-        self._sent = Sent(self._cache, take)
+    def attach(self, take: Callable[[Any], None], distrust: Callable[[str], object], fail: Fail) -> None:
+        """Say who takes events, and who is told of a difference that nothing explains, or what an event has raised."""
+        self._take, self._distrust = guarded(take, fail), distrust
+        self._outstanding = Outstanding(self._cache, self._take)
 
     def facts(self) -> dict[str, str]:
         """Return what the heartbeat says of the exchange that executes orders."""
@@ -108,14 +106,16 @@ class Broker(LiveExecutionClient):
             "exchange": "up" if self._link.client is not None else "away",
             "exchange_balances": held,
             "exchange_unknown": "" if last is None else str(last.unknown),
-            **self._sent.facts(),
+            **self._outstanding.facts(),
         }
 
     # -- the life of the connection
 
     def seen(self, event: Any) -> None:
-        """Take note of an event that the node processes now."""
+        """Take note of an event that the node processes now, or did so when the journal was written."""
         self._balances.seen(event)
+        if isinstance(event, OrderSubmitted):  # by the bundled client's own clock, just before the order is signed
+            self._outstanding.order(event, event.ts_init)
 
     def connect(self) -> None:
         """Be there for the node; the exchange is connected when the journal has been read, see :meth:`begin`."""
@@ -143,7 +143,7 @@ class Broker(LiveExecutionClient):
         """
         self._journal_read = True
         try:
-            await self._open()
+            self._set_account_id(await self._link.open())
             await self.check()
         except FAILURES as error:
             told = str(error) or "no answer in time"
@@ -158,22 +158,19 @@ class Broker(LiveExecutionClient):
         """Leave the exchange; what rests there stays."""
         await self._link.end()
 
-    async def _open(self) -> None:
-        self._set_account_id(await self._link.open())
-
     async def run(self) -> None:
         """Read the exchange's books now and then, and renew the connection where it has failed, until cancelled."""
-        failures = 0
+        failures, wait = 0, 0.0
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._check_s)
-            if self._wake.is_set():
-                self._wake.clear()
-                await asyncio.sleep(LATE_S / 10)  # what comes at once comes together
+            wait = min(2 * wait or TOLD_S, self._check_s) if self._wake.is_set() else 0.0
+            self._wake.clear()
+            await asyncio.sleep(wait)  # what comes at once comes together; what does not settle is not hurried
             try:
                 if await self._link.renewed() or self._link.client is None:
                     await self._link.close()
-                    await self._open()
+                    self._set_account_id(await self._link.open())
                 report = await self.check()
                 failures = 0
                 if report.late:
@@ -185,6 +182,7 @@ class Broker(LiveExecutionClient):
                 wait = getattr(error, "wait_s", None) or pause(failures, *BACKOFF_S, self._rng)
                 self._tell(f"the exchange: {str(error) or 'no answer in time'}; again in {wait:.1f} s")
                 await asyncio.sleep(wait)
+                wait = 0.0
                 self._wake.set()
             except Exception as error:
                 self._distrust(f"reading the exchange's books failed: {error!r}")
@@ -202,20 +200,16 @@ class Broker(LiveExecutionClient):
         if isinstance(event, OrderRejected):
             code = code_of(event.reason)
             if code in UNCLEAR:
-                self._sent.doubts[event.client_order_id.value] = event
+                self._outstanding.doubts[event.client_order_id.value] = event
                 self._wake.set()
                 return
             self._link.skewed |= code == WRONG_TIME
         if isinstance(event, OrderCancelRejected):
             self._wake.set()
         if order.is_closed:  # a fill that comes after the end opens it again
-            self._sent.order(order, event.ts_init)
+            self._outstanding.order(order, event.ts_init)
             self._wake.set()
         self._take(event)
-
-    def _look_again(self, _report: Any) -> None:
-        """Read the books: the bundled client found something that it cannot place, or it has connected anew."""
-        self._wake.set()
 
     async def check(self) -> Report:
         """
@@ -229,7 +223,7 @@ class Broker(LiveExecutionClient):
         link = self._link
         assert link.rest is not None
         assert link.client is not None
-        report = await self._sent.check(link.rest, link.client, self._instruments, self._balances)
+        report = await self._outstanding.check(link.rest, link.client, self._instruments, self._balances)
         link.read_at = time.monotonic()
         await link.timed()
         if self._away:
@@ -254,8 +248,8 @@ class Broker(LiveExecutionClient):
         self._submit(command, command.order_list.orders)
 
     def _submit(self, command: Any, orders: list[Order]) -> None:
-        for order in orders:
-            self._sent.order(order, command.ts_init)
+        for order in orders:  # the node's time is behind the wall's, but a journal has no other
+            self._outstanding.order(order, time.time_ns() if self._journal_read else command.ts_init)
         if not self._journal_read:
             return
         client, why = self._link.client, self._link.unfit(orders)
@@ -267,9 +261,10 @@ class Broker(LiveExecutionClient):
 
     def cancel_order(self, command: Any) -> None:
         """Send a cancellation; one that cannot be sent now, or does not arrive, is sent after the next reading."""
-        self._sent.cancel(command)
-        if self._journal_read and self._link.client is not None:
-            self._link.client.cancel_order(command)
+        client = self._link.client if self._journal_read else None
+        self._outstanding.cancel(command, 0 if client is None else time.time_ns())
+        if client is not None:
+            client.cancel_order(command)
 
     def cancel_all_orders(self, command: Any) -> None:
         """Send a cancellation of each order."""
@@ -279,10 +274,12 @@ class Broker(LiveExecutionClient):
     def modify_order(self, command: Any) -> None:
         """Refuse a modification and cancel the order: the exchange has none, and whoever wants it can send another."""
         order = self._cache.order(command.client_order_id)
-        if order is None or not self._journal_read:
+        if order is None:
             return
-        self._loop.call_soon(self._take, modify_rejected(order, "the exchange has no modification", command.ts_init))
-        self._loop.call_soon(self.cancel_order, cancel_of(order, command.ts_init))
+        if self._journal_read:  # else it is in there
+            no = modify_rejected(order, "the exchange has no modification", command.ts_init)
+            self._loop.call_soon(self._take, no)
+        self.cancel_order(cancel_of(order, command.ts_init))
 
     # -- time and market: those of the exchange
 

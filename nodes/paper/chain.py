@@ -17,6 +17,8 @@ from nautilus_trader.risk.engine import RiskEngine
 
 from alphatrade.risk.gate import RiskGate
 
+Fail = Callable[[Exception], None]
+
 
 def straighten(node: TradingNode, gate: RiskGate) -> None:
     """
@@ -48,6 +50,23 @@ def report(node: TradingNode, event: Any) -> None:
     """Let the node take what a broker says."""
     to = "Portfolio.update_account" if isinstance(event, AccountState) else "ExecEngine.process"
     node.kernel.msgbus.send(endpoint=to, msg=event)
+
+
+def guarded(take: Callable[[Any], None], fail: Fail) -> Callable[[Any], None]:
+    """Return `take`, so that what it raises goes to `fail`: a bundled client would only log it; then takes no more."""
+    failed = False
+
+    def taken(event: Any) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            take(event)
+        except Exception as error:
+            failed = True
+            fail(error)
+
+    return taken
 
 
 def processor(node: TradingNode) -> Callable[[Any], None]:

@@ -101,6 +101,11 @@ class LiveFeed(LiveMarketDataClient):
 
     _unsubscribe_trade_ticks = _unsubscribe_bars = _unsubscribe_quote_ticks
 
+    def fail(self, error: Exception) -> None:
+        """End the node, which could not process what an exchange has said of an order: nothing more is heard."""
+        self._failure = self._failure or error
+        self._tell(f"the node ends: what the exchange said could not be processed: {error!r}")
+
     def facts(self) -> dict[str, str]:
         """Return what the heartbeat says of the feed."""
         switch = self._switch

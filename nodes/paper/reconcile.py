@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.live.execution_client import LiveExecutionClient
@@ -34,6 +34,28 @@ _ENDS = (OrderCanceled, OrderExpired, OrderRejected)
 _CODE = re.compile(r"code\W+(-\d+)")
 
 
+class Difference(NamedTuple):
+    """
+    Something that the node and the exchange do not agree about.
+
+    Attributes
+    ----------
+    what, line : str
+        What it is about, and how it is told.
+    by, doubt : Decimal
+        How far they differ, and how much of that may be rounding.
+    """
+
+    what: str
+    line: str
+    by: Decimal = Decimal(0)
+    doubt: Decimal = Decimal(0)
+
+    def same(self, other: "Difference") -> bool:
+        """Return whether another is the same one, whatever was traded between the two."""
+        return self.what == other.what and abs(self.by - other.by) <= max(self.doubt, other.doubt)
+
+
 def code_of(reason: str) -> int | None:
     """Return the exchange's code in the words of a refusal; None: it has none."""
     found = _CODE.search(reason)
@@ -54,7 +76,12 @@ def known(event: Any, order: Order) -> bool:
 
 def behind(order: Order, placed: Placed) -> bool:
     """Return whether an order has less than the exchange has of it."""
-    return order.status in UNSEEN or order.filled_qty.as_decimal() != placed.filled
+    return order.status in UNSEEN or bool(lacking(order, placed))
+
+
+def lacking(order: Order, placed: Placed) -> Decimal:
+    """Return how much more the exchange has filled of an order than its fills that are known."""
+    return placed.filled - order.filled_qty.as_decimal()
 
 
 def rejected(order: Order, account: AccountId, reason: str, ts: int) -> OrderRejected:
@@ -66,6 +93,8 @@ def rejected(order: Order, account: AccountId, reason: str, ts: int) -> OrderRej
 def bring(client: LiveExecutionClient, order: Order, placed: Placed, deals: Iterable[Deal], at: Instrument) -> int:
     """
     Have a client say what an order has not been told yet; return how many events that were.
+
+    Its end is said when all its fills are known: the exchange's list of them may be behind its list of orders.
 
     Parameters
     ----------
@@ -93,7 +122,7 @@ def bring(client: LiveExecutionClient, order: Order, placed: Placed, deals: Iter
                 LiquiditySide.MAKER if deal.maker else LiquiditySide.TAKER, deal.ms * 1_000_000,
             )  # fmt: skip
     end = GONE.get(placed.status)
-    if end is not None and not order.is_closed:
+    if end is not None and not order.is_closed and not lacking(order, placed):
         if end == "rejected":
             client.generate_order_rejected(*who, "rejected by the exchange (code: -2010)", ts)
         else:
@@ -137,21 +166,24 @@ class Balances:
             return {}
         return {asset: self._opening.get(asset, Decimal(0)) + flow for asset, flow in sorted(self._flows.items())}
 
-    def differences(self, held: Mapping[str, Holding]) -> tuple[str, ...]:
+    def differences(self, held: Mapping[str, Holding]) -> tuple[Difference, ...]:
         """Return what an account holds otherwise than by its trades, in the assets that were traded."""
         found = []
         for asset, here in self.expected().items():
             there = sum(held.get(asset, (Decimal(0),)), Decimal(0))
-            if abs(there - here) > ROUNDING * self._deals[asset]:
-                found.append(f"{asset}: {there} at the exchange, {here} by what was traded")
+            by, doubt = there - here, ROUNDING * self._deals[asset]
+            if abs(by) > doubt:
+                line = f"{asset}: {there} at the exchange, {here} by what was traded"
+                found.append(Difference(asset, line, by, doubt))
         return tuple(found)
 
 
-def strangers(placed: Sequence[Placed], ours: Mapping[str, Order | None], before_ms: float) -> tuple[str, ...]:
+def strangers(placed: Sequence[Placed], ours: Mapping[str, Order | None], before_ms: float) -> tuple[Difference, ...]:
     """Return which orders are open at the exchange, and have been for a while, that the node does not have open."""
     found = []
     for row in placed:
         order = ours.get(row.client_id)
         if row.updated_ms < before_ms and (order is None or order.is_closed):
-            found.append(f"order {row.client_id} of {row.symbol} is open at the exchange and not here")
+            line = f"order {row.client_id} of {row.symbol} is open at the exchange and not here"
+            found.append(Difference(row.client_id, line))
     return tuple(found)

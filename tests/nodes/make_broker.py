@@ -32,7 +32,7 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.exchange_client import VENUE, Exchange
-from alphatrade.nodes.paper.sent import FRESH_NS, Report
+from alphatrade.nodes.paper.outstanding import FRESH_NS, Report
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_rows import Deal, Holding, Placed
 from alphatrade.risk.gate_orders import cancel_of
@@ -103,10 +103,12 @@ class Rig:
         self.told: list[str] = []
         self.events: list[Any] = []
         self.distrusted: list[str] = []
+        self.failures: list[Exception] = []
+        self._since: dict[str, int] = {}
         self.broker = Broker(
             loop, self.cache, LiveClock(), bus, Exchange(None, None, (NAME,)), Secrets(None), 1.0, self.told.append
         )
-        self.broker.attach(self._take, self.distrusted.append)
+        self.broker.attach(lambda event: self._take(event), self.distrusted.append, self.failures.append)
         self.broker.connect()
         self.broker._set_account_id(ACCOUNT)
         self.rest, self.client = Rest(), Bundled(loop, self.broker._msgbus, self.cache)
@@ -133,20 +135,47 @@ class Rig:
         return [type(event).__name__ for event in self.events[1:]]
 
     def sent(self, quantity: str = "0.01000000", stop: bool = False, ago_s: float = 1.0) -> Order:
-        """Send an order to buy, as the law would."""
-        size, ts = Quantity.from_str(quantity), time.time_ns() - int(ago_s * 1e9)
-        made = self._factory
-        order = (
+        """Send an order to buy, as the law would have, some time ago."""
+        order = self.made(quantity, stop)
+        self.submit(order, ago_s)
+        self._since[order.client_order_id.value] = ts = time.time_ns() - int(ago_s * 1e9)
+        self.broker._outstanding.order(order, ts)
+        return order
+
+    def made(self, quantity: str = "0.01000000", stop: bool = False) -> Order:
+        """Make an order to buy."""
+        size, made = Quantity.from_str(quantity), self._factory
+        order: Order = (
             made.stop_market(NAME, OrderSide.BUY, size, Price.from_str("31000.00"))
             if stop
             else made.limit(NAME, OrderSide.BUY, size, Price.from_str("30000.00"))
         )
         self.cache.add_order(order)
-        self.broker.submit_order(SubmitOrder(TRADER, STRATEGY, order, UUID4(), ts))
         return order
 
-    def cancel(self, order: Order) -> None:
-        self.broker.cancel_order(cancel_of(order, time.time_ns()))
+    def submit(self, order: Order, ago_s: float) -> None:
+        """Have an order submitted now, while the node's time is of some time ago."""
+        ts = time.time_ns() - int(ago_s * 1e9)
+        self.broker.submit_order(SubmitOrder(TRADER, STRATEGY, order, UUID4(), ts))
+
+    def rests(self) -> Order:
+        """Have an order rest at the exchange."""
+        order = self.sent()
+        self.submitted(order)
+        self.accepted(order)
+        self.placed(order)
+        return order
+
+    def ids(self, order: Order) -> tuple[Any, ...]:
+        """Return who a command is about."""
+        return TRADER, STRATEGY, NAME, order.client_order_id
+
+    def cancel(self, order: Order, ago_s: float = 0.0) -> None:
+        """Cancel an order as the law does, some time ago: it does not say that it is pending."""
+        command = cancel_of(order, time.time_ns())
+        self.broker.cancel_order(command)
+        if ago_s:
+            self.broker._outstanding.cancel(command, time.time_ns() - int(ago_s * 1e9))
 
     def placed(self, order: Order, status: str = "NEW", filled: str = "0", number: int = 1, ago_s: float = 0.0) -> None:
         """Have the exchange know an order."""
@@ -168,6 +197,7 @@ class Rig:
 
     def submitted(self, order: Order) -> None:
         self.client.generate_order_submitted(*self._who(order), 1)
+        self.broker._outstanding.order(order, self._since[order.client_order_id.value])  # it was then
 
     def accepted(self, order: Order, number: int = 1) -> None:
         self.client.generate_order_accepted(*self._who(order), VenueOrderId(str(number)), 1)

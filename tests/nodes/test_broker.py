@@ -5,6 +5,9 @@ from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
+import pytest
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.execution.messages import ModifyOrder
 from nautilus_trader.model.enums import OrderStatus
 
 from alphatrade.nodes.venue_rows import Holding, Placed
@@ -71,7 +74,7 @@ def test_an_order_whose_answer_was_an_error_is_refused_when_it_cannot_arrive_any
         rig.rejected(order, "502 Bad Gateway")
         report = await rig.read()
         assert (report.unknown, report.again, order.status) == (1, True, OrderStatus.SUBMITTED)
-        rig.broker._sent.order(order, 0)  # sent long ago
+        rig.broker._outstanding.order(order, 0)  # sent long ago
         assert (await rig.read()).unknown == 0
         assert (order.status, rig.events[-1].reason) == (OrderStatus.REJECTED, "502 Bad Gateway")
 
@@ -135,26 +138,202 @@ def test_a_fill_that_comes_after_the_cancel_does_not_leave_an_order_open() -> No
     at_exchange(scenario)
 
 
-def test_a_cancel_that_did_not_arrive_is_sent_again() -> None:
+def test_a_cancel_that_did_not_arrive_is_sent_again_once_a_reading() -> None:
     async def scenario(rig: Rig) -> None:
-        order = rig.sent()
-        rig.submitted(order)
-        rig.accepted(order)
-        rig.placed(order)
+        order = rig.rests()
         rig.cancel(order)
-        order.apply(pending(order))
         await rig.read()
-        assert len(rig.client.cancelled) == 2
+        assert len(rig.client.cancelled) == 1  # it was sent just now
+        rig.cancel(order, ago_s=1.5)
+        for _ in range(2):
+            await rig.read()
+        assert len(rig.client.cancelled) == 3
+        rig.placed(order, "CANCELED")
+        await rig.read()
+        await rig.read()
+        assert (order.status, len(rig.client.cancelled)) == (OrderStatus.CANCELED, 3)
 
     at_exchange(scenario)
 
 
-def pending(order: Any) -> Any:
-    from nautilus_trader.core.uuid import UUID4
-    from nautilus_trader.model.events import OrderPendingCancel
+def test_a_cancel_is_sent_when_the_exchange_is_back_also_with_a_fill_that_was_not_told() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        client, rig.broker._link.client = rig.broker._link.client, None
+        rig.cancel(order)
+        rig.broker._link.client = client
+        rig.placed(order, "PARTIALLY_FILLED", "0.004")
+        rig.dealt(("7", "0.004"))
+        await rig.read()
+        assert len(rig.client.cancelled) == 1
 
-    who = order.trader_id, order.strategy_id, order.instrument_id, order.client_order_id
-    return OrderPendingCancel(*who, order.venue_order_id, order.account_id, UUID4(), 1, 1)
+    at_exchange(scenario)
+
+
+def test_the_cancel_of_a_modification_is_known_after_a_kill() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        rig.broker._journal_read = False
+        rig.broker.modify_order(ModifyOrder(*rig.ids(order), None, order.quantity, None, None, UUID4(), 1))
+        rig.broker._journal_read = True
+        await rig.read()
+        assert [one.client_order_id for one in rig.client.cancelled] == [order.client_order_id]
+        assert rig.names[-1] == "OrderAccepted"  # that it is refused is in the journal
+
+    at_exchange(scenario)
+
+
+def test_an_order_does_not_end_before_all_its_fills_are_known() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        rig.placed(order, "CANCELED", "0.006")
+        rig.dealt(("7", "0.002"))  # the exchange's list of fills is behind
+        report = await rig.read()
+        assert (order.is_open, report.unknown, report.again, report.differences) == (True, 1, True, ())
+        rig.dealt(("7", "0.002"), ("8", "0.004"))
+        assert (await rig.read()).unknown == 0
+        assert (order.status, order.filled_qty.as_decimal()) == (OrderStatus.CANCELED, Decimal("0.006"))
+
+    at_exchange(scenario)
+
+
+def test_a_cancelled_order_is_asked_for_until_its_fills_are_there() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        rig.canceled(order)
+        rig.placed(order, "CANCELED", "0.004")
+        assert (await rig.read()).unknown == 1
+        rig.dealt(("7", "0.004"))
+        assert (await rig.read()).unknown == 0
+        assert (order.status, order.filled_qty.as_decimal()) == (OrderStatus.CANCELED, Decimal("0.004"))
+
+    at_exchange(scenario)
+
+
+def test_a_fill_that_the_exchange_never_shows_is_told() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        rig.placed(order, "CANCELED", "0.006", ago_s=61.0)
+        rig.dealt(("7", "0.002"))
+        await rig.read()
+        await rig.read()
+        await rig.read()
+        line = f"order {order.client_order_id}: 0.006 filled at the exchange, 0.00200000 by its fills"
+        assert line in rig.distrusted
+        assert order.is_open
+
+    at_exchange(scenario)
+
+
+def test_a_balance_that_nothing_explains_is_told_while_the_node_trades() -> None:
+    async def scenario(rig: Rig) -> None:
+        stolen = Decimal("0.5")
+        for number, trade in enumerate(("7", "8", "9"), 1):
+            order = rig.sent()
+            rig.submitted(order)
+            rig.accepted(order, number)
+            rig.filled(order, trade, "0.01000000", number)
+            rig.placed(order, "FILLED", "0.01", number)
+            got = number * (Decimal("0.01") - Decimal("0.00001"))
+            rig.rest.held = {
+                "BTC": Holding(10 + got - stolen, Decimal(0)), "USDT": Holding(100_000 - number * Decimal(300), Decimal(0))
+            }  # fmt: skip
+            await rig.read()
+        assert [line.split(":")[0] for line in rig.distrusted] == ["BTC", "BTC"]
+
+    at_exchange(scenario)
+
+
+def test_a_fill_that_is_on_its_way_is_no_difference() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        rig.filled(order, "0", "0.00300000")
+        for number in (1, 2):  # of the same size each time, after the open orders and before the balances were read
+            rig.placed(order, "PARTIALLY_FILLED", str(order.filled_qty))
+            rig.dealt(*((str(one), "0.003") for one in range(number + 1)))
+            asyncio.get_running_loop().call_later(0.1, rig.filled, order, str(number), "0.00300000")
+            report = await rig.read()
+            assert order.filled_qty.as_decimal() == Decimal("0.003") * (number + 1)
+            assert (report.differences, report.again) == ((), False)
+
+    at_exchange(scenario)
+
+
+def test_what_does_not_settle_is_asked_for_more_and_more_seldom() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.broker._check_s, times = 60.0, list[float]()
+
+        async def check() -> Any:
+            times.append(asyncio.get_running_loop().time())
+            rig.broker._wake.set()
+            return await rig.broker._outstanding.check(rig.rest, rig.client, {}, rig.broker._balances)  # type: ignore[arg-type]
+
+        rig.broker.check = check  # type: ignore[method-assign]
+        rig.broker._link.renewed = nothing_new  # type: ignore[method-assign]
+        rig.broker._wake.set()
+        running = asyncio.create_task(rig.broker.run())
+        await asyncio.sleep(2.3)
+        running.cancel()
+        assert len(times) == 3  # after 0.3, 0.9 and 2.1 s
+        assert times[2] - times[1] > 1.0 > times[1] - times[0]
+
+    at_exchange(scenario)
+
+
+async def nothing_new() -> bool:
+    return False
+
+
+@pytest.mark.parametrize("way", ["stream", "refusal", "books"])
+def test_what_an_event_raises_ends_the_node_whichever_way_it_came(way: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+
+        def broken(_event: Any) -> None:
+            raise ValueError("a strategy's mistake")
+
+        rig._take = broken  # type: ignore[method-assign]
+        if way == "stream":
+            rig.filled(order, "7", "0.00400000")  # the bundled client would log what this raises
+        elif way == "refusal":
+            rig.broker._link.client = None
+            rig.sent()
+            await asyncio.sleep(0)
+        else:
+            rig.placed(order, "PARTIALLY_FILLED", "0.004")
+            rig.dealt(("7", "0.004"))
+            await rig.read()
+        assert [str(one) for one in rig.failures] == ["a strategy's mistake"]
+        rig.filled(order, "8", "0.00100000")
+        assert len(rig.failures) == 1  # nothing more is taken
+
+    at_exchange(scenario)
+
+
+def test_an_order_is_not_given_up_while_it_can_still_arrive() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.made()
+        rig.submit(order, ago_s=60.0)  # the node's time is behind the wall's
+        assert (await rig.read()).unknown == 0  # too fresh to be asked for
+        await asyncio.sleep(0.25)
+        assert (await rig.read()).unknown == 1
+        assert order.status == OrderStatus.INITIALIZED
+
+    at_exchange(scenario)
+
+
+def test_until_when_an_order_can_arrive_is_counted_from_when_the_client_sent_it() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.made()
+        rig.broker._journal_read = False
+        rig.submit(order, ago_s=60.0)
+        rig.client.generate_order_submitted(*rig._who(order), 1)  # as the journal has it
+        rig.broker._journal_read = True
+        await asyncio.sleep(0.25)
+        assert (await rig.read()).unknown == 1
+        assert order.status == OrderStatus.SUBMITTED
+
+    at_exchange(scenario)
 
 
 def test_a_balance_that_nothing_explains_is_told_when_it_is_seen_twice() -> None:

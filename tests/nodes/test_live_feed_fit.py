@@ -130,3 +130,9 @@ def test_the_lines_for_another_adapter_make_a_client_that_asks_where_it_is_told(
     with pytest.raises(ValueError, match=r"127\.0\.0\.1:9/v5/market/instruments-info"):
         asyncio.run(asked())
     compile(lines[1], "docs/paper.md", "exec")
+
+
+def test_a_node_that_cannot_process_what_a_broker_said_ends(live: LiveFeed) -> None:
+    live.fail(ValueError("a strategy's mistake"))
+    with pytest.raises(ValueError, match="a strategy's mistake"):
+        live._loop.run_until_complete(live.listen(0, lambda: False, asyncio.Event()))

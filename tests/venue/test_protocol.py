@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from alphatrade.nodes.tapes import load_tape, parse_spec
+from alphatrade.nodes.venue_rest import Credentials, VenueRest
+from alphatrade.nodes.venue_rows import Deal
 from tests.venue.candles import MINUTE, Candles
 from tests.venue.keys import ED25519_KEY, HMAC_KEY, ApiKey, make_ed25519
 from tests.venue.make_venue import Handle, fetch, running, until
@@ -134,6 +136,24 @@ def test_orders_and_trades_can_be_read_in_pages(venue: Handle) -> None:
     assert day.body["code"] == -1127
     found = venue.signed("GET", "/api/v3/order", symbol="BTCUSDT", origClientOrderId="o-2").body
     assert (found["orderId"], found["status"]) == (ids[2], "FILLED")
+
+
+def test_the_fills_of_an_order_are_read_page_by_page(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = venue.order("BUY", "LIMIT", "0.07", price="29990").body["orderId"]
+    for _ in range(7):  # another one's fills between its own
+        venue.order("BUY", "MARKET", "0.01")
+        venue.quote(29980, 29990, ask_size="0.01")
+        venue.quote(30000, 30001)
+    monkeypatch.setattr("alphatrade.nodes.venue_rest._PAGE", 3)
+
+    async def read() -> list[Deal]:
+        async with aiohttp.ClientSession() as session:
+            rest = VenueRest(session, venue.http, Credentials(HMAC_KEY.name, HMAC_KEY.secret))
+            return await rest.deals("BTCUSDT", str(mine))
+
+    deals = asyncio.run(read())
+    assert [deal.qty for deal in deals] == [Decimal("0.01")] * 7
+    assert len({deal.trade_id for deal in deals}) == 7
 
 
 def test_all_open_orders_of_a_symbol_can_be_cancelled_at_once(venue: Handle) -> None:
