@@ -49,6 +49,9 @@ class BannedError(Exception):
         self.wait_s = wait_s
 
 
+FAILURES = (BannedError, RefusedError, TroubleError, TimeoutError, OSError)  # of asking an exchange
+
+
 async def judge(response: aiohttp.ClientResponse) -> None:
     """
     Raise what a status means, if it is not 200.

@@ -31,12 +31,11 @@ from alphatrade.nodes.paper.feed_switch import pause
 from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
 from alphatrade.nodes.secrets import Secrets
-from alphatrade.nodes.venue_answers import BannedError, RefusedError, TroubleError
+from alphatrade.nodes.venue_answers import FAILURES
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_orders import cancel_of, modify_rejected
 
 BACKOFF_S = (0.5, 30.0)  # the first and the longest wait after a failure, with full jitter
-FAILURES = (BannedError, RefusedError, TroubleError, TimeoutError, OSError)
 
 
 class Broker(LiveExecutionClient):
@@ -271,14 +270,18 @@ class Broker(LiveExecutionClient):
         for order in self._cache.orders_open(instrument_id=command.instrument_id, strategy_id=command.strategy_id):
             self.cancel_order(cancel_of(order, command.ts_init))
 
+    def batch_cancel_orders(self, command: Any) -> None:
+        """Send each cancellation."""
+        for one in command.cancels:
+            self.cancel_order(one)
+
     def modify_order(self, command: Any) -> None:
         """Refuse a modification and cancel the order: the exchange has none, and whoever wants it can send another."""
         order = self._cache.order(command.client_order_id)
         if order is None:
             return
         if self._journal_read:  # else it is in there
-            no = modify_rejected(order, "the exchange has no modification", command.ts_init)
-            self._loop.call_soon(self._take, no)
+            self._loop.call_soon(self._take, modify_rejected(order, "the exchange has none", command.ts_init))
         self.cancel_order(cancel_of(order, command.ts_init))
 
     # -- time and market: those of the exchange

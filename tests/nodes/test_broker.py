@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import ModifyOrder
 from nautilus_trader.model.enums import OrderStatus
 
+from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.venue_rows import Holding, Placed
 from tests.nodes.make_broker import Rig
 
@@ -154,6 +156,15 @@ def test_a_cancel_that_did_not_arrive_is_sent_again_once_a_reading() -> None:
         assert (order.status, len(rig.client.cancelled)) == (OrderStatus.CANCELED, 3)
 
     at_exchange(scenario)
+
+
+def test_cancels_of_a_batch_are_sent_one_by_one() -> None:
+    """Nautilus's own client would only log that it has no such command."""
+    made = Broker.__new__(Broker)
+    sent: list[str] = []
+    made.cancel_order = sent.append  # type: ignore[method-assign,assignment]
+    made.batch_cancel_orders(SimpleNamespace(cancels=["a", "b"]))
+    assert sent == ["a", "b"]
 
 
 def test_a_cancel_is_sent_when_the_exchange_is_back_also_with_a_fill_that_was_not_told() -> None:
