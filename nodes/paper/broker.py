@@ -31,7 +31,7 @@ from alphatrade.nodes.paper.feed_switch import pause
 from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
 from alphatrade.nodes.secrets import Secrets
-from alphatrade.nodes.venue_answers import FAILURES
+from alphatrade.nodes.venue_answers import FAILURES, RefusedError
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_orders import cancel_of, modify_rejected
 
