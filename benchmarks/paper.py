@@ -24,9 +24,9 @@ from alphatrade.nodes import feed
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.paper.assembly import Flight, Parts
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.node import dispose, fly
-from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.replay import Replay, replay
 from alphatrade.nodes.settings import Settings, compose_settings

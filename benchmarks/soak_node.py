@@ -22,8 +22,8 @@ from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.paper.assembly import Flight, Parts
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.node import dispose, fly
-from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.run import head, say
 from alphatrade.nodes.paper.settings import PaperSettings, paper_settings
 from alphatrade.nodes.replay import Replay, ReplayOutput, members

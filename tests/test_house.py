@@ -20,7 +20,7 @@ ALLOWED = {
     "nodes/tape_app.py": {"datetime.now"},  # which days of an exchange are over
     "nodes/paper/adapters.py": {"time.time_ns"},  # an exchange's clock is compared with ours
     "nodes/paper/broker.py": {"time.time_ns"},  # an order and a cancel are sent at a moment of the wall
-    "nodes/paper/exchange.py": {"time.time_ns"},  # a live run begins at a moment of the wall
+    "nodes/paper/exchange_facts.py": {"time.time_ns"},  # a live run begins at a moment of the wall
     "nodes/paper/flat.py": {"time.time_ns"},  # at an exchange time goes on when a node no longer hears it
     "nodes/paper/live_feed.py": {"time.time_ns"},  # that a feed is lost is an input, with the wall's time on it
     "nodes/venue_rest.py": {"time.time"},  # how far an exchange's clock is ahead of this machine's

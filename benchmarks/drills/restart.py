@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.journal_file import Walk, parse_head
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.intake import MARKET
-from alphatrade.nodes.paper.record import Recorder
 from benchmarks.drills.place import LEAST, LONG, MAKER, PATIENCE_S, beat_of, started
 from benchmarks.drills.record import Trial
 from tests.nodes.make_paper import Node

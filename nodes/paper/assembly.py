@@ -168,7 +168,7 @@ def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecCl
     if spec.kind == "simulated":
         return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
     from alphatrade.nodes.paper.broker import broker_factory
-    from alphatrade.nodes.paper.exchange_client import Exchange
+    from alphatrade.nodes.paper.link import Exchange
 
     exchange = Exchange(spec.http, spec.ws_api, tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes))
     return broker_factory(exchange, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)

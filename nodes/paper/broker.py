@@ -26,8 +26,8 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.chain import Fail, guarded
-from alphatrade.nodes.paper.exchange_client import VENUE, Exchange, Link
 from alphatrade.nodes.paper.feed_switch import pause
+from alphatrade.nodes.paper.link import VENUE, Exchange, Link
 from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
 from alphatrade.nodes.secrets import Secrets

@@ -12,7 +12,7 @@ from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTi
 from alphatrade.nodes.paper.chain import processor, report
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.feed_switch import FeedChange
-from alphatrade.nodes.paper.record import Recorder
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError, RunDirError

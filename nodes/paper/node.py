@@ -17,8 +17,8 @@ from alphatrade.nodes.paper.assembly import Flight, Parts, build
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.flat import make_flat
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.pulse import Pulse
-from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.risk.errors import ConfigError, NotFlatError

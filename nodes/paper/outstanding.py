@@ -14,7 +14,7 @@ from nautilus_trader.model.identifiers import AccountId, ClientOrderId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.orders import Order
 
-from alphatrade.nodes.paper.exchange_client import WINDOW_MS
+from alphatrade.nodes.paper.link import WINDOW_MS
 from alphatrade.nodes.paper.reconcile import UNSEEN, Balances, Difference, behind, bring, lacking, rejected, strangers
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.nodes.venue_rows import Placed

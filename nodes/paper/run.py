@@ -14,7 +14,7 @@ from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
 from alphatrade.nodes.paper.assembly import Flight
-from alphatrade.nodes.paper.exchange import markets
+from alphatrade.nodes.paper.exchange_facts import markets
 from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.paper.settings import KEYS, LiveFeedSpec, PaperSettings

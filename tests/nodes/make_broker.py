@@ -31,7 +31,7 @@ from nautilus_trader.model.objects import AccountBalance, Money, Price, Quantity
 from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.paper.broker import Broker
-from alphatrade.nodes.paper.exchange_client import VENUE, Exchange
+from alphatrade.nodes.paper.link import VENUE, Exchange
 from alphatrade.nodes.paper.outstanding import FRESH_NS, Report
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_rows import Deal, Holding, Placed

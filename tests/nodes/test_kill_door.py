@@ -11,7 +11,7 @@ import pytest
 
 from alphatrade.nodes.kill_app import _root
 from alphatrade.nodes.kill_direct import kill_direct
-from alphatrade.nodes.paper.exchange_client import KEYS, Exchange
+from alphatrade.nodes.paper.link import KEYS, Exchange
 from alphatrade.risk.errors import ConfigError
 from tests.conftest import ROOT
 from tests.nodes.make_account import KEY, SECRET, Account, credentials

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alphatrade.nodes.paper.exchange_client import KEYS, Exchange, Link
+from alphatrade.nodes.paper.link import KEYS, Exchange, Link
 from alphatrade.nodes.secrets import Keys, Secret, Secrets
 from alphatrade.nodes.venue_rest import Credentials
 
@@ -42,7 +42,7 @@ def link(keys: Secrets, told: list[str]) -> Link:
 
 
 def test_the_loop_goes_on_while_the_keys_are_looked_for_and_they_are_taken_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alphatrade.nodes.paper.exchange_client.KEYS_S", 0.2)
+    monkeypatch.setattr("alphatrade.nodes.paper.link.KEYS_S", 0.2)
     keys, told = Slow(), list[str]()
 
     async def run() -> float:

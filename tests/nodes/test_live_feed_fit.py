@@ -18,7 +18,7 @@ from nautilus_trader.test_kit.providers import TestInstrumentProvider
 from alphatrade.nodes import feed
 from alphatrade.nodes.instruments import on_grid
 from alphatrade.nodes.paper import adapters
-from alphatrade.nodes.paper.exchange import instrument, market
+from alphatrade.nodes.paper.exchange_facts import instrument, market
 from alphatrade.nodes.paper.live_feed import LiveFeed, Unfit
 from alphatrade.nodes.paper.settings import Address, LiveFeedSpec
 from tests.conftest import ROOT

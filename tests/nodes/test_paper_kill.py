@@ -12,8 +12,8 @@ import pytest
 
 from alphatrade.nodes.beats import last_beat
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.intake import Intake
-from alphatrade.nodes.paper.record import Recorder
 from alphatrade.nodes.replay import ReplayOutput
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import State, request_kill, status

@@ -11,7 +11,7 @@ import pytest
 from alphatrade.nodes.app import EXIT_BAD_INPUT
 from alphatrade.nodes.beats import BeatLimits
 from alphatrade.nodes.hydra_app import run_config
-from alphatrade.nodes.paper.exchange_client import KEYS as VENUE
+from alphatrade.nodes.paper.link import KEYS as VENUE
 from alphatrade.nodes.paper.settings import PaperSettings, paper_settings
 from alphatrade.nodes.redact import refuse_plain
 from alphatrade.nodes.secrets import FIELDS

@@ -10,7 +10,7 @@ from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import Price, Quantity
 
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.paper.record import ROWS, Recorder
+from alphatrade.nodes.paper.inputs import ROWS, Recorder
 
 NAMES = ["ABC/USD.SIM", "EUR/USD.SIM"]
 ABC, EUR = (InstrumentId.from_str(name) for name in NAMES)
