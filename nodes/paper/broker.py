@@ -26,6 +26,7 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.chain import Fail, guarded
+from alphatrade.nodes.paper.factories import factory_of
 from alphatrade.nodes.paper.feed_switch import pause
 from alphatrade.nodes.paper.link import VENUE, Exchange, Link
 from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
@@ -306,15 +307,7 @@ def broker_factory(
 ) -> type[LiveExecClientFactory]:
     """Return the factory of a broker, for a node's builder; what it makes is put into `made`."""
 
-    class BrokerFactory(LiveExecClientFactory):
-        """Makes the one broker of a node."""
+    def make(loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Any, clock: LiveClock) -> Broker:
+        return Broker(loop, cache, clock, bus, exchange, secrets, check_s, tell)
 
-        @staticmethod
-        def create(
-            loop: asyncio.AbstractEventLoop, name: str, config: Any, msgbus: MessageBus, cache: Any, clock: LiveClock
-        ) -> Broker:
-            """Return the broker."""
-            made.append(Broker(loop, cache, clock, msgbus, exchange, secrets, check_s, tell))
-            return made[-1]
-
-    return BrokerFactory
+    return factory_of(LiveExecClientFactory, make, made)

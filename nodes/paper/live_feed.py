@@ -25,6 +25,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Price, Quantity
 
 from alphatrade.nodes.paper.adapters import ANSWER_S, Connection
+from alphatrade.nodes.paper.factories import factory_of
 from alphatrade.nodes.paper.feed_switch import FeedChange, Patience, Switch, pause
 from alphatrade.nodes.paper.settings import LiveFeedSpec
 
@@ -275,15 +276,7 @@ def live_factory(
 ) -> type[LiveDataClientFactory]:
     """Return the factory of a live feed, for a node's builder; what it makes is put into `made`."""
 
-    class LiveFeedFactory(LiveDataClientFactory):
-        """Makes the one feed of a node."""
+    def make(loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, clock: LiveClock) -> LiveFeed:
+        return LiveFeed(loop, bus, cache, clock, venue, instruments, spec, tell)
 
-        @staticmethod
-        def create(
-            loop: asyncio.AbstractEventLoop, name: str, config: Any, msgbus: MessageBus, cache: Cache, clock: LiveClock
-        ) -> LiveFeed:
-            """Return the feed."""
-            made.append(LiveFeed(loop, msgbus, cache, clock, venue, instruments, spec, tell))
-            return made[-1]
-
-    return LiveFeedFactory
+    return factory_of(LiveDataClientFactory, make, made)

@@ -15,6 +15,8 @@ from nautilus_trader.live.factories import LiveDataClientFactory
 from nautilus_trader.model.identifiers import ClientId, Venue
 from nautilus_trader.model.instruments import Instrument
 
+from alphatrade.nodes.paper.factories import factory_of
+
 BATCH = 64  # events between two looks at the rest of the loop, at full speed
 LONG_S = 0.2  # a sleep that the end of the node has to cut short
 
@@ -113,15 +115,7 @@ class _Pace:
 def feed_factory(venue: str, instruments: Sequence[Instrument], made: list[ReplayFeed]) -> type[LiveDataClientFactory]:
     """Return the factory of a replay feed, for a node's builder; what it makes is put into `made`."""
 
-    class ReplayFeedFactory(LiveDataClientFactory):
-        """Makes the one feed of a node."""
+    def make(loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, clock: LiveClock) -> ReplayFeed:
+        return ReplayFeed(loop, bus, cache, clock, venue, instruments)
 
-        @staticmethod
-        def create(
-            loop: asyncio.AbstractEventLoop, name: str, config: Any, msgbus: MessageBus, cache: Cache, clock: LiveClock
-        ) -> ReplayFeed:
-            """Return the feed."""
-            made.append(ReplayFeed(loop, msgbus, cache, clock, venue, instruments))
-            return made[-1]
-
-    return ReplayFeedFactory
+    return factory_of(LiveDataClientFactory, make, made)
