@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from alphatrade.nodes import dossier_app, evolve_app, explore_app, kill_app, rim_app, supervise_app, tape_app
+from alphatrade.nodes import (
+    dossier_app,
+    evolve_app,
+    explore_app,
+    kill_app,
+    retain_app,
+    rim_app,
+    supervise_app,
+    tape_app,
+)
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError
@@ -29,6 +38,7 @@ app.add_typer(regime_app, name="regime")
 app.add_typer(explore_app.app, name="explore")
 app.add_typer(evolve_app.app)
 app.add_typer(dossier_app.app)
+app.add_typer(retain_app.app)
 app.add_typer(rim_app.app)
 app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)

@@ -52,10 +52,14 @@ class RunRecord:
     ----------
     filled, turnover : int
         Fills, and the sum of their quantity times price, atto.
+    ordered : int
+        Orders, denied ones and those of the law itself included.
+    counts, limits : dict
+        Risk events so far by kind, and by kind and limit.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.seq = self.filled = self.turnover = 0
+        self.seq = self.ordered = self.filled = self.turnover = 0
         self._shelves = {name: Shelf(folder) for name in (*_TUPLES, "marks")}
         self._settles = folder is not None
         self.orders: list[tuple[object, ...]] = []
@@ -63,7 +67,8 @@ class RunRecord:
         self.risk_events: list[tuple[object, ...]] = []
         self.equity: list[tuple[object, ...]] = []
         self._valued: tuple[object, ...] = ()  # the last row of equity
-        self.counts: dict[str, int] = {}  # risk events by kind
+        self.counts: dict[str, int] = {}
+        self.limits: dict[tuple[str, str], int] = {}
         self._names: list[str] = []
         self._codes: dict[str, int] = {}
         self._minute = -1
@@ -143,6 +148,7 @@ class RunRecord:
         if self.quiet is not None:
             self.quiet.close()
         self.seq += 1
+        self.ordered += event == "initialized"
         self.orders.append(
             (
                 self.seq, ts, order.instrument, order.strategy, order.order_id, event,
@@ -185,6 +191,7 @@ class RunRecord:
             self.quiet.close()
         self.seq += 1
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.limits[kind, limit] = self.limits.get((kind, limit), 0) + 1
         self.risk_events.append((self.seq, ts, kind, instrument, order_id, limit, value, bound, detail))
         if self.warned is not None:
             self.warned(ts, kind, limit)

@@ -80,7 +80,7 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
-    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell)
+    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell, flight.watched)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:
         flight.tell(f"the journal was read: {known} market events")
