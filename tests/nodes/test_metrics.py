@@ -1,5 +1,6 @@
 """Metrics of a node: every name of the list is there for one that traded, with the values of the run's own records."""
 
+import re
 import threading
 import time
 import urllib.request
@@ -26,6 +27,7 @@ from alphatrade.reflection.diary import DecisionBuffer
 from alphatrade.reflection.segments import SegmentWriter
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.limits import Code
+from tests.conftest import ROOT
 from tests.nodes.make_paper import SHORT, flown, settings
 
 BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=None, events=0, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
@@ -116,14 +118,17 @@ def test_every_name_of_the_list_is_there_and_no_other(lively: Flown) -> None:
     assert there == {*NAMES, *(f"{stage}_{part}" for part in ("bucket", "count", "sum"))} - {stage}
 
 
+AGREED = """
+info beats_total beat_timestamp_seconds loop_lag_seconds events_total orders_total fills_total denials_total
+near_misses_total stage_duration_seconds queue_length equity cash day_change drawdown_ratio position exposure
+exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound diary_coverage_ratio
+diary_lag_seconds resident_memory_bytes faults feed_age_seconds feed_gaps_total session_open
+journal_records_total journal_wait_seconds kill_state
+"""
+
+
 def test_the_list_is_the_one_that_was_agreed() -> None:
-    assert {name.removeprefix(PREFIX) for name in NAMES} == set(
-        """info beats_total beat_timestamp_seconds loop_lag_seconds events_total orders_total fills_total denials_total
-        near_misses_total stage_duration_seconds queue_length equity cash day_change drawdown_ratio position exposure
-        exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound diary_coverage_ratio
-        diary_lag_seconds resident_memory_bytes faults feed_age_seconds feed_gaps_total session_open
-        journal_records_total journal_wait_seconds kill_state""".split()
-    )
+    assert [*map(PREFIX.__add__, sorted(AGREED.split()))] == sorted(NAMES)
 
 
 def test_what_is_scraped_is_what_the_heartbeat_says(lively: Flown) -> None:
@@ -297,3 +302,9 @@ def test_reading_and_text_are_cheap() -> None:
     for _ in range(20):
         metrics.text()
     assert (time.thread_time() - begin) / 20 < 0.02
+
+
+def test_the_page_tells_of_every_name() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row)]
+    assert sorted(told) == sorted(AGREED.split())

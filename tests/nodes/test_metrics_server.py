@@ -145,7 +145,7 @@ def test_a_loop_that_is_blocked_is_red_until_it_goes_on(tmp_path: Path) -> None:
     words = "".join("r" if code == 503 else "g" for code in codes).strip("r")  # before the first beat, after the last
     red = [at for at, code, text in seen if code == 503 and "BEAT_OLD" in text]
     assert re.fullmatch("g+r+g+", words), words
-    assert 0.5 < red[words.count("r") - 1] - red[0] < 1.6, "for the second and a bit that it was older than allowed"
+    assert 0.5 < red[words.count("r") - 1] - red[0] < 2.5, "for as long as it was older than allowed"
 
 
 def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
