@@ -70,6 +70,7 @@ CHECKS = (
     Check(("C2", "Q4"), "bad input around a paper node, a disk that fills under it", _tests("tests/nodes/test_full_disk.py", "tests/nodes/test_paper_bad_input.py", long=True)),
     Check(("C2",), "a policy on paper by its entry in the ledger", _tests("tests/nodes/test_paper_entry.py")),
     Check(("M4.3",), "Redis as the cache's copy: foreign keys, kill -9, a server that is lost", _tests("tests/nodes/test_redis.py", long=True)),
+    Check(("M4.4", "Q2"), "metrics of a node: its own records, red when the loop is stuck, held up by nobody", _tests("tests/nodes/test_metrics.py", "tests/nodes/test_metrics_server.py")),
     Check(("M4.3",), "an exchange on loopback, its books, its faults, the bundled adapter; paper nodes that hear it, lose it and are killed", _tests("tests/venue", long=True)),
     Check(("M4.3",), "a node at an exchange: faults, kill -9, strangers, outages; its books", _tests("tests/nodes/test_broker.py", "tests/nodes/test_faults_judge.py", "tests/risk/test_base_fees.py", "tests/venue/test_orders.py", long=True)),
     Check(("C2",), "killed from outside, restarted, keys and heartbeat", _tests("tests/nodes/test_kill_direct.py", "tests/nodes/test_kill_door.py", "tests/nodes/test_supervise.py", "tests/nodes/test_secrets.py", "tests/nodes/test_canary_scan.py", "tests/nodes/test_beats.py", "tests/nodes/test_units.py", long=True)),
