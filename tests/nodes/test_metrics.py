@@ -24,7 +24,7 @@ from alphatrade.nodes.paper.reading import Reader
 from alphatrade.nodes.stages import BOUNDS_NS, STAGES
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.diary import DecisionBuffer
-from alphatrade.reflection.segments import SegmentWriter
+from alphatrade.reflection.segment_writer import SegmentWriter
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.limits import Code
 from tests.conftest import ROOT
