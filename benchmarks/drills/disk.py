@@ -51,9 +51,8 @@ def full(place: Path, number: int) -> Trial:
         run = next(place.glob("artifacts/*/*/summary.json")).parent
         (disk / "filler").unlink()
         refused = "release it first" in node.run(code=2)
-        seen = Seen(
-            str(json.loads((run / "summary.json").read_text())["killed"]), node.records(copy), node.records(run / "journal"), refused
-        )
+        killed = str(json.loads((run / "summary.json").read_text())["killed"])
+        seen = Seen(killed, node.records(copy), node.records(run / "journal"), refused)
         wrong = judged(seen)
         node.words = ()
         node.run("--who", "drill", "--why", "there is room", verb="release")
