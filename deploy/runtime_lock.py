@@ -1,22 +1,23 @@
 """Print the part of requirements.lock that a running node needs: ``python deploy/runtime_lock.py < requirements.lock``.
 
-An entry says after "via" who asks for it. What only the group of developers asks for, and what only that needs, is left out.
+An entry says after "via" who asks for it. What only the group of developers asks for, and what only that needs, is left
+out.
 """
 
 import re
 import sys
 
 ENTRY = re.compile(r"^([\w.-]+)==.*?(?=^[\w.-]+==|\Z)", re.M | re.S)
+VIA = re.compile(r"^    # +(.*)$", re.M)
 OWN = re.compile(r"alphatrade \(pyproject\.toml(?::(\w+))?\)")
 
 
 def needed(lock: str) -> str:
     """Return the entries that are asked for outside of the group ``dev``, with all that they need, hashes included."""
     entries = {match[1]: match[0] for match in ENTRY.finditer(lock)}
-    asked = {name: re.findall(r"^    # (?:via )?  ?(\S.*)$|^    # via (\S.*)$", text, re.M) for name, text in entries.items()}
-    by = {name: [one or other for one, other in pairs if (one or other) != "via"] for name, pairs in asked.items()}
+    by = {name: {line.removeprefix("via ").strip() for line in VIA.findall(text)} for name, text in entries.items()}
     kept = {name for name, who in by.items() if any((own := OWN.match(one)) and own[1] != "dev" for one in who)}
-    while more := {name for name in entries if name not in kept and kept & set(by[name])}:
+    while more := {name for name in entries if name not in kept and kept & by[name]}:
         kept |= more
     return "".join(entries[name] for name in entries if name in kept)
 

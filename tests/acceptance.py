@@ -78,6 +78,8 @@ CHECKS = (
     Check(("C2", "M4.A"), "a short soak: checkpoints that are signed, nothing that the auditor finds", (sys.executable, "-W", "ignore", "-m", "benchmarks.soak", "--hours", "0.02")),
     Check(("C2",), "drills: kill, flood, an exchange past a trader that hangs or is dead, restart; each judge fails where it should", _tests("tests/nodes/test_drills.py", long=True)),
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
+    Check(("M4.5", "M4.C", "B6"), "deployment files, units, retention, the playbook's sections", _tests("tests/test_deploy.py", "tests/nodes/test_units.py", "tests/nodes/test_retain.py", "tests/test_docs.py")),
+    Check(("M4.1",), "a running diary stays few files, and loses nothing when a join is killed at any step", _tests("tests/reflection/test_segments.py")),
     Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),
     Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", long=True)),
     Check(("Q4",), "a wheel in an empty environment beside a user's own strategies/", _tests("tests/test_wheel.py", long=True)),
