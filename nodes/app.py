@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from alphatrade.nodes import dossier_app, evolve_app, explore_app, kill_app, rim_app, supervise_app, tape_app
+from alphatrade.nodes import (
+    alarms_app,
+    dossier_app,
+    evolve_app,
+    explore_app,
+    kill_app,
+    rim_app,
+    supervise_app,
+    tape_app,
+)
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError
@@ -34,6 +43,7 @@ app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
+app.add_typer(alarms_app.app, name="alarms")
 attach_policy_verbs(app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export
