@@ -23,7 +23,7 @@ DRILLS = (
     Drill("restart", "kill -9 and on: position and cash as booked, the same files in the end", restart.restarted, 2),
     Drill("reconcile", "kill -9 at an exchange, filled meanwhile: its books, to a digit", exchange.reconciled, 1),
     Drill("rotate", "another key, the old one withdrawn: it trades on, by the exchange's books", exchange.rotated, 1),
-    Drill("alerts", "a cause for every alert: each arrives, is acknowledged; a dead channel is noticed", alerts.fired, 1),
+    Drill("alerts", "a cause for each alert: it arrives, is acknowledged; a dead channel is noticed", alerts.fired, 1),
 )
 
 

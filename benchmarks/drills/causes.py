@@ -1,6 +1,6 @@
 """The cause of each alert that is planted: what a stand-in for a node says of itself, and the past that it has.
 
-A stand-in renders its readings as a node does (``nodes/metrics.py``); the reading is planted, the endpoint is not a node's.
+A stand-in renders its readings as a node does (``nodes/metrics.py``); the readings are planted.
 """
 
 import time
@@ -28,8 +28,9 @@ def well(second: float) -> Reading:
     return Reading(
         beat=beat, heard=True, orders=lived, denials={"COLLAR": 3}, near_misses={"GROSS_EXPOSURE": 3},
         stages={"decision": stage(10 * lived, 0)}, queues={"journal": 0}, currency="USD", equity=100_000.0,
-        cash=100_000.0, day_change=100.0, drawdown=0.01, used={"GROSS_EXPOSURE": (10.0, 100.0), "DRAWDOWN": (0.01, 0.1)},
-        drift={("reward", "cusum"): (1.0, 5.0)}, drift_alarms=2, diary_coverage=1.0, diary_lag_s=0.1, faults={"graph": 0},
+        cash=100_000.0, day_change=100.0, drawdown=0.01,
+        used={"GROSS_EXPOSURE": (10.0, 100.0), "DRAWDOWN": (0.01, 0.1)}, drift={("reward", "cusum"): (1.0, 5.0)},
+        drift_alarms=2, diary_coverage=1.0, diary_lag_s=0.1, faults={"graph": 0},
         feed_gaps=0, session_open=True, journal_records=lived,
     )  # fmt: skip
 
@@ -64,6 +65,11 @@ def _slow(share: float) -> Cause:
     return cause
 
 
+def _slower(now: Reading, second: float) -> Reading:
+    slow = round(second)
+    return replace(now, stages={"decision": stage(now.stages["decision"].all - slow, slow)})
+
+
 def _now_and_then(now: Reading, second: float) -> Reading:
     return replace(now, beat=replace(now.beat, feed_age_s=61.0 if second % 40 < 20 else 0.5))
 
@@ -83,7 +89,7 @@ PLANTED: dict[str, Cause] = {
     "ProfitSwing": _is(day_change=-2_500.0),
     "LossLimitNear": _is(drawdown=0.085, used={"DRAWDOWN": (0.085, 0.1)}),
     "ExposureNear": _is(used={"GROSS_EXPOSURE": (95.0, 100.0)}),
-    "LatencySpike": _slow(0.04),
+    "LatencySpike": _slower,
 }
 # Of each alert whose windows are longer than a drill, what is said; the past is given to Prometheus before it starts.
 REMEMBERED: dict[str, Cause] = {
@@ -98,8 +104,9 @@ REMEMBERED: dict[str, Cause] = {
 
 
 def past(end: int) -> str:
-    """Return three days of minutes, until `end` (UTC s), of what the alerts of long windows are about, as OpenMetrics."""
-    return "\n".join(sorted(_lines(end))) + "\n# EOF\n"
+    """Return three days of minutes until `end`, UTC s, of what alerts of long windows are about, as OpenMetrics."""
+    by_series = sorted(_lines(end), key=lambda line: line.partition("}")[0])  # in each, time goes on
+    return "\n".join(by_series) + "\n# EOF\n"
 
 
 def _lines(end: int) -> Iterator[str]:
