@@ -113,7 +113,7 @@ def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
     if verb in ("sim", "evolve"):  # Hydra's own options
         return
     command_of = cli.commands[verb]
-    if hasattr(command_of, "commands"):  # a verb of two words
+    if hasattr(command_of, "commands") and (rest or not command_of.invoke_without_command):  # a verb of two words
         command_of = command_of.commands[rest.pop(0)]
     known = {name for parameter in command_of.params for name in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= known | {"--help"}
