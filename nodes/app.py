@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from alphatrade.nodes import (
+    alarms_app,
     dossier_app,
     evolve_app,
     explore_app,
@@ -44,6 +45,7 @@ app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
+app.add_typer(alarms_app.app, name="alarms")
 attach_policy_verbs(app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/learning.md"),
     *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md", "docs/scale.md", "docs/governance.md"),
-    *("docs/paper.md", "docs/paper-operations.md"),
+    *("docs/paper.md", "docs/paper-operations.md", "docs/alerts.md"),
     *("docs/operations.md", "docs/playbook.md"),
     "docs/ROADMAP.md",
 )
@@ -114,7 +114,7 @@ def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
     if verb in ("sim", "evolve"):  # Hydra's own options
         return
     command_of = cli.commands[verb]
-    if hasattr(command_of, "commands"):  # a verb of two words
+    if hasattr(command_of, "commands") and (rest or not command_of.invoke_without_command):  # a verb of two words
         command_of = command_of.commands[rest.pop(0)]
     known = {name for parameter in command_of.params for name in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= known | {"--help"}
