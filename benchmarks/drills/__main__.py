@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.drills import alerts, direct, disk, exchange, kill, restart, rollback
+from benchmarks.drills import alerts, direct, disk, drift, exchange, kill, restart, rollback
 from benchmarks.drills.record import Drill, carried_out, shown
 from benchmarks.figures import ROOT
 
@@ -24,6 +24,7 @@ DRILLS = (
     Drill("restore", "the state copied elsewhere: it goes on there where it was, the same files", restart.restored, 1),
     Drill("disk", "a full disk: trading stops, what was kept stays, a start is refused until release", disk.full, 1),
     Drill("rollback", "a policy is taken back: the one before is in charge, and flies", rollback.rolled_back, 1),
+    Drill("drift", "the market turns: an alarm, which the next decision heeds and the metrics tell", drift.alarmed, 1),
     Drill("reconcile", "kill -9 at an exchange, filled meanwhile: its books, to a digit", exchange.reconciled, 1),
     Drill("rotate", "another key, the old one withdrawn: it trades on, by the exchange's books", exchange.rotated, 1),
     Drill("alerts", "a cause for each alert: it arrives, is acknowledged; a dead channel is noticed", alerts.fired, 1),

@@ -24,11 +24,12 @@ from alphatrade.nodes.replay import Replay
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.sim import identity_of, load_tapes, write_inputs
 from alphatrade.nodes.venue_rest import Credentials
+from alphatrade.reflection.packets import RUNBOOK
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.kill import request_kill
 from alphatrade.risk.limits import ALLOWED
-from benchmarks.drills import direct, disk, exchange, flooder, kill, place, restart, rollback
+from benchmarks.drills import direct, disk, drift, exchange, flooder, kill, place, restart, rollback
 from benchmarks.drills.__main__ import DRILLS
 from benchmarks.drills.place import MAKER
 from benchmarks.drills.record import Came, Drill, Trial, carried_out, shown, spread
@@ -357,6 +358,43 @@ def test_a_rollback_is_judged_by_who_is_in_charge_and_who_flies(fault: dict[str,
     told = rollback.judged(TAKEN._replace(**fault))
     assert words in told
     assert bool(words) == bool(told)
+
+
+# -- drift
+
+PACKET: dict[str, Any] = {
+    "at": {"ts": "200"}, "what": {"detail": "why"}, "action": {"factor": 0.5, "freeze": True}, "runbook": RUNBOOK,
+}  # fmt: skip
+TURNED = drift.Seen(100, [PACKET], 1, [(200, "held; drift x0.5 (why)"), (210, "held; drift x0.5 (why)")], 200, 0.0, 1.0, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"packets": []}, "did not alarm"), ({"flip": 201}, "nothing was drilled"),
+        ({"packets": [PACKET | {"action": {"factor": 1.0, "freeze": True}}]}, "is no action"),
+        ({"packets": [PACKET | {"action": {"factor": 0.5, "freeze": False}}]}, "is no action"),
+        ({"next": 210}, "does not heed it"), ({"acted": [(210, "held; drift x0.5 (why)")]}, "does not heed it"),
+        ({"acted": [(200, "held; drift x0.5 (another)")]}, "does not heed it"),
+        ({"acted": [(190, "; drift x0.5 (why)"), *TURNED.acted]}, "still to come"),
+        ({"packets": [PACKET | {"runbook": "docs/learning.md#runbook-rift"}]}, "no runbook"),
+        ({"packets": [PACKET | {"runbook": "docs/gone.md#runbook-drift"}]}, "no runbook"),
+        ({"pages": 0}, "nobody can read"), ({"before": 1.0}, "from the beginning"), ({"after": 0.0}, "do not tell"),
+        ({"took_ms": 3_001.0}, "sees it after 3001 ms"),
+    ],
+)  # fmt: skip
+def test_drift_is_judged_by_what_was_done_at_the_alarm_and_seen_soon_after(fault: dict[str, Any], words: str) -> None:
+    told = drift.judged(TURNED._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+@pytest.mark.long
+def test_the_market_of_the_drill_brings_no_alarm_if_it_does_not_turn(tmp_path: Path) -> None:
+    node = Node(tmp_path, *drift.WORLD)
+    node.run("tape.schedule=[up]", "output.stress=false", verb="sim")
+    signals = json.loads((tmp_path / "artifacts" / "latest" / "drift.json").read_text())["signals"]
+    assert signals["alert"] == signals["flat"] == 0
 
 
 # -- at an exchange
