@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.drills import alerts, direct, disk, drift, exchange, kill, restart, rollback
+from benchmarks.drills import alerts, direct, disk, drift, exchange, kill, restart, rollback, runaway
 from benchmarks.drills.record import Drill, carried_out, shown
 from benchmarks.figures import ROOT
 
@@ -16,6 +16,7 @@ OUT = ROOT / "artifacts" / "drills" / "drills.json"
 DRILLS = (
     Drill("kill", "alphatrade kill, market at its pace: flat, only the law's orders after the trip", kill.killed, 2),
     Drill("flood", "alphatrade kill, more orders than can be sent: none leaves after the trip", kill.flooded, 2),
+    Drill("runaway", "orders without end beside the policy: the law keeps its pace; another halts", runaway.held, 1),
     Drill("exchange", "alphatrade kill, a node at an exchange: nothing open or held there", exchange.killed, 1),
     Drill("hung", "alphatrade kill --direct, the trader stopped: nothing open or held there", direct.hung, 2),
     Drill("dead", "alphatrade kill --direct, the trader killed -9: nothing open or held there", direct.dead, 2),

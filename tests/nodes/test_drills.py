@@ -29,7 +29,7 @@ from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.kill import request_kill
 from alphatrade.risk.limits import ALLOWED
-from benchmarks.drills import direct, disk, drift, exchange, flooder, kill, place, restart, rollback
+from benchmarks.drills import direct, disk, drift, exchange, flooder, kill, place, restart, rollback, runaway
 from benchmarks.drills.__main__ import DRILLS
 from benchmarks.drills.place import MAKER
 from benchmarks.drills.record import Came, Drill, Trial, carried_out, shown, spread
@@ -395,6 +395,50 @@ def test_the_market_of_the_drill_brings_no_alarm_if_it_does_not_turn(tmp_path: P
     node.run("tape.schedule=[up]", "output.stress=false", verb="sim")
     signals = json.loads((tmp_path / "artifacts" / "latest" / "drift.json").read_text())["signals"]
     assert signals["alert"] == signals["flat"] == 0
+
+
+# -- a runaway
+
+S = runaway.SECOND_NS
+HELD = runaway.Seen(
+    [(n * S // 2, "Flood-999") for n in range(9)] + [(9 * S, "Organism-000")], 30, {"ORDER_RATE": 20, "NATIVE": 1}, 0, 2, 10
+)
+ALONE = runaway.Tripped("REPEATED", True, 0, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"per_second": 1}, "2 orders in a second reached the venue, 1 may"),
+        ({"per_minute": 9}, "10 orders in a minute reached the venue, 9 may"),
+        ({"denied": {"NATIVE": 21}}, "nothing was drilled"), ({"tried": 31}, "1 orders neither"),
+        ({"denied": {"ORDER_RATE": 22}}, "-1 orders neither"), ({"reached": HELD.reached[:-1]}, "the policy tried nothing"),
+    ],
+)  # fmt: skip
+def test_a_runaway_is_judged_by_what_reached_the_venue(fault: dict[str, Any], words: str) -> None:
+    told = runaway.judged(HELD._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"code": ""}, "nobody did"), ({"code": "OPERATOR"}, "not the law"), ({"halted": False}, "never halted"),
+        ({"after": 1}, "1 orders were let through"), ({"left": -2.0}, "a position of -2 was left"), ({"violations": 3}, "3 violations"),
+    ],
+)  # fmt: skip
+def test_a_law_that_halts_is_judged_by_what_stopped_it_and_what_is_left(fault: dict[str, Any], words: str) -> None:
+    told = runaway.by_itself(ALONE._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+def test_a_window_ends_before_its_far_end() -> None:
+    assert runaway.most([], 10) == 0
+    assert runaway.most([0, 10, 20, 5, 9], 10) == 3
+    assert runaway.most([0, 1, 9, 10], 10) == 3
+    assert runaway.most([7, 7, 7], 10) == 3
 
 
 # -- at an exchange
