@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.drills import alerts, direct, disk, exchange, kill, restart, rollback
+from benchmarks.drills import alerts, direct, disk, drift, exchange, kill, restart, rollback, runaway
 from benchmarks.drills.record import Drill, carried_out, shown
 from benchmarks.figures import ROOT
 
@@ -16,6 +16,7 @@ OUT = ROOT / "artifacts" / "drills" / "drills.json"
 DRILLS = (
     Drill("kill", "alphatrade kill, market at its pace: flat, only the law's orders after the trip", kill.killed, 2),
     Drill("flood", "alphatrade kill, more orders than can be sent: none leaves after the trip", kill.flooded, 2),
+    Drill("runaway", "orders without end beside the policy: the law keeps its pace; another halts", runaway.held, 1),
     Drill("exchange", "alphatrade kill, a node at an exchange: nothing open or held there", exchange.killed, 1),
     Drill("hung", "alphatrade kill --direct, the trader stopped: nothing open or held there", direct.hung, 2),
     Drill("dead", "alphatrade kill --direct, the trader killed -9: nothing open or held there", direct.dead, 2),
@@ -24,6 +25,7 @@ DRILLS = (
     Drill("restore", "the state copied elsewhere: it goes on there where it was, the same files", restart.restored, 1),
     Drill("disk", "a full disk: trading stops, what was kept stays, a start is refused until release", disk.full, 1),
     Drill("rollback", "a policy is taken back: the one before is in charge, and flies", rollback.rolled_back, 1),
+    Drill("drift", "the market turns: an alarm, which the next decision heeds and the metrics tell", drift.alarmed, 1),
     Drill("reconcile", "kill -9 at an exchange, filled meanwhile: its books, to a digit", exchange.reconciled, 1),
     Drill("rotate", "another key, the old one withdrawn: it trades on, by the exchange's books", exchange.rotated, 1),
     Drill("alerts", "a cause for each alert: it arrives, is acknowledged; a dead channel is noticed", alerts.fired, 1),

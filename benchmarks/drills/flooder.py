@@ -29,6 +29,7 @@ from alphatrade.risk.gate import STATE_TOPIC
 from alphatrade.risk.kill import State, StateChange
 
 CROWD, BURST, LINGER_S = 100, 3, 1.0
+TAG = "999"  # in the ids of its orders
 RISK = {
     "orders_per_second": 1_000_000, "orders_per_minute": 1_000_000, "repeat_max": 1_000_000, "duplicate_window_s": 0,
     "open_orders_max": 100_000, "gross_max": 10, "net_max": 10, "instrument_max": 10,
@@ -40,10 +41,10 @@ WORDS = ("tape=world", "tape.hours=24", *QUIET, *(f"policy.risk.{name}={value}" 
 class Flood(Strategy):
     """Sends orders whenever it is called, and it is called without end."""
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, seed: int) -> None:
-        super().__init__(StrategyConfig(strategy_id="Flood", order_id_tag="999"))
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, seed: int, crowd: int = CROWD) -> None:
+        super().__init__(StrategyConfig(strategy_id="Flood", order_id_tag=TAG))
         self._instrument, self._loop, self._draws = name, loop, random.Random(seed)
-        self.tried, self.waiting = 0, 0
+        self._crowd, self.tried, self.waiting = crowd, 0, 0
 
     def on_start(self) -> None:
         """Subscribe."""
@@ -55,7 +56,7 @@ class Flood(Strategy):
         self._tick = tick
         for _ in range(BURST):
             self._send()
-        while self.waiting < CROWD:
+        while self.waiting < self._crowd:
             self.waiting += 1
             self._loop.call_soon(self._one)
 

@@ -48,9 +48,9 @@ def resumed(place: Path, number: int) -> Node:
 
 
 @contextmanager
-def started(node: Node, *words: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a node; what is still running afterwards is killed."""
-    process = node.start(*words)
+def started(node: Node, *words: str, module: str = "") -> Iterator["subprocess.Popen[str]"]:
+    """Run a node, or what a module makes of it; what is still running afterwards is killed."""
+    process = node.start(*words, module=module)
     try:
         yield process
     finally:

@@ -24,11 +24,12 @@ from alphatrade.nodes.replay import Replay
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.sim import identity_of, load_tapes, write_inputs
 from alphatrade.nodes.venue_rest import Credentials
+from alphatrade.reflection.packets import RUNBOOK
 from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.kill import request_kill
 from alphatrade.risk.limits import ALLOWED
-from benchmarks.drills import direct, disk, exchange, flooder, kill, place, restart, rollback
+from benchmarks.drills import direct, disk, drift, exchange, flooder, kill, place, restart, rollback, runaway
 from benchmarks.drills.__main__ import DRILLS
 from benchmarks.drills.place import MAKER
 from benchmarks.drills.record import Came, Drill, Trial, carried_out, shown, spread
@@ -357,6 +358,87 @@ def test_a_rollback_is_judged_by_who_is_in_charge_and_who_flies(fault: dict[str,
     told = rollback.judged(TAKEN._replace(**fault))
     assert words in told
     assert bool(words) == bool(told)
+
+
+# -- drift
+
+PACKET: dict[str, Any] = {
+    "at": {"ts": "200"}, "what": {"detail": "why"}, "action": {"factor": 0.5, "freeze": True}, "runbook": RUNBOOK,
+}  # fmt: skip
+TURNED = drift.Seen(100, [PACKET], 1, [(200, "held; drift x0.5 (why)"), (210, "held; drift x0.5 (why)")], 200, 0.0, 1.0, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"packets": []}, "did not alarm"), ({"flip": 201}, "nothing was drilled"),
+        ({"packets": [PACKET | {"action": {"factor": 1.0, "freeze": True}}]}, "is no action"),
+        ({"packets": [PACKET | {"action": {"factor": 0.5, "freeze": False}}]}, "is no action"),
+        ({"next": 210}, "does not heed it"), ({"acted": [(210, "held; drift x0.5 (why)")]}, "does not heed it"),
+        ({"acted": [(200, "held; drift x0.5 (another)")]}, "does not heed it"),
+        ({"acted": [(190, "; drift x0.5 (why)"), *TURNED.acted]}, "still to come"),
+        ({"packets": [PACKET | {"runbook": "docs/learning.md#runbook-rift"}]}, "no runbook"),
+        ({"packets": [PACKET | {"runbook": "docs/gone.md#runbook-drift"}]}, "no runbook"),
+        ({"pages": 0}, "nobody can read"), ({"before": 1.0}, "from the beginning"), ({"after": 0.0}, "do not tell"),
+        ({"took_ms": 3_001.0}, "sees it after 3001 ms"),
+    ],
+)  # fmt: skip
+def test_drift_is_judged_by_what_was_done_at_the_alarm_and_seen_soon_after(fault: dict[str, Any], words: str) -> None:
+    told = drift.judged(TURNED._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+@pytest.mark.long
+def test_the_market_of_the_drill_brings_no_alarm_if_it_does_not_turn(tmp_path: Path) -> None:
+    node = Node(tmp_path, *drift.WORLD)
+    node.run("tape.schedule=[up]", "output.stress=false", verb="sim")
+    signals = json.loads((tmp_path / "artifacts" / "latest" / "drift.json").read_text())["signals"]
+    assert signals["alert"] == signals["flat"] == 0
+
+
+# -- a runaway
+
+S = runaway.SECOND_NS
+HELD = runaway.Seen(
+    [(n * S // 2, "Flood-999") for n in range(9)] + [(9 * S, "Organism-000")], 30, {"ORDER_RATE": 20, "NATIVE": 1}, 0, 2, 10
+)
+ALONE = runaway.Tripped("REPEATED", True, 0, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"per_second": 1}, "2 orders in a second reached the venue, 1 may"),
+        ({"per_minute": 9}, "10 orders in a minute reached the venue, 9 may"),
+        ({"denied": {"NATIVE": 21}}, "nothing was drilled"), ({"tried": 31}, "1 orders neither"),
+        ({"denied": {"ORDER_RATE": 22}}, "-1 orders neither"), ({"reached": HELD.reached[:-1]}, "the policy tried nothing"),
+    ],
+)  # fmt: skip
+def test_a_runaway_is_judged_by_what_reached_the_venue(fault: dict[str, Any], words: str) -> None:
+    told = runaway.judged(HELD._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"code": ""}, "nobody did"), ({"code": "OPERATOR"}, "not the law"), ({"halted": False}, "never halted"),
+        ({"after": 1}, "1 orders were let through"), ({"left": -2.0}, "a position of -2 was left"), ({"violations": 3}, "3 violations"),
+    ],
+)  # fmt: skip
+def test_a_law_that_halts_is_judged_by_what_stopped_it_and_what_is_left(fault: dict[str, Any], words: str) -> None:
+    told = runaway.by_itself(ALONE._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+def test_a_window_ends_before_its_far_end() -> None:
+    assert runaway.most([], 10) == 0
+    assert runaway.most([0, 10, 20, 5, 9], 10) == 3
+    assert runaway.most([0, 1, 9, 10], 10) == 3
+    assert runaway.most([7, 7, 7], 10) == 3
 
 
 # -- at an exchange
