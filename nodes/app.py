@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from alphatrade.nodes import dossier_app, evolve_app, explore_app, kill_app, rim_app, supervise_app, tape_app
+from alphatrade.nodes.console import app as console_app
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError
@@ -32,6 +33,7 @@ app.add_typer(dossier_app.app)
 app.add_typer(rim_app.app)
 app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
+app.add_typer(console_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
 attach_policy_verbs(app)
