@@ -13,6 +13,7 @@ rho is the share of the windows of x and of the outcome before it that overlaps,
 that shares its window, only what is new is charted. CUSUM (Page 1954): ``C = max(0, C - s - k)``, alarm beyond h.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,12 @@ class DriftFamily:
             }
             for s, row in zip(self.streams, self.state, strict=True)
         }
+
+    def charts(self) -> Iterator[tuple[Stream, float, float, float]]:
+        """Return each stream that is watched, with its CUSUM, its Page-Hinkley statistic and the threshold of both."""
+        for s, row in zip(self.streams, self.state, strict=True):
+            if s.watched and self.design is not None:
+                yield s, float(row[4]), _spoken(row), self.design.threshold
 
     def traded(
         self, instrument: str, tactic: str, value: float, place: tuple[int, int], ts: int, decision: int
@@ -173,14 +180,12 @@ class DriftFamily:
         assert self.design is not None
         _, score = observe(self.state, i, value, rho, self.params.k, learn)
         stream.ph.update(score)
-        high = PH_SHARE * (row[9] - row[8])
         if row[4] == 0.0:
             stream.zero = now
-        if high == 0.0:
+        if row[9] == row[8]:
             stream.high = now
-        spoken = float(high) if row[6] >= PH_LEAST else 0.0
-        h = self.design.threshold
-        return Observation(stream.name, value, float(score), float(row[5]), float(row[4]), spoken, h, LEVELS[level])
+        up, cusum, h = float(row[5]), float(row[4]), self.design.threshold
+        return Observation(stream.name, value, float(score), up, cusum, _spoken(row), h, LEVELS[level])
 
     # -- severity -----------------------------------------------------------------------------------------------
 
@@ -261,3 +266,8 @@ class DriftFamily:
     def _recent(self) -> Outcomes:
         x, first, second, rho, other = (np.array(column) for column in zip(*self.seen, strict=True))
         return Outcomes(x, np.stack([first, second], axis=1), np.stack([rho, other], axis=1))
+
+
+def _spoken(row: Any) -> float:
+    """Return what Page-Hinkley says of a stream: nothing before it has seen enough."""
+    return float(PH_SHARE * (row[9] - row[8])) if row[6] >= PH_LEAST else 0.0

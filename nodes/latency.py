@@ -1,6 +1,7 @@
 """Latency counters as HDR histograms: wall-clock figures, kept in a file of their own and out of every digest."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -9,24 +10,52 @@ from numpy.typing import NDArray
 LOWEST_NS, HIGHEST_NS, DIGITS = 1, 60_000_000_000, 3
 
 
+class Reached(NamedTuple):
+    """How many durations are within each bound, how many there are at all, and their sum, ns."""
+
+    within: tuple[int, ...]
+    all: int
+    total_ns: int
+
+
 class Latency:
     """Durations, counted in buckets of three digits: what it takes does not grow with them."""
 
     def __init__(self) -> None:
         self._histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+        self._total_ns = 0
 
     def record(self, samples: Iterable[int]) -> None:
         """Count durations, ns, all at once: the library takes 2 µs for each."""
         values = np.fromiter(samples, np.int64).clip(LOWEST_NS, HIGHEST_NS)
         if not len(values):
             return
-        histogram, half = self._histogram, self._histogram.sub_bucket_half_count_magnitude
-        bits = np.frexp(values | histogram.sub_bucket_mask)[1]
-        bucket = bits - (half + 1)
-        np.add.at(np.frombuffer(histogram.counts, np.uint64), (bucket << half) + (values >> bucket), 1)
+        histogram = self._histogram
+        np.add.at(np.frombuffer(histogram.counts, np.uint64), self._places(values), 1)
+        self._total_ns += int(values.sum())
         histogram.total_count += len(values)
         histogram.min_value = min(histogram.min_value, int(values.min()))
         histogram.max_value = max(histogram.max_value, int(values.max()))
+
+    def _places(self, values: NDArray[np.int64]) -> Any:
+        """Return the bucket of each duration, ns."""
+        histogram, half = self._histogram, self._histogram.sub_bucket_half_count_magnitude
+        bucket = np.frexp(values | histogram.sub_bucket_mask)[1] - (half + 1)
+        return (bucket << half) + (values >> bucket)
+
+    def reached(self, bounds: Sequence[int]) -> Reached:
+        """
+        Return how many durations are within each of some bounds; one in the bucket of a bound is within it.
+
+        Parameters
+        ----------
+        bounds : sequence of int
+            Ascending, ns.
+        """
+        places = self._places(np.asarray(bounds, np.int64))
+        counts = np.frombuffer(self._histogram.counts, np.uint64)
+        parts = np.add.reduceat(counts, np.concatenate([[0], places + 1]))  # the last: beyond all bounds
+        return Reached(tuple(np.cumsum(parts[:-1]).tolist()), self.count, self._total_ns)
 
     @property
     def count(self) -> int:

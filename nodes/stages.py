@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from alphatrade.nodes.latency import Latency
+from alphatrade.nodes.latency import Latency, Reached
 
 STAGES = ("decision", "step", "ingest_signal", "signal_order", "order_ack")
+BOUNDS_NS = (*(int(first * 10**power) for power in range(4, 10) for first in (1, 2.5, 5)), 10**10)  # 10 µs to 10 s
 
 
 class Stages:
@@ -47,6 +48,10 @@ class Stages:
     def told(self) -> dict[str, dict[str, int]]:
         """Return count and quantiles of each stage, ns."""
         return {name: latency.quantiles() for name, latency in self.latency.items()}
+
+    def reached(self) -> dict[str, Reached]:
+        """Return how many durations of each stage are within each of `BOUNDS_NS`."""
+        return {name: latency.reached(BOUNDS_NS) for name, latency in self.latency.items()}
 
     def _thinking(self) -> list[int]:
         sent: dict[str, Counter[int]] = {eye.config.instrument_id: Counter() for eye in self._eyes}

@@ -4,6 +4,7 @@ In a node without an :class:`~alphatrade.reflection.outcomes.OutcomeFollower` it
 """
 
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,6 +73,8 @@ class DiaryScribe(Actor):
             raise RunDirError(str(finished), "a finished diary", "a run folder of its own for every run")
         self._rows = {"decisions": 0, "beliefs": 0, "expost": 0}
         self._due = 0.0
+        self._foreign = 0
+        self._handed: deque[tuple[int, float]] = deque()  # last row of each batch, and when its first row came
         self._probes = {name: Probes(frozenset(words)) for name, words in config.provides.items()}
         self._probed: dict[str, tuple[float, ...]] = {}
         self._step: dict[str, int] = {}  # of the last belief that was taken
@@ -95,6 +98,28 @@ class DiaryScribe(Actor):
     def written(self) -> int:
         """Diary rows taken so far."""
         return self._rows["decisions"] + self._decisions.rows
+
+    @property
+    def decided(self) -> int:
+        """Diary rows of decisions: durable, or on their way to the disk; those of foreign orders are not counted."""
+        writer = self._writers["decisions"]
+        there = writer.last + 1 if self._lost or writer.failed else self.written
+        return there - min(self._foreign, there)
+
+    @property
+    def lag_s(self) -> float:
+        """For how long the oldest diary row that is not durable has waited, seconds; 0: all are."""
+        durable = self._writers["decisions"].last
+        while self._handed and self._handed[0][0] <= durable:
+            self._handed.popleft()
+        if self._handed:
+            return monotonic() - self._handed[0][1]
+        return monotonic() - self._begun if self._decisions.rows and self._due else 0.0
+
+    @property
+    def _begun(self) -> float:
+        """When the first row of the open buffers came, monotonic seconds; of no meaning where there is none."""
+        return self._due - self.config.flush_ms / 1000.0
 
     def _writer(self, name: str, folder: str) -> SegmentWriter[pa.Table]:
         return SegmentWriter(
@@ -153,6 +178,7 @@ class DiaryScribe(Actor):
     def _take_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for decision in waiting:
+            self._foreign += decision.decision < 0
             if self._decisions.append(decision, self._probed.get(decision.belief.instrument, UNKNOWN)):
                 self._flush()
 
@@ -184,9 +210,16 @@ class DiaryScribe(Actor):
             if buffer.rows and not self._lost:
                 self._rows[name] += buffer.rows
                 self._writers[name].put(buffer)
+                if name == "decisions":
+                    self._handed.append((self._rows[name] - 1, self._begun if self._due else monotonic()))
         self._decisions, self._beliefs = self._new_decisions(), self._new_beliefs()
         self._outcomes = OutcomeBuffer(self.config.horizons, self._rows["expost"])
         self._due = 0.0
+
+    def keep_up(self) -> None:
+        """Hand over what has waited for long, where no belief comes to do so. Raises `RunDirError`."""
+        if self._due and monotonic() >= self._due:
+            self._flush()
 
     def on_stop(self) -> None:
         """Hand over what has been taken, so that it is durable whatever comes next."""

@@ -88,6 +88,16 @@ class SegmentWriter[Batch]:
         self._thread = threading.Thread(target=self._run, name=f"segments:{self.folder.name}", daemon=True)
         self._thread.start()
 
+    @property
+    def last(self) -> int:
+        """Id of the last row that is durable; -1: none is."""
+        return self._last
+
+    @property
+    def failed(self) -> bool:
+        """Whether a batch could not be written: nothing more will be."""
+        return self._error is not None
+
     def check(self) -> None:
         """Raise `RunDirError` if any batch could not be written."""
         if self._error is not None:

@@ -128,6 +128,14 @@ class CappedLaw(ExploringLaw):
             return 0
         return part.shorts if order.side == BUY else part.longs
 
+    def capped(self) -> tuple[int, int] | None:
+        """Return the worst case of all that is capped, and the cap, 0.5e-18 of money; None without a price for it."""
+        total2 = self._total2(self._loaded(()))
+        return None if total2 is None else (total2, self._bound2())
+
+    def _bound2(self) -> int:
+        return self.cap.bound2(self.template.gross_max, self.capital or 0)
+
     # -- judgement
 
     def check(self, orders: Sequence[Order], now: int) -> Verdict:
@@ -178,7 +186,7 @@ class CappedLaw(ExploringLaw):
         part = parts.setdefault((order.strategy, order.instrument), Holding(order.instrument, 0))
         was = _worst(part)
         _load(part, order, more)
-        bound2 = self.cap.bound2(self.template.gross_max, self.capital or 0)
+        bound2 = self._bound2()
         if order.reduce_only:
             leaves, room = max(qty - order.filled, 0), self._room(order)
             if leaves > room and not any(_entry_of(order, each) for each in before):

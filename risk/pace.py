@@ -76,6 +76,10 @@ class Pace:
             batch.seen.add(identity)
         return None
 
+    def in_minute(self, now: int) -> int:
+        """Return how many were approved in the sixty seconds before `now` (UTC ns)."""
+        return sum(stamp > now - 60 * SECOND_NS for stamp in self._minute)
+
     def count(self, now: int) -> None:
         """Count one submission or modification."""
         self._second.append(now)

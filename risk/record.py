@@ -10,7 +10,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import repeat
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +53,14 @@ class RunRecord:
     ----------
     filled, turnover : int
         Fills, and the sum of their quantity times price, atto.
+    ordered : int
+        Orders, denied ones and those of the law itself included.
+    counts, limits : dict
+        Risk events so far by kind, and by kind and limit.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.seq = self.filled = self.turnover = 0
+        self.seq = self.ordered = self.filled = self.turnover = 0
         self._shelves = {name: Shelf(folder) for name in (*TABLES, "marks")}
         self._settles = folder is not None
         self.orders: list[tuple[object, ...]] = []
@@ -65,14 +68,15 @@ class RunRecord:
         self.risk_events: list[tuple[object, ...]] = []
         self.equity: list[tuple[object, ...]] = []
         self._valued: tuple[object, ...] = ()  # the last row of equity
-        self.counts: dict[str, int] = {}  # risk events by kind
+        self.counts: dict[str, int] = {}
+        self.limits: dict[tuple[str, str], int] = {}
         self._names: list[str] = []
         self._codes: dict[str, int] = {}
         self._minute = -1
         self._unkept: OSError | None = None
         self._unmarked()
         self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
-        self.leaving: Callable[[], None] | None = None  # called before rows leave memory
+        self.leaving: Callable[[], object] = tuple  # called before rows leave memory
         self.warned: Callable[[int, str, str], None] | None = None  # told time, kind and limit of every risk event
 
     def _unmarked(self) -> None:
@@ -146,6 +150,7 @@ class RunRecord:
         if self.quiet is not None:
             self.quiet.close()
         self.seq += 1
+        self.ordered += event == "initialized"
         self.orders.append(
             (
                 self.seq, ts, order.instrument, order.strategy, order.order_id, event,
@@ -188,6 +193,7 @@ class RunRecord:
             self.quiet.close()
         self.seq += 1
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.limits[kind, limit] = self.limits.get((kind, limit), 0) + 1
         self.risk_events.append((self.seq, ts, kind, instrument, order_id, limit, value, bound, detail))
         if self.warned is not None:
             self.warned(ts, kind, limit)
@@ -195,7 +201,7 @@ class RunRecord:
     def since(self, name: str, last: int) -> list[tuple[object, ...]]:
         """Return the rows in memory of one of `TABLES` whose first value, `seq` or `ts`, is above `last`."""
         rows: list[tuple[object, ...]] = getattr(self, name)
-        return rows[bisect_right(rows, last, key=itemgetter(0)) :]
+        return rows[bisect_right(rows, last, key=lambda row: row[0]) :]
 
     def minute_of(self, ts: int) -> bool:
         """Return whether `ts` opens a new minute of the equity curve."""
@@ -250,8 +256,7 @@ class RunRecord:
         for name, spec in TABLES.items():
             rows: list[tuple[object, ...]] = getattr(self, name)
             if len(rows) >= _PIECE:
-                if self.leaving is not None:
-                    self.leaving()
+                self.leaving()
                 piece = table(spec, rows)
                 rows.clear()
                 self._put_away(name, piece)

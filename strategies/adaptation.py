@@ -74,6 +74,13 @@ class Adaptation:
         self._before: BeliefSnapshot | None = None
         self._frozen = False
 
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """What learns, by its flag, also where it is off by now."""
+        learner = (self.router.learner.name,) if isinstance(self.router, LearningRouter) else ()
+        weights = ("fast_weights",) if self.weights is not None else ()
+        return tuple(dict.fromkeys((*learner, *weights, *self.faults)))
+
     def take(self, experience: Experience) -> None:
         """Take an experience; it is used from the moment on at which it is known."""
         self._waiting.append(experience)

@@ -57,8 +57,8 @@ class FastWeights:
         Their values, of length one, filled up with zeros.
     reward : ndarray of float64, shape (3,)
         Mean, variance and number of the rewards so far.
-    norm : float
-        Frobenius norm of sigma.
+    norm, bound : float
+        Frobenius norm of sigma, and what it is held below.
     rank : float
         Participation ratio of the factors, ``(sum g**2)**2 / sum g**4``.
     top : tuple of int
@@ -67,7 +67,7 @@ class FastWeights:
 
     def __init__(self, n: int, k: int, rank: int, halflife: int, eta: float, clip: float, bound: float) -> None:
         self._n = n
-        self._eta, self._clip, self._bound = eta, clip, bound
+        self._eta, self._clip, self.bound = eta, clip, bound
         self._keep = round(0.5 ** (1.0 / halflife), 12)
         self.gains = np.zeros(rank)
         self.idx, self.val = np.zeros((2, rank, k), np.int16), np.zeros((2, rank, k))
@@ -114,7 +114,7 @@ class FastWeights:
         self._update(max(-self._clip, min(self._clip, score)), post_idx, post_val, pre_idx, pre_val)
 
     def _update(self, score: float, post_idx: Array, post_val: Array, pre_idx: Array, pre_val: Array) -> None:
-        rule = (self._keep, self._eta * score, self._bound)
+        rule = (self._keep, self._eta * score, self.bound)
         _store(self.idx, self.val, int(self._seen[4]), post_idx, post_val, pre_idx, pre_val)
         square, self.rank = _replace(rule, self.gains, self.idx, self.val, self._gram, self._dense, self._seen)
         self.norm = sqrt(square)

@@ -40,6 +40,7 @@ from alphatrade.nodes.status_line import StatusView
 from alphatrade.risk.gate import RiskGate
 
 if TYPE_CHECKING:
+    from alphatrade.nodes.metrics_server import Watched
     from alphatrade.nodes.paper.broker import Broker
 
 
@@ -72,6 +73,8 @@ class Flight:
         Shown the parts of the node before it runs.
     broker : BrokerSpec
         Who executes orders.
+    watched : Watched, optional
+        Serves its metrics.
     """
 
     speed: float = 0.0
@@ -85,6 +88,7 @@ class Flight:
     mirror: Mirror | None = None
     ready: Callable[["Parts"], None] | None = None
     broker: BrokerSpec = field(default_factory=BrokerSpec)
+    watched: "Watched | None" = None
 
 
 @dataclass(frozen=True, slots=True)

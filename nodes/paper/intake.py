@@ -97,9 +97,11 @@ class Intake:
         return TIME.now + int(max(0, perf_counter_ns() - self._moved_ns - SLACK_NS) * speed)
 
     def flush(self) -> None:
-        """See that what was kept outlives the process."""
+        """See that what was kept outlives the process, and that the diary does not wait for the next event."""
         if self._recorder is not None:
             self._kept(self._recorder.flush)
+        for scribe in self._scribes:
+            self._kept(scribe.keep_up)
 
     def receive(self, data: Any) -> None:
         """Take whatever a data client has, on whatever thread."""

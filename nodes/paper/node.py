@@ -87,7 +87,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
         await asyncio.sleep(0.001)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
     desk = None if folder is None or run_dir is None else Desk(parts, folder, run_dir, flight.tell)
-    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell, desk)
+    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell, flight.watched, desk)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:
         flight.tell(f"the journal was read: {known} market events")

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.beats import Beat, BeatLimits, BeatWriter, rss_bytes
@@ -21,6 +21,9 @@ from alphatrade.nodes.watchdog import Watchdog
 from alphatrade.risk.gate import STATE_TOPIC
 from alphatrade.risk.kill import State, StateChange
 from alphatrade.risk.units import NANO, from_atto, from_nano
+
+if TYPE_CHECKING:
+    from alphatrade.nodes.metrics_server import Watched
 
 READ_S = 1.0  # between two beats while the journal is read
 
@@ -41,6 +44,8 @@ class Pulse:
     view : StatusView, optional
     tell : callable
         Takes a line about the heartbeat itself.
+    watched : Watched, optional
+        Is told what its metrics are.
     desk : Desk, optional
         Of an operator who looks on.
     """
@@ -53,13 +58,19 @@ class Pulse:
         speed: float,
         view: StatusView | None,
         tell: Callable[[str], object],
+        watched: "Watched | None" = None,
         desk: Desk | None = None,
     ) -> None:
         self._parts, self._journal, self._speed, self._desk = parts, journal, speed, desk
         self._organisms = members(parts.node.trader, "Organism")
         self._writer = None if folder is None else BeatWriter(folder, tell)
         self._watchdog = Watchdog(BeatLimits())
-        self._view = view
+        self._view, self._watched = view, watched
+        if watched is not None:
+            from alphatrade.nodes.paper.reading import Reader
+
+            self._reader = Reader(parts, journal, lambda: 0 if self._writer is None else self._writer.lost)
+        self._known: int | None = None  # events of the journal; None: it is being read
         self.beats, self.gap_s = 0, 0.0
         self._events = 0
         self._told: dict[str, dict[str, int]] = {}
@@ -79,12 +90,13 @@ class Pulse:
         if now - self._read_at >= READ_S:
             self._read_at = now
             self._watchdog.reading(done, total)
-            self._written(0.0, None)
+            self._written(0.0, None, total - done)
 
     async def run(self) -> None:
         """Beat until cancelled."""
         loop = asyncio.get_running_loop()
         self._watchdog.ready()
+        self._known = self._parts.intake.events
         due = before = loop.time()
         while True:
             due += 1.0
@@ -100,12 +112,11 @@ class Pulse:
 
     def beat(self, lag_s: float, passed_s: float) -> None:
         """Let time go on where nothing came, see that inputs outlive the process, and say how the node is."""
-        intake, journal = self._parts.intake, self._journal
+        intake = self._parts.intake
         age_s = (time.perf_counter_ns() - intake.seen_ns) / SECOND_NS
         if self._speed and age_s >= 1.0:
             intake.tick(self._present())
-        if journal is not None:
-            intake.flush()
+        intake.flush()
         if self._desk is not None:
             self._desk.take(self._present() if self._speed else 0)
         fresh, self._events = intake.events - self._events, intake.events
@@ -114,7 +125,7 @@ class Pulse:
         if self._view is not None:
             self._view.show(self._status(age_s, fresh / passed_s if passed_s else 0.0))
 
-    def _written(self, lag_s: float, age_s: float | None) -> Beat:
+    def _written(self, lag_s: float, age_s: float | None, journal_left: int = 0) -> Beat:
         self.beats += 1
         self._parts.stages.count()
         self._told = self._parts.stages.told()
@@ -123,6 +134,9 @@ class Pulse:
             self._writer.write(beat)
         if self._desk is not None:
             self._desk.show()
+        if self._watched is not None:
+            heard = self._known is not None and (age_s is None or beat.events > self._known)
+            self._watched.take(self._reader.read(beat, journal_left, heard))
         return beat
 
     def _orders(self) -> int:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import move
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.feedback import taken_up
@@ -26,8 +26,12 @@ from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joi
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
 from alphatrade.risk.disk import FolderLock, sync, write_whole
+from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
+
+if TYPE_CHECKING:
+    from alphatrade.nodes.metrics_server import Watched
 
 FORMAT = 1
 
@@ -47,10 +51,15 @@ def paper(own: PaperSettings) -> RunResult:
     Raises
     ------
     InputError
-        If a tape, an exchange or a folder cannot be used, or the journal that lies there is of something else.
+        If a tape, an exchange, a folder or a port cannot be used, or the journal that lies there is of something else.
     LatchedError
         While the kill switch of the account is latched.
     """
+    with _served(own) as watched:  # first of all: a port that is taken is found before anything is written
+        return _paper(own, watched)
+
+
+def _paper(own: PaperSettings, watched: "Watched | None") -> RunResult:
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
     folder = latch_dir(run.paths.state, run.env.name, own.account)
@@ -62,14 +71,17 @@ def paper(own: PaperSettings) -> RunResult:
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
     identity = replace(identity_of(settings, tapes), entry=own.entry)
+    if watched is not None:
+        watched.begin(about(own, identity))
     with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
             with StatusView() as view:
                 pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
                 flight = Flight(
-                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, broker=own.broker
-                )
+                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, None, own.broker,
+                    watched,
+                )  # fmt: skip
                 return fly(what, run_dir, flight)
 
         source = None if live is None else live.model_dump(mode="json")
@@ -77,6 +89,28 @@ def paper(own: PaperSettings) -> RunResult:
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
+
+
+def _served(own: PaperSettings) -> AbstractContextManager["Watched | None"]:
+    if not own.metrics.enabled:
+        return nullcontext()
+    try:
+        from alphatrade.nodes.metrics_server import served
+    except ImportError:
+        expected = "the extra watch: pip install 'alphatrade[watch]'; or metrics.enabled=false"
+        raise ConfigError("prometheus_client", "not installed", expected) from None
+    return served(own.metrics.host, own.metrics.port, say)
+
+
+def about(own: PaperSettings, identity: Identity) -> Mapping[str, str]:
+    """Return what the metrics of a node say of what runs."""
+    return {
+        "policy": identity.policy_hash,
+        "code": identity.code_hash,
+        "run": identity.run_id,
+        "env": own.settings.run.env.name,
+        "account": own.account,
+    }
 
 
 def heard(spec: LiveFeedSpec, journal: Path | None) -> list[LiveMarket]:

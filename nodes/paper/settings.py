@@ -186,6 +186,24 @@ class BrokerSpec(Spec):
         return f"{self.kind} on loopback" if self.http else f"{self.kind} testnet"
 
 
+class MetricsSpec(Spec):
+    """
+    The endpoint of a node's metrics.
+
+    Attributes
+    ----------
+    enabled : bool
+    host : str
+        Address to listen on: anybody who reaches it may read.
+    port : int
+        0: any that is free.
+    """
+
+    enabled: bool = True
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+
+
 class PaperSettings(NamedTuple):
     """What a paper node is told; `entry` of the ledger entry that its policy was taken from."""
 
@@ -197,6 +215,7 @@ class PaperSettings(NamedTuple):
     journal: bool
     cache: CacheSpec = CacheSpec()
     entry: Mapping[str, Any] | None = None
+    metrics: MetricsSpec = MetricsSpec()
 
 
 def paper_settings(config: DictConfig) -> PaperSettings:
@@ -215,6 +234,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     broker = checked(BrokerSpec, _part(plain, "broker"), "broker")
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
     cache = checked(CacheSpec, _part(plain, "cache"), "cache")
+    metrics = checked(MetricsSpec, _part(plain, "metrics"), "metrics")
     account, journal = _part(plain, "account"), _part(plain, "journal")
     if not isinstance(account, str):
         raise ConfigError("account", account, "a name")
@@ -226,7 +246,7 @@ def paper_settings(config: DictConfig) -> PaperSettings:
         policy, entry = entered(name)
         plain |= {"policy": canonical(policy), "genotype": None}
     settings = settings_of(plain, ENVS)
-    return _fits(PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry))
+    return _fits(PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry, metrics))
 
 
 def _part(plain: dict[str, Any], name: str) -> Any:

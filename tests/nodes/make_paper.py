@@ -50,8 +50,10 @@ class Node:
         self.env |= {"ALPHATRADE_STATE": str(root / "state"), "PYTHONPATH": str(ROOT)}
 
     def start(self, *words: str, verb: str = "paper", module: str = "") -> "subprocess.Popen[str]":
-        """Start it; another module is started in place of the verb, with its own words first."""
+        """Start it; another module is started in place of the verb, with its own words first. No port is taken."""
         own = ["alphatrade", verb, *self.words, *words] if not module else [module, *words, *self.words]
+        if (verb == "paper" or module) and not any("metrics." in word for word in own):
+            own.append("metrics.enabled=false")
         command = [sys.executable, "-m", *own]
         return subprocess.Popen(
             command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

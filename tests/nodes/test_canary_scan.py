@@ -48,7 +48,7 @@ def crash(*_):
 node.collect = crash
 command()
 """
-SMALL = ("tape.end=2026-08-17T08:00:00Z", "output.stress=false", "output.report=false")
+SMALL = ("tape.end=2026-08-17T08:00:00Z", "output.stress=false", "output.report=false", "metrics.port=0")
 
 
 class Place:

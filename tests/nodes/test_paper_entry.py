@@ -21,7 +21,7 @@ from alphatrade.risk.errors import LedgerError
 from tests.nodes.make_dossier import Made, make
 from tests.reflection.make_ledger import Cast, digest, stage, verdict
 
-SMALL = ("feed.speed=max", "tape=world", "tape.hours=2", "tape.step_s=2", "output.stress=false", "output.report=false")
+SMALL = ("feed.speed=max", "tape=world", "tape.hours=2", "tape.step_s=2", "output.stress=false", "output.report=false", "metrics.enabled=false")
 Door = Callable[..., str]
 
 

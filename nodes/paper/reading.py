@@ -1,0 +1,149 @@
+"""What a node's parts say for its metrics, read once a second between two inputs. Nothing here changes anything."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from alphatrade.nodes.beats import Beat
+from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.metrics import Reading
+from alphatrade.nodes.replay import members
+from alphatrade.reflection.clerk import ACTING
+from alphatrade.risk.exposure import Holding
+from alphatrade.risk.limits import Code
+from alphatrade.risk.units import NANO, from_atto
+from alphatrade.risk.usage import used
+
+_QUEUES = {
+    "data": ("data_engine", ("cmd_qsize", "req_qsize", "res_qsize", "data_qsize")),
+    "risk": ("risk_engine", ("cmd_qsize", "evt_qsize")),
+    "exec": ("exec_engine", ("cmd_qsize", "evt_qsize")),
+}
+
+
+class Reader:
+    """
+    Reads one node.
+
+    Parameters
+    ----------
+    parts : Parts
+    journal : Journal, optional
+    lost : callable
+        Returns how many beats could not be written.
+    """
+
+    def __init__(self, parts: Any, journal: Journal | None, lost: Callable[[], int]) -> None:
+        self._parts, self._journal, self._lost = parts, journal, lost
+        trader = parts.node.trader
+        self._organisms, self._scribes, self._sentries = (
+            members(trader, kind) for kind in ("Organism", "DiaryScribe", "DriftSentry")
+        )
+        self._failed = 0
+        self.error = ""
+
+    def read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
+        """Return what is known at a beat; where that fails it is a fault, and only the beat is known."""
+        try:
+            return self._read(beat, journal_left, heard)
+        except Exception as trouble:  # whatever it is: the node goes on
+            self._failed += 1
+            self.error = f"{type(trouble).__name__}: {trouble}"
+            return Reading(beat=beat, journal_left=journal_left, heard=heard, faults={"metrics": self._failed})
+
+    def _read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
+        parts, journal = self._parts, self._journal
+        gate, record = parts.gate, parts.gate.record
+        return Reading(
+            beat=beat,
+            journal_left=journal_left,
+            heard=heard,
+            orders=record.ordered,
+            denials=self._counted("denied"),
+            near_misses=self._counted("near_miss"),
+            stages=parts.stages.reached(),
+            queues=self._queues(),
+            **self._account(),
+            **self._drift(),
+            sigma={
+                one.config.instrument_id: (weights.norm, weights.bound)
+                for one in self._organisms
+                if not one.config.canary and (weights := one.adaptation.weights) is not None
+            },
+            **self._diary(),
+            faults=self._faults(),
+            feed_gaps=record.counts.get("feed_gap", 0),
+            session_open=gate.phase != "closed",
+            journal_records=None if journal is None else journal.count,
+        )
+
+    def _counted(self, kind: str) -> dict[str, int]:
+        """Return how many there were by code, zeros too: a series that begins at its first event hides that event."""
+        found = {limit: count for (one, limit), count in self._parts.gate.record.limits.items() if one == kind}
+        return dict.fromkeys(map(str, Code), 0) | found
+
+    def _queues(self) -> dict[str, int]:
+        kernel, journal = self._parts.node.kernel, self._journal
+        found = {
+            name: sum(getattr(getattr(kernel, engine), size)() for size in sizes)
+            for name, (engine, sizes) in _QUEUES.items()
+        }
+        return found if journal is None else found | {"journal": journal.count - journal.flushed}
+
+    def _account(self) -> dict[str, Any]:
+        gate, now = self._parts.gate, self._parts.intake.time
+        law = gate.law
+        if law.capital is None:
+            return {}
+        holdings: Mapping[str, Holding] = law.exposure.holdings
+        value2 = sum(self._value2(held, now) for held in holdings.values() if held.position)
+        equity, cash, _, _, drawdown = law.figures(value2)
+        found = used(law, now, value2)
+        return {
+            "currency": gate.currency or "",
+            "equity": float(from_atto(equity)),
+            "cash": float(from_atto(cash)),
+            "day_change": float(from_atto(2 * equity - law.day_start2)) / 2 if law.day >= 0 else None,
+            "drawdown": max(drawdown, 0.0),
+            "positions": {name: held.position / NANO for name, held in holdings.items()},
+            "used": {str(code): (one.value, one.bound) for code, one in found.items()},
+        }
+
+    def _value2(self, held: Holding, now: int) -> int:
+        """Return what a position is worth at the latest price, which the law need not have looked at (0.5e-18)."""
+        slot = self._parts.gate.market.by_name.get(held.instrument)
+        price = None if slot is None else slot.reference(now)
+        if price is None or held.doubt is not None or price == slot.suspected:
+            return held.value2
+        return held.position * int(price[0] + price[1])
+
+    def _drift(self) -> dict[str, Any]:
+        if not self._sentries:
+            return {}
+        found = {}
+        for sentry in self._sentries:
+            for stream, cusum, page_hinkley, threshold in sentry.family.charts():
+                name = f"{stream.instrument} {stream.name}"
+                found[name, "cusum"], found[name, "page_hinkley"] = (cusum, threshold), (page_hinkley, threshold)
+        # One without a stream tells of a life before this.
+        alarms = [alarm for sentry in self._sentries for alarm in sentry.alarms if alarm.stream]
+        return {"drift": found, "drift_alarms": sum(alarm.level in ACTING for alarm in alarms)}
+
+    def _diary(self) -> dict[str, Any]:
+        """Return what share of the decisions has a row, of those that each diary should have."""
+        made = sum(one.decisions for one in self._organisms)
+        if not self._scribes or not made:
+            return {}
+        return {
+            "diary_coverage": min(scribe.decided for scribe in self._scribes) / made,
+            "diary_lag_s": max(scribe.lag_s for scribe in self._scribes),
+        }
+
+    def _faults(self) -> dict[str, int]:
+        found = Counter({"heartbeat": self._lost(), "metrics": self._failed})
+        for sentry in self._sentries:
+            found["drift_sentry"] += len(sentry.faults)
+        for one in self._organisms:
+            for mechanism in one.adaptation.mechanisms:
+                found[mechanism] += mechanism in one.adaptation.faults
+        return dict(found)
