@@ -87,9 +87,7 @@ def freeze(state: Path, env: str, account: str, who: str, why: str) -> Done:
     return Done(entry.seq, "freeze requested")
 
 
-def acknowledge(
-    by: Acknowledge, url: str, labels: Mapping[str, str], who: str, why: str, hours: float
-) -> Done:
+def acknowledge(by: Acknowledge, url: str, labels: Mapping[str, str], who: str, why: str, hours: float) -> Done:
     """
     Acknowledge an alarm at an Alertmanager.
 
@@ -140,7 +138,9 @@ def sign_off(proposal: str, approve: bool, who: str, why: str) -> Done:
     word = "signed off" if approve else "rejected"
     record("sign_off", f"{case.proposal.id} {word}", who, why)
     own.entries()
-    entry = own.append("signoff", {"proposal": case.proposal.id, "approve": approve, "why": f"{why} ({who})"[:LONGEST_WHY]})
+    entry = own.append(
+        "signoff", {"proposal": case.proposal.id, "approve": approve, "why": f"{why} ({who})"[:LONGEST_WHY]}
+    )
     return Done(entry.seq, f"{word}: {describe(case.proposal.edit)}")
 
 

@@ -7,7 +7,6 @@ Marks come by the million, so they go into flat arrays; the rest are tuples. Wha
 
 import os
 from array import array
-from bisect import bisect_right
 from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
@@ -197,11 +196,6 @@ class RunRecord:
         self.risk_events.append((self.seq, ts, kind, instrument, order_id, limit, value, bound, detail))
         if self.warned is not None:
             self.warned(ts, kind, limit)
-
-    def since(self, name: str, last: int) -> list[tuple[object, ...]]:
-        """Return the rows in memory of one of `TABLES` whose first value, `seq` or `ts`, is above `last`."""
-        rows: list[tuple[object, ...]] = getattr(self, name)
-        return rows[bisect_right(rows, last, key=lambda row: row[0]) :]
 
     def minute_of(self, ts: int) -> bool:
         """Return whether `ts` opens a new minute of the equity curve."""

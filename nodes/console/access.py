@@ -44,7 +44,9 @@ def token_of(folder: Path, named: Path | None) -> str:
     with os.fdopen(handle) as file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise ConfigError("--token-file", f"{path}, {stat.filemode(found.st_mode)}", "a file that only you can read (0600)")
+            raise ConfigError(
+                "--token-file", f"{path}, {stat.filemode(found.st_mode)}", "a file that only you can read (0600)"
+            )
         token = file.read(1000).strip()
     if len(token) < _LEAST or not token.isascii() or not token.isprintable():
         raise ConfigError("--token-file", str(path), f"one line of {_LEAST} printable characters or more")

@@ -18,13 +18,16 @@ from alphatrade.risk.errors import AlphaTradeError, ConfigError
 ACT = "/act"
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>AlphaTrade console</title>
 <meta name="viewport" content="width=device-width"><style>
-:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;height:100vh;margin:0;
-background:light-dark(#f4f6f8,#0f1317)}}form{{background:light-dark(#fff,#181d23);padding:2.2rem 2.4rem;border-radius:12px;
-border:1px solid light-dark(#dfe3e8,#2a3138);width:22rem}}h1{{font-size:1.15rem;margin:0 0 .3rem}}p{{margin:0 0 1.1rem;opacity:.7}}
-input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.55rem .7rem;border-radius:7px;border:1px solid #8a949e80}}
+:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;height:100vh;
+margin:0;background:light-dark(#f4f6f8,#0f1317)}}form{{background:light-dark(#fff,#181d23);padding:2.2rem 2.4rem;
+border-radius:12px;border:1px solid light-dark(#dfe3e8,#2a3138);width:22rem}}
+h1{{font-size:1.15rem;margin:0 0 .3rem}}p{{margin:0 0 1.1rem;opacity:.7}}
+input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.55rem .7rem;
+border-radius:7px;border:1px solid #8a949e80}}
 button{{margin-top:.8rem;background:#0072b2;color:#fff;border:0;cursor:pointer}}.no{{color:#d55e00;opacity:1}}</style>
 <form method="post" action="/login"><h1>AlphaTrade console</h1><p{more}>{words}</p>
-<input name="token" type="password" autocomplete="off" autofocus aria-label="token"><button>Sign in</button></form></html>"""
+<input name="token" type="password" autocomplete="off" autofocus aria-label="token">
+<button>Sign in</button></form></html>"""
 
 
 class Place(NamedTuple):

@@ -12,13 +12,13 @@ app = typer.Typer()
 def console(
     env: Annotated[str, typer.Option(help="environment of the node")] = "paper",
     account: Annotated[str, typer.Option(help="its account")] = "SIM",
-    host: Annotated[str, typer.Option(help="address to listen on; any other than loopback shows it to a network")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="address to listen on; best loopback")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8464,
     alertmanager: Annotated[str, typer.Option(help="address of an Alertmanager; none: no alarms are shown")] = "",
     metrics: Annotated[str, typer.Option(help="where the node shows its metrics")] = "http://127.0.0.1:9464/metrics",
     token_file: Annotated[Path | None, typer.Option(help="file of the token; none: one in the state folder")] = None,
 ) -> None:
-    """Show a running node on a local page: what it holds, believes and is denied; kill, freeze, acknowledge, sign off."""
+    """Show a running node on a local page: what it does, and kill, freeze, acknowledge, sign off."""
     from alphatrade.nodes.app import state_root
     from alphatrade.risk.errors import ConfigError
     from alphatrade.risk.kill import latch_dir

@@ -1,14 +1,16 @@
 """What a running node leaves for an operator who looks on from another process, and what it takes from there.
 
 It leaves ``run.json`` in the folder of its account, which says where the files of its run are, and in that folder the
-trail of what the law records (:mod:`alphatrade.reflection.trail`). It takes a request to freeze exploration, as an input of
-the run. What cannot be written is told once, and never stops the node.
+trail of what the law records (:mod:`alphatrade.reflection.trail`). It takes a request to freeze exploration, as an
+input of the run. What cannot be written is told once, and never stops the node.
 """
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ class Desk:
 
     def show(self) -> None:
         """Add what the law has recorded since the last time."""
-        fresh = {name: rows for name, last in self._last.items() if (rows := self._gate.record.since(name, last))}
+        fresh = {name: rows for name, last in self._last.items() if (rows := self._since(name, last))}
         if not fresh:
             return
         error = ""
@@ -61,8 +63,15 @@ class Desk:
         except Exception as trouble:  # whatever it is: the node goes on
             error = f"{type(trouble).__name__}: {trouble}"
         if bool(error) != bool(self._failed):
-            self._tell(f"the trail of the run is not written: {error}" if error else "the trail of the run is whole again")
+            self._tell(
+                f"the trail of the run is not written: {error}" if error else "the trail of the run is whole again"
+            )
         self._failed = error
+
+    def _since(self, name: str, last: int) -> list[Any]:
+        """Return the rows of a table whose first value, `seq` or `ts`, is above `last`, of those in memory."""
+        rows: list[Any] = getattr(self._gate.record, name)
+        return rows[bisect_right(rows, last, key=itemgetter(0)) :]
 
     def take(self, now: int) -> None:
         """Take a request to freeze exploration, if there is one; `now` is the node's time (UTC ns), 0: it stands."""
