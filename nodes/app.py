@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from alphatrade.nodes import dossier_app, evolve_app, explore_app, kill_app, rim_app, supervise_app, tape_app
+from alphatrade.nodes import (
+    alarms_app,
+    dossier_app,
+    evolve_app,
+    explore_app,
+    kill_app,
+    retain_app,
+    rim_app,
+    supervise_app,
+    tape_app,
+)
 from alphatrade.nodes.console import app as console_app
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
@@ -30,12 +40,14 @@ app.add_typer(regime_app, name="regime")
 app.add_typer(explore_app.app, name="explore")
 app.add_typer(evolve_app.app)
 app.add_typer(dossier_app.app)
+app.add_typer(retain_app.app)
 app.add_typer(rim_app.app)
 app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
 app.add_typer(console_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
+app.add_typer(alarms_app.app, name="alarms")
 attach_policy_verbs(app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export

@@ -17,7 +17,7 @@ from typing import Any, Self
 from alphatrade.risk.errors import RunDirError
 
 LATEST, LATEST_SEARCH = "latest", "latest-search"
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 class Folder:
@@ -78,7 +78,7 @@ class RunFolder(Folder):
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / _LOCK).open("w")
+            self._lock = (self.path / LOCK).open("w")
         except OSError as error:
             self._unmake()
             raise unwritable(day, error) from error
@@ -109,7 +109,7 @@ class RunFolder(Folder):
     def _empty(self) -> None:
         """Remove what a killed run of the same id has left."""
         for item in self.path.iterdir():
-            if item.name != _LOCK:
+            if item.name != LOCK:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
 
     def _recover(self) -> None:
@@ -152,7 +152,7 @@ class RunFolder(Folder):
         if self.final.exists():
             self.final.rename(self._aside)
         self.path.rename(self.final)
-        (self.final / _LOCK).unlink()  # only now: without it another process would empty the folder under our feet
+        (self.final / LOCK).unlink()  # only now: without it another process would empty the folder under our feet
         with suppress(FileNotFoundError):
             shutil.rmtree(self._aside)
         if not latest:

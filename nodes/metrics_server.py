@@ -127,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 4 * MOST
 
     def __init__(self, host: str, port: int, watched: Watched) -> None:
         self.watched = watched

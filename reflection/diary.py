@@ -1,6 +1,6 @@
 """The decision diary: buffers that take one row in microseconds and become Arrow tables elsewhere.
 
-A buffer is filled on the trading path, handed whole to a :class:`~alphatrade.reflection.segments.SegmentWriter`
+A buffer is filled on the trading path, handed whole to a :class:`~alphatrade.reflection.segment_writer.SegmentWriter`
 and turned into a table on the writer's thread. It takes what a row needs out of the messages while they are at hand:
 thousands of messages kept alive would push the trading path out of the processor's caches, and so would reading them
 again.

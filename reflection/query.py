@@ -211,7 +211,7 @@ def list_runs(artifacts: Path) -> pd.DataFrame:
         raise RunDirError("artifacts", str(artifacts), "an existing folder of runs")
     rows = []
     for folder in sorted(path.parent for path in artifacts.glob("*/*/run.yaml")):
-        if folder.parent.is_symlink() or folder.name.startswith(".replaced-"):
+        if folder.parent.is_symlink() or folder.name.startswith((".replaced-", ".removed-")):
             continue
         try:
             summary = read_mapping(folder, "summary.json")

@@ -22,7 +22,8 @@ from alphatrade.reflection.outcomes import FINISH, Following
 from alphatrade.reflection.parquet import write_parquet
 from alphatrade.reflection.probes import UNKNOWN, Probes
 from alphatrade.reflection.realised import Realised
-from alphatrade.reflection.segments import SegmentWriter, compact, read_segments
+from alphatrade.reflection.segment_writer import SegmentWriter
+from alphatrade.reflection.segments import compact, read_segments
 from alphatrade.risk.errors import RunDirError
 from alphatrade.risk.units import decimal_array
 from alphatrade.strategies.messages import DECISION_TOPIC, Decision

@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/learning.md"),
     *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md", "docs/scale.md", "docs/governance.md"),
-    *("docs/paper.md", "docs/paper-operations.md"),
+    *("docs/paper.md", "docs/paper-operations.md", "docs/alerts.md"),
+    *("docs/operations.md", "docs/playbook.md"),
     "docs/ROADMAP.md",
 )
 PRESENT = tuple(name for name in PAGES if name != "docs/ROADMAP.md")  # the roadmap names the future, too
@@ -113,7 +114,7 @@ def test_a_command_has_a_verb_and_options_that_exist(command: str) -> None:
     if verb in ("sim", "evolve"):  # Hydra's own options
         return
     command_of = cli.commands[verb]
-    if hasattr(command_of, "commands"):  # a verb of two words
+    if hasattr(command_of, "commands") and (rest or not command_of.invoke_without_command):  # a verb of two words
         command_of = command_of.commands[rest.pop(0)]
     known = {name for parameter in command_of.params for name in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= known | {"--help"}
@@ -447,3 +448,16 @@ def test_the_check_of_overrides_sees_an_unknown_one() -> None:
     with pytest.raises(ConfigError):
         compose_settings(["tape.pathh=x"])
     assert lengthen("policy.flags.telepathy=0", sorted(keys())).partition("=")[0] not in keys()
+
+
+def test_each_alert_has_a_section_of_the_playbook_that_names_it_and_a_drill() -> None:
+    """Its runbook link leads to a section; each section says what to do first, how to see that it worked, how to go back."""
+    sections = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", text("docs/playbook.md"), re.M | re.S))
+    for name, section in sections.items():
+        for word in ("**Notice**", "**First**", "**Worked**", "**Back**", "**Drill"):
+            assert word in section, f"{name}: {word}"
+    rules = "".join(path.read_text() for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    alerts = re.findall(r"- alert: (\w+).*?runbook: docs/playbook\.md#([\w-]+)", rules, re.S)
+    assert len(alerts) > 20
+    for alert, anchor in alerts:
+        assert f"`{alert}`" in sections[anchor], f"{alert} is not in {anchor}"

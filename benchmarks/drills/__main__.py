@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.drills import direct, exchange, kill, restart
+from benchmarks.drills import alerts, direct, disk, exchange, kill, restart, rollback
 from benchmarks.drills.record import Drill, carried_out, shown
 from benchmarks.figures import ROOT
 
@@ -21,8 +21,12 @@ DRILLS = (
     Drill("dead", "alphatrade kill --direct, the trader killed -9: nothing open or held there", direct.dead, 2),
     Drill("feed", "five seconds of silence: no order on a stale price, the gap on record, then on", exchange.lost, 1),
     Drill("restart", "kill -9 and on: position and cash as booked, the same files in the end", restart.restarted, 2),
+    Drill("restore", "the state copied elsewhere: it goes on there where it was, the same files", restart.restored, 1),
+    Drill("disk", "a full disk: trading stops, what was kept stays, a start is refused until release", disk.full, 1),
+    Drill("rollback", "a policy is taken back: the one before is in charge, and flies", rollback.rolled_back, 1),
     Drill("reconcile", "kill -9 at an exchange, filled meanwhile: its books, to a digit", exchange.reconciled, 1),
     Drill("rotate", "another key, the old one withdrawn: it trades on, by the exchange's books", exchange.rotated, 1),
+    Drill("alerts", "a cause for each alert: it arrives, is acknowledged; a dead channel is noticed", alerts.fired, 1),
 )
 
 

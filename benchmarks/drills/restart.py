@@ -55,6 +55,26 @@ def restarted(place: Path, number: int) -> Trial:
     return Trial(wrong, {"from the start of the process to ready": 1000 * (ready - began)}, seen)
 
 
+def restored(place: Path, number: int) -> Trial:
+    """Kill, copy the state elsewhere, lose the rest, start there, look where it stands, and let it run to its end."""
+    calm = undisturbed(place.parent)
+    lost, node = Node(place / "lost", *MAKER), Node(place / "elsewhere", *MAKER)
+    lost.root.mkdir()
+    lost.killed(lost.start("feed.speed=3000"), random.Random(number).randrange(LEAST, LONG))
+    kept, began = on_disk(lost), time.monotonic()
+    shutil.copytree(lost.root / "state", node.root / "state")
+    shutil.rmtree(lost.root)
+    with started(node, "feed.speed=1") as process:
+        beat = beat_of(node, process)
+        stood = time.monotonic()
+    stands = Standing(_units(beat.facts["positions"]), Decimal(beat.facts["cash"]), beat.events)
+    wrong = judged(stands, as_booked(calm, int(beat.facts["time_ns"])), kept)
+    node.run("feed.speed=max")
+    wrong = wrong or same(digests_of(node.root / "artifacts" / "latest"), digests_of(calm))
+    took = {"from the copy to where it stood": 1000 * (stood - began)}
+    return Trial(wrong, took, {"events on disk": kept, "position": float(stands.position)})
+
+
 def judged(stands: Standing, booked: tuple[Decimal, Decimal], kept: int) -> str:
     """
     Return what is wrong with where a node stands after a restart; empty: nothing.

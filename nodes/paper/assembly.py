@@ -158,7 +158,7 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     gate = node.kernel._controller
     straighten(node, gate)
     stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
-    intake = Intake(node, gate, venues[0], flight.sessions)
+    intake = Intake(node, gate, venues[0], flight.sessions, flight.source is not None)
     parts = Parts(node, gate, intake, venues[0], feeds[0], asyncio.Event(), stages)
     if parts.broker is not None:
         assert isinstance(parts.feed, LiveFeed)  # an exchange executes at its own prices

@@ -1,12 +1,18 @@
-"""Which of the ways to an exchange is heard, when its feed counts as lost, and how long to wait before a next try.
+"""Which of the ways to an exchange is heard, when its feed counts as lost, how long to wait before a next try.
+
+And how old what comes may be, where the loop that hears it was held up.
 
 Durations are of a clock that never jumps; stamps, UTC ns, are only passed on into what is recorded.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, NamedTuple
+
+HELD_UP_NS = 1_000_000_000  # less than that between what comes and its turn is no delay
+_TURNS = 3  # what came is posted, and handed on one turn later by an adapter that stamps it only then
 
 
 class FeedChange(NamedTuple):
@@ -49,6 +55,37 @@ class Patience:
     silence_s: float
     after_s: float = 0.0
     back_s: float = 0.0
+
+
+class Arrivals:
+    """
+    Says when at the latest what a loop is given has come: it may have lain there while the loop was held up.
+
+    An adapter stamps an event when the loop takes it: a price that has waited for seconds would pass for a fresh one.
+    """
+
+    def __init__(self) -> None:
+        self._turns = deque[int](maxlen=_TURNS)
+        self._latest = 0
+
+    def turn(self, now: int) -> None:
+        """Note that the loop has had a turn, UTC ns; to be called often."""
+        self._turns.append(now)
+
+    def came(self, stamp: int, now: int) -> int:
+        """
+        Return when an event came that is stamped `stamp`: that, or when the loop had its last turns if it was held up.
+
+        Parameters
+        ----------
+        stamp, now : int
+            UTC ns.
+        """
+        since = self._turns[0] if self._turns else now
+        if now - since > HELD_UP_NS:
+            stamp = max(min(stamp, since), self._latest)  # but not before the one before it
+        self._latest = stamp
+        return stamp
 
 
 class _Way:

@@ -23,6 +23,6 @@ Groups, GROUP=CHOICE:
   policy/risk  default, pilot, tight
   cache        memory, redis
 Keys, KEY=VALUE: account, seed, policy_file, policy_entry, feed.symbols, feed.kind, feed.speed, feed.testnet,
-  broker.secrets_dir, venue.account, sessions.calendar, journal, flat_at_end, paths.artifacts
+  broker.secrets_dir, venue.account, sessions.calendar, journal, flat_at_end, paths.artifacts, metrics.port
 The whole configuration, with the overrides given: alphatrade paper --cfg job. Hydra's own options: --hydra-help.
 """

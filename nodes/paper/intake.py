@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from typing import Any
 
 from nautilus_trader.core.data import Data
@@ -11,7 +11,7 @@ from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTi
 
 from alphatrade.nodes.paper.chain import processor, report
 from alphatrade.nodes.paper.clock import TIME
-from alphatrade.nodes.paper.feed_switch import FeedChange
+from alphatrade.nodes.paper.feed_switch import HELD_UP_NS, FeedChange
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.sessions import Sessions
@@ -36,6 +36,8 @@ class Intake:
     venue : PaperVenue or Broker
     sessions : Sessions
         When may be traded.
+    live : bool
+        Whether events are of the wall's time: one that was held up then finds the node at the present, and is old.
 
     Attributes
     ----------
@@ -49,8 +51,8 @@ class Intake:
         Its stamp, UTC ns; 0: there was none.
     """
 
-    def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions) -> None:
-        self._node, self._gate, self._venue, self._sessions = node, gate, venue, sessions
+    def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions, live: bool) -> None:
+        self._node, self._gate, self._venue, self._sessions, self._live = node, gate, venue, sessions, live
         self._process = processor(node)
         self._recorder: Recorder | None = None
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
@@ -108,6 +110,8 @@ class Intake:
         if asyncio._get_running_loop() is not self._loop and self._loop.is_running():
             self._loop.call_soon_threadsafe(self.receive, data)
         elif isinstance(data, MARKET):
+            if self._live and (now := time_ns()) - data.ts_init > HELD_UP_NS:
+                self.tick(now)
             self.take(data)
         elif isinstance(data, FeedChange):
             self.note(data)

@@ -26,7 +26,7 @@ from nautilus_trader.model.objects import Price, Quantity
 
 from alphatrade.nodes.paper.adapters import ANSWER_S, Connection
 from alphatrade.nodes.paper.factories import factory_of
-from alphatrade.nodes.paper.feed_switch import FeedChange, Patience, Switch, pause
+from alphatrade.nodes.paper.feed_switch import Arrivals, FeedChange, Patience, Switch, pause
 from alphatrade.nodes.paper.settings import LiveFeedSpec
 
 LOOK_S = 0.1  # between two looks at whether something comes
@@ -75,6 +75,7 @@ class LiveFeed(LiveMarketDataClient):
         self._commands: list[Any] = []
         self._open: list[Connection | None] = [None for _ in spec.addresses]
         self._switch: Switch | None = None
+        self._arrivals = Arrivals()
         self._failure: Exception | None = None
         self.unfit = 0
 
@@ -141,6 +142,7 @@ class LiveFeed(LiveMarketDataClient):
         ways = [self._loop.create_task(self._keep(way)) for way in range(len(names))]
         try:
             while not stop.is_set():
+                self._arrivals.turn(time.time_ns())
                 if self._failure is not None:
                     raise self._failure
                 if closed():
@@ -224,7 +226,7 @@ class LiveFeed(LiveMarketDataClient):
 
     def _fit(self, data: Any) -> Data:
         """
-        Return an event with the decimals of its instrument.
+        Return an event with the decimals of its instrument, and a stamp that is not later than when it came.
 
         Raises
         ------
@@ -238,7 +240,8 @@ class LiveFeed(LiveMarketDataClient):
         if found is None:
             raise Unfit(f"an event of {name}")
         digits, lots = found.price_precision, found.size_precision
-        stamps = data.ts_event, data.ts_init
+        came = self._arrivals.came(data.ts_init, time.time_ns())
+        stamps = min(data.ts_event, came), came
         if isinstance(data, QuoteTick):
             bid, ask = _price(data.bid_price, digits), _price(data.ask_price, digits)
             if bid > ask:

@@ -28,7 +28,7 @@ from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.gate_kill import Reduction
 from alphatrade.risk.kill import request_kill
 from alphatrade.risk.limits import ALLOWED
-from benchmarks.drills import direct, exchange, flooder, kill, place, restart
+from benchmarks.drills import direct, disk, exchange, flooder, kill, place, restart, rollback
 from benchmarks.drills.__main__ import DRILLS
 from benchmarks.drills.place import MAKER
 from benchmarks.drills.record import Came, Drill, Trial, carried_out, shown, spread
@@ -321,6 +321,42 @@ def test_what_is_booked_is_what_the_law_has_counted(killed: Path) -> None:
         last = equity[equity["ts"] <= equity["ts"].iloc[at]].iloc[-1]
         assert cash == last["cash"]
     assert position == 0
+
+
+# -- a full disk
+
+SEEN = disk.Seen("STATE_UNWRITABLE: No space left on device", [1, 2], [1, 2, 3], True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"killed": ""}, "nothing did"), ({"killed": "OPERATOR"}, "not the disk"), ({"before": []}, "nothing was drilled"),
+        ({"after": [1]}, "are lost"), ({"after": [2, 1, 3]}, "are lost"), ({"refused": False}, "while it was latched"),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_judged_by_what_was_kept(fault: dict[str, Any], words: str) -> None:
+    told = disk.judged(SEEN._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+# -- a rollback
+
+TAKEN = rollback.Seen("one", "two", "two", "one", "taken back (drill)", "one")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({}, ""), ({"before": "one"}, "nothing was drilled"), ({"after": "two"}, "two is in charge"), ({"after": ""}, "nobody is in charge"),
+        ({"refusal": ""}, "not refused"), ({"flew": "two"}, "two has flown"),
+    ],
+)  # fmt: skip
+def test_a_rollback_is_judged_by_who_is_in_charge_and_who_flies(fault: dict[str, str], words: str) -> None:
+    told = rollback.judged(TAKEN._replace(**fault))
+    assert words in told
+    assert bool(words) == bool(told)
 
 
 # -- at an exchange

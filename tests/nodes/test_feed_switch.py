@@ -2,7 +2,7 @@
 
 from random import Random
 
-from alphatrade.nodes.paper.feed_switch import FeedChange, Patience, Switch, pause
+from alphatrade.nodes.paper.feed_switch import HELD_UP_NS, Arrivals, FeedChange, Patience, Switch, pause
 
 BORNE = Patience(silence_s=2.0, after_s=5.0, back_s=10.0)
 
@@ -108,3 +108,25 @@ def test_a_pause_is_drawn_below_a_bound_that_doubles() -> None:
         assert min(drawn) < 0.1 * bound
     assert [pause(9, 1, 9, Random(7)) for _ in range(2)] == [pause(9, 1, 9, Random(7)) for _ in range(2)]
     assert len({pause(3, 1, 9, rng) for _ in range(9)}) == 9
+
+
+def test_what_a_loop_that_has_its_turns_is_given_came_when_it_is_stamped() -> None:
+    one = Arrivals()
+    assert one.came(5, 7) == 5, "before the first turn"
+    for turn in range(10):
+        one.turn(turn * HELD_UP_NS // 3)
+        assert one.came(turn, turn * HELD_UP_NS // 3) == turn
+
+
+def test_what_has_waited_for_a_loop_came_when_it_had_its_last_turns_and_in_order() -> None:
+    one, now = Arrivals(), 60 * HELD_UP_NS
+    for turn in (7, 8, 9):
+        one.turn(turn)
+    assert one.came(now - 1, now) == 7
+    assert one.came(5, now) == 7, "not before the one before it"
+    one.turn(now)  # what was posted in the turn that took so long is taken in the next one
+    assert one.came(now, now) == 8
+    one.turn(now + 1)
+    assert one.came(now + 1, now + 1) == 9
+    one.turn(now + 2)
+    assert one.came(now + 2, now + 2) == now + 2

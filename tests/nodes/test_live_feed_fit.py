@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from decimal import Decimal as D
 from typing import Any
@@ -19,6 +20,8 @@ from alphatrade.nodes import feed
 from alphatrade.nodes.instruments import on_grid
 from alphatrade.nodes.paper import adapters
 from alphatrade.nodes.paper.exchange_facts import instrument, market
+from alphatrade.nodes.paper.feed_switch import HELD_UP_NS
+from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, Unfit
 from alphatrade.nodes.paper.settings import Address, LiveFeedSpec
 from tests.conftest import ROOT
@@ -136,3 +139,18 @@ def test_a_node_that_cannot_process_what_a_broker_said_ends(live: LiveFeed) -> N
     live.fail(ValueError("a strategy's mistake"))
     with pytest.raises(ValueError, match="a strategy's mistake"):
         live._loop.run_until_complete(live.listen(0, lambda: False, asyncio.Event()))
+
+
+@pytest.mark.parametrize(("live", "waited", "moved"), [(True, 2, True), (True, 0, False), (False, 2, False)])
+def test_an_event_that_waited_finds_the_node_at_the_present(monkeypatch: pytest.MonkeyPatch, live: bool, waited: int, moved: bool) -> None:
+    """Also where a loop is behind all the time, so that something always comes and no beat moves the time on."""
+    intake, done = object.__new__(Intake), list[tuple[str, int]]()
+    intake._live, intake._loop = live, asyncio.new_event_loop()
+    monkeypatch.setattr(Intake, "tick", lambda _, ts: done.append(("tick", ts)))
+    monkeypatch.setattr(Intake, "take", lambda _, event: done.append(("take", event.ts_init)))
+    event = QuoteTick(NAME, *(Price.from_str("1.00"),) * 2, *(Quantity.from_str("1.00000"),) * 2, 1, stamp := time.time_ns() - waited * HELD_UP_NS)
+    intake.receive(event)
+    intake._loop.close()
+    assert [what for what, _ in done] == ["tick", "take"][not moved :]
+    assert done[-1][1] == stamp
+    assert not moved or 0 <= time.time_ns() - done[0][1] < HELD_UP_NS

@@ -129,7 +129,7 @@ def test_keys_are_handed_in_by_file_and_never_on_the_command_line() -> None:
     assert "%d" in settings(KEYS)["ExecStart"][0]
 
 
-@pytest.mark.parametrize("path", sorted(UNITS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [SERVICE, KEYS], ids=lambda path: path.name)
 def test_what_a_unit_starts_is_a_command_whose_settings_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = settings(path)["ExecStart"]
     assert commands
@@ -147,3 +147,35 @@ def reads(own: PaperSettings) -> list[str]:
         return []
     assert own.broker.secrets_dir == Path("/run/credentials/one")
     return [f"{VENUE}_{name}" for name in FIELDS]
+
+
+# -- jobs of the night
+
+JOBS = {"nightly": "nightly", "rim-shadow": "rim"}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_of_the_night_is_known_to_systemd_and_hardened_like_the_node(name: str, tmp_path: Path) -> None:
+    tool = shutil.which("systemd-analyze")
+    service, timer = (UNITS / f"alphatrade-{name}.{kind}" for kind in ("service", "timer"))
+    own, node = settings(service), settings(SERVICE)
+    verb = own["ExecStart"][0].split()
+    assert verb == [PROGRAM, JOBS[name]]
+    assert own["Type"] == ["oneshot"]
+    kept = ("StateDirectory", "ReadWritePaths", "NoNewPrivileges", "CapabilityBoundingSet", "ProtectSystem", "SystemCallFilter", "User")
+    assert {key: own[key] for key in kept} == {key: node[key] for key in kept}
+    assert settings(timer, "Timer")["Persistent"] == ["yes"]
+    assert settings(timer, "Install")["WantedBy"] == ["timers.target"]
+    if tool is None:
+        pytest.skip("no systemd-analyze here")
+    calendar = settings(timer, "Timer")["OnCalendar"][0]
+    assert subprocess.run([tool, "calendar", calendar], capture_output=True, check=False).returncode == 0
+    for path in (service, timer):
+        (tmp_path / path.name).write_text(path.read_text().replace(PROGRAM, "/bin/true"))
+    done = subprocess.run([tool, "verify", "--man=no", str(tmp_path / timer.name)], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "alphatrade" in line] == []
+
+
+def test_room_is_made_before_the_night_and_that_fails_alone() -> None:
+    (before,) = settings(UNITS / "alphatrade-nightly.service")["ExecStartPre"]
+    assert before == f"-{PROGRAM} retain --apply"

@@ -7,17 +7,20 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alphatrade.reflection import parquet, segments
+from alphatrade.reflection import parquet, segment_writer, segments
 from alphatrade.reflection.parquet import write_parquet
-from alphatrade.reflection.segments import SegmentWriter, compact, list_segments, read_segments
+from alphatrade.reflection.segment_writer import SegmentWriter
+from alphatrade.reflection.segments import compact, list_segments, read_segments
 from alphatrade.risk.errors import RunDirError
 
 ROUNDS = 25 if os.environ.get("ALPHATRADE_LONG") == "1" else 4
@@ -26,7 +29,7 @@ CHILD = """
 import random, sys, time
 from pathlib import Path
 import pyarrow as pa
-from alphatrade.reflection.segments import SegmentWriter
+from alphatrade.reflection.segment_writer import SegmentWriter
 rng = random.Random(int(sys.argv[2]))
 def build(ids):
     return pa.table({"decision": pa.array(ids, pa.int64()), "square": pa.array([i * i for i in ids])})
@@ -240,7 +243,7 @@ def test_a_failure_surfaces_on_the_trading_path_and_stays(
         raise OSError(28, "No space left on device")
 
     if where == "write":
-        monkeypatch.setattr(segments, "write_parquet", broken)
+        monkeypatch.setattr(segment_writer, "write_parquet", broken)
     writer = SegmentWriter(
         tmp_path / "d", broken if where == "build" else identity,
         broken if where == "ack" else None, flush_rows=1,
@@ -298,3 +301,143 @@ def test_kill_nine_loses_nothing_acknowledged(tmp_path: Path, turn: int) -> None
     assert np.array_equal(table["square"].to_numpy(), ids * ids)
     assert all((tmp_path / "d" / name).exists() for *_, name in whole)
     assert compact(tmp_path / "d", tmp_path / "out.parquet", first=0) == len(ids)
+
+
+# -- small segments are joined
+
+STEPS = """
+import os, sys
+from pathlib import Path
+from alphatrade.reflection.segments import join, list_segments
+left = int(sys.argv[2])
+
+def counted(name, whole):
+    def step(*given):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+        return whole(*given)
+    return name, step
+
+for name in ("rename", "unlink"):
+    setattr(Path, *counted(name, getattr(Path, name)))
+join(list_segments(Path(sys.argv[1]))[1:5], "decision")
+"""
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_killed_at_any_step_of_a_join_nothing_is_lost_and_nothing_there_twice(tmp_path: Path, steps: int) -> None:
+    """A rename and four removals: before each of them, and after the last."""
+    write(tmp_path / "d", [10, 20, 30, 40, 50, 60])
+    done = subprocess.run([sys.executable, "-c", STEPS, str(tmp_path / "d"), str(steps)], check=False)
+    assert done.returncode == (0 if steps == 5 else -signal.SIGKILL)
+    names = sorted(path.name for path in (tmp_path / "d").glob("*.parquet"))
+    assert len(names) == {0: 6, 5: 3}.get(steps, 8 - steps)
+    table = read_segments(tmp_path / "d")
+    assert table is not None
+    assert table["decision"].to_pylist() == list(range(60))
+    assert compact(tmp_path / "d", tmp_path / "out.parquet", first=0) == 60
+    write_parquet(rows(0, 60), tmp_path / "whole.parquet")
+    assert digest(tmp_path / "out.parquet") == digest(tmp_path / "whole.parquet")
+    assert not list((tmp_path / "d").glob("*.parquet"))
+
+
+class Stepwise:
+    """Writes batches that each become a segment: the next is given when the one before is durable."""
+
+    def __init__(self, folder: Path, **words: Any) -> None:
+        self.known, self.most = 0, 0
+        self.writer: SegmentWriter[pa.Table] = SegmentWriter(folder, identity, self._ack, flush_ms=0, **words)
+
+    def _ack(self, first: int, last: int, path: Path) -> None:
+        self.known, self.most = last + 1, max(self.most, len(list(path.parent.glob("*.parquet"))))
+
+    def put(self, table: pa.Table) -> None:
+        self.writer.put(table)
+        last = table.column(0)[-1].as_py()
+        while self.known <= last:
+            self.writer.check()
+            time.sleep(0.0005)
+
+
+def test_a_day_of_five_second_segments_stays_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full ones are left alone, and what a query reads and the compacted bytes are the same."""
+    monkeypatch.setattr(segment_writer, "JOINED", 16)
+    writing = Stepwise(tmp_path / "d", flush_rows=3)
+    for first in range(500):
+        writing.put(rows(first, first + 1))
+    writing.put(rows(500, 503))
+    writing.put(rows(503, 504))
+    writing.writer.close()
+    assert writing.most <= 500 // 16 + 17
+    assert len(list_segments(tmp_path / "d")) == 500 // 16 + 500 % 16 + 2
+    table = read_segments(tmp_path / "d")
+    assert table is not None
+    assert table["decision"].to_pylist() == list(range(504))
+    write_parquet(rows(0, 504), tmp_path / "whole.parquet")
+    assert compact(tmp_path / "d", tmp_path / "out.parquet", first=0) == 504
+    assert digest(tmp_path / "out.parquet") == digest(tmp_path / "whole.parquet")
+
+
+def test_ids_with_a_hole_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A joined segment is told by its first id and its number of rows: that names its rows where ids have no hole."""
+    monkeypatch.setattr(segment_writer, "JOINED", 2)
+    writing = Stepwise(tmp_path / "d", flush_rows=9, id_column="seq")
+    for ids in ([0, 1], [3, 4], [5, 9], [10], [11], [12]):
+        writing.put(pa.table({"seq": ids}))
+    writing.writer.close()
+    assert [(one.first, one.rows) for one in list_segments(tmp_path / "d")] == [(0, 2), (3, 2), (5, 2), (10, 1), (11, 2)]
+
+
+def test_a_join_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for the joined file: the parts stay, and rows go on being written."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(segment_writer, "JOINED", 4)
+    monkeypatch.setattr(segments, "write_tables", full)
+    writing = Stepwise(tmp_path / "d", flush_rows=9)
+    for first in range(10):
+        writing.put(rows(first, first + 1))
+    writing.writer.close()
+    assert len(list_segments(tmp_path / "d")) == 10
+
+
+def test_a_look_in_the_middle_of_a_join_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that began before the joined file was there, and ended when parts were gone, has neither."""
+    write(tmp_path / "d", [10, 30])
+    whole = segments._finished(tmp_path / "d")
+    looks = iter([whole[:1], whole, whole])
+    monkeypatch.setattr(segments, "_finished", lambda folder: next(looks))
+    assert list_segments(tmp_path / "d") == whole
+
+
+def test_who_reads_while_segments_are_joined_reads_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a reader has listed may be gone when it is opened: it looks again."""
+    monkeypatch.setattr(segment_writer, "JOINED", 2)
+    writing = Stepwise(tmp_path / "d", flush_rows=9)
+    looks, wrong = 0, list[str]()
+
+    def reader() -> None:
+        nonlocal looks
+        while writing.known < 400:
+            before = writing.known
+            try:
+                table = read_segments(tmp_path / "d")
+                found = [] if table is None else table["decision"].to_pylist()
+                if found != list(range(len(found))) or len(found) < before:
+                    wrong.append(f"{before} known, {len(found)} found")
+            except RunDirError as error:
+                wrong.append(str(error))
+            looks += 1
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    for first in range(400):
+        writing.put(rows(first, first + 1))
+    thread.join()
+    writing.writer.close()
+    assert wrong == []
+    assert looks > 5

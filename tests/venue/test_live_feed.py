@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from alphatrade.nodes.beats import Beat
+from alphatrade.nodes.beats import Beat, history
 from alphatrade.risk.audit import audit
 from tests.venue.make_live import Live, moving
 from tests.venue.make_venue import running, spawned, until
@@ -200,6 +200,23 @@ def test_orders_are_held_while_the_price_is_stale_and_sent_when_the_feed_is_back
         assert not stale or last.loc[order_id, "reason"].startswith("STALE_REFERENCE")
     assert (silent > 2 * 10**9).sum() >= 5
     assert (last.loc[ages[ages > gap.ts - since].index, "event"] == "submitted").any()
+
+
+def test_prices_that_waited_for_a_loop_that_was_held_up_are_old(tmp_path: Path) -> None:
+    with moving() as venue:
+        node = Live(tmp_path, venue, "feed.stale_after_s=2", "feed.stall_s=20")
+        node.begin("hang", module="tests.venue.make_hooked")
+        held = node.beat(lambda _: any(beat.lag_s > 3 for beat in history(node.folder)))  # a beat in time follows at once
+        node.beat(lambda beat: beat.fills > held.fills + 2)
+        said = node.end()
+    since = int(said.partition("held up from ")[2].split()[0])
+    orders = node.table("orders")
+    sent = orders[(orders["event"] == "initialized") & orders["ts"].between(since + 4 * 10**9, since + 8 * 10**9)]["order_id"]
+    late = orders[orders["order_id"].isin(sent.head(20)) & (orders["event"] != "initialized")].groupby("order_id").first()
+    assert len(late) == 20
+    assert set(late["event"]) == {"denied"}
+    assert late["reason"].str.startswith("STALE_REFERENCE").all()
+    assert (orders["event"].eq("submitted") & (orders["ts"] > since + 5 * 10**9)).any(), "fresh prices are traded on again"
 
 
 def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_the_same_records(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""``alphatrade alarms``: what an Alertmanager has, and ``alarms ack`` to acknowledge one."""
+
+from typing import Annotated
+
+import typer
+
+from alphatrade.nodes.alarms import LONGEST_H, URL
+
+app = typer.Typer(help="Alarms of an Alertmanager.")
+
+Url = Annotated[str, typer.Option(envvar="ALPHATRADE_ALERTMANAGER", help="address of the Alertmanager")]
+
+
+@app.callback(invoke_without_command=True)
+def show(context: typer.Context, url: Url = URL) -> None:
+    """List what is firing, and who has acknowledged it."""
+    if context.invoked_subcommand is not None:
+        return
+    from alphatrade.nodes.alarms import WATCHDOG, alarms
+
+    firing = [alarm for alarm in alarms(url) if alarm.severity != WATCHDOG]
+    for alarm in firing:
+        print(f"{alarm.severity:<6} {alarm.name} since {alarm.since[:19]}Z: {alarm.notes.get('summary', '')}")
+        if runbook := alarm.notes.get("runbook"):
+            print(f"       {runbook}")
+        for line in alarm.acknowledged:
+            print(f"       acknowledged by {line}")
+        if alarm.inhibited:
+            print("       nobody is told: it follows from another one")
+    if not firing:
+        print("nothing is firing")
+
+
+@app.command()
+def ack(
+    name: Annotated[str, typer.Argument(help="of the alarm, as the list has it")],
+    who: Annotated[str, typer.Option(help="who does this; recorded")],
+    why: Annotated[str, typer.Option(help="why; recorded")],
+    hours: Annotated[float, typer.Option(help=f"for how long nobody is told again; {LONGEST_H:g} at most")] = 4.0,
+    instance: Annotated[str, typer.Option(help="of this node only; none: of all")] = "",
+    url: Url = URL,
+) -> None:
+    """Acknowledge an alarm: nobody is told of it again for some hours."""
+    from alphatrade.nodes.alarms import acknowledge
+
+    labels = {"alertname": name} | ({"instance": instance} if instance else {})
+    for alarm in acknowledge(url, labels, who, why, hours):
+        print(f"acknowledged for {hours:g} h: {alarm.name} {alarm.labels.get('instance', '')}".rstrip())

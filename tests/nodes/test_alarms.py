@@ -1,0 +1,121 @@
+"""Alarms of an Alertmanager: listed, acknowledged by a silence with who and why, and what is refused."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from alphatrade.nodes.alarms import acknowledge, alarms
+from alphatrade.nodes.app import app
+from alphatrade.risk.errors import InputError
+
+
+class Fake(ThreadingHTTPServer):
+    """An Alertmanager as far as two pages of its interface go."""
+
+    def __init__(self) -> None:
+        self.made: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def alerts(self) -> list[dict[str, Any]]:
+        def one(name: str, severity: str, instance: str) -> dict[str, Any]:
+            labels = {"alertname": name, "severity": severity, "instance": instance}
+            quiet = [m["id"] for m in self.made if {x["name"]: x["value"] for x in m["matchers"]} == labels]
+            return {"labels": labels, "annotations": {"summary": f"{name}!", "runbook": "docs/playbook.md#x"},
+                    "startsAt": "2026-01-02T03:04:05.678Z", "status": {"silencedBy": quiet, "inhibitedBy": []}}
+
+        return [one("Watchdog", "watchdog", ""), one("Late", "ticket", "a"), one("Dead", "page", "b"), one("Dead", "page", "a")]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Fake
+
+    def do_GET(self) -> None:
+        self.answer({"/api/v2/alerts": self.server.alerts(), "/api/v2/silences": self.server.made}[self.path])
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.made.append({**body, "id": str(len(self.server.made))})
+        self.answer({"silenceID": "x"})
+
+    def answer(self, what: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(what).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with Fake() as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_pages_come_first(fake: Fake) -> None:
+    assert [(one.name, one.labels["instance"]) for one in alarms(fake.url)] == [("Dead", "a"), ("Dead", "b"), ("Late", "a"), ("Watchdog", "")]
+
+
+def test_an_alarm_is_acknowledged_on_all_its_labels_and_others_are_not(fake: Fake) -> None:
+    done: list[str] = []
+    acknowledge(fake.url, {"alertname": "Dead", "instance": "b"}, "ann", "on it", 2.0, lambda: done.append("recorded"))
+    assert done == ["recorded"]
+    assert [(one.name, one.labels["instance"]) for one in alarms(fake.url) if one.acknowledged] == [("Dead", "b")]
+    (silence,) = fake.made
+    assert (silence["createdBy"], silence["comment"]) == ("ann", "on it")
+    assert {m["name"] for m in silence["matchers"]} == {"alertname", "severity", "instance"}
+
+
+def test_it_is_recorded_before_it_is_done_and_not_done_if_it_cannot_be(fake: Fake) -> None:
+    def record() -> None:
+        assert not fake.made
+        raise OSError("the ledger is full")
+
+    with pytest.raises(OSError, match="full"):
+        acknowledge(fake.url, {"alertname": "Dead"}, "ann", "on it", 1.0, record)
+    assert not fake.made
+
+
+@pytest.mark.parametrize(
+    ("labels", "who", "why", "hours"),
+    [({"alertname": "Other"}, "ann", "x", 1.0), ({}, "ann", "x", 1.0), ({"alertname": "Watchdog"}, "ann", "x", 1.0),
+     ({"alertname": "Dead"}, " ", "x", 1.0), ({"alertname": "Dead"}, "ann", "", 1.0), ({"alertname": "Dead"}, "ann", "x", 0.0),
+     ({"alertname": "Dead"}, "ann", "x", 1000.0), ({"alertname": "Dead"}, "ann", "x", float("nan"))],
+)  # fmt: skip
+def test_what_cannot_be_acknowledged_is_refused_and_not_recorded(fake: Fake, labels: dict[str, str], who: str, why: str, hours: float) -> None:
+    done: list[int] = []
+    with pytest.raises(InputError):
+        acknowledge(fake.url, labels, who, why, hours, lambda: done.append(1))
+    assert (done, fake.made) == ([], [])
+
+
+def test_the_command_lists_acknowledges_and_lists_who_did(fake: Fake) -> None:
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, ["alarms", *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "page   Dead since 2026-01-02T03:04:05Z: Dead!" in said("--url", fake.url)
+    assert said("ack", "Dead", "--who", "ann", "--why", "on it", "--url", fake.url).splitlines() == ["acknowledged for 4 h: Dead a", "acknowledged for 4 h: Dead b"]
+    listed = said("--url", fake.url)
+    assert listed.count("acknowledged by ann: on it, until") == 2
+    assert "Watchdog" not in listed
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense", "file:///etc/passwd"])
+def test_an_alertmanager_that_is_not_there_is_one_line(url: str) -> None:
+    with pytest.raises(InputError) as told:
+        alarms(url)
+    assert "\n" not in str(told.value)
+    assert "Alertmanager" in str(told.value)
