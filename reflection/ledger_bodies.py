@@ -209,10 +209,30 @@ class Stage(Body):
     noticed: Annotated[str, Field(pattern=r"^((0|[1-9][0-9]{0,18}))?$")] = ""
 
 
+class Operator(Body):
+    """
+    Something that an operator did with a running node, or with what it asked for.
+
+    Attributes
+    ----------
+    action : str
+        ``kill``, ``freeze`` (of exploration), ``acknowledge`` (of an alarm), ``sign_off`` (of a proposal).
+    target : str
+        On what: ``paper/SIM``, an alarm with its labels, the id of a proposal.
+    who : str
+        By their own word: the key that signs is the machine's.
+    """
+
+    action: Literal["kill", "freeze", "acknowledge", "sign_off"]
+    target: Words
+    who: Annotated[str, Field(min_length=1, max_length=100)]
+    why: Words
+
+
 BODIES: Mapping[str, type[Body]] = {
     "genesis": Genesis, "roster": RosterChange, "search": Search, "batch": Batch, "trial": Trial, "look": Look,
     "outcome": Outcome, "stage": Stage, "proposal": Proposal, "ruling": Ruling, "signoff": Signoff,
-    "application": Application, "rollback": Rollback,
+    "application": Application, "rollback": Rollback, "operator": Operator,
 }  # fmt: skip
 
 

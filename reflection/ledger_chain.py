@@ -42,6 +42,7 @@ MAY: Mapping[str, frozenset[str]] = {  # who may sign what
     "signoff": frozenset({"person"}),
     "application": frozenset({"person", "service"}),  # only what was granted, see Feedback
     "rollback": frozenset({"person", "service"}),
+    "operator": frozenset({"person", "service"}),
 }
 _FEEDBACK = (Proposal, Ruling, Signoff, Application, Rollback)
 

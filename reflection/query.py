@@ -1,7 +1,7 @@
 """Reading runs: SQL over one run folder, a list of all runs, two runs side by side.
 
 An in-memory DuckDB looks at the Parquet files and changes none of them. A run that was killed, or is still
-going on, is read from its segments.
+going on, is read from its segments and its trail.
 """
 
 import json
@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from alphatrade.reflection.segments import read_segments
+from alphatrade.reflection.trail import trail_tables
 from alphatrade.risk.errors import InputError, RunDirError
 
 _TYPES = {"I": "BIGINT", "S": "VARCHAR", "F": "DOUBLE", "D": "DECIMAL(38,9)", "B": "BOOLEAN"}
@@ -114,10 +115,12 @@ def open_views(run_dir: Path) -> duckdb.DuckDBPyConnection:
     """
     run_dir = check_run_dir(run_dir)
     base = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    trail = trail_tables(run_dir)
     for name, (place, columns) in _VIEWS.items():
         path = run_dir / f"{place}.parquet"
         # A run that ends just now moves its rows from the segments into the file.
         table = None if path.exists() else read_segments(path.with_suffix(""), id_column=None)
+        table = trail.get(name) if table is None else table
         try:
             if path.exists():
                 source = f"read_parquet('{str(path).replace("'", "''")}')"

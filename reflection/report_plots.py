@@ -30,6 +30,13 @@ BLUES = [[0.0, "#ffffff"], [0.25, "#d6e8f3"], [0.6, "#5fa8d3"], [1.0, "#00436b"]
 DIVERGING = [[0.0, "#b34700"], [0.25, "#f0a874"], [0.5, "#f4f4f4"], [0.75, "#7fb8dc"], [1.0, "#005a8e"]]
 MANY_FILLS = 1000
 
+
+class Drawn(str):
+    """The HTML of a figure, which is `plain` as well: what Plotly calls data and layout."""
+
+    plain: dict[str, Any]
+
+
 _BARE = pio.templates["none"].to_plotly_json()
 _CONFIG = {"displayModeBar": False, "responsive": True}
 
@@ -40,7 +47,7 @@ def tint(regime: str) -> str:
     return known if known else OTHER_TINTS[sum(map(ord, regime)) % len(OTHER_TINTS)]
 
 
-def equity(data: ReportData) -> str:
+def equity(data: ReportData) -> Drawn:
     """Draw equity, its return beside that of buy-and-hold, and the drawdown."""
     figure = make_subplots(
         rows=3, cols=1, shared_xaxes=True, row_heights=[0.5, 0.27, 0.23], vertical_spacing=0.05
@@ -74,7 +81,7 @@ def equity(data: ReportData) -> str:
     return _html(figure, "equity", 540, data, legend=True)
 
 
-def price(data: ReportData, at: int, instrument: str) -> str:
+def price(data: ReportData, at: int, instrument: str) -> Drawn:
     """Draw the price of one instrument over its regimes, with every fill."""
     figure = go.Figure()
     _bands(figure, data, data.regimes[instrument])
@@ -143,7 +150,7 @@ def _fills(figure: go.Figure, fills: pd.DataFrame, side: str, colour: str, symbo
     figure.add_scatter(**path, name=name, mode="lines", line=line, hoverinfo="skip")
 
 
-def topologies(data: ReportData) -> str:
+def topologies(data: ReportData) -> Drawn:
     """Draw which topology decided how much of the time."""
     names = sorted(set(data.shares["exec_topo"]), reverse=True)
     share = np.full((len(names), COLUMNS), np.nan)
@@ -197,7 +204,7 @@ def belief(data: ReportData, belief: Belief) -> str:
     return _html(figure, "belief", 340, None)
 
 
-def denials(data: ReportData) -> str:
+def denials(data: ReportData) -> Drawn:
     """Draw denials and near-misses by the limit that caused them."""
     codes = [_text(code) for code in data.denied["code"]]
     figure = go.Figure()
@@ -247,7 +254,7 @@ def _html(
     data: ReportData | None,
     legend: bool = False,
     grid: bool = True,
-) -> str:
+) -> Drawn:
     """Return a figure in the common style as HTML; `data` gives the time axis, if it has one."""
     font, clear, line = {"family": FONT, "size": 12, "color": INK}, "rgba(0,0,0,0)", "#c3c9cf"
     common = {
@@ -277,10 +284,12 @@ def _html(
         elif key.startswith("yaxis"):
             _merge(layout.setdefault(key, {}), axis | {"showgrid": grid})
     whole = plain | {"layout": layout}
-    text: str = pio.to_html(
+    text = pio.to_html(
         whole, full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=_CONFIG, validate=False
     )
-    return text
+    drawn = Drawn(text)
+    drawn.plain = whole
+    return drawn
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:

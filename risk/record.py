@@ -36,7 +36,7 @@ _FILLS = (
 )
 _EVENTS = "seq:i ts:i kind:s instrument:s order_id:s limit:s value:s bound:s detail:s"
 _EQUITY = "ts:i equity:d cash:d exposure:d peak:d drawdown:f"
-_TUPLES = {"orders": _ORDERS, "fills": _FILLS, "risk_events": _EVENTS, "equity": _EQUITY}
+TABLES = {"orders": _ORDERS, "fills": _FILLS, "risk_events": _EVENTS, "equity": _EQUITY}
 
 
 class RunRecord:
@@ -60,7 +60,7 @@ class RunRecord:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.seq = self.ordered = self.filled = self.turnover = 0
-        self._shelves = {name: Shelf(folder) for name in (*_TUPLES, "marks")}
+        self._shelves = {name: Shelf(folder) for name in (*TABLES, "marks")}
         self._settles = folder is not None
         self.orders: list[tuple[object, ...]] = []
         self.fills: list[tuple[object, ...]] = []
@@ -75,6 +75,7 @@ class RunRecord:
         self._unkept: OSError | None = None
         self._unmarked()
         self.quiet: QuietBars | None = None  # bars that are rows before whatever comes next
+        self.leaving: Callable[[], object] = tuple  # called before rows leave memory
         self.warned: Callable[[int, str, str], None] | None = None  # told time, kind and limit of every risk event
 
     def _unmarked(self) -> None:
@@ -239,16 +240,17 @@ class RunRecord:
 
     def tables(self) -> dict[str, pa.Table]:
         """Return the rows in memory as Arrow tables, by file name without suffix."""
-        tables = {name: table(spec, getattr(self, name)) for name, spec in _TUPLES.items()}
+        tables = {name: table(spec, getattr(self, name)) for name, spec in TABLES.items()}
         return tables | {"marks": self._marks_table()}
 
     def _settle(self) -> None:
         """Let go of rows that are many, where there is a folder for them."""
         if not self._settles:
             return
-        for name, spec in _TUPLES.items():
+        for name, spec in TABLES.items():
             rows: list[tuple[object, ...]] = getattr(self, name)
             if len(rows) >= _PIECE:
+                self.leaving()
                 piece = table(spec, rows)
                 rows.clear()
                 self._put_away(name, piece)

@@ -15,9 +15,10 @@ from nautilus_trader.serialization.serializer import MsgSpecSerializer
 
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.feed_switch import FeedChange
+from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.units import RAW_PER_NANO
 
-QUOTES, TRADE, BAR, STATUS, TICK, FEED, BROKER = 1, 2, 3, 4, 5, 6, 7
+QUOTES, TRADE, BAR, STATUS, TICK, FEED, BROKER, FREEZE = 1, 2, 3, 4, 5, 6, 7, 8
 _QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
 _TRADE = Struct("<H2q3B2Q")
 _BAR = Struct("<H5q2B2Q")
@@ -93,6 +94,11 @@ class Recorder:
         head = _FEED.pack(_CHANGES.index(change.kind), change.ts, change.since)
         self._journal.append(FEED, head + change.source.encode())
 
+    def freeze(self, freeze: Freeze) -> None:
+        """Keep that an operator lets nothing be explored any more."""
+        self._append_quotes()
+        self._journal.append(FREEZE, msgspec.msgpack.encode(freeze))
+
     def broker(self, event: Any) -> None:
         """Keep what a broker says: an event of an order, or the state of an account."""
         self._append_quotes()
@@ -103,7 +109,7 @@ class Recorder:
         self._append_quotes()
         self._journal.flush()
 
-    def read(self, kind: int, payload: bytes) -> Iterator[Data | Event | FeedChange | int]:
+    def read(self, kind: int, payload: bytes) -> Iterator[Data | Event | FeedChange | Freeze | int]:
         """Give the events or the change of a record, or the moment of one without."""
         if kind == TICK:
             yield int(_TICK.unpack(payload)[0])
@@ -111,6 +117,8 @@ class Recorder:
             yield from map(self._quote, _QUOTE.iter_unpack(payload))
         elif kind == BROKER:
             yield _SERIAL.deserialize(payload)
+        elif kind == FREEZE:
+            yield Freeze(*msgspec.msgpack.decode(payload))
         else:
             yield self._read[kind](payload)
 

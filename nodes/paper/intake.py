@@ -16,6 +16,7 @@ from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError, RunDirError
+from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.gate import RiskGate
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
@@ -137,6 +138,16 @@ class Intake:
         passed = f"{(change.ts - change.since) / 1e9:.3f}" if change.since else ""
         words = f"{change.source}, no event after {change.since}"
         self._gate.record.event(ts, f"feed_{change.kind}", None, None, "FEED", passed, "", words)
+
+    def freeze(self, freeze: Freeze) -> None:
+        """Let nothing be explored from now on: an input like any other, or a run would not be made twice."""
+        ts = max(freeze.ts, TIME.now)
+        if self._recorder is not None:
+            self._kept(self._recorder.freeze, freeze)
+        self._venue.advance(ts)
+        self._begin(ts)
+        self._gate.explorations.freeze(ts, freeze.words)
+        self._venue.settle(ts)
 
     def _begin(self, ts: int) -> None:
         TIME.advance(ts)

@@ -15,13 +15,16 @@ from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.assembly import Flight, Parts, build
 from alphatrade.nodes.paper.clock import TIME
+from alphatrade.nodes.paper.desk import Desk
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.nodes.paper.flat import make_flat
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.reflection.trail import TRAIL
 from alphatrade.risk.errors import ConfigError, NotFlatError
+from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.kill import latch_dir
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
@@ -51,8 +54,11 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     try:
         started = time.perf_counter()
         with quiet_gc():
-            loop.run_until_complete(_run(parts, what, flight))
-        return collect(parts.node, started, parts.venue.bus, parts.stages)
+            loop.run_until_complete(_run(parts, what, run_dir, flight))
+        output = collect(parts.node, started, parts.venue.bus, parts.stages)
+        if run_dir is not None:
+            (run_dir / TRAIL).unlink(missing_ok=True)  # the tables have it now
+        return output
     finally:
         dispose(parts.node, loop)
         TIME.end()
@@ -68,7 +74,7 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
     node.dispose()
 
 
-async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
+async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight) -> None:
     node, kernel, gate = parts.node, parts.node.kernel, parts.gate
     for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
         kernel.loop.add_signal_handler(signal, parts.stop.set)
@@ -80,7 +86,8 @@ async def _run(parts: Parts, what: Replay, flight: Flight) -> None:
             return
         await asyncio.sleep(0.001)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
-    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell, flight.watched)
+    desk = None if folder is None or run_dir is None else Desk(parts, folder, run_dir, flight.tell)
+    pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell, flight.watched, desk)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:
         flight.tell(f"the journal was read: {known} market events")
@@ -157,6 +164,8 @@ async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -
                 parts.intake.broker(found)
             elif isinstance(found, FeedChange):
                 parts.intake.note(found)
+            elif isinstance(found, Freeze):
+                parts.intake.freeze(found)
             else:
                 parts.intake.take(found)
                 known += 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.beats import Beat, BeatLimits, BeatWriter, rss_bytes
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.paper.desk import Desk
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.status_line import Status, StatusView
 from alphatrade.nodes.watchdog import Watchdog
@@ -45,6 +46,8 @@ class Pulse:
         Takes a line about the heartbeat itself.
     watched : Watched, optional
         Is told what its metrics are.
+    desk : Desk, optional
+        Of an operator who looks on.
     """
 
     def __init__(
@@ -56,8 +59,9 @@ class Pulse:
         view: StatusView | None,
         tell: Callable[[str], object],
         watched: "Watched | None" = None,
+        desk: Desk | None = None,
     ) -> None:
-        self._parts, self._journal, self._speed = parts, journal, speed
+        self._parts, self._journal, self._speed, self._desk = parts, journal, speed, desk
         self._organisms = members(parts.node.trader, "Organism")
         self._writer = None if folder is None else BeatWriter(folder, tell)
         self._watchdog = Watchdog(BeatLimits())
@@ -113,6 +117,8 @@ class Pulse:
         if self._speed and age_s >= 1.0:
             intake.tick(self._present())
         intake.flush()
+        if self._desk is not None:
+            self._desk.take(self._present() if self._speed else 0)
         fresh, self._events = intake.events - self._events, intake.events
         beat = self._written(lag_s, None if self._parts.gate.phase == "closed" else age_s)
         self._watchdog.beat(beat, beat.ts)
@@ -126,6 +132,8 @@ class Pulse:
         beat = self._beat(lag_s, age_s)
         if self._writer is not None:
             self._writer.write(beat)
+        if self._desk is not None:
+            self._desk.show()
         if self._watched is not None:
             heard = self._known is not None and (age_s is None or beat.events > self._known)
             self._watched.take(self._reader.read(beat, journal_left, heard))
@@ -147,6 +155,9 @@ class Pulse:
 
     def _facts(self) -> dict[str, str]:
         gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())
+        facts["phase"] = gate.phase
+        if gate.explorations.budget.frozen:
+            facts["frozen"] = gate.explorations.budget.frozen[:200]
         if facts:
             facts["feed_gaps"] = str(gate.record.counts.get("feed_gap", 0))
         if self._parts.broker is not None:
@@ -159,6 +170,7 @@ class Pulse:
                 "positions": " ".join(f"{name}:{from_nano(units):f}" for name, units in self._held()),
                 "orders_open": str(cache.orders_open_count() + cache.orders_inflight_count()),
             }
+            facts |= dict(zip(("regime", "tactic"), self._minds(), strict=True))
         return facts | self._switched
 
     def _present(self) -> int:
@@ -169,12 +181,18 @@ class Pulse:
         holdings = self._parts.gate.law.exposure.holdings
         return [(name, held.position) for name, held in sorted(holdings.items()) if held.position]
 
+    def _minds(self) -> tuple[str, str]:
+        """Return the regimes that are perceived, and the tactics in charge."""
+        minds = [one.mind for one in self._organisms]
+        regimes, tactics = (", ".join([mind[at] for mind in minds]) or "-" for at in range(2))
+        return regimes, tactics
+
     def _status(self, age_s: float, rate: float) -> Status:
         gate, intake, journal, law = self._parts.gate, self._parts.intake, self._journal, self._parts.gate.law
         known = law.capital is not None
         equity, _, _, _, drawdown = law.figures(law.exposure.value2) if known else (0, 0, 0, 0, 0.0)
         step = self._told["step"]
-        minds = [one.mind for one in self._organisms]
+        regime, tactic = self._minds()
         return Status(
             ts=intake.time,
             equity=float(from_atto(equity)),
@@ -182,8 +200,8 @@ class Pulse:
             day_change=-float(from_atto(law.day_loss())) if known and law.day >= 0 else 0.0,
             drawdown=drawdown,
             positions=tuple([(name, units / NANO) for name, units in self._held()]),
-            regime=", ".join([regime for regime, _ in minds]) or "-",
-            tactic=", ".join([tactic for _, tactic in minds]) or "-",
+            regime=regime,
+            tactic=tactic,
             feed_age_s=age_s,
             events_per_s=rate,
             orders=self._orders(),
