@@ -1,8 +1,9 @@
 """Shim: the one door by which market events reach a paper node; each is processed to its end before the next."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import Any
 
 from nautilus_trader.core.data import Data
@@ -110,7 +111,7 @@ class Intake:
         if asyncio._get_running_loop() is not self._loop and self._loop.is_running():
             self._loop.call_soon_threadsafe(self.receive, data)
         elif isinstance(data, MARKET):
-            if self._live and (now := time_ns()) - data.ts_init > HELD_UP_NS:
+            if self._live and (now := time.time_ns()) - data.ts_init > HELD_UP_NS:
                 self.tick(now)
             self.take(data)
         elif isinstance(data, FeedChange):

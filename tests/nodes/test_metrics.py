@@ -67,6 +67,7 @@ class Flown:
 
     folder: Path
     scraped: list[str] = field(default_factory=list)
+    filled: list[Reading] = field(default_factory=list)  # what was read at each fill
     parts: Any = None
     reader: Any = None
     journal: int = 0
@@ -89,6 +90,12 @@ def fly(folder: Path, *words: str, **flight: Any) -> Flown:
 
     def ready(parts: Parts) -> None:
         done.parts, done.reader = parts, Reader(parts, None, lambda: 0)
+
+        def look(event: Any) -> None:
+            if type(event).__name__ == "OrderFilled":
+                done.filled.append(done.reader.read(BEAT, 0, True))
+
+        parts.node.kernel.msgbus.subscribe("events.order.*", look)
 
     with served("127.0.0.1", 0, told.append) as watched, Journal.open(folder / "journal", {"format": 1}) as journal:
         watched.begin(dict.fromkeys(ABOUT, "it"))
@@ -185,8 +192,8 @@ def test_what_learns_and_what_watches_is_told(lively: Flown) -> None:
 
 def test_the_use_of_a_limit_is_in_the_unit_of_the_limit(lively: Flown) -> None:
     seen = set()
-    for text in lively.scraped:
-        found = samples(text)
+    for reading in lively.filled:
+        found = of(reading)
         for (name, labels), used in found.items():
             if name == f"{PREFIX}exposure":
                 limit = found[f"{PREFIX}exposure_limit", labels]
