@@ -30,7 +30,6 @@ ALLOWED = {
     "nodes/paper/mirror.py": {"pd.Timestamp.now"},  # a sign of life in Redis is of the wall
     "nodes/paper/pulse.py": {"time.time_ns"},  # the heartbeat is of the wall
     "nodes/secrets.py": {"secrets.token_bytes"},  # the salt of hashes that stay in memory
-    "nodes/alarms.py": {"datetime.now"},  # until when an alarm is silenced
     "nodes/operator.py": {"time.time_ns"},  # an operator's action carries the time it was asked for
     "nodes/console/page.py": {"time.time_ns"},  # how old a beat is
     "nodes/kill_app.py": {"time.time_ns"},  # an operator's command carries the time it was given
