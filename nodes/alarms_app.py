@@ -1,6 +1,6 @@
 """``alphatrade alarms``: what an Alertmanager has, and ``alarms ack`` to acknowledge one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,9 +40,13 @@ def ack(
     instance: Annotated[str, typer.Option(help="of this node only; none: of all")] = "",
     url: Url = URL,
 ) -> None:
-    """Acknowledge an alarm: nobody is told of it again for some hours."""
-    from alphatrade.nodes.alarms import acknowledge
+    """Acknowledge an alarm: nobody is told of it again for some hours; the ledger says who and why."""
+    from alphatrade.nodes import alarms, operator
+
+    def silence(*given: Any) -> None:
+        for alarm in alarms.acknowledge(*given):
+            print(f"acknowledged for {hours:g} h: {alarm.name} {alarm.labels.get('instance', '')}".rstrip())
 
     labels = {"alertname": name} | ({"instance": instance} if instance else {})
-    for alarm in acknowledge(url, labels, who, why, hours):
-        print(f"acknowledged for {hours:g} h: {alarm.name} {alarm.labels.get('instance', '')}".rstrip())
+    done = operator.acknowledge(silence, url, labels, who, why, hours)
+    print(f"recorded: entry {done.entry} of the ledger")

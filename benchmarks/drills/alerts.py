@@ -145,14 +145,16 @@ def _up(watch: Watch) -> int:
 def _acknowledged(watch: Watch) -> tuple[bool, list[Alarm]]:
     """Acknowledge all that fires; return whether the Watchdog could not be, and what would still be told of."""
     command = [executable, "-m", "alphatrade", "alarms", "ack", "KillSwitch", "--who", "drill", "--why", "seen"]
-    run([*command, "--url", watch.url], cwd=ROOT, check=True, capture_output=True, timeout=60)
+    own = Node(watch.place).env  # the ledger, which is told of it, is the drill's
+    run([*command, "--url", watch.url], cwd=ROOT, env=own, check=True, capture_output=True, timeout=60)
     for alarm in alarms(watch.url):
         if alarm.severity != "watchdog" and not alarm.acknowledged:
             acknowledge(watch.url, alarm.labels, "drill", "seen", 1.0)
-    dog = run([*command[:5], "Watchdog", *command[6:], "--url", watch.url], cwd=ROOT, capture_output=True, timeout=60)
+    dog = [*command[:5], "Watchdog", *command[6:], "--url", watch.url]
+    refused = run(dog, cwd=ROOT, env=own, capture_output=True, timeout=60).returncode == 2
     time.sleep(2.0)  # silences are looked at when alerts are flushed or listed
     left = [one for one in alarms(watch.url) if not one.acknowledged and not one.inhibited]
-    return dog.returncode == 2, [one for one in left if one.severity != "watchdog"]
+    return refused, [one for one in left if one.severity != "watchdog"]
 
 
 # -- causes

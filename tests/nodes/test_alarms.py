@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from alphatrade.nodes.alarms import acknowledge, alarms
 from alphatrade.nodes.app import app
+from alphatrade.nodes.ledger_home import ledger_dir
+from alphatrade.reflection.ledger import Ledger
 from alphatrade.risk.errors import InputError
 
 
@@ -100,14 +103,21 @@ def test_what_cannot_be_acknowledged_is_refused_and_not_recorded(fake: Fake, lab
     assert (done, fake.made) == ([], [])
 
 
-def test_the_command_lists_acknowledges_and_lists_who_did(fake: Fake) -> None:
+def test_the_command_lists_acknowledges_and_lists_who_did(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHATRADE_STATE", str(tmp_path))
+    monkeypatch.delenv("ALPHATRADE_LEDGER", raising=False)
+
     def said(*words: str) -> str:
         done = CliRunner().invoke(app, ["alarms", *words])
         assert done.exit_code == 0, done.output
-        return done.output
+        return done.stdout
 
     assert "page   Dead since 2026-01-02T03:04:05Z: Dead!" in said("--url", fake.url)
-    assert said("ack", "Dead", "--who", "ann", "--why", "on it", "--url", fake.url).splitlines() == ["acknowledged for 4 h: Dead a", "acknowledged for 4 h: Dead b"]
+    told = said("ack", "Dead", "--who", "ann", "--why", "on it", "--url", fake.url).splitlines()
+    assert told[:2] == ["acknowledged for 4 h: Dead a", "acknowledged for 4 h: Dead b"]
+    last = Ledger(ledger_dir()).entries()[-1]
+    assert told[2:] == [f"recorded: entry {last.seq} of the ledger"]
+    assert (last.kind, last.body) == ("operator", {"action": "acknowledge", "target": "alertname=Dead", "who": "ann", "why": "on it"})
     listed = said("--url", fake.url)
     assert listed.count("acknowledged by ann: on it, until") == 2
     assert "Watchdog" not in listed
