@@ -99,7 +99,7 @@ def _unshown(milestone: str, marks: str) -> list[str]:
 def main() -> int:
     """Run the chosen checks and print the table; exit code 1 if any fails."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--milestone", default="", help="0, 1 or 2: only the rows of that roadmap milestone")
+    parser.add_argument("--milestone", default="", help="0 to 4: only the rows of that roadmap milestone")
     milestone = parser.parse_args().milestone
     known = sorted({row[1] for check in CHECKS for row in check.rows if row.startswith("M")})
     if milestone and milestone not in known:
