@@ -125,13 +125,16 @@ mount -t tmpfs tmpfs /tmp
 mount --bind "$1" "$1"
 mount -o remount,bind,ro /
 """
-UNROOTED = f"""{MOUNTED}
+UNROOTED = (
+    MOUNTED
+    + """
 cd "$1"
 ! touch "$3/written" 2>/dev/null || { echo "the project can be written" >&2; exit 9; }
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all \\
   env -i PATH=/usr/bin:/bin HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$3" ALPHATRADE_STATE="$1/state" \\
   "$2" -m alphatrade paper tape=world tape.hours=2 feed.speed=max output.report=false metrics.port=0
 """
+)
 
 
 def test_a_node_trades_on_a_read_only_root_without_rights(tmp_path: Path) -> None:
