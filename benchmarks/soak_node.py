@@ -6,7 +6,6 @@ line by line into ``<side>.jsonl``: a sample each second of the wall, a line for
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from bisect import bisect_right
@@ -69,12 +68,6 @@ class Plan(msgspec.Struct, frozen=True):
         return -1.0 if place < 0 else place + min((ts - self.hours[place]) / HOUR_NS, 1.0)
 
 
-def own_bytes() -> int:
-    """Return what is resident without pages of files, bytes: those the kernel takes as it likes."""
-    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
-    return (resident - shared) * resource.getpagesize()
-
-
 class Teller:
     """
     Writes what a node says of itself.
@@ -107,7 +100,7 @@ class Teller:
     def tell(self, kind: str, **told: Any) -> None:
         """Write a line."""
         wall_s = round(time.time() - self._began, 3)
-        line = {"kind": kind, "wall_s": wall_s, "at": round(self.at, 6), "rss": rss_bytes(), "own": own_bytes()}
+        line = {"kind": kind, "wall_s": wall_s, "at": round(self.at, 6), "rss": rss_bytes()}
         self._file.write(json.dumps(line | told) + "\n")
 
     async def sample(self) -> None:

@@ -10,8 +10,7 @@ autoregression of first order, its coefficient corrected for the bias of short s
 in 90, 90, 84 and 74 of 100 cases; resampled blocks of a tenth of the points (Künsch 1989), told beside it and not
 judged, held it in 81, 83, 69 and 40. Where memory goes in a few steps the first interval is wide. "Beyond the
 bare node" is the same of the difference, point by point. Less than `LEAST_HOURS` hours or `LEAST_POINTS` points
-are not judged. Resident memory has pages of files in it, libraries above all, which a kernel takes and gives back by
-the ten MB as it likes; the slope without them is told beside it.
+are not judged.
 
 **p99.** Of each stage with at least `LEAST_SAMPLES` samples in the first period and in the last. It is that of one hour
 each, of a few hundred decisions: of a soak of days, the medians over its first day and its last are told beside it.
@@ -43,7 +42,7 @@ SLOPE_MB, P99 = 1.0, 1.25
 COMMAND = "make soak HOURS={lasts:g} SPEED={speed:g}"
 WHAT = {
     "ours": "memory, the paper node", "bare": "memory, the bare node", "beyond": "memory beyond the bare node",
-    "blocks": "the same, interval by resampled blocks", "own": "the same without pages of files",
+    "blocks": "the same, interval by resampled blocks",
 }  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -105,10 +104,10 @@ def blocks(x: Floats, y: Floats, seed: int = 1) -> Slope:
     return Slope(value, *(float(end) for end in np.quantile(found, (0.025, 0.975))))
 
 
-def samples(folder: Path, side: str, which: str = "rss") -> tuple[Floats, Floats]:
-    """Return hours of the feed and memory (MB) of all samples of a node that tell it: resident, or "own"."""
+def samples(folder: Path, side: str) -> tuple[Floats, Floats]:
+    """Return hours of the feed and resident memory (MB) of all samples of a node."""
     lines = (json.loads(line) for line in (folder / f"{side}.jsonl").read_text().splitlines())
-    found = [(line["at"], line[which] / 2**20) for line in lines if line["kind"] == "sample" and which in line]
+    found = [(line["at"], line["rss"] / 2**20) for line in lines if line["kind"] == "sample"]
     return tuple(np.array(found, np.float64).reshape(-1, 2).T)  # type: ignore[return-value]
 
 
@@ -120,9 +119,9 @@ def points(x: Floats, y: Floats, lasts: float) -> tuple[Floats, Floats]:
     return (edges[1:] + edges[:-1]) / 2, np.array(medians)
 
 
-def paired(folder: Path, lasts: float, which: str = "rss") -> tuple[Floats, Floats, Floats]:
+def paired(folder: Path, lasts: float) -> tuple[Floats, Floats, Floats]:
     """Return the middles of the parts in which both nodes have samples, and the medians of ours and the bare one."""
-    (x, ours), (_, bare) = (points(*samples(folder, side, which), lasts) for side in ("ours", "bare"))
+    (x, ours), (_, bare) = (points(*samples(folder, side), lasts) for side in ("ours", "bare"))
     known = np.isfinite(ours) & np.isfinite(bare)
     return x[known], ours[known], bare[known]
 
@@ -171,9 +170,6 @@ def grown(folder: Path, soak: Told, command: str) -> list[Figure]:
         return [_unjudged("beyond", WHAT["beyond"], len(x), LEAST_POINTS, "points", command, asked(soak.plan))]
     beyond = ours - bare
     made = {"ours": slope(x, ours), "bare": slope(x, bare), "beyond": slope(x, beyond), "blocks": blocks(x, beyond)}
-    at, *both = paired(folder, lasts, "own")
-    if len(at) >= LEAST_POINTS:
-        made["own"] = slope(at, both[0] - both[1])
     for name, found in made.items():
         judged = name == "beyond" and lasts >= LEAST_HOURS
         target = f"upper end < {SLOPE_MB:g}" if judged else ""

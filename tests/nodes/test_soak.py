@@ -119,7 +119,7 @@ def test_what_comes_later_does_not_speak_against_an_earlier_checkpoint(signed: t
 
 def made(
     folder: Path, leak: float = 0.0, slower: float = 1.0, violations: int = 0, seen: float = 2.0, count: int = 500,
-    periods: int = 2, lasts: float = 2.0, pages: float = 0.0,
+    periods: int = 2, lasts: float = 2.0,
 ) -> str:  # fmt: skip
     """Make the files of a soak, of two hours of which memory was seen in `seen`, and return the public key."""
     folder.mkdir()
@@ -129,10 +129,9 @@ def made(
     hours = np.linspace(0.0, min(seen, lasts), 1_440)
     for side, rate, seed in (("ours", leak, 1), ("bare", 0.0, 2)):
         memory = (500.0 + rate * hours + noise(1_440, seed, 0.1)) * 2**20
-        files = np.where(hours > 1.2, pages * 2**20, 0.0) if side == "ours" else np.zeros(1_440)
         lines = (
-            json.dumps({"kind": "sample", "at": float(at), "rss": int(own + more), "own": int(own)})
-            for at, own, more in zip(hours, memory, files, strict=True)
+            json.dumps({"kind": "sample", "at": float(at), "rss": int(rss)})
+            for at, rss in zip(hours, memory, strict=True)
         )
         (folder / f"{side}.jsonl").write_text("\n".join(lines) + "\n")
     for number in range(periods):
@@ -171,17 +170,6 @@ def test_exit_code_1_says_that_a_figure_was_missed(tmp_path: Path, plant: dict[s
     few = {"soak.p99.step", "soak.p99.ingest_signal"} if {"count", "periods"} & {*plant} else set()
     assert unjudged >= {*small, *few}, "and it is told where it is no miss"
     assert (tmp_path / "soak" / "soak.html").stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("leak", [0.0, 5.0])
-def test_pages_of_files_that_come_and_go_are_told_from_what_a_node_keeps(tmp_path: Path, leak: float) -> None:
-    public = made(tmp_path / "soak", leak=leak, pages=14.0)
-    assert soak_report.report(tmp_path / "soak", public) == 1, "resident memory is what is asked for"
-    rows = {row["id"]: row for row in json.loads((tmp_path / "soak" / "soak.json").read_text())}
-    assert rows["soak.beyond"]["interval"][1] > leak + 3.0
-    low, high = rows["soak.own"]["interval"]
-    assert leak - 0.5 < low < high < leak + 0.5
-    assert rows["soak.own"]["holds"] is None
 
 
 # -- what is asked for
