@@ -78,7 +78,7 @@ rim-bench: $(READY)  ## are proposals right, is confidence honest, does governan
 paper-bench: $(READY)  ## is paper the replay, throughput beside a bare node, latency of an order; into artifacts/bench/
 	@$(PY) -m benchmarks.paper $(ARGS)
 
-drills: $(READY)  ## kill, feed loss, restart, restore, full disk, rollback, reconcile, rotate key, every alert: real runs on loopback (a dozen minutes); ARGS="--only kill --times 50"
+drills: $(READY)  ## kill, runaway, feed loss, restart, restore, full disk, rollback, drift, reconcile, rotate key, every alert: real runs on loopback (a dozen minutes); ARGS="--only kill --times 50"
 	@$(PY) -W ignore -m benchmarks.drills $(ARGS)
 
 faults: $(READY)  ## a thousand faults and fifty kill -9 of a node at an exchange on loopback (20 minutes); ARGS="--segments 1 --faults 20"
