@@ -17,7 +17,7 @@ from alphatrade.risk.errors import AlphaTradeError, ConfigError
 
 ACT = "/act"
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>AlphaTrade console</title>
-<meta name="viewport" content="width=device-width"><style>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>
 :root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;height:100vh;
 margin:0;background:light-dark(#f4f6f8,#0f1317)}}form{{background:light-dark(#fff,#181d23);padding:2.2rem 2.4rem;
 border-radius:12px;border:1px solid light-dark(#dfe3e8,#2a3138);width:22rem}}

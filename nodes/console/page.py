@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.io as pio
@@ -12,25 +12,40 @@ from starlette.requests import Request
 from alphatrade.nodes.console.access import Access
 from alphatrade.nodes.console.actions import ACT, Place
 from alphatrade.nodes.console.guard import session_of
-from alphatrade.nodes.console.watch import Seen, Watch
+from alphatrade.nodes.console.watch import Proposed, Watch
+from alphatrade.nodes.console.words import TILES, words
 from alphatrade.reflection.explain import explain_order
 from alphatrade.reflection.report_plots import GRID, INK, MUTED, REGIME_TINTS
 from alphatrade.risk.errors import AlphaTradeError
 
 TICK_S = 0.4
+HEIGHTS = {"price": 236, "equity": 292}  # pixels
+SIDE, LISTS = ("exposure", "latency", "scores", "drift"), ("alarms", "last orders", "proposals", "ledger")
+_CLEAR = "rgba(0,0,0,0)"
+_NO_AXIS = {"visible": False}
+_EMPTY = {
+    "data": [],
+    "layout": {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "xaxis": _NO_AXIS, "yaxis": _NO_AXIS},
+}
+_SHORT = {"equity ()": "equity", "return (%)": "return %", "drawdown (%)": "loss %"}  # axes here are low
 _DARK = {
     INK: "#e4e8ec", MUTED: "#98a3ae", GRID: "#262d34", "#c3c9cf": "#3a434c",
     **dict(zip(REGIME_TINTS.values(), ("#2b211b", "#4a2f1d", "#1a1f24", "#2b3138", "#172530", "#1b3c54"), strict=True)),
 }  # fmt: skip
 _STYLE = """
-body{background:light-dark(#f4f6f8,#0f1317);color:light-dark(#1b1f24,#e4e8ec)} .nicegui-content{padding:10px;gap:8px}
-.body--dark{color-scheme:dark} .body--light{color-scheme:light}
-.panel{background:light-dark(#fff,#171c21);border:1px solid light-dark(#e2e6ea,#262d34);border-radius:10px;
-padding:8px 12px;gap:2px;min-width:0;overflow:hidden} .title{font-size:11px;font-weight:600;letter-spacing:.06em;
-text-transform:uppercase;opacity:.6} .big{font-size:19px;font-weight:600;font-variant-numeric:tabular-nums} 
-.line{font-size:12px;white-space:pre-wrap;
-font-variant-numeric:tabular-nums;line-height:1.45;
-overflow-wrap:anywhere} .mono{font-family:ui-monospace,monospace}
+body{background:light-dark(#f4f6f8,#0f1317);color:light-dark(#1b1f24,#e4e8ec)}
+body.body--dark{color-scheme:dark;background:#0f1317} body.body--light{color-scheme:light}
+.nicegui-content{padding:8px 10px;gap:8px;min-height:100vh}
+.gap{gap:8px}
+.panel,.q-card.ask{background:light-dark(#fff,#171c21);border:1px solid light-dark(#e2e6ea,#262d34);border-radius:10px}
+.panel{padding:7px 12px;gap:1px;min-width:0;overflow:auto;scrollbar-width:thin}
+.title{font-size:11px;font-weight:600;letter-spacing:.06em;text-transform:uppercase;opacity:.6}
+.big{font-size:18px;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
+.tile .big{font-size:16px;overflow:hidden;text-overflow:ellipsis;max-width:100%}
+.line{font-size:11.5px;line-height:1.42;font-family:ui-monospace,"DejaVu Sans Mono",monospace;white-space:pre-wrap;
+overflow-wrap:anywhere}
+.cols{white-space:pre} .act{cursor:pointer} .act:hover{text-decoration:underline}
+.wait{color:light-dark(#b34700,#f0a874)} .note{color:light-dark(#b34700,#f0a874);font-size:13px}
 """
 
 
@@ -48,196 +63,166 @@ class Desk:
     def __init__(self, access: Access, place: Place, watch: Watch, session: str) -> None:
         self._access, self._place, self._watch, self._session = access, place, watch, session
         self._texts: dict[str, Any] = {}
-        self._drawn: tuple[int, object] = (-1, None)
         self._plots: dict[str, Any] = {}
+        self._lists: dict[str, Any] = {}
+        self._listed: dict[str, object] = {}
+        self._drawn: tuple[int, object] = (-1, None)
 
     def build(self) -> None:
         """Put the page together, and have it follow."""
         ui.add_css(_STYLE)
-        self._dark = ui.dark_mode(None)
+        self._dark = ui.dark_mode(True)
+        self._head()
+        with ui.row().classes("w-full no-wrap gap"):
+            for name in TILES:
+                with ui.column().classes("panel tile").style(f"flex:{1.5 if name in ('position', 'orders') else 1}"):
+                    ui.label(name).classes("title")
+                    self._text(name, "big")
+        with ui.row().classes("w-full no-wrap items-stretch gap"):
+            with ui.column().classes("panel").style("flex:2.3"):
+                for name, height in HEIGHTS.items():
+                    self._plots[name] = ui.plotly(_EMPTY).classes("w-full").style(f"height:{height}px")
+            with ui.column().classes("gap no-wrap").style("flex:1;min-width:0"):
+                for name in SIDE:
+                    self._panel(name, "line cols", "flex:1 1 auto;width:100%")
+        with ui.row().classes("w-full no-wrap items-stretch gap").style("flex:1 1 190px;min-height:190px"):
+            for name in LISTS:
+                share = 1.75 if name == "last orders" else 1  # ids are long
+                self._panel(name, "line", f"flex:{share} 1 0;max-height:40vh")
+        self._room = ui.element()  # of the dialogs: a row that was clicked may be gone before they are
+        self._follow()
+        ui.timer(TICK_S, self._follow)
+
+    def _head(self) -> None:
         with ui.row().classes("w-full items-center no-wrap"):
             ui.label(f"AlphaTrade · {self._place.env}/{self._place.account}").classes("big")
             self._text("state", "big")
-            self._text("note", "line")
+            self._text("note", "note")
             ui.space()
             ui.button("Theme", on_click=self._turn).props("flat dense no-caps")
-            ui.button(
-                "Freeze exploration", on_click=lambda: self._ask("freeze", "Freeze exploration until this run is over?")
-            )
-            ui.button("Kill", color="deep-orange-9", on_click=lambda: self._ask("kill", "Cancel all, close all, halt?"))
-        with ui.row().classes("w-full no-wrap"):
-            for name in ("equity", "drawdown", "positions", "regime", "topology", "orders", "feed", "beat"):
-                with ui.column().classes("panel flex-1"):
-                    ui.label(name).classes("title")
-                    self._text(name, "big")
-        with ui.row().classes("w-full no-wrap items-stretch"):
-            with ui.column().classes("panel").style("flex:2.6"):
-                for name in ("price", "equity"):
-                    self._plots[name] = ui.plotly({"data": [], "layout": {}}).classes("w-full").style("height:255px")
-            with ui.column().style("flex:1;min-width:0;gap:8px"):
-                for name in ("scores", "exposure", "drift", "latency"):
-                    self._panel(name)
-        with ui.row().classes("w-full no-wrap items-stretch"):
-            self._lists = {name: self._panel(name) for name in ("alarms", "recent orders", "proposals", "ledger")}
-        ui.timer(TICK_S, self._follow)
+            freeze = "Explore nothing more until this run is over?"
+            kill = "Cancel all orders, close all positions, and halt?"
+            ui.button("Freeze exploration", on_click=lambda: self._ask("freeze", freeze)).props("outline no-caps")
+            ui.button("Kill", color="deep-orange-9", on_click=lambda: self._ask("kill", kill)).props("no-caps")
 
     def _text(self, name: str, classes: str) -> None:
         self._texts[name] = ui.label("").classes(classes)
 
-    def _panel(self, name: str) -> Any:
-        with ui.column().classes("panel w-full flex-1").style("max-height:190px"):
+    def _panel(self, name: str, classes: str, style: str) -> None:
+        with ui.column().classes("panel no-wrap").style(style):
             ui.label(name).classes("title")
-            self._text(name, "line")
-            return ui.column().style("gap:1px")
+            self._text(name, classes)
+            if name in LISTS:
+                self._lists[name] = ui.column().style("gap:0")
 
     def _turn(self) -> None:
         self._dark.value = not self._dark.value
+        self._follow()
 
     def _follow(self) -> None:
         seen = self._watch.seen
-        for name, words in _words(seen, self._place).items():
-            if self._texts[name].text != words:
-                self._texts[name].text = words
+        for name, text in words(seen, self._place, time.time_ns()).items():
+            if self._texts[name].text != text:
+                self._texts[name].text = text
         if (seen.drawn, self._dark.value) != self._drawn:
             self._drawn = seen.drawn, self._dark.value
             for name, plot in self._plots.items():
                 if name in seen.figures:
-                    plot.update_figure(_figure(seen.figures[name], bool(self._dark.value)))
-            self._rows(
-                "recent orders",
-                [
-                    (f"{o['event']} {o['side']} {o['qty']} {o['order_id']}", self._explain(o["order_id"]))
-                    for o in seen.orders
-                ],
-            )
-        self._rows(
-            "alarms",
-            [
-                (str(one.labels.get("alertname", one.labels)), self._acknowledge(dict(one.labels)))
-                for one in seen.alarms
-            ],
-        )
-        self._rows("proposals", [(words, self._sign(name)) for name, words in seen.waiting])
+                    plot.update_figure(_figure(seen.figures[name], HEIGHTS[name], bool(self._dark.value)))
+        self._rows("last orders", [(_order(one), self._explain(one["order_id"]), "act") for one in seen.orders])
+        wait = {True: "act wait", False: "act"}
+        self._rows("alarms", [(_alarm(a), self._acknowledge(a), wait[not a.acknowledged]) for a in seen.alarms])
+        self._rows("proposals", [(one.words, self._sign(one), wait[one.waits]) for one in seen.proposals])
+        self._rows("ledger", [(f"{seq} {kind}: {what}", None, "") for seq, kind, what in seen.ledger])
 
-    def _rows(self, name: str, rows: list[tuple[str, Callable[[], Any]]]) -> None:
-        there = self._lists[name]
-        if getattr(there, "shown", None) == [words for words, _ in rows]:
+    def _rows(self, name: str, rows: Sequence[tuple[str, Callable[[], Any] | None, str]]) -> None:
+        shown = [(text, classes) for text, _, classes in rows]
+        if self._listed.get(name) == shown:
             return
-        there.shown = [words for words, _ in rows]
-        there.clear()
-        with there:
-            for words, click in rows:
-                ui.label(words).classes("line cursor-pointer").on("click", click)
+        self._listed[name] = shown
+        self._lists[name].clear()
+        with self._lists[name]:
+            for text, click, classes in rows:
+                label = ui.label(text).classes(f"line {classes}")
+                if click is not None:
+                    label.on("click", click)
 
     def _explain(self, order: str) -> Callable[[], Any]:
         async def show() -> None:
             folder = self._watch.seen.run_dir
             try:
-                words = "no run" if folder is None else await run.io_bound(explain_order, folder, order)
+                text = "no run" if folder is None else await run.io_bound(explain_order, folder, order)
             except AlphaTradeError as error:
-                words = str(error)
-            with ui.dialog() as dialog, ui.card().style("max-width:1000px;width:90vw"):
-                ui.label(str(words)).classes("line mono")
-            dialog.open()
+                text = str(error)
+            self._show(str(text))
 
         return show
 
-    def _acknowledge(self, labels: dict[str, str]) -> Callable[[], Any]:
-        return lambda: self._ask("acknowledge", "Acknowledge this alarm for four hours?", labels=labels, hours=4.0)
+    def _acknowledge(self, alarm: Any) -> Callable[[], Any]:
+        about, labels = "\n".join(alarm.notes.values()), dict(alarm.labels)
+        return lambda: self._ask("acknowledge", f"Acknowledge {alarm.name}?", about, labels=labels)
 
-    def _sign(self, proposal: str) -> Callable[[], Any]:
-        return lambda: self._ask("sign_off", "Sign this proposal off?", proposal=proposal, approve=True)
+    def _sign(self, one: Proposed) -> Callable[[], Any]:
+        about = f"{one.words}\n\n{one.why}"
+        if one.waits:
+            return lambda: self._ask("sign_off", "Sign this proposal off?", about, proposal=one.id)
+        return lambda: self._show(about)
 
-    def _ask(self, action: str, words: str, **more: Any) -> None:
-        with ui.dialog() as dialog, ui.card().style("width:26rem"):
-            ui.label(words).classes("big")
+    def _show(self, text: str) -> None:
+        with self._room, ui.dialog() as dialog, ui.card().classes("ask").style("max-width:1100px;width:92vw"):
+            ui.label(text).classes("line")
+        dialog.open()
+
+    def _ask(self, action: str, question: str, about: str = "", **more: Any) -> None:
+        """Ask who and why, and send what the page of this browser then asks for, with a number that is used once."""
+        with self._room, ui.dialog() as dialog, ui.card().classes("ask").style("width:30rem"):
+            ui.label(question).classes("big").style("white-space:normal")
+            ui.label(about).classes("line")
             who, why = ui.input("who").classes("w-full"), ui.input("why").classes("w-full")
-            with ui.row():
-                ui.button("Cancel", on_click=dialog.close).props("flat")
-                ui.button("Confirm", color="deep-orange-9", on_click=lambda: sent())
+            hours = ui.number("hours", value=4, min=0.1, max=168).classes("w-full") if action == "acknowledge" else None
+            with ui.row().classes("w-full justify-end"):
+                ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
+                if action == "sign_off":
+                    ui.button("Reject", on_click=lambda: sent(approve=False)).props("outline no-caps")
+                    ui.button("Sign off", on_click=lambda: sent(approve=True)).props("no-caps")
+                else:
+                    ui.button("Confirm", color="deep-orange-9", on_click=lambda: sent()).props("no-caps")
 
-        async def sent() -> None:
-            wish = {
-                "action": action,
-                "who": who.value or "",
-                "why": why.value or "",
-                "nonce": self._access.nonce(self._session),
-                **more,
-            }
-            told = await ui.run_javascript(
-                f"return fetch({json.dumps(ACT)}, {{method: 'POST', headers: {{'Content-Type': 'application/json'}}, "
-                f"body: JSON.stringify({json.dumps(wish)})}}).then(r => r.json())", timeout=20.0,
-            )  # fmt: skip
+        async def sent(**choice: bool) -> None:
+            span = {} if hours is None else {"hours": float(hours.value or 0)}
+            own = {"action": action, "who": who.value or "", "why": why.value or ""}
+            told = await self._send(own | more | choice | span)
             ui.notify(str(told["words"]), type="positive" if told["ok"] else "negative")
             if told["ok"]:
                 dialog.close()
 
         dialog.open()
 
+    async def _send(self, wish: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps(json.dumps(wish | {"nonce": self._access.nonce(self._session)}))
+        asked = f"{{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: {body}}}"
+        told: dict[str, Any] = await ui.run_javascript(
+            f"return fetch('{ACT}', {asked}).then(r => r.json())", timeout=20.0
+        )
+        return told
 
-def _figure(plain: dict[str, Any], dark: bool) -> dict[str, Any]:
+
+def _order(row: Any) -> str:
+    at = time.strftime("%H:%M:%S", time.gmtime(row["ts"] / 1e9))
+    return f"{at} {row['event']:<9} {row['side']:<4} {float(row['qty']):>9.6g} {row['order_id']}"
+
+
+def _alarm(alarm: Any) -> str:
+    told = "".join([f" (acknowledged by {line})" for line in alarm.acknowledged])
+    return f"{alarm.severity} {alarm.name} {alarm.labels.get('instance', '')}{told}: {alarm.notes.get('summary', '')}"
+
+
+def _figure(plain: dict[str, Any], height: int, dark: bool) -> dict[str, Any]:
     text: str = pio.to_json(plain, validate=False)
     for light, other in _DARK.items() if dark else ():
         text = text.replace(light, other)
+    for long, short in _SHORT.items():
+        text = text.replace(f'"{long}"', f'"{short}"')
     found: dict[str, Any] = json.loads(text)
-    found["layout"] |= {"height": 255, "margin": {"l": 8, "r": 8, "t": 22, "b": 6}}
+    found["layout"] |= {"height": height, "margin": {"l": 8, "r": 8, "t": 22, "b": 6}}
     return found | {"config": {"displayModeBar": False, "responsive": True}}
-
-
-def _words(seen: Seen, place: Place) -> dict[str, str]:
-    beat, now = seen.beat, time.time_ns()
-    scores = "\n".join([f"{name:<18} {value:+.2f}" for name, value in seen.scores[:6]])
-    lists = {
-        "scores": scores or "none", "exposure": _of_limits(seen), "drift": _drift(seen), "latency": _latency(beat),
-        "ledger": "\n".join([f"{seq} {kind}: {words}" for seq, kind, words in seen.ledger[:7]]) or "no entries",
-        "alarms": "" if seen.alarms else "none" if place.alertmanager else "no Alertmanager is named",
-        "recent orders": "" if seen.orders else "none", "proposals": "" if seen.waiting else "none waits",
-    }  # fmt: skip
-    if beat is None:
-        note = f"no node has run for {place.env}/{place.account}"
-        return (
-            lists
-            | dict.fromkeys(("equity", "drawdown", "positions", "regime", "topology", "orders", "feed", "beat"), "–")
-            | {"state": "", "note": note}
-        )
-    age, facts = (now - beat.ts) / 1e9, beat.facts
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(beat.ts / 1e9))
-    note = f"no node runs for {place.env}/{place.account}; last beat {at} UTC" if age > 5 else seen.trouble
-    requested = " (kill requested)" if seen.latch is not None and seen.latch.request_pending else ""
-    frozen = " · exploration frozen" if "frozen" in facts else ""
-    drop = dict(seen.metrics).get("alphatrade_drawdown_ratio", (({}, 0.0),))[0][1]
-    return lists | {
-        "state": beat.kill + requested + frozen, "note": note, "equity": facts.get("equity", "–"), "drawdown": f"{drop:.2%}",  # noqa: E501
-        "positions": facts.get("positions") or "flat", "regime": facts.get("regime", "–"), "topology": facts.get("tactic", "–"),  # noqa: E501
-        "orders": f"{beat.orders} / {beat.fills} fills", "beat": f"{age:.1f} s ago",
-        "feed": "closed" if beat.feed_age_s is None else f"{beat.feed_age_s + age:.1f} s old",
-    }  # fmt: skip
-
-
-def _of_limits(seen: Seen) -> str:
-    bounds = {one["limit"]: value for one, value in seen.metrics.get("alphatrade_exposure_limit", ())}
-    rows = [
-        (one["limit"], value, bounds.get(one["limit"], 0.0))
-        for one, value in seen.metrics.get("alphatrade_exposure", ())
-    ]
-    return "\n".join([f"{name:<18} {value:,.2f} of {most:,.2f}" for name, value, most in rows[:8]]) or "no metrics"
-
-
-def _drift(seen: Seen) -> str:
-    bounds = {tuple(one.values()): value for one, value in seen.metrics.get("alphatrade_drift_threshold", ())}
-    rows = seen.metrics.get("alphatrade_drift_statistic", ())
-    return (
-        "\n".join(
-            [
-                f"{' '.join(one.values()):<24} {value:.2f} of {bounds.get(tuple(one.values()), 0):.2f}"
-                for one, value in rows[:6]
-            ]
-        )
-        or "none"
-    )
-
-
-def _latency(beat: Any) -> str:
-    stages = {} if beat is None else beat.stages
-    return "\n".join([f"{name:<14} p50 {one.get('p50_ns', 0) / 1e3:,.0f} µs  p99 {one.get('p99_ns', 0) / 1e3:,.0f} µs"
-                      for name, one in stages.items() if one.get("count")]) or "none"  # fmt: skip

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 from urllib.request import urlopen
 
 import duckdb
@@ -22,18 +22,31 @@ from alphatrade.nodes.console.actions import Place
 from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.nodes.paper.desk import RUN
 from alphatrade.reflection import report_plots, report_sql
+from alphatrade.reflection.feedback import Case
 from alphatrade.reflection.report_data import STRIPES, ReportData
 from alphatrade.reflection.report_frames import frame, sliced, thin
+from alphatrade.reflection.rim.edits import describe
 from alphatrade.reflection.segments import list_segments
 from alphatrade.reflection.trail import TRAIL, Trail
 from alphatrade.risk.columns import table
+from alphatrade.risk.errors import AlphaTradeError
 from alphatrade.risk.kill import KillStatus, latch_dir, status
 from alphatrade.risk.record import TABLES
 
 EVERY_S = 0.4  # between two looks
 SLOW_S = 2.0  # between two looks at what changes seldom
+MOST = 40  # orders, entries, proposals
 POINTS = 500  # slices of time of a curve, of each up to four points
 _COLUMNS = ["decision", "ts", "instrument", "mid", "regime", "exec_topo", "candidates", "scores", "explanation"]
+
+
+class Proposed(NamedTuple):
+    """A proposal: its id, what it would change, its rationale, and whether it waits for a person."""
+
+    id: str
+    words: str
+    why: str
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ class Seen:
     metrics: Mapping[str, tuple[tuple[Mapping[str, str], float], ...]] = field(default_factory=dict)
     alarms: tuple[Any, ...] = ()
     ledger: tuple[tuple[int, str, str], ...] = ()
-    waiting: tuple[tuple[str, str], ...] = ()
+    proposals: tuple[Proposed, ...] = ()
     trouble: str = ""
 
 
@@ -90,7 +103,7 @@ class Watch:
         self._trail = Trail(Path("none") if run is None else run / TRAIL)
         self._diary: list[pa.Table] = []
         self._curves: dict[str, Any] = {}
-        self._drawn_at = 0.0
+        self._drawn_at, self._fresh = -1.0, True
 
     def _go(self) -> None:
         while not self._end.wait(EVERY_S if self.seen.number else 0.0):
@@ -107,9 +120,9 @@ class Watch:
         run = self._run_dir()
         if run != self._run:
             self._begin(run)
-        fresh = run is not None and (self._grown(run) or not self._curves)
-        if run is not None and fresh and time.monotonic() - self._drawn_at > 1.0:
-            self._curves, self._drawn_at = self._draw(run), time.monotonic()
+        self._fresh |= run is not None and self._grown(run)
+        if run is not None and self._fresh and time.monotonic() - self._drawn_at > 1.0:
+            self._curves, self._drawn_at, self._fresh = self._draw(run), time.monotonic(), False
         if time.monotonic() - self._slow_at > SLOW_S:
             self._slow, self._slow_at = self._seldom(), time.monotonic()
         place, before = self._place, self.seen
@@ -153,7 +166,7 @@ class Watch:
         rows = {name: self._rows(run, name) for name in TABLES}
         last = rows["orders"].slice(max(0, rows["orders"].num_rows - 400)).to_pylist()
         shown = {row["order_id"]: row for row in last}
-        made: dict[str, Any] = {"orders": tuple(list(shown.values())[::-1][:12])}
+        made: dict[str, Any] = {"orders": tuple(list(shown.values())[::-1][:MOST])}
         if decisions is None or not rows["equity"].num_rows:
             return made | {"figures": {}, "scores": ()}
         with duckdb.connect(":memory:") as base:
@@ -180,15 +193,9 @@ class Watch:
                 found["alarms"] = tuple(alarms(self._place.alertmanager))
         file = ledger_dir() / "ledger.jsonl"
         size = file.stat().st_size if file.is_file() else 0
-        if size != self._ledger_size and size:
-            from alphatrade.reflection.ledger import Ledger
-
-            chain, entries = Ledger(ledger_dir()).read(whole=False)
-            found["ledger"] = tuple([(one.seq, one.kind, _words(one.body)) for one in entries[:-13:-1]])
-            cases = chain.feedback.cases.values() if hasattr(chain.feedback, "cases") else ()
-            found["waiting"] = tuple([(case.proposal.id, _words(case.proposal.model_dump(mode="json"))) for case in cases  # noqa: E501
-                                      if case.ruling is not None and case.ruling.outcome == "signoff" and case.open])  # fmt: skip  # noqa: E501
+        if size != self._ledger_size:
             self._ledger_size = size
+            found |= _ledger() if size else {"ledger": (), "proposals": ()}
         return found
 
     def _measured(self) -> dict[str, Any]:
@@ -217,6 +224,33 @@ def _data(base: duckdb.DuckDBPyConnection) -> ReportData:
         regimes={name: sliced(base, report_sql.STRIPES, span, STRIPES, name) for name in names},
         fills=frame(base, report_sql.FILLS),
     ))  # fmt: skip
+
+
+def _ledger() -> dict[str, Any]:
+    """Return the latest entries and proposals of the ledger, the latest first; of one that is damaged, why it is."""
+    from alphatrade.reflection.ledger import Ledger
+
+    try:
+        chain, entries = Ledger(ledger_dir()).read(whole=False)
+    except AlphaTradeError as error:
+        return {"ledger": ((-1, "damaged", str(error)),), "proposals": ()}
+    cases = list(chain.feedback.cases.values())[: -MOST - 1 : -1]
+    return {
+        "ledger": tuple([(one.seq, one.kind, _words(one.body)) for one in entries[: -MOST - 1 : -1]]),
+        "proposals": tuple([_proposal(case) for case in cases]),
+    }
+
+
+def _proposal(case: Case) -> Proposed:
+    waits = case.open and case.ruling is not None
+    if case.rollback is not None:
+        became = "taken back"
+    elif waits or case.ruling is None:
+        became = "waits for a person" if waits else "not ruled on"
+    else:
+        became = case.phase or ("signed off" if case.granted else "refused")
+    own = case.proposal
+    return Proposed(own.id, f"{own.id[:8]} {became}: {describe(own.edit)}", own.rationale, waits)
 
 
 def _words(body: Mapping[str, Any]) -> str:
