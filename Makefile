@@ -94,7 +94,7 @@ dod: $(READY)  ## M=0|1|2|3|4: run the acceptance of that roadmap milestone and 
 	@$(PY) -m tests.acceptance --milestone "$(M)"
 
 lock:  ## pin the dependencies anew, with hashes
-	@uv pip compile pyproject.toml --group dev --extra learn --extra evolve --extra paper --extra watch --extra console --generate-hashes --no-emit-index-url --no-header --python-version 3.13 \
+	@uv pip compile pyproject.toml --group dev --extra learn --extra evolve --extra paper --extra console --generate-hashes --no-emit-index-url --no-header --python-version 3.13 \
 	  --python-platform x86_64-manylinux_2_34 --quiet -o requirements.lock
 
 wheel: $(READY)  ## build dist/alphatrade-*.whl

@@ -97,7 +97,7 @@ def _served(own: PaperSettings) -> AbstractContextManager["Watched | None"]:
     try:
         from alphatrade.nodes.metrics_server import served
     except ImportError:
-        expected = "the extra watch: pip install 'alphatrade[watch]'; or metrics.enabled=false"
+        expected = "the extra paper: pip install 'alphatrade[paper]'; or metrics.enabled=false"
         raise ConfigError("prometheus_client", "not installed", expected) from None
     return served(own.metrics.host, own.metrics.port, say)
 
