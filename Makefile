@@ -24,8 +24,8 @@ setup: $(READY)  ## the virtual environment, from the lock file
 run-sim: $(READY)  ## replay the embedded tape under the law; ARGS="seed=2 policy/risk=tight" passes overrides
 	@$(VENV)/bin/alphatrade sim $(ARGS)
 
-run-paper: $(READY)  ## the same on paper, in a Nautilus TradingNode, from a tape as a live feed; ARGS="feed.speed=60"; Ctrl-C ends it flat
-	@$(VENV)/bin/alphatrade paper $(ARGS)
+run-paper: $(READY)  ## the same on paper, in a Nautilus TradingNode, with a console beside it; ARGS="feed.speed=60 console=false"; Ctrl-C ends it flat
+	@sh scripts/run-paper $(VENV)/bin $(ARGS)
 
 test: lint  ## lint, import contracts, types and the default tests (about ten minutes)
 	@$(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile $(ARGS)

@@ -133,7 +133,7 @@ class Desk:
         wait = {True: "act wait", False: "act"}
         self._rows("alarms", [(_alarm(a), self._acknowledge(a), wait[not a.acknowledged]) for a in seen.alarms])
         self._rows("proposals", [(one.words, self._sign(one), wait[one.waits]) for one in seen.proposals])
-        self._rows("ledger", [(f"{seq} {kind}: {what}", None, "") for seq, kind, what in seen.ledger])
+        self._rows("ledger", [(f"{seq} {kind} {what}", None, "") for seq, kind, what in seen.ledger])
 
     def _rows(self, name: str, rows: Sequence[tuple[str, Callable[[], Any] | None, str]]) -> None:
         shown = [(text, classes) for text, _, classes in rows]

@@ -77,7 +77,8 @@ def _drift(seen: Seen) -> str:
     for labels, value in seen.metrics.get("alphatrade_drift_statistic", ()):
         bound = bounds.get(tuple(sorted(labels.items())))
         most = "" if bound is None else f" of {_short(bound):>6}{_share(value, bound)}"
-        name = " ".join([_bare(word) for word in (*labels["stream"].split(), labels["detector"])])[:29]
+        whose = labels["stream"].replace("tactic:", "").split()
+        name = " ".join([*map(_bare, whose), labels["detector"]])[:29]
         rows.append((value / bound if bound else 0.0, f"{name:<29}{_short(value):>7}{most}"))
     return _lines(line for _, line in sorted(rows, reverse=True)[:6])
 
