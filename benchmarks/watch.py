@@ -7,8 +7,8 @@ import argparse
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,7 +32,7 @@ QUANTILES = ("p50_ns", "p99_ns")
 
 
 @contextmanager
-def scraped() -> Iterator[Watched]:
+def scraped(folder: Path) -> Iterator[Watched]:
     """Serve a node's metrics, and ask for them once a second."""
     told, over = list[str](), threading.Event()
     with served("127.0.0.1", 0, told.append) as watched:
@@ -51,33 +51,38 @@ def scraped() -> Iterator[Watched]:
             asking.join()
 
 
-def run(watch: bool) -> dict[str, int]:
-    """Return the quantiles of the time of a decision, ns."""
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Watch nothing."""
+    yield
+
+
+def run(watching: Callable[[Path], AbstractContextManager[Watched | None]]) -> dict[str, int]:
+    """Return the quantiles of the time of a decision, ns; `watching` is given the state folder of the node."""
     own = compose_settings(WORDS)
     what = Replay(own.policy, load_tapes(own.run), own.run)
     with TemporaryDirectory(prefix="alphatrade-bench-") as folder:
         place = Path(folder) / "run"
         place.mkdir()
-        with Journal.open(place / "journal", {"format": 1}) as journal:
-            flight = {"speed": SPEED, "state": Path(folder), "journal": journal}
-            if not watch:
-                return fly(what, place, Flight(**flight)).latency["step"]
-            with scraped() as watched:
-                return fly(what, place, Flight(**flight, watched=watched)).latency["step"]
+        with Journal.open(place / "journal", {"format": 1}) as journal, watching(Path(folder)) as watched:
+            flight = Flight(speed=SPEED, state=Path(folder), journal=journal, watched=watched)
+            return fly(what, place, flight).latency["step"]
 
 
-def cost(pairs: int) -> list[Figure]:
+def cost(
+    pairs: int, watching: Callable[[Path], AbstractContextManager[Watched | None]], name: str, what: str, command: str
+) -> list[Figure]:
     """Return by how much a decision, its orders included, takes longer where the node is watched."""
-    run(watch=True)  # pays for what is compiled and loaded
-    found = interleave({"on": lambda: run(True), "off": lambda: run(False)}, pairs, TARGET)
+    run(watching)  # pays for what is compiled and loaded
+    found = interleave({"on": lambda: run(watching), "off": lambda: run(alone)}, pairs, name)
     rows = []
-    for name, target in zip(QUANTILES, ("<= 1.05", ""), strict=True):
-        on, off = ([float(one[name]) for one in found[side]] for side in ("on", "off"))
-        short = name.removesuffix("_ns")
-        what = f"a decision with its orders, {short}: metrics served and scraped once a second, over none"
-        rows.append(figure(f"watch.decision.{short}", what, ratios(on, off), "x", target, command=COMMAND))
-        alone = f"the same without metrics, {short}"
-        rows.append(figure(f"watch.alone.{short}", alone, [one / 1e3 for one in off], "us", command=COMMAND))
+    for quantile, target in zip(QUANTILES, ("<= 1.05", ""), strict=True):
+        on, off = ([float(one[quantile]) for one in found[side]] for side in ("on", "off"))
+        short = quantile.removesuffix("_ns")
+        told = f"a decision with its orders, {short}: {what}, over none"
+        rows.append(figure(f"{name}.decision.{short}", told, ratios(on, off), "x", target, command=command))
+        lone = f"the same without, {short}"
+        rows.append(figure(f"{name}.alone.{short}", lone, [one / 1e3 for one in off], "us", command=command))
     return rows
 
 
@@ -87,7 +92,8 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=7, help="of interleaved runs, 20 s each")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     args = parser.parse_args()
-    return measured(TARGET, {"cost": lambda: cost(args.pairs)}, args.out)
+    what = "metrics served and scraped once a second"
+    return measured(TARGET, {"cost": lambda: cost(args.pairs, scraped, TARGET, what, COMMAND)}, args.out)
 
 
 if __name__ == "__main__":
