@@ -80,7 +80,7 @@ CHECKS = (
     Check(("M4.4", "B5"), "alerts, routes and dashboards: sound, each alert fires on its cause and not below it; alarms acknowledged", _tests("tests/deploy/test_alerts.py", "tests/nodes/test_alarms.py", long=True)),
     Check(("M4.4", "M4.B", "B5"), "every alert fires in a drill, arrives and is acknowledged; a dead channel is noticed", _tests("tests/nodes/test_alert_drill.py", long=True)),
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
-    Check(("M4.4", "M4.5"), "console: 200 attacks without effect, who and why in the ledger, a node that is frozen; make run-paper", _tests("tests/nodes/test_console_guard.py", "tests/nodes/test_operator.py", "tests/nodes/test_freeze.py", "tests/nodes/test_run_paper.py")),
+    Check(("M4.4", "M4.5"), "console: 200 attacks without effect, who and why in the ledger, a node that is frozen; make run-paper", _tests("tests/nodes/test_console_guard.py", "tests/nodes/test_console_watch.py", "tests/nodes/test_operator.py", "tests/nodes/test_freeze.py", "tests/nodes/test_run_paper.py")),
     Check(("M4.4", "M4.5"), "console in Chromium: live figures, a kill by its dialog, scripts stay text; kill -9 of it changes nothing", _tests("tests/nodes/test_console_page.py", long=True)),
     Check(("M4.5", "M4.C", "B6"), "deployment files, units, retention, the playbook's sections", _tests("tests/test_deploy.py", "tests/nodes/test_units.py", "tests/nodes/test_retain.py", "tests/test_docs.py")),
     Check(("M4.1",), "a running diary stays few files, and loses nothing when a join is killed at any step", _tests("tests/reflection/test_segments.py")),
