@@ -263,7 +263,8 @@ BAD: dict[str, str] = {
 @pytest.mark.parametrize("word", BAD)
 def test_a_wrong_setting_is_named(tmp_path: Path, word: str) -> None:
     with pytest.raises(InputError) as caught, redirect_stderr(StringIO()):
-        run_config("paper", [word, f"paths.artifacts={tmp_path}/artifacts", f"paths.state={tmp_path}"], "paper", lambda c: paper(paper_settings(c)))
+        words = [word, f"paths.artifacts={tmp_path}/artifacts", f"paths.state={tmp_path}", "metrics.enabled=false"]
+        run_config("paper", words, "paper", lambda c: paper(paper_settings(c)))
     assert BAD[word] in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "artifacts").exists()
