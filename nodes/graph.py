@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alphatrade.nodes.overrides import CONFIG_MODULE
-from alphatrade.nodes.refusals import checked
+from alphatrade.nodes.refusals import checked, read_yaml
 from alphatrade.nodes.terminal import console
 from alphatrade.reflection.graph import GraphSpec, Health
 from alphatrade.reflection.graph_files import diagnose_run, write_graph
@@ -34,10 +34,7 @@ def graph_settings(file: Path | None = None) -> GraphSpec:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        own = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError("--settings", str(file), f"a YAML file ({type(error).__name__})") from None
+    own = read_yaml(file) or {}
     if not isinstance(own, dict):
         raise ConfigError("--settings", str(file), "a YAML file with keys of conf/graph.yaml")
     return own

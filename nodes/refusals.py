@@ -1,10 +1,12 @@
-"""What pydantic found wrong, in one line that a user of the command line understands."""
+"""What is wrong with settings, in one line that a user of the command line understands."""
 
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -21,6 +23,21 @@ _PLAIN = {
     "string_too_short": "a text that is not empty",
     "union_tag_not_found": "the key source",
 }
+
+
+def read_yaml(file: Path) -> Any:
+    """
+    Return what is in a file of settings that a command was given by ``--settings``.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError("--settings", str(file), f"a YAML file ({type(error).__name__})") from None
 
 
 def checked[M: BaseModel](model: type[M], data: Any, root: str) -> M:

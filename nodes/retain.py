@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alphatrade.nodes.artifacts import LATEST, LATEST_SEARCH, LOCK, writing
 from alphatrade.nodes.overrides import CONFIG_MODULE
-from alphatrade.nodes.refusals import checked
+from alphatrade.nodes.refusals import checked, read_yaml
 from alphatrade.reflection.query import read_mapping
 from alphatrade.risk.disk import sync
 from alphatrade.risk.errors import ConfigError, RunDirError
@@ -74,10 +74,7 @@ def retention(file: Path | None = None) -> Retention:
     """
     plain = yaml.safe_load(files(CONFIG_MODULE).joinpath("retain.yaml").read_text())
     if file is not None:
-        try:
-            own = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError("--settings", str(file), f"a YAML file ({type(error).__name__})") from None
+        own = read_yaml(file)
         if not isinstance(own, dict):
             raise ConfigError("--settings", str(file), "a mapping of keys of conf/retain.yaml")
         plain |= own

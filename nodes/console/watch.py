@@ -23,6 +23,7 @@ from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.nodes.paper.desk import RUN
 from alphatrade.reflection import report_plots, report_sql
 from alphatrade.reflection.feedback import Case
+from alphatrade.reflection.ledger_files import FILE
 from alphatrade.reflection.report_data import STRIPES, ReportData
 from alphatrade.reflection.report_frames import frame, sliced, thin
 from alphatrade.reflection.rim.edits import describe
@@ -191,7 +192,7 @@ class Watch:
 
             with suppress(Exception):
                 found["alarms"] = tuple(alarms(self._place.alertmanager))
-        file = ledger_dir() / "ledger.jsonl"
+        file = ledger_dir() / FILE
         size = file.stat().st_size if file.is_file() else 0
         if size != self._ledger_size:
             self._ledger_size = size
