@@ -10,9 +10,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -61,14 +64,6 @@ def shown(state: Path, env: str, metrics: str = "http://127.0.0.1:1/metrics") ->
 
 
 @contextmanager
-def beside(state: Path) -> Iterator[Watched]:
-    """Serve a node's metrics, and run a console that reads them, and what the node leaves."""
-    told = list[str]()
-    with served("127.0.0.1", 0, told.append) as watched, shown(state, "sim", told[0].partition(": ")[2]):
-        yield watched
-
-
-@contextmanager
 def browser(address: str, state: Path) -> Iterator[Any]:
     """Open a page of the console in Chromium, signed in."""
     from playwright.sync_api import sync_playwright
@@ -81,6 +76,40 @@ def browser(address: str, state: Path) -> Iterator[Any]:
         page.click("button")
         yield page
         chromium.close()
+
+
+@contextmanager
+def beside(state: Path, opened: bool = False) -> Iterator[Watched]:
+    """Serve a node's metrics, and run a console that reads them, and what the node leaves; and open its page."""
+    told = list[str]()
+    with ExitStack() as stack:
+        watched = stack.enter_context(served("127.0.0.1", 0, told.append))
+        address = stack.enter_context(shown(state, "sim", told[0].partition(": ")[2]))
+        if opened:
+            stack.enter_context(left_open(address, state))
+        yield watched
+
+
+@contextmanager
+def left_open(address: str, state: Path) -> Iterator[None]:
+    """Leave a page open, by a thread: Playwright has an event loop of its own, and so does the node."""
+    drawn, over = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with browser(address, state) as page:
+            page.wait_for_selector("text=exposure", timeout=60_000)
+            drawn.set()
+            over.wait()
+
+    with ThreadPoolExecutor(1) as one:
+        looking = one.submit(look)
+        try:
+            while not drawn.wait(0.1) and not looking.done():
+                pass
+            yield
+        finally:
+            over.set()
+            looking.result()
 
 
 def history(state: Path) -> None:
@@ -173,10 +202,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     args = parser.parse_args()
     what = "metrics served and a console that reads them and the run"
+    looked_at = partial(beside, opened=True)
     parts = {
         "paint": paint,
         "updates": updates,
         "cost": lambda: cost(args.pairs, beside, TARGET, what, COMMAND),
+        "open": lambda: cost(args.pairs, looked_at, f"{TARGET}.open", f"{what}, its page open in Chromium", COMMAND),
     }
     return measured(TARGET, parts, args.out)
 

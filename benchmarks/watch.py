@@ -25,6 +25,7 @@ TARGET, COMMAND = "watch", "python -m benchmarks.watch"
 WORDS = (
     "tape=world", "tape.hours=6", "policy.cadence.n=5", "policy.flags.linear_attention=true",
     "policy.flags.fast_weights=true", "output.stress=false", "output.report=false",
+    "output.flush_ms=500",  # so that a console has curves to draw within these ten seconds
 )  # fmt: skip
 SPEED = 2_160.0  # six hours in ten seconds
 EVERY_S = 1.0  # between two scrapes

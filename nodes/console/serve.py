@@ -1,5 +1,6 @@
 """The console as a server: its port is taken first, then the token, then the page."""
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def serve(place: Place, host: str, port: int, metrics: str, token_file: Path | N
         where = f"[{host}]" if ":" in host else host
         print(f"alphatrade: console of {place.env}/{place.account} at http://{where}:{port}", file=sys.stderr)
         print(f"alphatrade: its token is in {token_file or place.state / 'console.token'}", file=sys.stderr, flush=True)
+        os.nice(10)  # the node goes first
         with watch:
             settings = uvicorn.Config(
                 Guard(app, access, host), log_level="error", access_log=False, ws_max_size=2**20,

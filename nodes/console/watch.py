@@ -36,6 +36,7 @@ from alphatrade.risk.record import TABLES
 
 EVERY_S = 0.4  # between two looks
 SLOW_S = 2.0  # between two looks at what changes seldom
+DRAW_S = 3.0  # between two drawings of the curves: the dearest of it, for the browser too
 MOST = 40  # orders, entries, proposals
 POINTS = 500  # slices of time of a curve, of each up to four points
 _COLUMNS = ["decision", "ts", "instrument", "mid", "regime", "exec_topo", "candidates", "scores", "explanation"]
@@ -104,7 +105,7 @@ class Watch:
         self._trail = Trail(Path("none") if run is None else run / TRAIL)
         self._diary: list[pa.Table] = []
         self._curves: dict[str, Any] = {}
-        self._drawn_at, self._fresh = -1.0, True
+        self._drawn_at, self._fresh = -DRAW_S, True
 
     def _go(self) -> None:
         while not self._end.wait(EVERY_S if self.seen.number else 0.0):
@@ -122,7 +123,7 @@ class Watch:
         if run != self._run:
             self._begin(run)
         self._fresh |= run is not None and self._grown(run)
-        if run is not None and self._fresh and time.monotonic() - self._drawn_at > 1.0:
+        if run is not None and self._fresh and time.monotonic() - self._drawn_at > DRAW_S:
             self._curves, self._drawn_at, self._fresh = self._draw(run), time.monotonic(), False
         if time.monotonic() - self._slow_at > SLOW_S:
             self._slow, self._slow_at = self._seldom(), time.monotonic()
