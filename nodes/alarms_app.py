@@ -1,4 +1,4 @@
-"""``alphatrade alarms``: what an Alertmanager has, and ``alarms ack`` to acknowledge one."""
+"""``alphatrade alarms``: what an Alertmanager has; ``ack`` acknowledges one, ``check`` looks at their rules."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -80,12 +80,13 @@ CHECKS = (
     Check(("M4.4", "B5"), "alerts, routes and dashboards: sound, each alert fires on its cause and not below it; alarms acknowledged", _tests("tests/deploy/test_alerts.py", "tests/nodes/test_alarms.py", "tests/nodes/test_rules.py", long=True)),
     Check(("M4.4", "M4.B", "B5"), "every alert fires in a drill, arrives and is acknowledged; a dead channel is noticed", _tests("tests/nodes/test_alert_drill.py", long=True)),
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
-    Check(("M4.4", "M4.5"), "console: 200 attacks without effect, who and why in the ledger, a node that is frozen; make run-paper", _tests("tests/nodes/test_console_guard.py", "tests/nodes/test_console_watch.py", "tests/nodes/test_operator.py", "tests/nodes/test_freeze.py", "tests/nodes/test_run_paper.py")),
+    Check(("M4.4", "M4.5"), "console: 200 attacks without effect, who and why in the ledger, a node that is frozen", _tests("tests/nodes/test_console_guard.py", "tests/nodes/test_console_watch.py", "tests/nodes/test_operator.py", "tests/nodes/test_freeze.py")),
+    Check(("M4.4", "M4.5"), "make run-paper at a terminal: a Ctrl-C and a hang-up end the node flat, and the console after it", _tests("tests/nodes/test_run_paper.py", long=True)),
     Check(("M4.4", "M4.5"), "console in Chromium: live figures, a kill by its dialog, scripts stay text; kill -9 of it changes nothing", _tests("tests/nodes/test_console_page.py", long=True)),
     Check(("M4.5", "M4.C", "B6"), "deployment files, units, retention, the playbook's sections", _tests("tests/test_deploy.py", "tests/nodes/test_units.py", "tests/nodes/test_retain.py", "tests/test_docs.py")),
     Check(("M4.1",), "a running diary stays few files, and loses nothing when a join is killed at any step", _tests("tests/reflection/test_segments.py")),
     Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),
-    Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", long=True)),
+    Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", "tests/nodes/test_console_bad_input.py", long=True)),
     Check(("Q4",), "a wheel in an empty environment beside a user's own strategies/", _tests("tests/test_wheel.py", long=True)),
 )  # fmt: skip
 
