@@ -20,6 +20,7 @@ from alphatrade.risk.errors import AlphaTradeError
 
 TICK_S = 0.4
 HEIGHTS = {"price": 236, "equity": 292}  # pixels
+THEME = "alphatrade_theme"  # cookie of the browser
 SIDE, LISTS = ("exposure", "latency", "scores", "drift"), ("alarms", "last orders", "proposals", "ledger")
 _CLEAR = "rgba(0,0,0,0)"
 _NO_AXIS = {"visible": False}
@@ -54,7 +55,8 @@ def add_page(access: Access, place: Place, watch: Watch) -> None:
 
     @ui.page("/")
     def page(request: Request) -> None:
-        Desk(access, place, watch, session_of(dict(request.headers.items()))).build()
+        desk = Desk(access, place, watch, session_of(dict(request.headers.items())))
+        desk.build(dark=request.cookies.get(THEME) != "light")
 
 
 class Desk:
@@ -68,10 +70,10 @@ class Desk:
         self._listed: dict[str, object] = {}
         self._drawn: tuple[int, object] = (-1, None)
 
-    def build(self) -> None:
+    def build(self, dark: bool) -> None:
         """Put the page together, and have it follow."""
         ui.add_css(_STYLE)
-        self._dark = ui.dark_mode(True)
+        self._dark = ui.dark_mode(dark)
         self._head()
         with ui.row().classes("w-full no-wrap gap"):
             for name in TILES:
@@ -117,6 +119,8 @@ class Desk:
 
     def _turn(self) -> None:
         self._dark.value = not self._dark.value
+        kept = f"{THEME}={'dark' if self._dark.value else 'light'}; path=/; max-age=31536000; samesite=strict"
+        ui.run_javascript(f"document.cookie = '{kept}'")
         self._follow()
 
     def _follow(self) -> None:
@@ -179,7 +183,7 @@ class Desk:
             ui.label(question).classes("big").style("white-space:normal")
             ui.label(about).classes("line")
             who, why = ui.input("who").classes("w-full"), ui.input("why").classes("w-full")
-            hours = ui.number("hours", value=4, min=0.1, max=168).classes("w-full") if action == "acknowledge" else None
+            hours = ui.number("hours", value=4).classes("w-full") if action == "acknowledge" else None
             with ui.row().classes("w-full justify-end"):
                 ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
                 if action == "sign_off":
@@ -201,8 +205,9 @@ class Desk:
     async def _send(self, wish: dict[str, Any]) -> dict[str, Any]:
         body = json.dumps(json.dumps(wish | {"nonce": self._access.nonce(self._session)}))
         asked = f"{{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: {body}}}"
+        over = "{ok: false, words: 'the session is over: load this page again to sign in'}"
         told: dict[str, Any] = await ui.run_javascript(
-            f"return fetch('{ACT}', {asked}).then(r => r.json())", timeout=20.0
+            f"return fetch('{ACT}', {asked}).then(r => r.status == 401 ? {over} : r.json())", timeout=20.0
         )
         return told
 
