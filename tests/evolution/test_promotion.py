@@ -448,6 +448,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in inside for place in places(item, (*path, key)))]
 
 
+@pytest.mark.long
 def test_whatever_stands_in_the_ledger_is_judged_and_not_raised() -> None:
     """Each value in turn is gone, another type, or absurd: a verdict comes all the same."""
     plain, rng = canonical(honest()), np.random.default_rng(4)

@@ -107,12 +107,14 @@ def test_a_freeze_that_is_not_journalled_makes_another_run(tmp_path: Path, monke
     assert digests(tmp_path / "again") != digests(tmp_path / "was")
 
 
+@pytest.mark.long
 def test_a_request_that_waits_is_taken_at_the_next_start(tmp_path: Path) -> None:
     request_freeze(tmp_path / "state", "sim", "SIM", "me", "enough", 7)
     flown(settings("tape.end=2026-08-17T12:00:00Z"), tmp_path / "run", state=tmp_path / "state", speed=6000.0)
     assert len(frozen(tmp_path / "run")) == 1, "on a node that explores nothing as well"
 
 
+@pytest.mark.long
 def test_a_desk_that_cannot_be_written_tells_once_and_the_run_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, told = settings("tape.end=2026-08-17T12:00:00Z"), list[str]()
     flown(own, tmp_path / "was", state=tmp_path / "state", speed=6000.0)

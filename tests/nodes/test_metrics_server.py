@@ -148,6 +148,7 @@ def test_a_loop_that_is_blocked_is_red_until_it_goes_on(tmp_path: Path) -> None:
     assert 0.5 < red[words.count("r") - 1] - red[0] < 2.5, "for as long as it was older than allowed"
 
 
+@pytest.mark.long
 def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Journal.open(tmp_path / "journal", {"format": 1}) as journal:
         flown(settings(*SHORT), tmp_path / "first", journal=journal)

@@ -234,6 +234,7 @@ def check_third_party_run(run_dir: Path) -> AuditReport:
     return audit(run_dir)
 
 
+@pytest.mark.long
 def test_the_page_in_a_backtest_node(programs: Programs) -> None:
     lines = commands("python make_catalog.py")
     said = [programs.shell(line).stdout for line in lines[1:]]
@@ -266,6 +267,7 @@ def test_the_auditor_notices_an_order_that_the_gate_should_have_denied(programs:
     assert {finding.code for finding in report.violations} == {"ORDER_NOTIONAL"}
 
 
+@pytest.mark.long
 def test_a_second_run_never_keeps_the_diary_of_the_first(programs: Programs) -> None:
     code = blocks()["backtest.py"].replace('"run-', '"again-')
     programs.folder.joinpath("again.py").write_text(code, encoding="utf-8")

@@ -361,6 +361,7 @@ class Stepwise:
             time.sleep(0.0005)
 
 
+@pytest.mark.long
 def test_a_day_of_five_second_segments_stays_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full ones are left alone, and what a query reads and the compacted bytes are the same."""
     monkeypatch.setattr(segment_writer, "JOINED", 16)
@@ -414,6 +415,7 @@ def test_a_look_in_the_middle_of_a_join_is_taken_again(tmp_path: Path, monkeypat
     assert list_segments(tmp_path / "d") == whole
 
 
+@pytest.mark.long
 def test_who_reads_while_segments_are_joined_reads_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a reader has listed may be gone when it is opened: it looks again."""
     monkeypatch.setattr(segment_writer, "JOINED", 2)
