@@ -6,15 +6,17 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
+from alphatrade.nodes.addresses import require_url
 from alphatrade.risk.errors import ConfigError, InputError
 
 URL = "http://127.0.0.1:9093"
 WATCHDOG = "watchdog"  # severity of what fires always; silenced, it would hide that nothing arrives any more
 LONGEST_H = 24.0 * 7
 _PATIENCE_S = 5.0
+_MOST = 2**24  # bytes of an answer
 _OPENER = build_opener(ProxyHandler({}))  # an Alertmanager is near; nobody's proxy has to know of it
 
 
@@ -67,14 +69,20 @@ def alarms(url: str) -> list[Alarm]:
     InputError
         If it does not answer, or not as an Alertmanager.
     """
-    silences = {one["id"]: one for one in _asked(url, "silences")}
-    found = []
-    for one in _asked(url, "alerts"):
-        status = one["status"]
-        quiet = tuple(_quiet(silences[name]) for name in status["silencedBy"] if name in silences)
-        alarm = Alarm(one["labels"], one["annotations"], one["startsAt"], bool(status["inhibitedBy"]), quiet)
-        found.append(alarm)
+    silences, alerts = _asked(url, "silences"), _asked(url, "alerts")
+    try:
+        known = {one["id"]: one for one in silences}
+        found = [_alarm(one, known) for one in alerts]
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(url, "something else", "an Alertmanager that answers: is it another server?") from None
     return sorted(found, key=lambda alarm: (alarm.severity, alarm.name, sorted(alarm.labels.items())))
+
+
+def _alarm(one: Any, silences: Mapping[str, Any]) -> Alarm:
+    labels, notes = ({str(name): str(text) for name, text in one[part].items()} for part in ("labels", "annotations"))
+    status = one["status"]
+    quiet = tuple([_quiet(silences[name]) for name in status["silencedBy"] if name in silences])
+    return Alarm(labels, notes, str(one["startsAt"]), bool(status["inhibitedBy"]), quiet)
 
 
 def _quiet(silence: Mapping[str, Any]) -> str:
@@ -142,13 +150,14 @@ def acknowledge(
 
 def _asked(url: str, what: str, body: object = None) -> Any:
     """Return what the second version of its interface answers."""
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+    if not url:
         raise ConfigError("--url", url, f"the address of an Alertmanager, as {URL}")
+    require_url("--url", url)
     data = None if body is None else json.dumps(body).encode()
     request = Request(f"{url.rstrip('/')}/api/v2/{quote(what)}", data, {"Content-Type": "application/json"})
     try:
         with _OPENER.open(request, timeout=_PATIENCE_S) as answer:
-            return json.loads(answer.read())
+            return json.loads(answer.read(_MOST))
     except HTTPError as error:
         said = error.read(300).decode(errors="replace")
         raise InputError(url, f"{error.code} {said}", f"an Alertmanager that takes {what}") from None

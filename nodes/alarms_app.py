@@ -1,5 +1,6 @@
 """``alphatrade alarms``: what an Alertmanager has, and ``alarms ack`` to acknowledge one."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,22 @@ def show(context: typer.Context, url: Url = URL) -> None:
             print("       nobody is told: it follows from another one")
     if not firing:
         print("nothing is firing")
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="of rules, *.yml")] = Path("deploy/prometheus/rules")) -> None:
+    """Say what is wrong with the rules of alerts, before a Prometheus is given them."""
+    try:
+        from alphatrade.nodes.rules import check as read
+    except ImportError as error:
+        from alphatrade.risk.errors import ConfigError
+
+        raise ConfigError("check", error.name, "the extra paper: pip install 'alphatrade[paper]'") from None
+    rules, parsed = read(folder)
+    alerts = sum("alert" in rule.body for rule in rules)
+    print(f"{alerts} alerts and {len(rules) - alerts} series in {len({rule.file for rule in rules})} files are sound")
+    if not parsed:
+        print("their expressions were not parsed: promtool is not installed")
 
 
 @app.command()

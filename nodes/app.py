@@ -22,7 +22,7 @@ from alphatrade.nodes import (
 from alphatrade.nodes.console import app as console_app
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
-from alphatrade.risk.errors import AlphaTradeError
+from alphatrade.risk.errors import AlphaTradeError, ConfigError
 
 EXIT_BAD_INPUT = 2
 EXIT_VIOLATION = 1
@@ -269,4 +269,8 @@ def runs(
 
 def state_root() -> Path:
     """Return the folder of state that outlives a run: ``$ALPHATRADE_STATE``, else ``~/.alphatrade``."""
-    return Path(os.environ.get("ALPHATRADE_STATE", "~/.alphatrade")).expanduser()
+    named = os.environ.get("ALPHATRADE_STATE", "~/.alphatrade")
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:
+        raise ConfigError("ALPHATRADE_STATE", named, "a folder; there is no such user here") from None

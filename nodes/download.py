@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
+from alphatrade.nodes.addresses import require_url
 from alphatrade.nodes.download_http import Asker
 from alphatrade.nodes.download_plan import Span, Wish, plan
 from alphatrade.nodes.download_rest import Rest, fetch, first_day
@@ -80,12 +81,6 @@ def venue_of(name: str, base_url: str = "", rest_url: str = "") -> Venue:
     given = {"archive": base_url, "rest": rest_url or base_url}
     facts |= {key: url.rstrip("/") for key, url in given.items() if url}
     return Venue.model_validate(facts)
-
-
-def require_url(field: str, url: str) -> None:
-    """Refuse what is neither empty nor the root of an interface."""
-    if url and not re.fullmatch(r"https?://[^\s/?#@]+[^\s?#@]*", url):
-        raise ConfigError(field, url, "a URL such as http://127.0.0.1:8080")
 
 
 async def download(wish: Wish, venue: Venue, out: Path, asker: Asker) -> Report:

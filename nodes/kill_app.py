@@ -74,7 +74,7 @@ def _root(venue: str, url: str) -> str:
 
     import yaml
 
-    from alphatrade.nodes.download import require_url
+    from alphatrade.nodes.addresses import require_url
     from alphatrade.risk.errors import ConfigError
 
     known: dict[str, Any] = yaml.safe_load(files("alphatrade.conf").joinpath("kill.yaml").read_text())

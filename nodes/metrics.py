@@ -21,6 +21,7 @@ from alphatrade.risk.kill import State
 
 PREFIX = "alphatrade_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WINDOW = 45  # beats whose worst lag is shown: were it one, nobody would see what is late between two scrapes
 ABOUT = ("policy", "code", "run", "env", "account")
 _BREATH_S = 50e-6  # between two families
 _LE = (*(f"{bound / 1e9:g}" for bound in BOUNDS_NS), "+Inf")
@@ -39,6 +40,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         Records of the journal that are still to be read before it trades.
     heard : bool
         The feed has given something since the journal was read, or nothing is expected of it now.
+    late_s : float, optional
+        By how much the loop was late at worst in the latest `WINDOW` beats, seconds.
     orders : int, optional
         Of the run so far, those that were denied and those of the law itself included.
     denials, near_misses : dict of str to int
@@ -72,6 +75,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     beat: Beat
     journal_left: int = 0
     heard: bool = False
+    late_s: float | None = None
     orders: int | None = None
     denials: Mapping[str, int] = {}
     near_misses: Mapping[str, int] = {}
@@ -136,7 +140,7 @@ def _at[K](pairs: Mapping[K, tuple[float, float]], place: int) -> dict[K, float]
 FAMILIES = (
     _one("beats_total", "heartbeats of this process", lambda r: r.beat.number),
     _one("beat_timestamp_seconds", "time of the latest beat, of the wall", lambda r: r.beat.ts / 1e9),
-    _one("loop_lag_seconds", "by how much the event loop was late with the latest beat", lambda r: r.beat.lag_s),
+    _one("loop_lag_seconds", "by how much the loop was late, at worst in the latest 45 beats", lambda r: r.late_s),
     _one("events_total", "market events taken", lambda r: r.beat.events),
     _one("orders_total", "orders, denied ones and those of the law itself included", lambda r: r.orders),
     _one("fills_total", "fills", lambda r: r.beat.fills),

@@ -16,9 +16,9 @@ from socketserver import TCPServer
 from threading import BoundedSemaphore, Thread
 from typing import Any
 
+from alphatrade.nodes.addresses import cannot_listen
 from alphatrade.nodes.beats import Beat, BeatLimits, Reason, health, restart_helps
 from alphatrade.nodes.metrics import CONTENT_TYPE, NodeMetrics, Reading
-from alphatrade.risk.errors import ConfigError
 
 MOST = 16  # requests at a time; one more is turned away
 PATIENCE_S = 5.0  # in which a request has to be over
@@ -196,8 +196,9 @@ def served(host: str, port: int, tell: Callable[[str], object]) -> Iterator[Watc
     watched = Watched()
     try:
         server = _Server(host, port, watched)
-    except OSError as error:
-        raise _unfit(host, port, error) from None
+    except (OSError, UnicodeError) as error:
+        hint = "another node may have it: another number, 0 for any, or metrics.enabled=false"
+        raise cannot_listen(error, ("metrics.host", host), ("metrics.port", port), hint) from None
     at = f"[{host}]" if ":" in host else host
     tell(f"metrics: http://{at}:{server.server_address[1]}/metrics")
     thread = Thread(target=server.serve_forever, args=(_LOOK_S,), name="metrics", daemon=True)
@@ -208,13 +209,3 @@ def served(host: str, port: int, tell: Callable[[str], object]) -> Iterator[Watc
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _unfit(host: str, port: int, error: OSError) -> ConfigError:
-    if isinstance(error, socket.gaierror) or error.strerror == "Cannot assign requested address":
-        return ConfigError("metrics.host", host, "an address of this machine, as 127.0.0.1")
-    return ConfigError(
-        "metrics.port", port,
-        f"a port that is free ({error.strerror}; another node may have it): another number, 0 for any, "
-        "or metrics.enabled=false",
-    )  # fmt: skip

@@ -77,7 +77,7 @@ CHECKS = (
     Check(("C2", "M4.A"), "memory of a node stays bounded; leaks and changed checkpoints are found", _tests("tests/nodes/test_soak.py", "tests/nodes/test_stages.py", "tests/risk/test_record.py", long=True)),
     Check(("C2", "M4.A"), "a short soak: checkpoints that are signed, nothing that the auditor finds", (sys.executable, "-W", "ignore", "-m", "benchmarks.soak", "--hours", "0.02")),
     Check(("C2",), "drills: kill, flood, runaway, an exchange past a trader that hangs or is dead, restart, drift; each judge fails where it should", _tests("tests/nodes/test_drills.py", long=True)),
-    Check(("M4.4", "B5"), "alerts, routes and dashboards: sound, each alert fires on its cause and not below it; alarms acknowledged", _tests("tests/deploy/test_alerts.py", "tests/nodes/test_alarms.py", long=True)),
+    Check(("M4.4", "B5"), "alerts, routes and dashboards: sound, each alert fires on its cause and not below it; alarms acknowledged", _tests("tests/deploy/test_alerts.py", "tests/nodes/test_alarms.py", "tests/nodes/test_rules.py", long=True)),
     Check(("M4.4", "M4.B", "B5"), "every alert fires in a drill, arrives and is acknowledged; a dead channel is noticed", _tests("tests/nodes/test_alert_drill.py", long=True)),
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
     Check(("M4.4", "M4.5"), "console: 200 attacks without effect, who and why in the ledger, a node that is frozen; make run-paper", _tests("tests/nodes/test_console_guard.py", "tests/nodes/test_console_watch.py", "tests/nodes/test_operator.py", "tests/nodes/test_freeze.py", "tests/nodes/test_run_paper.py")),

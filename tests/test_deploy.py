@@ -8,11 +8,17 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import kubernetes_validate
 import pytest
@@ -128,17 +134,26 @@ mount -o remount,bind,ro /
 UNROOTED = (
     MOUNTED
     + """
+if [ "$4" = console ]; then mount --bind "$1/artifacts" "$1/artifacts"; mount -o remount,bind,ro "$1/artifacts"; fi
 cd "$1"
 ! touch "$3/written" 2>/dev/null || { echo "the project can be written" >&2; exit 9; }
+place=$1 python=$2 project=$3
+shift 3
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all \\
-  env -i PATH=/usr/bin:/bin HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$3" ALPHATRADE_STATE="$1/state" \\
-  "$2" -m alphatrade paper tape=world tape.hours=2 feed.speed=max output.report=false metrics.port=0
+  env -i PATH=/usr/bin:/bin HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba XDG_CACHE_HOME=/tmp/cache PYTHONDONTWRITEBYTECODE=1 \\
+  PYTHONPATH="$project" ALPHATRADE_STATE="$place/state" "$python" -m alphatrade "$@"
 """
 )
 
 
-def test_a_node_trades_on_a_read_only_root_without_rights(tmp_path: Path) -> None:
-    """What the image asks for, without the image: only state and artifacts can be written, /tmp is new, no capability is left."""
+def unrooted(place: Path, *words: str) -> list[str]:
+    """Return a command as the image runs it: only state and artifacts can be written, /tmp is new, no capability is left."""
+    return ["unshare", "--mount", "sh", "-c", UNROOTED, "sh", str(place), sys.executable, str(ROOT), *words]
+
+
+@pytest.fixture(scope="module")
+def flown() -> Iterator[Path]:
+    """Return the place of a node that has traded on a read-only root."""
     if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("setpriv") is None:
         pytest.skip("needs root, unshare(1) and setpriv(1)")
     if str(ROOT).startswith("/tmp/"):
@@ -152,14 +167,61 @@ def test_a_node_trades_on_a_read_only_root_without_rights(tmp_path: Path) -> Non
         tried = subprocess.run(["unshare", "--mount", "sh", "-c", MOUNTED, "sh", str(place)], capture_output=True, text=True, check=False)
         if tried.returncode:
             pytest.skip(f"cannot mount here: {tried.stderr.strip()}")
-        command = ["unshare", "--mount", "sh", "-c", UNROOTED, "sh", str(place), sys.executable, str(ROOT)]
+        command = unrooted(place, "paper", "tape=world", "tape.hours=2", "feed.speed=max", "output.report=false", "metrics.port=0")
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
-        summary = json.loads((place / "artifacts" / "latest" / "summary.json").read_text())
-        assert summary["orders"] > 0
-        assert {path.name for path in place.iterdir()} == {"state", "artifacts"}
+        yield place
     finally:
         shutil.rmtree(place)
+
+
+def test_a_node_trades_on_a_read_only_root_without_rights(flown: Path) -> None:
+    summary = json.loads((flown / "artifacts" / "latest" / "summary.json").read_text())
+    assert summary["orders"] > 0
+    assert {path.name for path in flown.iterdir()} == {"state", "artifacts"}
+
+
+def test_a_console_shows_its_run_there_and_writes_nothing_but_state(flown: Path) -> None:
+    """Libraries that would keep something in the working folder, or at home, find no room there."""
+
+    def files() -> dict[str, bytes]:
+        return {str(path.relative_to(flown)): path.read_bytes() for path in flown.rglob("*") if path.is_file() and not path.is_symlink()}
+
+    before = files()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        at = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = unrooted(flown, "console", "--env", "paper", "--port", at.rpartition(":")[2], "--metrics", "http://127.0.0.1:9/metrics")
+    console = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        page = signed_in(at, flown / "state" / "console.token", console)
+        assert '"name":"this run"' in page, "its curve"
+    finally:
+        console.terminate()
+        out, err = console.communicate(timeout=20)
+    assert "Traceback" not in out + err
+    assert "Read-only" not in out + err
+    after = files()
+    assert set(after) - set(before) == {"state/console.token"}
+    assert {name: body for name, body in after.items() if name in before} == before
+
+
+def signed_in(at: str, token: Path, console: "subprocess.Popen[str]") -> str:
+    """Return the page of a console, asked for by a browser that has signed in, as soon as it has drawn something."""
+    opener = build_opener(HTTPCookieProcessor())
+    end, page = time.monotonic() + 60, ""
+    while '"data":[]' in page or not page:
+        assert time.monotonic() < end, page[-2000:]
+        assert console.poll() is None, console.communicate()
+        time.sleep(0.5)
+        try:
+            if not page:
+                body = urlencode({"token": token.read_text().strip()}).encode()
+                opener.open(Request(f"{at}/login", body, {"Origin": at}), timeout=10).close()
+            with opener.open(f"{at}/", timeout=10) as answer:
+                page = answer.read().decode()
+        except (OSError, HTTPException):
+            continue
+    return page
 
 
 # -- compose
@@ -195,7 +257,7 @@ def test_a_service_is_locked_down_restarted_bounded_and_watched(name: str) -> No
 def test_each_profile_has_one_node_and_all_that_watches_it() -> None:
     for profile in ("dev", "paper"):
         chosen = {name for name, service in SERVICES.items() if profile in service["profiles"]}
-        assert chosen == {profile, "prometheus", "alertmanager", "grafana"}
+        assert chosen == {profile, "console", "prometheus", "alertmanager", "grafana"}
 
 
 @pytest.mark.parametrize("name", ["dev", "paper"])
@@ -215,7 +277,7 @@ def test_every_volume_and_secret_is_declared_and_each_file_exists() -> None:
             if source.startswith("./grafana") and not (DEPLOY / "grafana").exists():
                 continue
             assert (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], volume
-            assert volume.endswith(":ro") == source.startswith(".")
+            assert volume.endswith(":ro") == (source.startswith(".") or (service is SERVICES["console"] and source == "artifacts"))
         used = [one if isinstance(one, str) else one["source"] for one in service.get("secrets", [])]
         assert set(used) <= set(COMPOSE["secrets"])
     assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
@@ -226,6 +288,30 @@ def test_the_secrets_of_alertmanager_are_mounted_where_it_looks() -> None:
     asked = set(re.findall(r"/etc/alertmanager/secrets/\w+", (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()))
     given = {one["target"] for one in SERVICES["alertmanager"]["secrets"]}
     assert given == {one for one in asked if not one.endswith("secrets")}
+
+
+def test_the_console_in_compose_sees_what_the_node_writes_and_is_reached_from_this_machine_only() -> None:
+    console, node = SERVICES["console"], SERVICES["paper"]
+    assert (console["image"], console["user"]) == (node["image"], node["user"]), "or it could not read the state"
+    assert console["volumes"] == [node["volumes"][0], f"{node['volumes'][1]}:ro"]
+    verb, *words = console["command"]
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert (verb, given) == ("console", {"--host": "0.0.0.0", "--metrics": "http://node:9464/metrics", "--alertmanager": "http://alertmanager:9093"})
+    assert console["ports"] == ["127.0.0.1:8464:8464"]
+    assert "secrets" not in console, "its token is in the volume: a mounted file would not be its own"
+    (target,) = yaml.safe_load((DEPLOY / "compose-targets" / "alertmanager.yml").read_text())[0]["targets"]
+    assert given["--alertmanager"] == f"http://{target}"
+
+
+def test_the_console_in_the_pod_is_on_loopback_and_its_end_does_not_hide_the_node() -> None:
+    pod = found("Deployment", "paper")["spec"]["template"]["spec"]
+    node, console = pod["containers"]
+    assert console["args"] == ["console"], "its default is 127.0.0.1, of the pod"
+    assert not {"ports", "livenessProbe", "readinessProbe"} & set(console), "nothing of it restarts or hides the node"
+    mounts = {one["name"]: one for one in console["volumeMounts"]}
+    assert mounts["artifacts"]["readOnly"] is True
+    assert {one["name"] for one in node["volumeMounts"]} & set(mounts) == {"state", "artifacts"}
+    assert found("Service", "paper-metrics")["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_prometheus_in_compose_scrapes_the_node_by_its_name() -> None:
@@ -289,7 +375,8 @@ def test_there_is_never_a_second_node_and_it_has_time_to_flatten() -> None:
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     pod = spec["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] >= 90
-    (container,) = pod["containers"]
+    container, console = pod["containers"]
+    assert "livenessProbe" not in console
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     startup = container["startupProbe"]

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from alphatrade.nodes.rules import check
+from alphatrade.risk.errors import AlphaTradeError
 from benchmarks.drills import alerts, direct, disk, drift, exchange, kill, restart, rollback, runaway
 from benchmarks.drills.record import Drill, carried_out, shown
+from benchmarks.drills.watching import RULES
 from benchmarks.figures import ROOT
 
 OUT = ROOT / "artifacts" / "drills" / "drills.json"
@@ -40,6 +43,12 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=0, help="of each drill; 0: as often as make drills does")
     parser.add_argument("--out", type=Path, default=OUT, help="file of what came of them")
     args = parser.parse_args()
+    if "alerts" in args.only:
+        try:
+            check(RULES)  # now, and not when Prometheus has been silent for minutes
+        except AlphaTradeError as error:
+            print(f"alphatrade: {error}", file=sys.stderr)
+            return 2
     with TemporaryDirectory(prefix="alphatrade-drills-") as root:
         chosen = [drill for drill in DRILLS if drill.name in args.only]
         came = [carried_out(drill, args.times or drill.times, Path(root)) for drill in chosen]

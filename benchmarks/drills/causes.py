@@ -26,7 +26,7 @@ def well(second: float) -> Reading:
         fills=lived // 2, rss=500_000_000, kill="ACTIVE", journal=lived,
     )  # fmt: skip
     return Reading(
-        beat=beat, heard=True, orders=lived, denials={"COLLAR": 3}, near_misses={"GROSS_EXPOSURE": 3},
+        beat=beat, late_s=0.001, heard=True, orders=lived, denials={"COLLAR": 3}, near_misses={"GROSS_EXPOSURE": 3},
         stages={"decision": stage(10 * lived, 0)}, queues={"journal": 0}, currency="USD", equity=100_000.0,
         cash=100_000.0, day_change=100.0, drawdown=0.01,
         used={"GROSS_EXPOSURE": (10.0, 100.0), "DRAWDOWN": (0.01, 0.1)}, drift={("reward", "cusum"): (1.0, 5.0)},
@@ -76,7 +76,7 @@ def _now_and_then(now: Reading, second: float) -> Reading:
 
 # Of each alert, what is said from its cause on.
 PLANTED: dict[str, Cause] = {
-    "LateLoop": _beat(lag_s=3.0),
+    "LateLoop": _is(late_s=3.0),
     "ClockOff": _early,
     "JournalWaits": _beat(journal_wait_s=12.0),
     "MechanismOff": _is(faults={"graph": 1}),

@@ -27,6 +27,7 @@ from alphatrade.nodes.metrics import CONTENT_TYPE, NodeMetrics, Reading
 from benchmarks.figures import ROOT
 
 DEPLOY = ROOT / "deploy"
+RULES = DEPLOY / "prometheus" / "rules"
 PROGRAMS = "prometheus", "promtool", "prometheus-alertmanager", "amtool"
 OPENER = build_opener(ProxyHandler({}))
 
@@ -213,6 +214,5 @@ class Watch:
 
 def rules() -> dict[str, dict[str, Any]]:
     """Return the alerts of the rules by name."""
-    files = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    groups = [group for file in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(file.read_text())["groups"]]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}

@@ -38,10 +38,11 @@ def token_of(folder: Path, named: Path | None) -> str:
     try:
         if named is None:
             _made(path)
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would be waited for
+        file = os.fdopen(handle, encoding="utf-8", errors="replace")
     except OSError as error:
         raise ConfigError("--token-file", str(path), f"a file that can be read ({error.strerror})") from error
-    with os.fdopen(handle) as file:
+    with file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise ConfigError(

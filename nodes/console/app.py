@@ -19,11 +19,14 @@ def console(
     token_file: Annotated[Path | None, typer.Option(help="file of the token; none: one in the state folder")] = None,
 ) -> None:
     """Show a running node on a local page: what it does, and kill, freeze, acknowledge, sign off."""
+    from alphatrade.nodes.addresses import require_url
     from alphatrade.nodes.app import state_root
     from alphatrade.risk.errors import ConfigError
     from alphatrade.risk.kill import latch_dir
 
     latch_dir(state_root(), env, account)
+    require_url("--metrics", metrics)
+    require_url("--alertmanager", alertmanager)
     try:
         from alphatrade.nodes.console.actions import Place
         from alphatrade.nodes.console.serve import serve

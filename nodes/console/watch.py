@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self, cast
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import duckdb
 import pandas as pd
@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.console.actions import Place
 from alphatrade.nodes.ledger_home import ledger_dir
+from alphatrade.nodes.metrics import PREFIX
 from alphatrade.nodes.paper.desk import RUN
 from alphatrade.reflection import report_plots, report_sql
 from alphatrade.reflection.feedback import Case
@@ -39,6 +40,7 @@ SLOW_S = 2.0  # between two looks at what changes seldom
 DRAW_S = 3.0  # between two drawings of the curves: the dearest of it, for the browser too
 MOST = 40  # orders, entries, proposals
 POINTS = 500  # slices of time of a curve, of each up to four points
+_OPENER = build_opener(ProxyHandler({}))  # a node is near; nobody's proxy has to know of it
 _COLUMNS = ["decision", "ts", "instrument", "mid", "regime", "exec_topo", "candidates", "scores", "explanation"]
 
 
@@ -53,7 +55,11 @@ class Proposed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look; `number` grows with each, `drawn` with each in which a curve changed."""
+    """
+    One look; `number` grows with each, `drawn` with each in which a curve changed.
+
+    Where the metrics that were named are of another node, `stranger` is whose, and `metrics` has none of them.
+    """
 
     number: int = 0
     drawn: int = 0
@@ -67,6 +73,7 @@ class Seen:
     alarms: tuple[Any, ...] = ()
     ledger: tuple[tuple[int, str, str], ...] = ()
     proposals: tuple[Proposed, ...] = ()
+    stranger: str = ""
     trouble: str = ""
 
 
@@ -187,7 +194,7 @@ class Watch:
     def _seldom(self) -> dict[str, Any]:
         found = dict(self._slow)
         with suppress(Exception):  # what cannot be asked keeps its last answer; the age of the beat tells the rest
-            found["metrics"] = self._measured()
+            found |= self._measured()
         if self._place.alertmanager:
             from alphatrade.nodes.alarms import alarms
 
@@ -201,13 +208,16 @@ class Watch:
         return found
 
     def _measured(self) -> dict[str, Any]:
-        with urlopen(self._metrics, timeout=0.5) as answer:
+        with _OPENER.open(self._metrics, timeout=0.5) as answer:
             text = answer.read(2**20).decode()
         found: dict[str, Any] = {}
         for family in text_string_to_metric_families(text):
             for one in family.samples:
                 found.setdefault(one.name, []).append((one.labels, one.value))
-        return {name: tuple(rows) for name, rows in found.items()}
+        whose = next((f"{labels['env']}/{labels['account']}" for labels, _ in found.get(f"{PREFIX}info", ())), "")
+        if whose and whose != f"{self._place.env}/{self._place.account}":
+            return {"stranger": whose, "metrics": {}}
+        return {"stranger": "", "metrics": {name: tuple(rows) for name, rows in found.items()}}
 
 
 def _data(base: duckdb.DuckDBPyConnection) -> ReportData:

@@ -31,6 +31,8 @@ def _tiles(seen: Seen, place: Place, now: int) -> dict[str, str]:
     age, facts = (now - beat.ts) / 1e9, beat.facts
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(beat.ts / 1e9))
     note = f"no node runs for {whose}; its last beat was at {at} UTC" if age > STALE_S else seen.trouble
+    if seen.stranger:
+        note = f"{note} · the metrics are of another node, {seen.stranger}: --metrics".removeprefix(" · ")
     asked = " · kill requested" if seen.latch is not None and seen.latch.request_pending else ""
     frozen = " · exploration frozen" if "frozen" in facts else ""
     drop = dict((name, rows[0][1]) for name, rows in seen.metrics.items() if rows).get("alphatrade_drawdown_ratio")

@@ -1,12 +1,14 @@
 """Shim: a paper node from its start to its end: the journal is read, a broker joined, the feed heard, all closed."""
 
 import asyncio
+import os
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal
 
 from nautilus_trader.core.message import Event
 from nautilus_trader.live.node import TradingNode
@@ -76,8 +78,7 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
 
 async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight) -> None:
     node, kernel, gate = parts.node, parts.node.kernel, parts.gate
-    for signal in (SIGINT, SIGTERM):  # one that comes before the node is where it was ends it there, flat
-        kernel.loop.add_signal_handler(signal, parts.stop.set)
+    _listen(parts)
     gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
     while not kernel.trader.is_running:
@@ -108,6 +109,24 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     await _end(parts, running)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
+
+
+def _listen(parts: Parts) -> None:
+    """End at a signal, flat; one that comes before the node is where it was ends it there."""
+    loop, stop = parts.node.kernel.loop, parts.stop.set
+    for signal in (SIGINT, SIGTERM):
+        loop.add_signal_handler(signal, stop)
+    if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
+        loop.add_signal_handler(SIGHUP, _hung_up, stop, [number for number in (1, 2) if os.isatty(number)])
+
+
+def _hung_up(stop: Callable[[], object], terminals: Sequence[int]) -> None:
+    """End as well: nobody looks on any more. To write to a terminal that is gone would fail, so that it is let go."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for number in terminals:
+        os.dup2(nothing, number)
+    os.close(nothing)
+    stop()
 
 
 async def _end(parts: Parts, running: asyncio.Task[None]) -> None:

@@ -1,12 +1,12 @@
 """What a node's parts say for its metrics, read once a second between two inputs. Nothing here changes anything."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from alphatrade.nodes.beats import Beat
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.metrics import Reading
+from alphatrade.nodes.metrics import WINDOW, Reading
 from alphatrade.nodes.replay import members
 from alphatrade.reflection.clerk import ACTING
 from alphatrade.risk.exposure import Holding
@@ -39,23 +39,28 @@ class Reader:
         self._organisms, self._scribes, self._sentries = (
             members(trader, kind) for kind in ("Organism", "DiaryScribe", "DriftSentry")
         )
+        self._lags = deque[float](maxlen=WINDOW)
         self._failed = 0
         self.error = ""
 
     def read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
         """Return what is known at a beat; where that fails it is a fault, and only the beat is known."""
+        self._lags.append(beat.lag_s)
+        late_s = max(self._lags)
         try:
-            return self._read(beat, journal_left, heard)
+            return self._read(beat, late_s, journal_left, heard)
         except Exception as trouble:  # whatever it is: the node goes on
             self._failed += 1
             self.error = f"{type(trouble).__name__}: {trouble}"
-            return Reading(beat=beat, journal_left=journal_left, heard=heard, faults={"metrics": self._failed})
+            faults = {"metrics": self._failed}
+            return Reading(beat=beat, late_s=late_s, journal_left=journal_left, heard=heard, faults=faults)
 
-    def _read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
+    def _read(self, beat: Beat, late_s: float, journal_left: int, heard: bool) -> Reading:
         parts, journal = self._parts, self._journal
         gate, record = parts.gate, parts.gate.record
         return Reading(
             beat=beat,
+            late_s=late_s,
             journal_left=journal_left,
             heard=heard,
             orders=record.ordered,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import move
@@ -182,8 +182,9 @@ def _losses_as_then(folder: Path, again: bool) -> None:
 
 
 def say(line: str) -> None:
-    """Say a line about the node to whoever reads its log."""
-    print(f"alphatrade: {line}", file=sys.stderr, flush=True)
+    """Say a line about the node to whoever reads its log; never a reason to stop, also where a terminal is gone."""
+    with suppress(OSError):
+        print(f"alphatrade: {line}", file=sys.stderr, flush=True)
 
 
 def head(own: PaperSettings, tapes: Sequence[Market], identity: Identity) -> Mapping[str, Any]:

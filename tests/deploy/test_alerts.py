@@ -11,13 +11,14 @@ import yaml
 
 from alphatrade.nodes import dashboards
 from alphatrade.nodes.metrics import NAMES
+from alphatrade.nodes.rules import metrics_of
 from benchmarks.drills import watching
 from tests.conftest import ROOT
 
 PROMETHEUS, ALERTMANAGER = ROOT / "deploy" / "prometheus", ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 RULES = watching.rules()
 GROUPS = ("node", "trading", "slo")
-FOREIGN = {"up", "alertmanager_notifications_failed_total", "ALERTS"}
+FOREIGN = {"alertmanager_notifications_failed_total"}
 ANCHORS = {"kill-switch", "feed-loss", "drift-alarm", "runaway", "disk-full", "rollback", "restore-from-journal", "key-rotation", "dead-node", "stuck-loop", "memory", "latency", "silent-channel"}
 installed = pytest.mark.skipif(bool(watching.missing()), reason="needs the Debian packages prometheus and prometheus-alertmanager")
 
@@ -37,12 +38,6 @@ def expressions() -> dict[str, str]:
     found = [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
     own = {f"{rule.get('alert') or rule['record']} {number}": rule["expr"] for number, rule in enumerate(found)}
     return own | {f"panel {number}": text for number, text in enumerate(dashboards.expressions())}
-
-
-def metrics_of(expression: str) -> set[str]:
-    bare = re.sub(r'"[^"]*"', "", expression)
-    names = set(re.findall(r"[a-zA-Z_:]*alphatrade[a-zA-Z0-9_:]*|\bup\b|\balertmanager_\w+|\bALERTS\b", bare))
-    return {re.sub(r"(stage_duration_seconds)_(bucket|count|sum)$", r"\1", name) for name in names}
 
 
 # -- rules
@@ -101,8 +96,9 @@ def test_the_unit_tests_see_an_alert_that_never_fires_and_one_that_always_does(n
 
 def test_every_metric_of_a_rule_or_a_panel_is_one_that_a_node_has_or_that_a_rule_makes() -> None:
     made = {word for key in expressions() for word in key.split() if ":" in word}
-    strange = {key: odd for key, text in expressions().items() if (odd := metrics_of(text) - set(NAMES) - FOREIGN - made)}
+    strange = {key: odd for key, text in expressions().items() if (odd := metrics_of(text) - set(NAMES) - made)}
     assert strange == {}
+    assert {name for text in expressions().values() for name in re.findall(r"\balertmanager_\w+", text)} == FOREIGN
     assert metrics_of('rate(alphatrade_made_up_total{a="b"}[5m])') == {"alphatrade_made_up_total"}
 
 

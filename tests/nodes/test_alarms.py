@@ -1,6 +1,9 @@
 """Alarms of an Alertmanager: listed, acknowledged by a silence with who and why, and what is refused."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,11 +13,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from alphatrade.nodes import alarms as module
 from alphatrade.nodes.alarms import acknowledge, alarms
 from alphatrade.nodes.app import app
 from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.risk.errors import InputError
+from tests.conftest import ROOT
 
 
 class Fake(ThreadingHTTPServer):
@@ -123,9 +128,54 @@ def test_the_command_lists_acknowledges_and_lists_who_did(fake: Fake, tmp_path: 
     assert "Watchdog" not in listed
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nonsense", "file:///etc/passwd"])
-def test_an_alertmanager_that_is_not_there_is_one_line(url: str) -> None:
+def one_line(url: str) -> str:
     with pytest.raises(InputError) as told:
         alarms(url)
     assert "\n" not in str(told.value)
-    assert "Alertmanager" in str(told.value)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "file:///etc/passwd", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:x", "http://me:word@127.0.0.1"])
+def test_what_is_no_address_is_one_line_and_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._OPENER, "open", lambda *_, **__: pytest.fail("it was asked"))
+    assert one_line(url).startswith("--url: got ")
+
+
+def test_an_alertmanager_that_is_not_there_is_one_line() -> None:
+    assert "expected an Alertmanager that answers" in one_line("http://127.0.0.1:9")
+
+
+class Other(Handler):
+    """Another server: it says one thing, whatever it is asked."""
+
+    code, body = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.code)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [(404, b"<html>\nnot found\n</html>"), (500, b""), (200, b""), (200, b"<html>\nwelcome</html>"), (200, b"\xff\xfe"), (200, b"null"), (200, b"7"),
+     (200, b'{"status": "ok"}'), (200, b'["a"]'), (200, b'[{"labels": {}}]'), (200, b'[{"id": "a", "labels": 7}]'),
+     (200, b'[{"id": "a", "labels": {}, "annotations": {}, "startsAt": 7, "status": {"silencedBy": ["a"], "inhibitedBy": []}}]')],
+)  # fmt: skip
+def test_another_server_is_one_line_and_nothing_is_recorded_or_silenced_there(fake: Fake, monkeypatch: pytest.MonkeyPatch, code: int, body: bytes) -> None:
+    monkeypatch.setattr(Other, "code", code)
+    monkeypatch.setattr(Other, "body", body)
+    fake.RequestHandlerClass = Other
+    assert "Alertmanager" in one_line(fake.url)
+    with pytest.raises(InputError):
+        acknowledge(fake.url, {"alertname": "Dead"}, "ann", "on it", 1.0, lambda: pytest.fail("recorded"))
+    assert not fake.made
+
+
+def test_the_command_is_one_line_and_exit_code_2(fake: Fake, tmp_path: Path) -> None:
+    fake.RequestHandlerClass = Other
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ALPHATRADE_STATE": str(tmp_path / "state")}
+    for words in (("--url", fake.url), ("ack", "Dead", "--who", "ann", "--why", "x", "--url", fake.url), ("ack", "Dead", "--who", "ann", "--why", "x", "--hours", "nan", "--url", fake.url)):
+        done = subprocess.run([sys.executable, "-m", "alphatrade", "alarms", *words], env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert not (tmp_path / "state").exists()

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 import urllib.request
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alphatrade.nodes.beats import Beat, history
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
-from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, NodeMetrics, Reading
+from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, WINDOW, NodeMetrics, Reading
 from alphatrade.nodes.metrics_server import served
 from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.reading import Reader
@@ -246,7 +247,7 @@ def test_a_diary_that_does_not_get_to_the_disk_lags(tmp_path: Path, monkeypatch:
 def test_what_is_not_known_has_no_sample() -> None:
     found = of(Reading(beat=msgspec.structs.replace(BEAT, rss=0), equity=float("nan"), currency="USD", drawdown=None))
     names = {name.removeprefix(PREFIX) for name, _ in found}
-    assert names == {"beats_total", "beat_timestamp_seconds", "loop_lag_seconds", "events_total", "fills_total", "kill_state"}
+    assert names == {"beats_total", "beat_timestamp_seconds", "events_total", "fills_total", "kill_state"}
     assert NodeMetrics().text() == b"", "nor has anything before the first beat"
 
 
@@ -290,11 +291,22 @@ def test_a_part_that_cannot_be_read_is_a_fault_and_stops_nothing() -> None:
             raise RuntimeError("gone")
 
     reader = Reader.__new__(Reader)
-    reader._parts, reader._journal, reader._failed, reader.error = Broken(), None, 0, ""
+    reader._parts, reader._journal, reader._failed, reader.error, reader._lags = Broken(), None, 0, "", deque(maxlen=WINDOW)
     for number in (1, 2):
         reading = reader.read(BEAT, 0, True)
-        assert reading == Reading(beat=BEAT, heard=True, faults={"metrics": number})
+        assert reading == Reading(beat=BEAT, late_s=0.0, heard=True, faults={"metrics": number})
     assert reader.error == "RuntimeError: gone"
+
+
+def test_a_loop_that_was_late_between_two_scrapes_is_seen_by_the_next_and_not_for_ever() -> None:
+    reader = Reader.__new__(Reader)
+    reader._parts, reader._journal, reader._failed, reader._lags = None, None, 0, deque(maxlen=WINDOW)
+    shown = []
+    for lag_s in (0.0, 3.0, *[0.01] * 60):
+        reading = reader.read(msgspec.structs.replace(BEAT, lag_s=lag_s), 0, True)
+        shown.append(value(of(reading), "loop_lag_seconds"))
+    assert shown == [0.0, *[3.0] * WINDOW, *[0.01] * (61 - WINDOW)]
+    assert 30 < WINDOW < 60, "longer than what usually lies between two scrapes; over before the minute of LateLoop is"
 
 
 def test_each_family_says_what_it_is() -> None:

@@ -286,7 +286,8 @@ def test_nothing_is_left_listening(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize(
     ("host", "port", "field"),
-    [("127.0.0.1", None, "metrics.port"), ("192.0.2.1", 0, "metrics.host"), ("no.such.host.invalid", 0, "metrics.host")],
+    [("127.0.0.1", None, "metrics.port"), ("192.0.2.1", 0, "metrics.host"), ("no.such.host.invalid", 0, "metrics.host"),
+     ("a..b", 0, "metrics.host"), ("x" * 253, 0, "metrics.host"), ("::zz", 0, "metrics.host"), ("2001:db8::1", 0, "metrics.host")],
 )
 def test_what_cannot_be_served_is_said_in_one_line(endpoint: Endpoint, host: str, port: int | None, field: str) -> None:
     with pytest.raises(ConfigError) as error, served(host, endpoint.port if port is None else port, print):
