@@ -23,6 +23,7 @@ from alphatrade.nodes.metrics import CONTENT_TYPE, NodeMetrics, Reading
 MOST = 16  # requests at a time; one more is turned away
 PATIENCE_S = 5.0  # in which a request has to be over
 _LOOK_S = 0.2  # between two looks at requests that take too long
+_NEAR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where all addresses are listened on
 _PLAIN = "text/plain; charset=utf-8"
 
 
@@ -39,11 +40,14 @@ class Watched:
     Attributes
     ----------
     metrics : NodeMetrics
+    address : str
+        Of the metrics, for who is on this machine; empty: nobody serves them.
     """
 
     def __init__(self, limits: BeatLimits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits or BeatLimits(), clock
         self.metrics = NodeMetrics()
+        self.address = ""
         self._latest: tuple[Reading, float] | None = None  # one object, so that both are of one moment
 
     def begin(self, about: Mapping[str, str]) -> None:
@@ -199,8 +203,9 @@ def served(host: str, port: int, tell: Callable[[str], object]) -> Iterator[Watc
     except (OSError, UnicodeError) as error:
         hint = "another node may have it: another number, 0 for any, or metrics.enabled=false"
         raise cannot_listen(error, ("metrics.host", host), ("metrics.port", port), hint) from None
-    at = f"[{host}]" if ":" in host else host
-    tell(f"metrics: http://{at}:{server.server_address[1]}/metrics")
+    port = server.server_address[1]
+    tell(f"metrics: {_address(host, port)}")
+    watched.address = _address(_NEAR.get(host, host), port)
     thread = Thread(target=server.serve_forever, args=(_LOOK_S,), name="metrics", daemon=True)
     thread.start()
     try:
@@ -209,3 +214,7 @@ def served(host: str, port: int, tell: Callable[[str], object]) -> Iterator[Watc
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/metrics" if ":" in host else f"http://{host}:{port}/metrics"

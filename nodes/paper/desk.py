@@ -1,7 +1,7 @@
 """What a running node leaves for an operator who looks on from another process, and what it takes from there.
 
-It leaves ``run.json`` in the folder of its account, which says where the files of its run are, and in that folder the
-trail of what the law records (:mod:`alphatrade.reflection.trail`). It takes a request to freeze exploration, as an
+It leaves ``run.json`` in the folder of its account, which says where the files of its run and its metrics are, and in
+the folder of the run the trail of what the law records (:mod:`alphatrade.reflection.trail`). It takes a request to freeze exploration, as an
 input of the run. What cannot be written is told once, and never stops the node.
 """
 
@@ -34,11 +34,13 @@ class Desk:
         Of the account in the state folder.
     run_dir : Path
         Of the run.
+    metrics : str
+        Address of the node's metrics; empty: it serves none.
     tell : callable
         Takes a line where the trail cannot be written, and one when it can again.
     """
 
-    def __init__(self, parts: Any, folder: Path, run_dir: Path, tell: Callable[[str], object]) -> None:
+    def __init__(self, parts: Any, folder: Path, run_dir: Path, metrics: str, tell: Callable[[str], object]) -> None:
         self._intake, self._gate, self._folder, self._tell = parts.intake, parts.gate, folder, tell
         self._path = run_dir / TRAIL
         self._last = dict.fromkeys(TABLES, -1)  # first values of the rows that were written last
@@ -46,7 +48,8 @@ class Desk:
         self._gate.record.leaving = self.show
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
-            write_whole(folder / RUN, json.dumps({"folder": str(run_dir.resolve()), "pid": os.getpid()}))
+            own = {"folder": str(run_dir.resolve()), "pid": os.getpid(), "metrics": metrics}
+            write_whole(folder / RUN, json.dumps(own))
 
     def show(self) -> None:
         """Add what the law has recorded since the last time."""

@@ -87,7 +87,8 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
             return
         await asyncio.sleep(0.001)
     folder = None if flight.state is None else latch_dir(flight.state, what.run.env.name, flight.account)
-    desk = None if folder is None or run_dir is None else Desk(parts, folder, run_dir, flight.tell)
+    metrics = "" if flight.watched is None else flight.watched.address
+    desk = None if folder is None or run_dir is None else Desk(parts, folder, run_dir, metrics, flight.tell)
     pulse = Pulse(parts, folder, flight.journal, flight.speed, flight.view, flight.tell, flight.watched, desk)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:

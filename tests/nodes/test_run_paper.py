@@ -124,7 +124,7 @@ def test_at_a_terminal_there_is_a_console_that_ends_with_the_node(tmp_path: Path
         console, asked = told(tmp_path, "console")
         assert node == script.pid
         assert said == "paper account=own metrics.port=9999 tape.symbols=[a, b]"
-        assert asked == "console --env paper --account own --metrics http://127.0.0.1:9999/metrics"
+        assert asked == "console --env paper --account own"
     finally:
         script.send_signal(end)
         script.wait(10)
