@@ -77,6 +77,10 @@ class NotFlatError(AlphaTradeError):
     """A node was stopped, and an exchange still has orders or positions of it."""
 
 
+class StoppedError(AlphaTradeError):
+    """A node was stopped before its first decision: there is no run to write, and nothing is wrong."""
+
+
 class WorkerDiedError(AlphaTradeError):
     """The process that worked on a candidate has died."""
 

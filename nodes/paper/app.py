@@ -21,6 +21,11 @@ def paper(context: typer.Context) -> None:
     refuse_plain(context.args)  # before Hydra, which repeats what it does not understand
     own = run_config("paper", context.args, "paper", paper_settings)
     from alphatrade.nodes.paper.run import paper as run
+    from alphatrade.nodes.paper.run import say
     from alphatrade.nodes.show import show_result
+    from alphatrade.risk.errors import StoppedError
 
-    show_result(run(own))
+    try:
+        show_result(run(own))
+    except StoppedError as early:
+        say(str(early))

@@ -1,8 +1,8 @@
 """What a running node leaves for an operator who looks on from another process, and what it takes from there.
 
 It leaves ``run.json`` in the folder of its account, which says where the files of its run and its metrics are, and in
-the folder of the run the trail of what the law records (:mod:`alphatrade.reflection.trail`). It takes a request to freeze exploration, as an
-input of the run. What cannot be written is told once, and never stops the node.
+the folder of the run the trail of what the law records (:mod:`alphatrade.reflection.trail`). It takes a request to
+freeze exploration, as an input of the run. What cannot be written is told once, and never stops the node.
 """
 
 import json

@@ -191,6 +191,25 @@ def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
     assert set(node.summary()["topologies_used"]) <= {"breakout", "maker", "momentum", "reversion", "stop"}
 
 
+def test_a_node_that_is_stopped_in_its_warm_up_says_so_and_goes_on_later(tmp_path: Path) -> None:
+    node = Node(tmp_path, *SHORT, "output.report=false")
+    process = node.start("feed.speed=600")
+    beats = tmp_path / "state" / "paper" / "SIM" / "beats.jsonl"
+    deadline = time.monotonic() + 60
+    while not beats.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped before its first decision" in err.splitlines()[-1]
+    assert not (tmp_path / "artifacts" / "latest").exists()
+    process = node.start("feed.speed=max")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "the journal was read" in err
+    assert node.summary()["events"] == 1799
+
+
 @pytest.mark.long
 def test_a_kill_reaches_it_and_a_start_is_refused_until_release(tmp_path: Path) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false")
