@@ -17,7 +17,7 @@ WATCHDOG = "watchdog"  # severity of what fires always; silenced, it would hide 
 LONGEST_H = 24.0 * 7
 _PATIENCE_S = 5.0
 _MOST = 2**24  # bytes of an answer
-_OPENER = build_opener(ProxyHandler({}))  # an Alertmanager is near; nobody's proxy has to know of it
+NEAR = build_opener(ProxyHandler({}))  # what is asked is near; nobody's proxy has to know of it
 
 
 class Alarm(NamedTuple):
@@ -156,7 +156,7 @@ def _asked(url: str, what: str, body: object = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = Request(f"{url.rstrip('/')}/api/v2/{quote(what)}", data, {"Content-Type": "application/json"})
     try:
-        with _OPENER.open(request, timeout=_PATIENCE_S) as answer:
+        with NEAR.open(request, timeout=_PATIENCE_S) as answer:
             return json.loads(answer.read(_MOST))
     except HTTPError as error:
         said = error.read(300).decode(errors="replace")

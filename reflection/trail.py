@@ -15,6 +15,7 @@ from alphatrade.risk.columns import table
 from alphatrade.risk.record import TABLES
 
 TRAIL = "trail.jsonl"
+_PIECE = 2**22  # bytes, about, that are read at a time
 _WIDTHS = {name: len(spec.split()) for name, spec in TABLES.items()}
 
 type Rows = dict[str, list[list[object]]]
@@ -45,7 +46,7 @@ class Trail:
         self._made: dict[str, pa.Table] = {}
 
     def more(self) -> bool:
-        """Take what was added; return whether there was anything. A file that is another one is read anew."""
+        """Take a piece of what was added; return whether there was any. A file that is another one is read anew."""
         try:
             with self._path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -54,14 +55,13 @@ class Trail:
                 if found.st_size == self.size:
                     return False
                 file.seek(self.size)
-                text = file.read()
+                lines = [line for line in file.readlines(_PIECE) if line.endswith(b"\n")]
         except FileNotFoundError:
             return False
-        whole = text[: text.rfind(b"\n") + 1]
-        self.size += len(whole)
-        for line in whole.splitlines():
+        for line in lines:
+            self.size += len(line)
             self._take(line)
-        return bool(whole)
+        return bool(lines)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -83,9 +83,17 @@ class Trail:
             self._made[name] = table(TABLES[name], [tuple(row) for row in self._rows[name]])
         return self._made[name]
 
+    def let_go(self, name: str) -> pa.Table:
+        """Return the rows of one of `TABLES` that came since it was let go of before, and keep none of them."""
+        found = self.table(name)
+        self._rows[name] = []
+        del self._made[name]
+        return found
+
 
 def trail_tables(run_dir: Path) -> dict[str, pa.Table]:
     """Return the tables of a run's trail that have rows; none where there is no trail."""
     trail = Trail(run_dir / TRAIL)
-    trail.more()
+    while trail.more():
+        pass
     return {name: trail.table(name) for name in TABLES if trail.count(name)}

@@ -9,9 +9,11 @@ import plotly.io as pio
 from nicegui import run, ui
 from starlette.requests import Request
 
+from alphatrade.nodes.alarms import WATCHDOG
+from alphatrade.nodes.console import browser
 from alphatrade.nodes.console.access import Access
 from alphatrade.nodes.console.actions import ACT, Place
-from alphatrade.nodes.console.guard import session_of
+from alphatrade.nodes.console.guard import LOGIN, session_of
 from alphatrade.nodes.console.watch import Proposed, Watch
 from alphatrade.nodes.console.words import TILES, words
 from alphatrade.reflection.explain import explain_order
@@ -19,6 +21,7 @@ from alphatrade.reflection.report_plots import GRID, INK, MUTED, REGIME_TINTS
 from alphatrade.risk.errors import AlphaTradeError
 
 TICK_S = 0.4
+TOLD_S = 4.0  # for which who is sent away can read why
 HEIGHTS = {"price": 236, "equity": 292}  # pixels
 THEME = "alphatrade_theme"  # cookie of the browser
 SIDE, LISTS = ("exposure", "latency", "scores", "drift"), ("alarms", "last orders", "proposals", "ledger")
@@ -69,10 +72,13 @@ class Desk:
         self._lists: dict[str, Any] = {}
         self._listed: dict[str, object] = {}
         self._drawn: tuple[int, object] = (-1, None)
+        self._asking = 0  # dialogs that ask who and why
+        self._left = False
 
     def build(self, dark: bool) -> None:
         """Put the page together, and have it follow."""
-        ui.add_css(_STYLE)
+        ui.add_css(_STYLE + browser.LOST)
+        ui.add_body_html(browser.LIVE)
         self._dark = ui.dark_mode(dark)
         self._head()
         with ui.row().classes("w-full no-wrap gap"):
@@ -124,20 +130,34 @@ class Desk:
         self._follow()
 
     def _follow(self) -> None:
+        if not self._access.known(self._session):
+            self._over()
+            return
         seen = self._watch.seen
+        ui.run_javascript(browser.HEARD)
         for name, text in words(seen, self._place, time.time_ns()).items():
             if self._texts[name].text != text:
                 self._texts[name].text = text
-        if (seen.drawn, self._dark.value) != self._drawn:
-            self._drawn = seen.drawn, self._dark.value
+        if (seen.run.drawn, self._dark.value) != self._drawn:
+            self._drawn = seen.run.drawn, self._dark.value
             for name, plot in self._plots.items():
-                if name in seen.figures:
-                    plot.update_figure(_figure(seen.figures[name], HEIGHTS[name], bool(self._dark.value)))
-        self._rows("last orders", [(_order(one), self._explain(one["order_id"]), "act") for one in seen.orders])
+                figure = seen.run.figures.get(name, _EMPTY)  # of another run there is none yet
+                plot.update_figure(_figure(figure, HEIGHTS[name], bool(self._dark.value)))
+        self._rows("last orders", [(_order(one), self._explain(one["order_id"]), "act") for one in seen.run.orders])
         wait = {True: "act wait", False: "act"}
-        self._rows("alarms", [(_alarm(a), self._acknowledge(a), wait[not a.acknowledged]) for a in seen.alarms])
+        firing = [alarm for alarm in seen.alarms or () if alarm.severity != WATCHDOG]
+        self._rows("alarms", [(_alarm(a), self._acknowledge(a), wait[not a.acknowledged]) for a in firing])
         self._rows("proposals", [(one.words, self._sign(one), wait[one.waits]) for one in seen.proposals])
         self._rows("ledger", [(f"{seq} {kind} {what}", None, "") for seq, kind, what in seen.ledger])
+
+    def _over(self) -> None:
+        """Leave: the session is over. Who is about to do something is told first that it was not done."""
+        if self._left:
+            return
+        self._left = True
+        if self._asking:
+            ui.notify(browser.OVER, type="negative", timeout=0)
+        ui.timer(TOLD_S if self._asking else 0.0, lambda: ui.navigate.to(LOGIN), once=True)
 
     def _rows(self, name: str, rows: Sequence[tuple[str, Callable[[], Any] | None, str]]) -> None:
         shown = [(text, classes) for text, _, classes in rows]
@@ -153,7 +173,7 @@ class Desk:
 
     def _explain(self, order: str) -> Callable[[], Any]:
         async def show() -> None:
-            folder = self._watch.seen.run_dir
+            folder = self._watch.seen.run.folder
             try:
                 text = "no run" if folder is None else await run.io_bound(explain_order, folder, order)
             except AlphaTradeError as error:
@@ -200,15 +220,19 @@ class Desk:
             if told["ok"]:
                 dialog.close()
 
+        self._asking += 1
+        dialog.on_value_change(lambda change: self._closed(change.value))
         dialog.open()
 
+    def _closed(self, still: bool) -> None:
+        self._asking -= not still
+
     async def _send(self, wish: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps(json.dumps(wish | {"nonce": self._access.nonce(self._session)}))
-        asked = f"{{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: {body}}}"
-        over = "{ok: false, words: 'the session is over: load this page again to sign in'}"
-        told: dict[str, Any] = await ui.run_javascript(
-            f"return fetch('{ACT}', {asked}).then(r => r.status == 401 ? {over} : r.json())", timeout=20.0
-        )
+        script = browser.send(ACT, wish | {"nonce": self._access.nonce(self._session)})
+        try:
+            told: dict[str, Any] = await ui.run_javascript(script, timeout=browser.PATIENCE_S + 2.0)
+        except TimeoutError:
+            return {"ok": False, "words": f"not done, as far as is known: {browser.UNHEARD}"}
         return told
 
 
