@@ -49,8 +49,6 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
         State of the kill switch.
     journal : int
         Sequence of the latest entry that is on disk.
-    journal_wait_s : float
-        For how long the oldest entry that is not on disk yet has been waiting, seconds; 0: nothing waits.
     stages : dict
         Latency of each stage: count and quantiles in ns, as :func:`alphatrade.nodes.latency.quantiles` gives them.
     facts : dict
@@ -72,7 +70,6 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     rss: int
     kill: str
     journal: int
-    journal_wait_s: float = 0.0
     stages: dict[str, dict[str, int]] = {}
     facts: dict[str, str] = {}
     faults: tuple[str, ...] = ()
@@ -91,8 +88,6 @@ class BeatLimits(BaseModel):
         Lag of its event loop.
     feed_s : float
         Age of its feed.
-    journal_s : float
-        Wait of an entry of the journal for the disk.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,7 +95,6 @@ class BeatLimits(BaseModel):
     beat_s: float = Field(default=5.0, gt=0)
     lag_s: float = Field(default=2.0, gt=0)
     feed_s: float = Field(default=60.0, gt=0)
-    journal_s: float = Field(default=10.0, gt=0)
 
 
 class Ill(StrEnum):
@@ -111,12 +105,11 @@ class Ill(StrEnum):
     BEAT_EARLY = "BEAT_EARLY"
     LOOP_LATE = "LOOP_LATE"
     FEED_OLD = "FEED_OLD"
-    JOURNAL_STUCK = "JOURNAL_STUCK"
     KILLED = "KILLED"
 
 
 # A restart brings back neither a feed nor a clock, and must not come between a kill switch and its flattening.
-RESTART_CURES = frozenset({Ill.NO_BEAT, Ill.BEAT_OLD, Ill.LOOP_LATE, Ill.JOURNAL_STUCK})
+RESTART_CURES = frozenset({Ill.NO_BEAT, Ill.BEAT_OLD, Ill.LOOP_LATE})
 
 
 class Reason(NamedTuple):
@@ -146,7 +139,6 @@ def health(beat: Beat | None, now: int, limits: BeatLimits) -> list[Reason]:
         (Ill.BEAT_OLD, "beat old by", age, limits.beat_s),
         (Ill.LOOP_LATE, "loop late by", beat.lag_s, limits.lag_s),
         (Ill.FEED_OLD, "feed silent for", beat.feed_age_s, limits.feed_s),
-        (Ill.JOURNAL_STUCK, "journal waits for", beat.journal_wait_s, limits.journal_s),
     ):
         if value is not None and not value <= limit:
             found.append(Reason(code, f"{what} {value:.1f} s, limit {limit:g}"))

@@ -65,7 +65,6 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         _one("Queues", "queue_length", "{{queue}}"),
         _rate("Records of the journal", "journal_records_total", "records"),
-        _one("Journal waits for the disk", "journal_wait_seconds", "wait", "s"),
         _one("Feed lost and back", "feed_gaps_total", "gaps"),
     ),
     "Profit and its swings": (

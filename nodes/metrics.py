@@ -164,8 +164,6 @@ FAMILIES = (
     _one("feed_gaps_total", "times that the feed was lost and came back", lambda r: r.feed_gaps),
     _one("session_open", "1 while may be traded by the calendar", lambda r: r.session_open),
     _one("journal_records_total", "records of the journal", lambda r: r.journal_records),
-    _one("journal_wait_seconds", "how long the oldest record has waited for the disk",
-         lambda r: None if r.journal_records is None else r.beat.journal_wait_s),
     _by("kill_state", "1 for the state of the kill switch, 0 for the others", "state",
         lambda r: {str(state): float(state == r.beat.kill) for state in State}),
 )  # fmt: skip

@@ -78,7 +78,6 @@ def _now_and_then(now: Reading, second: float) -> Reading:
 PLANTED: dict[str, Cause] = {
     "LateLoop": _beat(lag_s=3.0),
     "ClockOff": _early,
-    "JournalWaits": _beat(journal_wait_s=12.0),
     "MechanismOff": _is(faults={"graph": 1}),
     "MemoryLarge": _beat(rss=2_100_000_000),
     "DriftNear": _is(drift={("reward", "cusum"): (4.2, 5.0)}),

@@ -130,7 +130,7 @@ info beats_total beat_timestamp_seconds loop_lag_seconds events_total orders_tot
 near_misses_total stage_duration_seconds queue_length equity cash day_change drawdown_ratio position exposure
 exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound diary_coverage_ratio
 diary_lag_seconds resident_memory_bytes faults feed_age_seconds feed_gaps_total session_open
-journal_records_total journal_wait_seconds kill_state
+journal_records_total kill_state
 """
 
 

@@ -91,7 +91,6 @@ def test_one_that_is_well_says_so(endpoint: Endpoint) -> None:
     ("changes", "alive", "ready", "code"),
     [
         ({"lag_s": 2.5}, False, False, "LOOP_LATE"),
-        ({"journal_wait_s": 11.0}, False, False, "JOURNAL_STUCK"),
         ({"feed_age_s": 61.0}, True, False, "FEED_OLD"),
         ({"kill": "REDUCING"}, True, False, "KILLED"),
         ({"kill": "HALTED"}, True, False, "KILLED"),
