@@ -54,7 +54,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     facts : dict
         What else an operator wants to see: equity, regime, topology.
     faults : tuple of str
-        Mechanisms that are off or have refused something, each with its last reason.
+        Mechanisms that are off or have refused something, each with its last reason; what the heartbeat itself or the
+        metrics could not do a second ago.
     lost : int
         Beats before this one that could not be written; filled in by the writer.
     """

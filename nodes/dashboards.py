@@ -91,7 +91,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         _rate("Near-misses", "near_misses_total", "{{reason}}"),
         _one("Kill switch", "kill_state", "{{state}}"),
         _one("Session", "session_open", "open"),
-        _one("Mechanisms that are off", "faults", "{{mechanism}}"),
+        Panel(
+            "Mechanisms that are off or refuse",
+            (
+                ("alphatrade_faults{%s}", "{{mechanism}} off"),
+                ("increase(alphatrade_refusals_total{%s}[10m])", "{{mechanism}} refused"),
+            ),
+        ),
     ),
     "Learning": (
         Panel(

@@ -64,7 +64,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     diary_coverage, diary_lag_s : float, optional
         Share of the decisions so far that are in the diary; for how long the oldest row has waited for the disk.
     faults : dict of str to int
-        By mechanism.
+        By mechanism: whether it is off; where there are several, how many.
+    refusals : dict of str to int
+        By mechanism: what it has lost or refused so far, and went on.
     session_open : bool, optional
     journal_records : int, optional
     """
@@ -90,6 +92,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     diary_coverage: float | None = None
     diary_lag_s: float | None = None
     faults: Mapping[str, int] = {}
+    refusals: Mapping[str, int] = {}
     feed_gaps: int | None = None
     session_open: bool | None = None
     journal_records: int | None = None
@@ -158,7 +161,8 @@ FAMILIES = (
     _one("diary_coverage_ratio", "share of the decisions that are in the diary", lambda r: r.diary_coverage),
     _one("diary_lag_seconds", "how long the oldest diary row has waited for the disk", lambda r: r.diary_lag_s),
     _one("resident_memory_bytes", "resident memory", lambda r: r.beat.rss or None),
-    _by("faults", "what a mechanism has refused, or why it is off", "mechanism", lambda r: r.faults),
+    _by("faults", "1 while a mechanism is off", "mechanism", lambda r: r.faults),
+    _by("refusals_total", "what a mechanism has lost or refused, and went on", "mechanism", lambda r: r.refusals),
     _one("feed_age_seconds", "since the latest event of the feed; absent while none is expected",
          lambda r: r.beat.feed_age_s),
     _one("feed_gaps_total", "times that the feed was lost and came back", lambda r: r.feed_gaps),

@@ -31,6 +31,11 @@ class Reader:
     journal : Journal, optional
     lost : callable
         Returns how many beats could not be written.
+
+    Attributes
+    ----------
+    error : str
+        Why the latest reading failed; empty: it did not.
     """
 
     def __init__(self, parts: Any, journal: Journal | None, lost: Callable[[], int]) -> None:
@@ -45,11 +50,13 @@ class Reader:
     def read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
         """Return what is known at a beat; where that fails it is a fault, and only the beat is known."""
         try:
-            return self._read(beat, journal_left, heard)
+            found = self._read(beat, journal_left, heard)
         except Exception as trouble:  # whatever it is: the node goes on
             self._failed += 1
             self.error = f"{type(trouble).__name__}: {trouble}"
-            return Reading(beat=beat, journal_left=journal_left, heard=heard, faults={"metrics": self._failed})
+            return Reading(beat=beat, journal_left=journal_left, heard=heard, refusals={"metrics": self._failed})
+        self.error = ""
+        return found
 
     def _read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
         parts, journal = self._parts, self._journal
@@ -71,7 +78,8 @@ class Reader:
                 if not one.config.canary and (weights := one.adaptation.weights) is not None
             },
             **self._diary(),
-            faults=self._faults(),
+            faults=self._off(),
+            refusals=self._refusals(),
             feed_gaps=record.counts.get("feed_gap", 0),
             session_open=gate.phase != "closed",
             journal_records=None if journal is None else journal.count,
@@ -139,11 +147,19 @@ class Reader:
             "diary_lag_s": max(scribe.lag_s for scribe in self._scribes),
         }
 
-    def _faults(self) -> dict[str, int]:
-        found = Counter({"heartbeat": self._lost(), "metrics": self._failed})
+    def _off(self) -> dict[str, int]:
+        """Return by how many each mechanism is off."""
+        found = Counter[str]()
         for sentry in self._sentries:
-            found["drift_sentry"] += len(sentry.faults)
+            found["drift_sentry"] += sentry.off
         for one in self._organisms:
             for mechanism in one.adaptation.mechanisms:
                 found[mechanism] += mechanism in one.adaptation.faults
         return dict(found)
+
+    def _refusals(self) -> dict[str, int]:
+        """Return what was lost or refused so far by what goes on nevertheless."""
+        found = {"heartbeat": self._lost(), "metrics": self._failed}
+        if self._sentries:
+            found["drift_sentry"] = sum(len(sentry.faults) for sentry in self._sentries)
+        return found

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from alphatrade.nodes.beats import Beat, history
+from alphatrade.nodes.beats import Beat, BeatWriter, history
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, NodeMetrics, Reading
@@ -129,7 +129,7 @@ AGREED = """
 info beats_total beat_timestamp_seconds loop_lag_seconds events_total orders_total fills_total denials_total
 near_misses_total stage_duration_seconds queue_length equity cash day_change drawdown_ratio position exposure
 exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound diary_coverage_ratio
-diary_lag_seconds resident_memory_bytes faults feed_age_seconds feed_gaps_total session_open
+diary_lag_seconds resident_memory_bytes faults refusals_total feed_age_seconds feed_gaps_total session_open
 journal_records_total kill_state
 """
 
@@ -185,8 +185,8 @@ def test_what_learns_and_what_watches_is_told(lively: Flown) -> None:
     assert reading.drift["WLD/USD.SIM belief", "cusum"][1] == last["threshold"]
     packets = len(list((lively.folder / "packets").glob("*.json")))
     assert reading.drift_alarms == packets > 0
-    assert set(reading.faults) == {"heartbeat", "metrics", "drift_sentry", "linear_attention", "fast_weights"}
-    assert not any(reading.faults.values())
+    assert reading.faults == dict.fromkeys(("drift_sentry", "linear_attention", "fast_weights"), 0)
+    assert reading.refusals == dict.fromkeys(("heartbeat", "metrics", "drift_sentry"), 0)
     assert value(found, "queue_length", queue="journal") <= value(found, "journal_records_total") <= lively.journal
 
 
@@ -201,6 +201,40 @@ def test_the_use_of_a_limit_is_in_the_unit_of_the_limit(lively: Flown) -> None:
                 if used:
                     seen.add(dict(labels)["limit"])
     assert seen >= {"GROSS_EXPOSURE", "NET_EXPOSURE", "INSTRUMENT_EXPOSURE", "DAILY_LOSS", "DRAWDOWN"}
+
+
+# -- what is off or was lost
+
+
+def test_what_is_off_and_what_was_lost_is_told_in_beats_and_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "learned").mkdir()
+    (tmp_path / "learned" / "WLD-USD.SIM.bin").write_bytes(b"damaged")
+    stock_write, stock_read = BeatWriter._append, Reader._drift
+
+    def once(self: BeatWriter, line: bytes) -> None:
+        if self.lost == 0 and msgspec.json.decode(line)["number"] == 3:
+            raise OSError("no space left")
+        stock_write(self, line)
+
+    def at_the_first_decision(self: Reader) -> Any:
+        if self._parts.stages.latency["decision"].count and not self._failed:
+            raise RuntimeError("odd")
+        return stock_read(self)
+
+    monkeypatch.setattr(BeatWriter, "_append", once)
+    monkeypatch.setattr(Reader, "_drift", at_the_first_decision)
+    node = fly(tmp_path, *LIVELY, "tape.hours=3", f"learned={tmp_path / 'learned'}", speed=2000.0)
+    beats = list(history(latch_dir(tmp_path / "state", "sim", "SIM")))
+    off = [[fault.partition(":")[0] for fault in beat.faults] for beat in beats]
+    assert off[-1] == ["linear_attention", "fast_weights"]
+    assert "expected the file of a run's learned/ folder" in beats[-1].faults[0]
+    told = [fault for beat in beats for fault in beat.faults if fault.startswith(("heartbeat", "metrics"))]
+    assert sorted(told) == ["heartbeat: OSError: no space left", "metrics: RuntimeError: odd"], "in one beat each"
+    found = samples(node.scraped[-1])
+    assert {name: value(found, "faults", mechanism=name) for name in ("linear_attention", "fast_weights", "drift_sentry")} == {
+        "linear_attention": 1.0, "fast_weights": 1.0, "drift_sentry": 0.0
+    }  # fmt: skip
+    assert value(found, "refusals_total", mechanism="heartbeat") == value(found, "refusals_total", mechanism="metrics") == 1.0
 
 
 # -- the diary is measured
@@ -293,7 +327,7 @@ def test_a_part_that_cannot_be_read_is_a_fault_and_stops_nothing() -> None:
     reader._parts, reader._journal, reader._failed, reader.error = Broken(), None, 0, ""
     for number in (1, 2):
         reading = reader.read(BEAT, 0, True)
-        assert reading == Reading(beat=BEAT, heard=True, faults={"metrics": number})
+        assert reading == Reading(beat=BEAT, heard=True, refusals={"metrics": number})
     assert reader.error == "RuntimeError: gone"
 
 
