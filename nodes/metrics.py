@@ -61,8 +61,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         So far.
     sigma : dict of str to (float, float)
         By instrument: norm of the fast weights, and its bound.
-    diary_coverage, diary_lag_s : float, optional
-        Share of the decisions so far that are in the diary; for how long the oldest row has waited for the disk.
+    decisions, diary_rows : int, optional
+        Of the run so far; rows of decisions that a diary has on the disk, or on their way there.
+    diary_lag_s : float, optional
+        For how long the oldest row has waited for the disk.
     faults : dict of str to int
         By mechanism: whether it is off; where there are several, how many.
     refusals : dict of str to int
@@ -89,7 +91,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     drift: Mapping[tuple[str, ...], tuple[float, float]] = {}
     drift_alarms: int | None = None
     sigma: Mapping[str, tuple[float, float]] = {}
-    diary_coverage: float | None = None
+    decisions: int | None = None
+    diary_rows: int | None = None
     diary_lag_s: float | None = None
     faults: Mapping[str, int] = {}
     refusals: Mapping[str, int] = {}
@@ -158,7 +161,8 @@ FAMILIES = (
     _one("drift_alarms_total", "alarms of the drift sentry that act", lambda r: r.drift_alarms),
     _by("sigma_norm", "Frobenius norm of the fast weights", "instrument", lambda r: _at(r.sigma, 0)),
     _by("sigma_bound", "what that norm is held below", "instrument", lambda r: _at(r.sigma, 1)),
-    _one("diary_coverage_ratio", "share of the decisions that are in the diary", lambda r: r.diary_coverage),
+    _one("decisions_total", "decisions", lambda r: r.decisions),
+    _one("diary_rows_total", "decisions that are in the diary", lambda r: r.diary_rows),
     _one("diary_lag_seconds", "how long the oldest diary row has waited for the disk", lambda r: r.diary_lag_s),
     _one("resident_memory_bytes", "resident memory", lambda r: r.beat.rss or None),
     _by("faults", "1 while a mechanism is off", "mechanism", lambda r: r.faults),

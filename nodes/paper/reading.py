@@ -44,7 +44,7 @@ class Reader:
         self._organisms, self._scribes, self._sentries = (
             members(trader, kind) for kind in ("Organism", "DiaryScribe", "DriftSentry")
         )
-        self._failed = 0
+        self._failed = self._rows = 0
         self.error = ""
 
     def read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
@@ -138,12 +138,14 @@ class Reader:
         return {"drift": found, "drift_alarms": sum(alarm.level in ACTING for alarm in alarms)}
 
     def _diary(self) -> dict[str, Any]:
-        """Return what share of the decisions has a row, of those that each diary should have."""
-        made = sum(one.decisions for one in self._organisms)
-        if not self._scribes or not made:
+        """Return how many decisions there are, and how many of them the diary has."""
+        if not self._scribes:
             return {}
+        there = min(scribe.decided for scribe in self._scribes)
+        self._rows = max(self._rows, there)  # a counter does not fall: what was on its way when the disk failed
         return {
-            "diary_coverage": min(scribe.decided for scribe in self._scribes) / made,
+            "decisions": sum(one.decisions for one in self._organisms),
+            "diary_rows": self._rows,
             "diary_lag_s": max(scribe.lag_s for scribe in self._scribes),
         }
 
