@@ -111,7 +111,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("alphatrade_sigma_norm{%s} / alphatrade_sigma_bound{%s}", "{{instrument}}"),),
             "percentunit",
         ),
-        Panel("Coverage of the diary, of 1 h", (("1 - alphatrade:diary_coverage_errors:1h{%s}", "coverage"),), "percentunit"),
+        Panel(
+            "Coverage of the diary, 1 h", (("1 - alphatrade:diary_coverage_errors:1h{%s}", "coverage"),), "percentunit"
+        ),
         _one("Lag of the diary", "diary_lag_seconds", "lag", "s"),
         _one("What runs", "info", "{{policy}} {{code}}"),
     ),

@@ -99,6 +99,8 @@ class Pulse:
         loop = asyncio.get_running_loop()
         self._watchdog.ready()
         self._known = self._parts.intake.events
+        if self._reader is not None:
+            self._reader.begin()
         due = before = loop.time()
         while True:
             due += 1.0

@@ -6,6 +6,7 @@ from typing import Any
 
 from alphatrade.nodes.beats import Beat
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.latency import Reached
 from alphatrade.nodes.metrics import Reading
 from alphatrade.nodes.replay import members
 from alphatrade.reflection.clerk import ACTING
@@ -45,30 +46,45 @@ class Reader:
             members(trader, kind) for kind in ("Organism", "DiaryScribe", "DriftSentry")
         )
         self._failed = self._rows = 0
+        self._before: Mapping[str, Reached] = {}
         self.error = ""
 
     def read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
-        """Return what is known at a beat; where that fails it is a fault, and only the beat is known."""
+        """
+        Return what is known at a beat; where that fails it is a fault, and only the beat is known.
+
+        While the journal is read only the beat is, too: counters that climb to where they were tell of the past.
+        """
+        if journal_left:
+            return Reading(beat=beat, journal_left=journal_left)
         try:
-            found = self._read(beat, journal_left, heard)
+            found = self._read(beat, heard)
         except Exception as trouble:  # whatever it is: the node goes on
             self._failed += 1
             self.error = f"{type(trouble).__name__}: {trouble}"
-            return Reading(beat=beat, journal_left=journal_left, heard=heard, refusals={"metrics": self._failed})
+            return Reading(beat=beat, heard=heard, refusals={"metrics": self._failed})
         self.error = ""
         return found
 
-    def _read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
+    def begin(self) -> None:
+        """Leave out how long stages have taken until now, when the journal was read and nobody waited."""
+        self._parts.stages.count()
+        self._before = self._parts.stages.reached()
+
+    def _stages(self) -> dict[str, Reached]:
+        reached = self._parts.stages.reached()
+        return {name: now.since(self._before[name]) if self._before else now for name, now in reached.items()}
+
+    def _read(self, beat: Beat, heard: bool) -> Reading:
         parts, journal = self._parts, self._journal
         gate, record = parts.gate, parts.gate.record
         return Reading(
             beat=beat,
-            journal_left=journal_left,
             heard=heard,
             orders=record.ordered,
             denials=self._counted("denied"),
             near_misses=self._counted("near_miss"),
-            stages=parts.stages.reached(),
+            stages=self._stages(),
             queues=self._queues(),
             **self._account(),
             **self._drift(),

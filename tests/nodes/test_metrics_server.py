@@ -153,6 +153,7 @@ def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, mon
     shutil.rmtree(tmp_path / "first")
     stock, told = Journal.records, list[str]()
     seen: list[tuple[int, int, str]] = []
+    shown: list[str] = []
 
     def slowly(self: Journal) -> Iterator[Any]:
         for record in stock(self):
@@ -160,6 +161,7 @@ def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, mon
                 time.sleep(0.1)
                 (code, text), lives = endpoint.get("/readyz"), endpoint.get("/healthz")
                 seen.append((lives[0], code, text))
+                shown.append(endpoint.get("/metrics")[1])
             yield record
 
     monkeypatch.setattr(Journal, "records", slowly)
@@ -175,6 +177,8 @@ def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, mon
     left = [int(text.partition("JOURNAL_READ ")[2].partition(" ")[0]) for _, _, text in while_read]
     assert left == sorted(left, reverse=True)
     assert 0 < left[-1] < left[0] < count
+    names = {line.partition("{")[0].partition(" ")[0] for line in "".join(shown).splitlines() if line[0] != "#"}
+    assert names == {f"alphatrade_{name}" for name in ("beats_total", "beat_timestamp_seconds", "loop_lag_seconds", "resident_memory_bytes", "kill_state")}
 
 
 # -- who asks
