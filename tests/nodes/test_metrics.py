@@ -22,7 +22,7 @@ from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, NodeMetrics
 from alphatrade.nodes.metrics_server import served
 from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.reading import Reader
-from alphatrade.nodes.stages import BOUNDS_NS, STAGES
+from alphatrade.nodes.stages import BOUNDS_NS, STAGES, Stages
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.diary import DecisionBuffer
 from alphatrade.reflection.segment_writer import SegmentWriter
@@ -326,6 +326,19 @@ def test_buckets_are_cumulative_and_right_to_a_thousandth() -> None:
     assert value(found, "stage_duration_seconds_bucket", stage="step", le="0.001") == reached.within[BOUNDS_NS.index(10**6)]
     assert value(found, "stage_duration_seconds_bucket", stage="step", le="+Inf") == 20_000
     assert value(found, "stage_duration_seconds_sum", stage="step") == pytest.approx(reached.total_ns / 1e9)
+
+
+def test_durations_of_the_journal_that_was_read_are_not_among_those_of_the_node() -> None:
+    stages = Stages([], [])
+    stages.latency["step"].record([2_000_000] * 100)  # of the journal
+    reader = Reader.__new__(Reader)
+    reader._parts, reader._before = SimpleNamespace(stages=stages), {}
+    reader.begin()
+    assert reader._stages()["step"] == ((0,) * len(BOUNDS_NS), 0, 0)
+    stages.latency["step"].record([8_000_000] * 3)
+    found = of(Reading(beat=BEAT, stages=reader._stages()))
+    assert [value(found, "stage_duration_seconds_bucket", stage="step", le=le) for le in ("0.005", "0.01", "+Inf")] == [0, 3, 3]
+    assert value(found, "stage_duration_seconds_sum", stage="step") == 0.024
 
 
 def test_an_empty_histogram_is_zeros() -> None:
