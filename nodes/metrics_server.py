@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EPERM
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -211,8 +212,10 @@ def served(host: str, port: int, tell: Callable[[str], object]) -> Iterator[Watc
 
 
 def _unfit(host: str, port: int, error: OSError) -> ConfigError:
-    if isinstance(error, socket.gaierror) or error.strerror == "Cannot assign requested address":
+    if isinstance(error, socket.gaierror) or error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
         return ConfigError("metrics.host", host, "an address of this machine, as 127.0.0.1")
+    if error.errno in (EACCES, EPERM):
+        return ConfigError("metrics.port", port, "a port that this user may listen on, as 9464, or 0 for any")
     return ConfigError(
         "metrics.port", port,
         f"a port that is free ({error.strerror}; another node may have it): another number, 0 for any, "

@@ -1,6 +1,7 @@
 """The endpoint of a node: red when the loop is stuck, not ready while the journal is read, and held up by nobody."""
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -295,6 +296,24 @@ def test_what_cannot_be_served_is_said_in_one_line(endpoint: Endpoint, host: str
     with pytest.raises(ConfigError) as error, served(host, endpoint.port if port is None else port, print):
         pass
     assert str(error.value).startswith(f"{field}: got ")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EADDRINUSE, "metrics.port: got 81, expected a port that is free"),
+        (errno.EACCES, "metrics.port: got 81, expected a port that this user may listen on"),
+        (errno.EADDRNOTAVAIL, "metrics.host: got 'h', expected an address of this machine"),
+    ],
+)
+def test_why_nothing_can_be_served_is_told_by_its_number_not_by_its_words(number: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(number, "in another tongue")
+
+    monkeypatch.setattr(metrics_server, "_Server", refused)
+    with pytest.raises(ConfigError) as error, served("h", 81, print):
+        pass
+    assert str(error.value).startswith(told)
 
 
 # -- as a process
