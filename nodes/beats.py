@@ -41,6 +41,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
         By how much the event loop was late with this beat, seconds.
     feed_age_s : float or None
         Since the latest event of the feed, seconds; None: none is expected now, as outside of a session.
+    feed_limit_s : float or None
+        Age from which on this feed is silent, seconds; None: it may rest as long as it likes, as a tape.
     events, orders, fills : int
         So far: market events taken, orders sent, fills received.
     rss : int
@@ -73,6 +75,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     journal: int
     stages: dict[str, dict[str, int]] = {}
     facts: dict[str, str] = {}
+    feed_limit_s: float | None = None
     faults: tuple[str, ...] = ()
     lost: int = 0
 
@@ -87,15 +90,12 @@ class BeatLimits(BaseModel):
         Age of the latest beat.
     lag_s : float
         Lag of its event loop.
-    feed_s : float
-        Age of its feed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     beat_s: float = Field(default=5.0, gt=0)
     lag_s: float = Field(default=2.0, gt=0)
-    feed_s: float = Field(default=60.0, gt=0)
 
 
 class Ill(StrEnum):
@@ -139,9 +139,9 @@ def health(beat: Beat | None, now: int, limits: BeatLimits) -> list[Reason]:
     for code, what, value, limit in (
         (Ill.BEAT_OLD, "beat old by", age, limits.beat_s),
         (Ill.LOOP_LATE, "loop late by", beat.lag_s, limits.lag_s),
-        (Ill.FEED_OLD, "feed silent for", beat.feed_age_s, limits.feed_s),
+        (Ill.FEED_OLD, "feed silent for", beat.feed_age_s, beat.feed_limit_s),
     ):
-        if value is not None and not value <= limit:
+        if value is not None and limit is not None and not value <= limit:
             found.append(Reason(code, f"{what} {value:.1f} s, limit {limit:g}"))
     if beat.kill != "ACTIVE":
         found.append(Reason(Ill.KILLED, f"kill switch {beat.kill}"))

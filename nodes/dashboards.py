@@ -54,7 +54,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         _one("Lag of the loop", "loop_lag_seconds", "lag", "s"),
         Panel("Age of the beat", (("time() - alphatrade_beat_timestamp_seconds{%s}", "age"),), "s"),
-        _one("Age of the feed", "feed_age_seconds", "age", "s"),
+        Panel(
+            "Age of the feed",
+            (("alphatrade_feed_age_seconds{%s}", "age"), ("alphatrade_feed_age_limit_seconds{%s}", "limit")),
+            "s",
+        ),
     ),
     "Throughput": (
         _rate("Events", "events_total", "events"),

@@ -169,6 +169,8 @@ FAMILIES = (
     _by("refusals_total", "what a mechanism has lost or refused, and went on", "mechanism", lambda r: r.refusals),
     _one("feed_age_seconds", "since the latest event of the feed; absent while none is expected",
          lambda r: r.beat.feed_age_s),
+    _one("feed_age_limit_seconds", "age from which on the feed is silent; absent with a tape",
+         lambda r: r.beat.feed_limit_s),
     _one("feed_gaps_total", "times that the feed was lost and came back", lambda r: r.feed_gaps),
     _one("session_open", "1 while may be traded by the calendar", lambda r: r.session_open),
     _one("journal_records_total", "records of the journal", lambda r: r.journal_records),

@@ -22,8 +22,8 @@ def well(second: float) -> Reading:
     """Return what a node says that is well, so many seconds after the causes: before them the number is negative."""
     lived = 100_000 + round(second)
     beat = Beat(
-        ts=time.time_ns(), number=lived, pid=1, lag_s=0.001, feed_age_s=0.5, events=20 * lived, orders=lived,
-        fills=lived // 2, rss=500_000_000, kill="ACTIVE", journal=lived,
+        ts=time.time_ns(), number=lived, pid=1, lag_s=0.001, feed_age_s=0.5, feed_limit_s=60.0,
+        events=20 * lived, orders=lived, fills=lived // 2, rss=500_000_000, kill="ACTIVE", journal=lived,
     )  # fmt: skip
     return Reading(
         beat=beat, heard=True, orders=lived, denials={"COLLAR": 3}, near_misses={"GROSS_EXPOSURE": 3},

@@ -154,7 +154,7 @@ class Pulse:
             fills=gate.record.filled, rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
-            facts=self._facts(), faults=self._faults(),
+            facts=self._facts(), feed_limit_s=self._parts.feed.limit_s, faults=self._faults(),
         )  # fmt: skip
 
     def _faults(self) -> tuple[str, ...]:

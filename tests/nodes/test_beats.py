@@ -36,9 +36,9 @@ from tests.conftest import ROOT
 
 NOW = 1_790_000_000 * 10**9
 SECOND = 10**9
-LIMITS = BeatLimits(beat_s=5, lag_s=2, feed_s=60)
+LIMITS = BeatLimits(beat_s=5, lag_s=2)
 WELL = Beat(
-    ts=NOW, number=1, pid=1, lag_s=0.01, feed_age_s=0.2, events=10, orders=2, fills=1, rss=10**8, kill="ACTIVE", journal=7,
+    ts=NOW, number=1, pid=1, lag_s=0.01, feed_age_s=0.2, feed_limit_s=60.0, events=10, orders=2, fills=1, rss=10**8, kill="ACTIVE", journal=7,
     stages={"decide": {"count": 3, "p50_ns": 5}}, facts={"regime": "up"},
 )  # fmt: skip
 
@@ -214,6 +214,8 @@ def test_a_node_that_is_well_has_no_reason() -> None:
     assert health(WELL, NOW, LIMITS) == []
     assert health(msgspec.structs.replace(WELL, feed_age_s=None), NOW, LIMITS) == []
     assert health(WELL, NOW - SECOND // 2, LIMITS) == []
+    assert health(msgspec.structs.replace(WELL, feed_age_s=3600.0, feed_limit_s=3610.0), NOW, LIMITS) == [], "bars of an hour"
+    assert health(msgspec.structs.replace(WELL, feed_age_s=9999.0, feed_limit_s=None), NOW, LIMITS) == [], "a tape"
 
 
 CASES: dict[Ill, tuple[dict[str, Any], int]] = {
@@ -251,7 +253,7 @@ def test_reasons_add_up_and_every_kind_is_tried_above() -> None:
     assert {Ill.KILLED, Ill.FEED_OLD}.isdisjoint(RESTART_CURES)
 
 
-@pytest.mark.parametrize("word", ["beat_s", "lag_s", "feed_s"])
+@pytest.mark.parametrize("word", ["beat_s", "lag_s"])
 def test_limits_are_positive_and_known(word: str) -> None:
     for bad in ({word: 0}, {word: -1}, {word: "x"}, {f"{word}_": 1}):
         with pytest.raises(ValidationError):

@@ -22,6 +22,7 @@ from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, NodeMetrics
 from alphatrade.nodes.metrics_server import served
 from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.reading import Reader
+from alphatrade.nodes.paper.settings import LiveFeedSpec
 from alphatrade.nodes.stages import BOUNDS_NS, STAGES, Stages
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.diary import DecisionBuffer
@@ -123,14 +124,15 @@ def lively(tmp_path_factory: pytest.TempPathFactory) -> Flown:
 def test_every_name_of_the_list_is_there_and_no_other(lively: Flown) -> None:
     there = {name for name, _ in samples(lively.scraped[-1])}
     stage = f"{PREFIX}stage_duration_seconds"
-    assert there == {*NAMES, *(f"{stage}_{part}" for part in ("bucket", "count", "sum"))} - {stage}
+    absent = {stage, f"{PREFIX}feed_age_limit_seconds"}  # it has a tape, which may rest
+    assert there == {*NAMES, *(f"{stage}_{part}" for part in ("bucket", "count", "sum"))} - absent
 
 
 AGREED = """
 info beats_total beat_timestamp_seconds loop_lag_seconds events_total orders_total fills_total denials_total
 near_misses_total stage_duration_seconds queue_length equity cash day_change drawdown_ratio position exposure
 exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound decisions_total diary_rows_total
-diary_lag_seconds resident_memory_bytes faults refusals_total feed_age_seconds feed_gaps_total session_open
+diary_lag_seconds resident_memory_bytes faults refusals_total feed_age_seconds feed_age_limit_seconds feed_gaps_total session_open
 journal_records_total kill_state
 """
 
@@ -309,6 +311,14 @@ def test_one_state_of_the_kill_switch_is_1() -> None:
 def test_labels_are_escaped() -> None:
     odd = 'a"b\\c\nd'
     assert value(of(Reading(beat=BEAT, positions={odd: 2.0})), "position", instrument=odd) == 2.0
+
+
+@pytest.mark.parametrize(("words", "limit"), [({}, 60.0), ({"kind": "bars", "bar_s": 60}, 70.0), ({"kind": "bars", "bar_s": 300}, 310.0), ({"stall_s": 90.0}, 90.0)])
+def test_a_feed_is_silent_after_longer_than_its_own_pauses(words: dict[str, Any], limit: float) -> None:
+    spec = LiveFeedSpec(source="binance", symbols=("BTCUSDT",), **words)
+    assert spec.limit_s == limit
+    shown = of(Reading(beat=msgspec.structs.replace(BEAT, feed_limit_s=spec.limit_s)))
+    assert value(shown, "feed_age_limit_seconds") == limit
 
 
 def test_buckets_are_cumulative_and_right_to_a_thousandth() -> None:

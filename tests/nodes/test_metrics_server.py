@@ -33,7 +33,7 @@ from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_paper import SHORT, Node, flown, settings
 
-BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=0.5, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
+BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=0.5, feed_limit_s=60.0, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
 
 
 class Endpoint:
@@ -98,6 +98,7 @@ def test_one_that_is_well_says_so(endpoint: Endpoint) -> None:
         ({"journal_left": 7}, True, False, "JOURNAL_READ"),
         ({"heard": False}, True, False, "FEED_UNHEARD"),
         ({"feed_age_s": None}, True, True, ""),
+        ({"feed_age_s": 301.0, "feed_limit_s": 310.0}, True, True, ""),
     ],
 )
 def test_only_what_a_restart_would_cure_is_red(endpoint: Endpoint, changes: dict[str, Any], alive: bool, ready: bool, code: str) -> None:
