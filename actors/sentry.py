@@ -64,6 +64,8 @@ class DriftSentry(Actor):
         All signals so far.
     faults : list of MechanismFault
         What was refused.
+    off : bool
+        What it should have started from was refused: it watches nothing.
     """
 
     def __init__(self, config: SentryConfig) -> None:
@@ -80,7 +82,7 @@ class DriftSentry(Actor):
         self.family = DriftFamily(self._params)
         self._claims: dict[str, tuple[BeliefSnapshot, int]] = {}  # the open one of each instrument, and its direction
         self._restored: dict[str, int] = {}  # severities of before a restart that nobody has been told of
-        self._off = False
+        self.off = False
         self._now = 0
         self.first = self.last = 0
         self.alarms: list[DriftSignal] = []
@@ -101,7 +103,7 @@ class DriftSentry(Actor):
 
     def on_outcome(self, outcome: Any) -> None:
         """Take the outcome of a decision of the run's own policy, if it traded and its primary horizon was reached."""
-        if not outcome.fills or self._off or outcome.about is None:
+        if not outcome.fills or self.off or outcome.about is None:
             return
         value = outcome.markouts[self._at]
         if value is None:
@@ -124,7 +126,7 @@ class DriftSentry(Actor):
         self.last = self._now = belief.ts
         if self._restored and (level := self._restored.pop(belief.instrument, 0)):
             self._restate(belief, level)
-        if self._off or not belief.warm:
+        if self.off or not belief.warm:
             return
         open_claim = self._claims.get(belief.instrument)
         if open_claim is not None:
@@ -194,7 +196,7 @@ class DriftSentry(Actor):
             load(self.family, state[NAME])
             self._restored = {name: severity.level for name, severity in self.family.severity.items() if severity.level}
         except ValueError as error:
-            self._off = True
+            self.off = True
             self._fault(self.clock.timestamp_ns(), f"off: saved state refused: {error}")
 
     def summary(self) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
         By how much the event loop was late with this beat, seconds.
     feed_age_s : float or None
         Since the latest event of the feed, seconds; None: none is expected now, as outside of a session.
+    feed_limit_s : float or None
+        Age from which on this feed is silent, seconds; None: it may rest as long as it likes, as a tape.
     events, orders, fills : int
         So far: market events taken, orders sent, fills received.
     rss : int
@@ -49,14 +51,13 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
         State of the kill switch.
     journal : int
         Sequence of the latest entry that is on disk.
-    journal_wait_s : float
-        For how long the oldest entry that is not on disk yet has been waiting, seconds; 0: nothing waits.
     stages : dict
         Latency of each stage: count and quantiles in ns, as :func:`alphatrade.nodes.latency.quantiles` gives them.
     facts : dict
         What else an operator wants to see: equity, regime, topology.
     faults : tuple of str
-        Mechanisms that are off or have refused something, each with its last reason.
+        Mechanisms that are off or have refused something, each with its last reason; what the heartbeat itself or the
+        metrics could not do a second ago.
     lost : int
         Beats before this one that could not be written; filled in by the writer.
     """
@@ -72,9 +73,9 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     rss: int
     kill: str
     journal: int
-    journal_wait_s: float = 0.0
     stages: dict[str, dict[str, int]] = {}
     facts: dict[str, str] = {}
+    feed_limit_s: float | None = None
     faults: tuple[str, ...] = ()
     lost: int = 0
 
@@ -89,18 +90,12 @@ class BeatLimits(BaseModel):
         Age of the latest beat.
     lag_s : float
         Lag of its event loop.
-    feed_s : float
-        Age of its feed.
-    journal_s : float
-        Wait of an entry of the journal for the disk.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     beat_s: float = Field(default=5.0, gt=0)
     lag_s: float = Field(default=2.0, gt=0)
-    feed_s: float = Field(default=60.0, gt=0)
-    journal_s: float = Field(default=10.0, gt=0)
 
 
 class Ill(StrEnum):
@@ -111,12 +106,11 @@ class Ill(StrEnum):
     BEAT_EARLY = "BEAT_EARLY"
     LOOP_LATE = "LOOP_LATE"
     FEED_OLD = "FEED_OLD"
-    JOURNAL_STUCK = "JOURNAL_STUCK"
     KILLED = "KILLED"
 
 
 # A restart brings back neither a feed nor a clock, and must not come between a kill switch and its flattening.
-RESTART_CURES = frozenset({Ill.NO_BEAT, Ill.BEAT_OLD, Ill.LOOP_LATE, Ill.JOURNAL_STUCK})
+RESTART_CURES = frozenset({Ill.NO_BEAT, Ill.BEAT_OLD, Ill.LOOP_LATE})
 
 
 class Reason(NamedTuple):
@@ -145,10 +139,9 @@ def health(beat: Beat | None, now: int, limits: BeatLimits) -> list[Reason]:
     for code, what, value, limit in (
         (Ill.BEAT_OLD, "beat old by", age, limits.beat_s),
         (Ill.LOOP_LATE, "loop late by", beat.lag_s, limits.lag_s),
-        (Ill.FEED_OLD, "feed silent for", beat.feed_age_s, limits.feed_s),
-        (Ill.JOURNAL_STUCK, "journal waits for", beat.journal_wait_s, limits.journal_s),
+        (Ill.FEED_OLD, "feed silent for", beat.feed_age_s, beat.feed_limit_s),
     ):
-        if value is not None and not value <= limit:
+        if value is not None and limit is not None and not value <= limit:
             found.append(Reason(code, f"{what} {value:.1f} s, limit {limit:g}"))
     if beat.kill != "ACTIVE":
         found.append(Reason(Ill.KILLED, f"kill switch {beat.kill}"))

@@ -54,7 +54,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         _one("Lag of the loop", "loop_lag_seconds", "lag", "s"),
         Panel("Age of the beat", (("time() - alphatrade_beat_timestamp_seconds{%s}", "age"),), "s"),
-        _one("Age of the feed", "feed_age_seconds", "age", "s"),
+        Panel(
+            "Age of the feed",
+            (("alphatrade_feed_age_seconds{%s}", "age"), ("alphatrade_feed_age_limit_seconds{%s}", "limit")),
+            "s",
+        ),
     ),
     "Throughput": (
         _rate("Events", "events_total", "events"),
@@ -65,7 +69,6 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         _one("Queues", "queue_length", "{{queue}}"),
         _rate("Records of the journal", "journal_records_total", "records"),
-        _one("Journal waits for the disk", "journal_wait_seconds", "wait", "s"),
         _one("Feed lost and back", "feed_gaps_total", "gaps"),
     ),
     "Profit and its swings": (
@@ -92,7 +95,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         _rate("Near-misses", "near_misses_total", "{{reason}}"),
         _one("Kill switch", "kill_state", "{{state}}"),
         _one("Session", "session_open", "open"),
-        _one("Mechanisms that are off", "faults", "{{mechanism}}"),
+        Panel(
+            "Mechanisms that are off or refuse",
+            (
+                ("alphatrade_faults{%s}", "{{mechanism}} off"),
+                ("increase(alphatrade_refusals_total{%s}[10m])", "{{mechanism}} refused"),
+            ),
+        ),
     ),
     "Learning": (
         Panel(
@@ -106,7 +115,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("alphatrade_sigma_norm{%s} / alphatrade_sigma_bound{%s}", "{{instrument}}"),),
             "percentunit",
         ),
-        _one("Coverage of the diary", "diary_coverage_ratio", "coverage", "percentunit"),
+        Panel(
+            "Coverage of the diary, 1 h", (("1 - alphatrade:diary_coverage_errors:1h{%s}", "coverage"),), "percentunit"
+        ),
         _one("Lag of the diary", "diary_lag_seconds", "lag", "s"),
         _one("What runs", "info", "{{policy}} {{code}}"),
     ),

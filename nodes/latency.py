@@ -17,6 +17,11 @@ class Reached(NamedTuple):
     all: int
     total_ns: int
 
+    def since(self, before: "Reached") -> "Reached":
+        """Return what has come since an earlier moment."""
+        within = tuple(now - then for now, then in zip(self.within, before.within, strict=True))
+        return Reached(within, self.all - before.all, self.total_ns - before.total_ns)
+
 
 class Latency:
     """Durations, counted in buckets of three digits: what it takes does not grow with them."""

@@ -64,10 +64,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         So far.
     sigma : dict of str to (float, float)
         By instrument: norm of the fast weights, and its bound.
-    diary_coverage, diary_lag_s : float, optional
-        Share of the decisions so far that are in the diary; for how long the oldest row has waited for the disk.
+    decisions, diary_rows : int, optional
+        Of the run so far; rows of decisions that a diary has on the disk, or on their way there.
+    diary_lag_s : float, optional
+        For how long the oldest row has waited for the disk.
     faults : dict of str to int
-        By mechanism.
+        By mechanism: whether it is off; where there are several, how many.
+    refusals : dict of str to int
+        By mechanism: what it has lost or refused so far, and went on.
     session_open : bool, optional
     journal_records : int, optional
     """
@@ -91,9 +95,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     drift: Mapping[tuple[str, ...], tuple[float, float]] = {}
     drift_alarms: int | None = None
     sigma: Mapping[str, tuple[float, float]] = {}
-    diary_coverage: float | None = None
+    decisions: int | None = None
+    diary_rows: int | None = None
     diary_lag_s: float | None = None
     faults: Mapping[str, int] = {}
+    refusals: Mapping[str, int] = {}
     feed_gaps: int | None = None
     session_open: bool | None = None
     journal_records: int | None = None
@@ -141,9 +147,9 @@ FAMILIES = (
     _one("beats_total", "heartbeats of this process", lambda r: r.beat.number),
     _one("beat_timestamp_seconds", "time of the latest beat, of the wall", lambda r: r.beat.ts / 1e9),
     _one("loop_lag_seconds", "by how much the loop was late, at worst in the latest 45 beats", lambda r: r.late_s),
-    _one("events_total", "market events taken", lambda r: r.beat.events),
+    _one("events_total", "market events taken", lambda r: None if r.journal_left else r.beat.events),
     _one("orders_total", "orders, denied ones and those of the law itself included", lambda r: r.orders),
-    _one("fills_total", "fills", lambda r: r.beat.fills),
+    _one("fills_total", "fills", lambda r: None if r.journal_left else r.beat.fills),
     _by("denials_total", "commands that the law denied, by code", "reason", lambda r: r.denials),
     _by("near_misses_total", "limits used beyond the near-miss share, by code", "reason", lambda r: r.near_misses),
     _by("queue_length", "what waits in a queue", "queue", lambda r: r.queues),
@@ -159,17 +165,19 @@ FAMILIES = (
     _one("drift_alarms_total", "alarms of the drift sentry that act", lambda r: r.drift_alarms),
     _by("sigma_norm", "Frobenius norm of the fast weights", "instrument", lambda r: _at(r.sigma, 0)),
     _by("sigma_bound", "what that norm is held below", "instrument", lambda r: _at(r.sigma, 1)),
-    _one("diary_coverage_ratio", "share of the decisions that are in the diary", lambda r: r.diary_coverage),
+    _one("decisions_total", "decisions", lambda r: r.decisions),
+    _one("diary_rows_total", "decisions that are in the diary", lambda r: r.diary_rows),
     _one("diary_lag_seconds", "how long the oldest diary row has waited for the disk", lambda r: r.diary_lag_s),
     _one("resident_memory_bytes", "resident memory", lambda r: r.beat.rss or None),
-    _by("faults", "what a mechanism has refused, or why it is off", "mechanism", lambda r: r.faults),
+    _by("faults", "1 while a mechanism is off", "mechanism", lambda r: r.faults),
+    _by("refusals_total", "what a mechanism has lost or refused, and went on", "mechanism", lambda r: r.refusals),
     _one("feed_age_seconds", "since the latest event of the feed; absent while none is expected",
          lambda r: r.beat.feed_age_s),
+    _one("feed_age_limit_seconds", "age from which on the feed is silent; absent with a tape",
+         lambda r: r.beat.feed_limit_s),
     _one("feed_gaps_total", "times that the feed was lost and came back", lambda r: r.feed_gaps),
     _one("session_open", "1 while may be traded by the calendar", lambda r: r.session_open),
     _one("journal_records_total", "records of the journal", lambda r: r.journal_records),
-    _one("journal_wait_seconds", "how long the oldest record has waited for the disk",
-         lambda r: None if r.journal_records is None else r.beat.journal_wait_s),
     _by("kill_state", "1 for the state of the kill switch, 0 for the others", "state",
         lambda r: {str(state): float(state == r.beat.kill) for state in State}),
 )  # fmt: skip

@@ -22,15 +22,15 @@ def well(second: float) -> Reading:
     """Return what a node says that is well, so many seconds after the causes: before them the number is negative."""
     lived = 100_000 + round(second)
     beat = Beat(
-        ts=time.time_ns(), number=lived, pid=1, lag_s=0.001, feed_age_s=0.5, events=20 * lived, orders=lived,
-        fills=lived // 2, rss=500_000_000, kill="ACTIVE", journal=lived,
+        ts=time.time_ns(), number=lived, pid=1, lag_s=0.001, feed_age_s=0.5, feed_limit_s=60.0,
+        events=20 * lived, orders=lived, fills=lived // 2, rss=500_000_000, kill="ACTIVE", journal=lived,
     )  # fmt: skip
     return Reading(
         beat=beat, late_s=0.001, heard=True, orders=lived, denials={"COLLAR": 3}, near_misses={"GROSS_EXPOSURE": 3},
         stages={"decision": stage(10 * lived, 0)}, queues={"journal": 0}, currency="USD", equity=100_000.0,
         cash=100_000.0, day_change=100.0, drawdown=0.01,
         used={"GROSS_EXPOSURE": (10.0, 100.0), "DRAWDOWN": (0.01, 0.1)}, drift={("reward", "cusum"): (1.0, 5.0)},
-        drift_alarms=2, diary_coverage=1.0, diary_lag_s=0.1, faults={"graph": 0},
+        drift_alarms=2, decisions=lived, diary_rows=lived, diary_lag_s=0.1, faults={"graph": 0},
         feed_gaps=0, session_open=True, journal_records=lived,
     )  # fmt: skip
 
@@ -65,6 +65,10 @@ def _slow(share: float) -> Cause:
     return cause
 
 
+def _rows(share: float) -> Cause:
+    return lambda now, second: replace(now, diary_rows=round((100_000 + round(second)) * share))
+
+
 def _slower(now: Reading, second: float) -> Reading:
     slow = round(second)
     return replace(now, stages={"decision": stage(now.stages["decision"].all - slow, slow)})
@@ -78,7 +82,6 @@ def _now_and_then(now: Reading, second: float) -> Reading:
 PLANTED: dict[str, Cause] = {
     "LateLoop": _is(late_s=3.0),
     "ClockOff": _early,
-    "JournalWaits": _beat(journal_wait_s=12.0),
     "MechanismOff": _is(faults={"graph": 1}),
     "MemoryLarge": _beat(rss=2_100_000_000),
     "DriftNear": _is(drift={("reward", "cusum"): (4.2, 5.0)}),
@@ -96,8 +99,8 @@ REMEMBERED: dict[str, Cause] = {
     "MemoryGrows": _grown,
     "DecisionLatencyBurnsFast": _slow(0.2),
     "DecisionLatencyBurnsSlowly": _slow(0.02),
-    "DiaryCoverageBurnsFast": _is(diary_coverage=0.8),
-    "DiaryCoverageBurnsSlowly": _is(diary_coverage=0.98),
+    "DiaryCoverageBurnsFast": _rows(0.8),
+    "DiaryCoverageBurnsSlowly": _rows(0.98),
     "FeedAgeBurnsFast": _now_and_then,
     "FeedAgeBurnsSlowly": lambda now, _: now,
 }
@@ -117,8 +120,6 @@ def _lines(end: int) -> Iterator[str]:
         yield _line("alphatrade_resident_memory_bytes", "MemoryGrows", at, 800e6 - hours * 40e6)
         yield _line("alphatrade_beats_total", "MemoryGrows", at, 100_000 - hours * 3600)
         yield _line("alphatrade:stage_p99:5m", "LatencySpike", at, 0.0004, ',stage="decision"')
-        yield _line("alphatrade_diary_coverage_ratio", "DiaryCoverageBurnsFast", at, 0.8 if fast else 1.0)
-        yield _line("alphatrade_diary_coverage_ratio", "DiaryCoverageBurnsSlowly", at, 0.98)
         yield _line("alphatrade:feed_silent", "FeedAgeBurnsFast", at, int(fast and number % 5 == 0))
         yield _line("alphatrade:feed_silent", "FeedAgeBurnsSlowly", at, int(minute))
         good = {
@@ -129,6 +130,8 @@ def _lines(end: int) -> Iterator[str]:
             name, labels = f"DecisionLatencyBurns{speed}", ',stage="decision"'
             yield _line("alphatrade_stage_duration_seconds_count", name, at, 600 * number, labels)
             yield _line("alphatrade_stage_duration_seconds_bucket", name, at, within, f'{labels},le="0.005"')
+            yield _line("alphatrade_decisions_total", f"DiaryCoverageBurns{speed}", at, 600 * number)
+            yield _line("alphatrade_diary_rows_total", f"DiaryCoverageBurns{speed}", at, within)
 
 
 def _line(name: str, instance: str, at: int, value: float, labels: str = "") -> str:

@@ -50,6 +50,13 @@ class LiveFeed(LiveMarketDataClient):
     spec : LiveFeedSpec
     tell : callable
         Takes a line about the feed.
+
+    Attributes
+    ----------
+    unfit : int
+        Events that were refused.
+    limit_s : float
+        Age from which on it is silent, seconds: of bars, more than one.
     """
 
     live = True
@@ -77,7 +84,7 @@ class LiveFeed(LiveMarketDataClient):
         self._switch: Switch | None = None
         self._arrivals = Arrivals()
         self._failure: Exception | None = None
-        self.unfit = 0
+        self.unfit, self.limit_s = 0, spec.limit_s
 
     # -- what the node asks of it
 

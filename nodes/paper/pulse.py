@@ -24,6 +24,7 @@ from alphatrade.risk.units import NANO, from_atto, from_nano
 
 if TYPE_CHECKING:
     from alphatrade.nodes.metrics_server import Watched
+    from alphatrade.nodes.paper.reading import Reader
 
 READ_S = 1.0  # between two beats while the journal is read
 
@@ -66,10 +67,11 @@ class Pulse:
         self._writer = None if folder is None else BeatWriter(folder, tell)
         self._watchdog = Watchdog(BeatLimits())
         self._view, self._watched = view, watched
+        self._reader: Reader | None = None
         if watched is not None:
-            from alphatrade.nodes.paper.reading import Reader
+            from alphatrade.nodes.paper import reading
 
-            self._reader = Reader(parts, journal, lambda: 0 if self._writer is None else self._writer.lost)
+            self._reader = reading.Reader(parts, journal, lambda: 0 if self._writer is None else self._writer.lost)
         self._known: int | None = None  # events of the journal; None: it is being read
         self.beats, self.gap_s = 0, 0.0
         self._events = 0
@@ -97,6 +99,8 @@ class Pulse:
         loop = asyncio.get_running_loop()
         self._watchdog.ready()
         self._known = self._parts.intake.events
+        if self._reader is not None:
+            self._reader.begin()
         due = before = loop.time()
         while True:
             due += 1.0
@@ -134,7 +138,7 @@ class Pulse:
             self._writer.write(beat)
         if self._desk is not None:
             self._desk.show()
-        if self._watched is not None:
+        if self._watched is not None and self._reader is not None:
             heard = self._known is not None and (age_s is None or beat.events > self._known)
             self._watched.take(self._reader.read(beat, journal_left, heard))
         return beat
@@ -150,8 +154,14 @@ class Pulse:
             fills=gate.record.filled, rss=rss_bytes(), kill=str(gate.switch.state),
             journal=0 if journal is None else journal.flushed,
             stages=self._told,
-            facts=self._facts(),
+            facts=self._facts(), feed_limit_s=self._parts.feed.limit_s, faults=self._faults(),
         )  # fmt: skip
+
+    def _faults(self) -> tuple[str, ...]:
+        """Return what is off or has refused something, each with its last reason."""
+        own = {"heartbeat": self._writer, "metrics": self._reader}
+        failing = [f"{name}: {one.error}" for name, one in own.items() if one is not None and one.error]
+        return (*self._parts.venue.bus.faults, *failing)
 
     def _facts(self) -> dict[str, str]:
         gate, cache, facts = self._parts.gate, self._parts.node.kernel.cache, dict(self._parts.feed.facts())

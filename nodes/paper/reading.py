@@ -6,6 +6,7 @@ from typing import Any
 
 from alphatrade.nodes.beats import Beat
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.latency import Reached
 from alphatrade.nodes.metrics import WINDOW, Reading
 from alphatrade.nodes.replay import members
 from alphatrade.reflection.clerk import ACTING
@@ -31,6 +32,11 @@ class Reader:
     journal : Journal, optional
     lost : callable
         Returns how many beats could not be written.
+
+    Attributes
+    ----------
+    error : str
+        Why the latest reading failed; empty: it did not.
     """
 
     def __init__(self, parts: Any, journal: Journal | None, lost: Callable[[], int]) -> None:
@@ -40,33 +46,49 @@ class Reader:
             members(trader, kind) for kind in ("Organism", "DiaryScribe", "DriftSentry")
         )
         self._lags = deque[float](maxlen=WINDOW)
-        self._failed = 0
+        self._failed = self._rows = 0
+        self._before: Mapping[str, Reached] = {}
         self.error = ""
 
     def read(self, beat: Beat, journal_left: int, heard: bool) -> Reading:
-        """Return what is known at a beat; where that fails it is a fault, and only the beat is known."""
+        """
+        Return what is known at a beat; where that fails it is a fault, and only the beat is known.
+
+        While the journal is read only the beat is, too: counters that climb to where they were tell of the past.
+        """
         self._lags.append(beat.lag_s)
         late_s = max(self._lags)
+        if journal_left:
+            return Reading(beat=beat, late_s=late_s, journal_left=journal_left)
         try:
-            return self._read(beat, late_s, journal_left, heard)
+            found = self._read(beat, late_s, heard)
         except Exception as trouble:  # whatever it is: the node goes on
             self._failed += 1
             self.error = f"{type(trouble).__name__}: {trouble}"
-            faults = {"metrics": self._failed}
-            return Reading(beat=beat, late_s=late_s, journal_left=journal_left, heard=heard, faults=faults)
+            return Reading(beat=beat, late_s=late_s, heard=heard, refusals={"metrics": self._failed})
+        self.error = ""
+        return found
 
-    def _read(self, beat: Beat, late_s: float, journal_left: int, heard: bool) -> Reading:
+    def begin(self) -> None:
+        """Leave out how long stages have taken until now, when the journal was read and nobody waited."""
+        self._parts.stages.count()
+        self._before = self._parts.stages.reached()
+
+    def _stages(self) -> dict[str, Reached]:
+        reached = self._parts.stages.reached()
+        return {name: now.since(self._before[name]) if self._before else now for name, now in reached.items()}
+
+    def _read(self, beat: Beat, late_s: float, heard: bool) -> Reading:
         parts, journal = self._parts, self._journal
         gate, record = parts.gate, parts.gate.record
         return Reading(
             beat=beat,
             late_s=late_s,
-            journal_left=journal_left,
             heard=heard,
             orders=record.ordered,
             denials=self._counted("denied"),
             near_misses=self._counted("near_miss"),
-            stages=parts.stages.reached(),
+            stages=self._stages(),
             queues=self._queues(),
             **self._account(),
             **self._drift(),
@@ -76,7 +98,8 @@ class Reader:
                 if not one.config.canary and (weights := one.adaptation.weights) is not None
             },
             **self._diary(),
-            faults=self._faults(),
+            faults=self._off(),
+            refusals=self._refusals(),
             feed_gaps=record.counts.get("feed_gap", 0),
             session_open=gate.phase != "closed",
             journal_records=None if journal is None else journal.count,
@@ -135,20 +158,30 @@ class Reader:
         return {"drift": found, "drift_alarms": sum(alarm.level in ACTING for alarm in alarms)}
 
     def _diary(self) -> dict[str, Any]:
-        """Return what share of the decisions has a row, of those that each diary should have."""
-        made = sum(one.decisions for one in self._organisms)
-        if not self._scribes or not made:
+        """Return how many decisions there are, and how many of them the diary has."""
+        if not self._scribes:
             return {}
+        there = min(scribe.decided for scribe in self._scribes)
+        self._rows = max(self._rows, there)  # a counter does not fall: what was on its way when the disk failed
         return {
-            "diary_coverage": min(scribe.decided for scribe in self._scribes) / made,
+            "decisions": sum(one.decisions for one in self._organisms),
+            "diary_rows": self._rows,
             "diary_lag_s": max(scribe.lag_s for scribe in self._scribes),
         }
 
-    def _faults(self) -> dict[str, int]:
-        found = Counter({"heartbeat": self._lost(), "metrics": self._failed})
+    def _off(self) -> dict[str, int]:
+        """Return by how many each mechanism is off."""
+        found = Counter[str]()
         for sentry in self._sentries:
-            found["drift_sentry"] += len(sentry.faults)
+            found["drift_sentry"] += sentry.off
         for one in self._organisms:
             for mechanism in one.adaptation.mechanisms:
                 found[mechanism] += mechanism in one.adaptation.faults
         return dict(found)
+
+    def _refusals(self) -> dict[str, int]:
+        """Return what was lost or refused so far by what goes on nevertheless."""
+        found = {"heartbeat": self._lost(), "metrics": self._failed}
+        if self._sentries:
+            found["drift_sentry"] = sum(len(sentry.faults) for sentry in self._sentries)
+        return found

@@ -33,7 +33,7 @@ class ReplayFeed(LiveMarketDataClient):
     instruments : sequence of Instrument
     """
 
-    live = False
+    live, limit_s = False, None
 
     def __init__(
         self,

@@ -148,6 +148,11 @@ class LiveFeedSpec(Address):
         """Silence after which a feed counts as lost, seconds."""
         return self.stall_s + (self.bar_s if self.kind == "bars" else 0)
 
+    @property
+    def limit_s(self) -> float:
+        """Silence after which somebody is told of it, seconds: until then it is connected anew."""
+        return max(60.0, self.silence_s)
+
     def identity(self) -> dict[str, Any]:
         """Return what of it shapes the results."""
         return self.model_dump(

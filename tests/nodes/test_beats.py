@@ -36,9 +36,9 @@ from tests.conftest import ROOT
 
 NOW = 1_790_000_000 * 10**9
 SECOND = 10**9
-LIMITS = BeatLimits(beat_s=5, lag_s=2, feed_s=60, journal_s=10)
+LIMITS = BeatLimits(beat_s=5, lag_s=2)
 WELL = Beat(
-    ts=NOW, number=1, pid=1, lag_s=0.01, feed_age_s=0.2, events=10, orders=2, fills=1, rss=10**8, kill="ACTIVE", journal=7,
+    ts=NOW, number=1, pid=1, lag_s=0.01, feed_age_s=0.2, feed_limit_s=60.0, events=10, orders=2, fills=1, rss=10**8, kill="ACTIVE", journal=7,
     stages={"decide": {"count": 3, "p50_ns": 5}}, facts={"regime": "up"},
 )  # fmt: skip
 
@@ -214,6 +214,8 @@ def test_a_node_that_is_well_has_no_reason() -> None:
     assert health(WELL, NOW, LIMITS) == []
     assert health(msgspec.structs.replace(WELL, feed_age_s=None), NOW, LIMITS) == []
     assert health(WELL, NOW - SECOND // 2, LIMITS) == []
+    assert health(msgspec.structs.replace(WELL, feed_age_s=3600.0, feed_limit_s=3610.0), NOW, LIMITS) == [], "bars of an hour"
+    assert health(msgspec.structs.replace(WELL, feed_age_s=9999.0, feed_limit_s=None), NOW, LIMITS) == [], "a tape"
 
 
 CASES: dict[Ill, tuple[dict[str, Any], int]] = {
@@ -221,7 +223,6 @@ CASES: dict[Ill, tuple[dict[str, Any], int]] = {
     Ill.BEAT_EARLY: ({}, NOW - SECOND - 1),
     Ill.LOOP_LATE: ({"lag_s": 2.001}, NOW),
     Ill.FEED_OLD: ({"feed_age_s": 60.001}, NOW),
-    Ill.JOURNAL_STUCK: ({"journal_wait_s": 10.001}, NOW),
     Ill.KILLED: ({"kill": "REDUCING"}, NOW),
 }
 
@@ -231,11 +232,11 @@ def test_each_way_of_not_being_well_has_a_reason_of_its_own(ill: Ill, tmp_path: 
     changes, now = CASES[ill]
     (reason,) = health(msgspec.structs.replace(WELL, **changes), now, LIMITS)
     assert reason.code is ill
-    assert restart_helps([reason]) == (ill in {Ill.BEAT_OLD, Ill.LOOP_LATE, Ill.JOURNAL_STUCK})
+    assert restart_helps([reason]) == (ill in {Ill.BEAT_OLD, Ill.LOOP_LATE})
 
 
 def test_limits_are_the_last_values_that_are_well() -> None:
-    edge = msgspec.structs.replace(WELL, lag_s=2.0, feed_age_s=60.0, journal_wait_s=10.0)
+    edge = msgspec.structs.replace(WELL, lag_s=2.0, feed_age_s=60.0)
     assert health(edge, NOW + 5 * SECOND, LIMITS) == []
 
 
@@ -252,7 +253,7 @@ def test_reasons_add_up_and_every_kind_is_tried_above() -> None:
     assert {Ill.KILLED, Ill.FEED_OLD}.isdisjoint(RESTART_CURES)
 
 
-@pytest.mark.parametrize("word", ["beat_s", "lag_s", "feed_s", "journal_s"])
+@pytest.mark.parametrize("word", ["beat_s", "lag_s"])
 def test_limits_are_positive_and_known(word: str) -> None:
     for bad in ({word: 0}, {word: -1}, {word: "x"}, {f"{word}_": 1}):
         with pytest.raises(ValidationError):

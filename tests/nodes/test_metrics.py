@@ -7,6 +7,7 @@ import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,14 +16,15 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from alphatrade.nodes.beats import Beat, history
+from alphatrade.nodes.beats import Beat, BeatWriter, history
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, WINDOW, NodeMetrics, Reading
 from alphatrade.nodes.metrics_server import served
 from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.reading import Reader
-from alphatrade.nodes.stages import BOUNDS_NS, STAGES
+from alphatrade.nodes.paper.settings import LiveFeedSpec
+from alphatrade.nodes.stages import BOUNDS_NS, STAGES, Stages
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.diary import DecisionBuffer
 from alphatrade.reflection.segment_writer import SegmentWriter
@@ -123,15 +125,16 @@ def lively(tmp_path_factory: pytest.TempPathFactory) -> Flown:
 def test_every_name_of_the_list_is_there_and_no_other(lively: Flown) -> None:
     there = {name for name, _ in samples(lively.scraped[-1])}
     stage = f"{PREFIX}stage_duration_seconds"
-    assert there == {*NAMES, *(f"{stage}_{part}" for part in ("bucket", "count", "sum"))} - {stage}
+    absent = {stage, f"{PREFIX}feed_age_limit_seconds"}  # it has a tape, which may rest
+    assert there == {*NAMES, *(f"{stage}_{part}" for part in ("bucket", "count", "sum"))} - absent
 
 
 AGREED = """
 info beats_total beat_timestamp_seconds loop_lag_seconds events_total orders_total fills_total denials_total
 near_misses_total stage_duration_seconds queue_length equity cash day_change drawdown_ratio position exposure
-exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound diary_coverage_ratio
-diary_lag_seconds resident_memory_bytes faults feed_age_seconds feed_gaps_total session_open
-journal_records_total journal_wait_seconds kill_state
+exposure_limit drift_statistic drift_threshold drift_alarms_total sigma_norm sigma_bound decisions_total diary_rows_total
+diary_lag_seconds resident_memory_bytes faults refusals_total feed_age_seconds feed_age_limit_seconds feed_gaps_total session_open
+journal_records_total kill_state
 """
 
 
@@ -174,7 +177,8 @@ def test_at_the_end_it_is_what_the_run_has_recorded(lively: Flown) -> None:
     assert value(found, "drawdown_ratio") == pytest.approx(last["drawdown"])
     assert value(found, "position", instrument="WLD/USD.SIM") == float(fills["position_after"].iloc[-1]) == 0.0
     measured = coverage(run, lively.warmup)
-    assert value(found, "diary_coverage_ratio") == measured.diary_coverage == 1.0
+    assert measured.diary_coverage == 1.0
+    assert value(found, "diary_rows_total") == value(found, "decisions_total") == measured.steps > 0
     assert value(found, "diary_lag_seconds") == 0.0
 
 
@@ -186,8 +190,8 @@ def test_what_learns_and_what_watches_is_told(lively: Flown) -> None:
     assert reading.drift["WLD/USD.SIM belief", "cusum"][1] == last["threshold"]
     packets = len(list((lively.folder / "packets").glob("*.json")))
     assert reading.drift_alarms == packets > 0
-    assert set(reading.faults) == {"heartbeat", "metrics", "drift_sentry", "linear_attention", "fast_weights"}
-    assert not any(reading.faults.values())
+    assert reading.faults == dict.fromkeys(("drift_sentry", "linear_attention", "fast_weights"), 0)
+    assert reading.refusals == dict.fromkeys(("heartbeat", "metrics", "drift_sentry"), 0)
     assert value(found, "queue_length", queue="journal") <= value(found, "journal_records_total") <= lively.journal
 
 
@@ -204,6 +208,40 @@ def test_the_use_of_a_limit_is_in_the_unit_of_the_limit(lively: Flown) -> None:
     assert seen >= {"GROSS_EXPOSURE", "NET_EXPOSURE", "INSTRUMENT_EXPOSURE", "DAILY_LOSS", "DRAWDOWN"}
 
 
+# -- what is off or was lost
+
+
+def test_what_is_off_and_what_was_lost_is_told_in_beats_and_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "learned").mkdir()
+    (tmp_path / "learned" / "WLD-USD.SIM.bin").write_bytes(b"damaged")
+    stock_write, stock_read = BeatWriter._append, Reader._drift
+
+    def once(self: BeatWriter, line: bytes) -> None:
+        if self.lost == 0 and msgspec.json.decode(line)["number"] == 3:
+            raise OSError("no space left")
+        stock_write(self, line)
+
+    def at_the_first_decision(self: Reader) -> Any:
+        if self._parts.stages.latency["decision"].count and not self._failed:
+            raise RuntimeError("odd")
+        return stock_read(self)
+
+    monkeypatch.setattr(BeatWriter, "_append", once)
+    monkeypatch.setattr(Reader, "_drift", at_the_first_decision)
+    node = fly(tmp_path, *LIVELY, "tape.hours=3", f"learned={tmp_path / 'learned'}", speed=2000.0)
+    beats = list(history(latch_dir(tmp_path / "state", "sim", "SIM")))
+    off = [[fault.partition(":")[0] for fault in beat.faults] for beat in beats]
+    assert off[-1] == ["linear_attention", "fast_weights"]
+    assert "expected the file of a run's learned/ folder" in beats[-1].faults[0]
+    told = [fault for beat in beats for fault in beat.faults if fault.startswith(("heartbeat", "metrics"))]
+    assert sorted(told) == ["heartbeat: OSError: no space left", "metrics: RuntimeError: odd"], "in one beat each"
+    found = samples(node.scraped[-1])
+    assert {name: value(found, "faults", mechanism=name) for name in ("linear_attention", "fast_weights", "drift_sentry")} == {
+        "linear_attention": 1.0, "fast_weights": 1.0, "drift_sentry": 0.0
+    }  # fmt: skip
+    assert value(found, "refusals_total", mechanism="heartbeat") == value(found, "refusals_total", mechanism="metrics") == 1.0
+
+
 # -- the diary is measured
 
 
@@ -215,7 +253,19 @@ def test_a_diary_that_drops_rows_covers_less(tmp_path: Path, monkeypatch: pytest
         return stock(self, decision, probes) if seen[0] % 4 else False
 
     monkeypatch.setattr(DecisionBuffer, "append", leaky)
-    assert fly(tmp_path, *SHORT).last().diary_coverage == pytest.approx(0.75, abs=0.01)
+    last = fly(tmp_path, *SHORT).last()
+    assert last.decisions is not None
+    assert last.diary_rows is not None
+    assert last.diary_rows / last.decisions == pytest.approx(0.75, abs=0.01)
+
+
+def test_rows_that_were_on_their_way_when_the_disk_failed_are_no_counter_that_falls() -> None:
+    reader = Reader.__new__(Reader)
+    scribe = SimpleNamespace(decided=10, lag_s=0.0)
+    reader._scribes, reader._organisms, reader._rows = [scribe], [SimpleNamespace(decisions=10)], 0
+    assert reader._diary()["diary_rows"] == 10
+    scribe.decided = 7
+    assert reader._diary()["diary_rows"] == 10
 
 
 def test_a_diary_that_does_not_get_to_the_disk_lags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +288,7 @@ def test_a_diary_that_does_not_get_to_the_disk_lags(tmp_path: Path, monkeypatch:
     flown(settings(*SHORT, "output.flush_ms=100"), tmp_path / "run", speed=30_000.0, ready=ready)
     told = [one.diary_lag_s for one in lags]
     assert told[-1] - told[0] == pytest.approx(1.8, abs=0.6), "the oldest row waits on"
-    assert {one.diary_coverage for one in lags} == {1.0}
+    assert all(one.diary_rows == one.decisions for one in lags), "on its way there is there"
 
 
 # -- pure
@@ -264,6 +314,14 @@ def test_labels_are_escaped() -> None:
     assert value(of(Reading(beat=BEAT, positions={odd: 2.0})), "position", instrument=odd) == 2.0
 
 
+@pytest.mark.parametrize(("words", "limit"), [({}, 60.0), ({"kind": "bars", "bar_s": 60}, 70.0), ({"kind": "bars", "bar_s": 300}, 310.0), ({"stall_s": 90.0}, 90.0)])
+def test_a_feed_is_silent_after_longer_than_its_own_pauses(words: dict[str, Any], limit: float) -> None:
+    spec = LiveFeedSpec(source="binance", symbols=("BTCUSDT",), **words)
+    assert spec.limit_s == limit
+    shown = of(Reading(beat=msgspec.structs.replace(BEAT, feed_limit_s=spec.limit_s)))
+    assert value(shown, "feed_age_limit_seconds") == limit
+
+
 def test_buckets_are_cumulative_and_right_to_a_thousandth() -> None:
     durations = np.random.default_rng(1).lognormal(13.0, 3.0, 20_000).astype(np.int64) + 1
     latency = Latency()
@@ -281,6 +339,19 @@ def test_buckets_are_cumulative_and_right_to_a_thousandth() -> None:
     assert value(found, "stage_duration_seconds_sum", stage="step") == pytest.approx(reached.total_ns / 1e9)
 
 
+def test_durations_of_the_journal_that_was_read_are_not_among_those_of_the_node() -> None:
+    stages = Stages([], [])
+    stages.latency["step"].record([2_000_000] * 100)  # of the journal
+    reader = Reader.__new__(Reader)
+    reader._parts, reader._before = SimpleNamespace(stages=stages), {}
+    reader.begin()
+    assert reader._stages()["step"] == ((0,) * len(BOUNDS_NS), 0, 0)
+    stages.latency["step"].record([8_000_000] * 3)
+    found = of(Reading(beat=BEAT, stages=reader._stages()))
+    assert [value(found, "stage_duration_seconds_bucket", stage="step", le=le) for le in ("0.005", "0.01", "+Inf")] == [0, 3, 3]
+    assert value(found, "stage_duration_seconds_sum", stage="step") == 0.024
+
+
 def test_an_empty_histogram_is_zeros() -> None:
     assert Latency().reached(BOUNDS_NS) == ((0,) * len(BOUNDS_NS), 0, 0)
 
@@ -294,7 +365,7 @@ def test_a_part_that_cannot_be_read_is_a_fault_and_stops_nothing() -> None:
     reader._parts, reader._journal, reader._failed, reader.error, reader._lags = Broken(), None, 0, "", deque(maxlen=WINDOW)
     for number in (1, 2):
         reading = reader.read(BEAT, 0, True)
-        assert reading == Reading(beat=BEAT, late_s=0.0, heard=True, faults={"metrics": number})
+        assert reading == Reading(beat=BEAT, late_s=0.0, heard=True, refusals={"metrics": number})
     assert reader.error == "RuntimeError: gone"
 
 

@@ -1,6 +1,7 @@
 """The endpoint of a node: red when the loop is stuck, not ready while the journal is read, and held up by nobody."""
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -32,7 +33,7 @@ from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_paper import SHORT, Node, flown, settings
 
-BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=0.5, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
+BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=0.5, feed_limit_s=60.0, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
 
 
 class Endpoint:
@@ -91,13 +92,13 @@ def test_one_that_is_well_says_so(endpoint: Endpoint) -> None:
     ("changes", "alive", "ready", "code"),
     [
         ({"lag_s": 2.5}, False, False, "LOOP_LATE"),
-        ({"journal_wait_s": 11.0}, False, False, "JOURNAL_STUCK"),
         ({"feed_age_s": 61.0}, True, False, "FEED_OLD"),
         ({"kill": "REDUCING"}, True, False, "KILLED"),
         ({"kill": "HALTED"}, True, False, "KILLED"),
         ({"journal_left": 7}, True, False, "JOURNAL_READ"),
         ({"heard": False}, True, False, "FEED_UNHEARD"),
         ({"feed_age_s": None}, True, True, ""),
+        ({"feed_age_s": 301.0, "feed_limit_s": 310.0}, True, True, ""),
     ],
 )
 def test_only_what_a_restart_would_cure_is_red(endpoint: Endpoint, changes: dict[str, Any], alive: bool, ready: bool, code: str) -> None:
@@ -155,6 +156,7 @@ def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, mon
     shutil.rmtree(tmp_path / "first")
     stock, told = Journal.records, list[str]()
     seen: list[tuple[int, int, str]] = []
+    shown: list[str] = []
 
     def slowly(self: Journal) -> Iterator[Any]:
         for record in stock(self):
@@ -162,6 +164,7 @@ def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, mon
                 time.sleep(0.1)
                 (code, text), lives = endpoint.get("/readyz"), endpoint.get("/healthz")
                 seen.append((lives[0], code, text))
+                shown.append(endpoint.get("/metrics")[1])
             yield record
 
     monkeypatch.setattr(Journal, "records", slowly)
@@ -177,6 +180,8 @@ def test_while_the_journal_is_read_it_lives_and_is_not_ready(tmp_path: Path, mon
     left = [int(text.partition("JOURNAL_READ ")[2].partition(" ")[0]) for _, _, text in while_read]
     assert left == sorted(left, reverse=True)
     assert 0 < left[-1] < left[0] < count
+    names = {line.partition("{")[0].partition(" ")[0] for line in "".join(shown).splitlines() if line[0] != "#"}
+    assert names == {f"alphatrade_{name}" for name in ("beats_total", "beat_timestamp_seconds", "loop_lag_seconds", "resident_memory_bytes", "kill_state")}
 
 
 # -- who asks
@@ -294,6 +299,24 @@ def test_what_cannot_be_served_is_said_in_one_line(endpoint: Endpoint, host: str
     with pytest.raises(ConfigError) as error, served(host, endpoint.port if port is None else port, print):
         pass
     assert str(error.value).startswith(f"{field}: got ")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EADDRINUSE, "metrics.port: got 81, expected a port that is free"),
+        (errno.EACCES, "metrics.port: got 81, expected a port that this user may listen on"),
+        (errno.EADDRNOTAVAIL, "metrics.host: got 'h', expected an address of this machine"),
+    ],
+)
+def test_why_nothing_can_be_served_is_told_by_its_number_not_by_its_words(number: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(number, "in another tongue")
+
+    monkeypatch.setattr(metrics_server, "_Server", refused)
+    with pytest.raises(ConfigError) as error, served("h", 81, print):
+        pass
+    assert str(error.value).startswith(told)
 
 
 # -- as a process

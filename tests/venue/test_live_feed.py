@@ -38,6 +38,7 @@ def test_it_trades_two_symbols_on_live_quotes_and_ends_flat(tmp_path: Path) -> N
         assert beat.facts["feed_state"] == "up"
         assert beat.feed_age_s is not None
         assert beat.feed_age_s < 1
+        assert beat.feed_limit_s == 60.0
         node.end()
     fills = node.table("fills")
     assert set(fills["instrument"]) == {"BTCUSDT.BINANCE", "ETHUSDT.BINANCE"}
