@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from importlib import metadata
@@ -21,6 +22,8 @@ from packaging.requirements import Requirement
 
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.paper.settings import paper_settings
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.risk.errors import LedgerError
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -303,6 +306,53 @@ def test_a_job_of_the_night_runs_alone_and_ends(name: str) -> None:
     assert spec["startingDeadlineSeconds"] > 0
     assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] > 0
     assert 0 < spec["successfulJobsHistoryLimit"] <= spec["failedJobsHistoryLimit"]
+
+
+def test_the_endpoint_of_a_node_that_does_not_trade_is_scraped_all_the_same() -> None:
+    """Killed or without prices it is not ready, and that is what has to be seen: not a dead node."""
+    assert found("Service", "paper-metrics")["spec"]["publishNotReadyAddresses"] is True
+
+
+@pytest.mark.parametrize("name", ["nightly.yaml CronJob", "rim-shadow.yaml CronJob", "retain.yaml CronJob", "replay.yaml Job"])
+def test_who_shares_the_volumes_of_the_node_runs_on_its_machine(name: str) -> None:
+    """A volume that is ReadWriteOnce is attached to one machine; on another one a pod would wait for ever."""
+    (spec,) = [spec for pod, spec in pods() if pod == name]
+    claims = {one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"] if "persistentVolumeClaim" in one}
+    assert {found("PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteOnce"] for claim in claims} == {True}
+    (term,) = spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert term["labelSelector"]["matchLabels"] == found("Deployment", "paper")["spec"]["template"]["metadata"]["labels"]
+
+
+def kubelet_gives(volume: Path, policy: str, group: int = 10001) -> None:
+    """Do to a volume what the kubelet does at each mount for fsGroup, by its documentation: nobody's file stays private."""
+    root = volume.stat()
+    right = root.st_gid == group and root.st_mode & 0o2770 == 0o2770
+    if policy == "OnRootMismatch" and right:
+        return
+    for path in (volume, *volume.rglob("*")):
+        os.chown(path, -1, group)
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o2770 if path.is_dir() else 0o660))
+
+
+@pytest.mark.parametrize(("name", "spec"), pods(), ids=lambda one: one if isinstance(one, str) else "")
+def test_a_private_key_stays_private_from_one_pod_to_the_next(name: str, spec: dict[str, Any], tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give files to a group")
+
+    def after(policy: str) -> SigningKey:
+        volume = tmp_path / policy
+        volume.mkdir(mode=0o755)
+        kubelet_gives(volume, policy)
+        made = SigningKey.generate(volume / "ada.pem")
+        kubelet_gives(volume, policy)
+        read = SigningKey.load(volume / "ada.pem")
+        assert read.public == made.public
+        return read
+
+    after(spec["securityContext"]["fsGroupChangePolicy"])
+    with pytest.raises(LedgerError, match="mode 660"):
+        after("Always")
 
 
 def test_replays_scale_from_nothing_with_the_ray_that_is_locked() -> None:
