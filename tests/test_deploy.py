@@ -34,7 +34,10 @@ from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.kill import read_request, release
 from tests.conftest import ROOT
+from tests.nodes import make_account
+from tests.nodes.make_archive import serving
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -530,3 +533,89 @@ def test_a_node_with_keys_starts_what_is_valid(monkeypatch: pytest.MonkeyPatch) 
     own = run_config("paper", container["args"][1:], "paper", paper_settings)
     assert str(own.broker.secrets_dir) == "/keys/testnet"
     assert own.metrics.host == "0.0.0.0"
+
+
+# -- what an operator types, on the layout of the service
+
+
+def typed(pattern: str, page: str = "playbook") -> str:
+    """Return the one command of a page that has such a line."""
+    (command,) = re.findall(rf"^ *({pattern}.*?)(?:  +# .*)?$", (ROOT / "docs" / f"{page}.md").read_text(), re.M)
+    return str(command)
+
+
+def shell(command: str, place: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as it is typed, with the folders of the service in `place`; ``sudo`` is only who runs it."""
+    (place / "bin").mkdir(exist_ok=True)
+    sudo = place / "bin" / "sudo"
+    sudo.write_text('#!/bin/sh\n[ "$1" = -u ] && exec setpriv --reuid=10001 --regid=10001 --clear-groups "$0.user" "$@"\nexec "$@"\n')
+    (place / "bin" / "sudo.user").write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
+    (place / "bin" / "rsync").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    for one in (place / "bin").iterdir():
+        one.chmod(0o755)
+    text = command.replace("/opt/alphatrade/.venv/bin/alphatrade", f"{sys.executable} -m alphatrade")
+    for folder in ("/var/lib/alphatrade", "/etc/alphatrade"):
+        text = text.replace(folder, f"{place}{folder}")
+    given = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "HOME": str(place / "home"), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env}
+    return subprocess.run(["sh", "-c", text], cwd=place, env=given, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def service() -> Iterator[Path]:
+    """Return the root of a machine with the service's folders: its state its own, the keys root's alone."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to be other users")
+    with TemporaryDirectory() as place:
+        root = Path(place)
+        root.chmod(0o755)
+        for folder in ("var/lib/alphatrade", "var/lib/alphatrade/state/paper/SIM"):
+            (root / folder).mkdir(parents=True)
+        for path in (root / "var/lib/alphatrade", *(root / "var/lib/alphatrade").rglob("*")):
+            os.chown(path, 10001, 10001)
+            path.chmod(0o700)
+        keys = root / "etc/alphatrade/secrets"
+        keys.mkdir(parents=True)
+        keys.chmod(0o700)
+        for name, value in (("api_key", make_account.KEY), ("api_secret", make_account.SECRET)):
+            (keys / f"{KEYS}_{name}").write_text(value)
+            (keys / f"{KEYS}_{name}").chmod(0o600)
+        yield root
+
+
+def test_the_direct_kill_of_the_playbook_reads_the_keys_and_the_service_takes_its_request(service: Path) -> None:
+    with serving(make_account.Account()) as account:
+        account.rest("a-1", "BTCUSDT", "SELL", "0.5")
+        done = shell(f"{typed('sudo env .*--direct')} --url {account.url}", service)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not account.orders
+        assert [symbol for symbol, _ in account.sold] == ["BTCUSDT"]
+    folder = service / "var/lib/alphatrade/state/paper/SIM"
+    assert not (service / "home").exists()
+    with nobody():
+        request = read_request(folder)
+        assert request is not None
+        assert (request.code, request.reason) == ("OPERATOR", "node hangs")
+        release(service / "var/lib/alphatrade/state", "paper", "SIM", "ada", "test", 1)
+        assert read_request(folder) is None
+
+
+def test_as_the_user_of_the_service_it_could_not_read_them(service: Path) -> None:
+    with nobody(), pytest.raises(ConfigError, match="permission denied"):
+        Secrets(service / "etc/alphatrade/secrets").read(KEYS)
+
+
+def test_what_is_typed_before_the_commands_of_a_service_brings_them_to_its_state(service: Path) -> None:
+    """As its user, in its folder; the program is not at hand for that user here, so that it is one that says where it is."""
+    told = service / "told"
+    told.write_text('#!/bin/sh\necho "$(id -u) $PWD $ALPHATRADE_STATE $*"\n')
+    told.chmod(0o755)
+    line = typed(r"alphatrade\(\) \{ sudo").replace("/opt/alphatrade/.venv/bin/alphatrade", str(told))
+    done = shell(f'{line}\nalphatrade kill --why "odd fills"', service)
+    assert done.stdout == f"10001 {service}/var/lib/alphatrade {service}/var/lib/alphatrade/state kill --why odd fills\n", done.stderr
+
+
+@pytest.mark.parametrize("state", [None, "", "/srv/state of mine"])
+def test_a_backup_is_of_the_state_and_never_of_the_whole_disk(state: str | None, tmp_path: Path) -> None:
+    done = shell(typed("rsync -a --delete", "operations"), tmp_path, **({} if state is None else {"ALPHATRADE_STATE": state}))
+    assert done.stdout.splitlines()[2:] == [f"{state or tmp_path / 'home' / '.alphatrade'}/", "backup.lan:alphatrade-state/"]
+    assert shell(typed("sudo rsync -a --delete", "operations"), tmp_path).stdout.splitlines()[2] == f"{tmp_path}/var/lib/alphatrade/state/"
