@@ -185,6 +185,8 @@ class RayLauncher(WarmLauncher):
                 known = self._actors and lives[job[0]] == LIVES  # one that sat idle may be dead: no job's last life
                 actor, started = self._actors.pop() if known else self._actor()
                 running[actor.run.remote(*job)] = actor, started, job
+            if not waiting:
+                self._make_place([started for _, started, _ in running.values()])
             (ended, *_), _ = ray.wait(list(running), num_returns=1)
             actor, started, job = running.pop(ended)
             try:
@@ -210,6 +212,13 @@ class RayLauncher(WarmLauncher):
             else:
                 ray.kill(actor)
         return [results[job[0]] for job in jobs]
+
+    def _make_place(self, started: list[Any]) -> None:
+        """Let idle actors go, one for each that has a job and has not started: it may wait for their processor."""
+        import ray
+
+        for _ in ray.wait(started, num_returns=len(started), timeout=0)[1][: len(self._actors)]:
+            ray.kill(self._actors.pop()[0])
 
 
 def _deaths() -> tuple[type[Exception], ...]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from alphatrade.risk.errors import ConfigError
 
 _OF_THE_HOST = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+_OF_THE_USER = {errno.EACCES, errno.EPERM}
 
 
 def require_url(field: str, url: str) -> None:
@@ -51,4 +52,6 @@ def cannot_listen(
     number = 0 if isinstance(error, UnicodeError) else error.errno or 0
     if number <= 0 or number in _OF_THE_HOST:  # below: who looks names up
         return ConfigError(*host, "an address of this machine, as 127.0.0.1")
+    if number in _OF_THE_USER:
+        return ConfigError(*port, "a port that this user may listen on: above 1023")
     return ConfigError(*port, f"a port that is free ({os.strerror(number)}; {hint})")

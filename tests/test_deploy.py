@@ -9,13 +9,18 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from http.client import HTTPException
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
@@ -23,29 +28,61 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import kubernetes_validate
 import pytest
 import yaml
+from hydra import compose, initialize_config_module
 from packaging.requirements import Requirement
 
+from alphatrade.nodes.evolve import search_settings
 from alphatrade.nodes.hydra_app import run_config
+from alphatrade.nodes.overrides import completed
+from alphatrade.nodes.paper.link import KEYS
 from alphatrade.nodes.paper.settings import paper_settings
+from alphatrade.nodes.secrets import Secrets
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.kill import read_request, release
 from tests.conftest import ROOT
+from tests.nodes import make_account
+from tests.nodes.make_archive import serving
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-KINDS = {"Kustomization", "ExternalSecret", "RayCluster"}  # without a schema here
+KUBERNETES = DEPLOY / "kubernetes"
+KINDS = {"Kustomization", "Component", "ExternalSecret", "RayCluster"}  # without a schema here
+PATCH = "testnet/paper.yaml"  # what orders at the testnet change of the node: no manifest by itself
 DOCUMENTS = [
-    (path.name, document)
-    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    (str(path.relative_to(KUBERNETES)), document)
+    for path in sorted(KUBERNETES.rglob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text())
+    if path != KUBERNETES / PATCH
 ]
 TOOLS = Path(sys.executable).parent
 
 
+@cache
+def rendered(folder: str, testnet: bool = False) -> list[dict[str, Any]]:
+    """Return what `kubectl apply -k` sends of a folder, with the component `testnet` or without; nothing without kubectl."""
+    if shutil.which("kubectl") is None:
+        return []
+    with TemporaryDirectory() as place:
+        copy = Path(place) / "kubernetes"
+        shutil.copytree(KUBERNETES, copy)
+        if testnet:
+            main = copy / "kustomization.yaml"
+            main.write_text(main.read_text().replace("# - testnet", "- testnet"))
+        done = subprocess.run(["kubectl", "kustomize", str(copy / folder)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return list(yaml.safe_load_all(done.stdout))
+
+
+@cache
 def pods() -> list[tuple[str, dict[str, Any]]]:
     """Return every pod that a manifest makes."""
     found = []
-    for name, document in DOCUMENTS:
+    for name, document in [*DOCUMENTS, *(("with keys", one) for one in rendered(".", testnet=True))]:
         spec = document.get("spec", {})
+        if document["kind"] == "Pod":
+            found.append((f"{name} Pod", spec))
         for part in ([spec.get("jobTemplate", {}).get("spec", {}), spec, spec.get("headGroupSpec", {}), *spec.get("workerGroupSpecs", [])]):
             if "template" in part:
                 found.append((f"{name} {document['kind']}", part["template"]["spec"]))
@@ -328,8 +365,6 @@ def test_prometheus_in_compose_scrapes_the_node_by_its_name() -> None:
 def test_a_manifest_is_valid_by_its_schema(name: str, document: dict[str, Any]) -> None:
     if document["kind"] in KINDS:
         pytest.skip("no schema of this kind here")
-    if "generateName" in document["metadata"]:
-        document = document | {"metadata": document["metadata"] | {"name": "one"}}
     kubernetes_validate.validate(document, "1.33", strict=True)
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(document | {"sepc": {}}, "1.33", strict=True)
@@ -343,7 +378,7 @@ def test_a_pod_is_locked_down_and_bounded(name: str, spec: dict[str, Any]) -> No
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert "hostNetwork" not in spec
-    for container in spec["containers"]:
+    for container in [*spec["containers"], *spec.get("initContainers", ())]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
         }  # fmt: skip
@@ -353,7 +388,7 @@ def test_a_pod_is_locked_down_and_bounded(name: str, spec: dict[str, Any]) -> No
 
 
 def test_there_are_pods_of_every_kind() -> None:
-    assert len(pods()) == 7
+    assert len([name for name, _ in pods() if not name.startswith("with keys")]) == 8
 
 
 def test_no_manifest_holds_a_secret() -> None:
@@ -392,6 +427,53 @@ def test_a_job_of_the_night_runs_alone_and_ends(name: str) -> None:
     assert 0 < spec["successfulJobsHistoryLimit"] <= spec["failedJobsHistoryLimit"]
 
 
+def test_the_endpoint_of_a_node_that_does_not_trade_is_scraped_all_the_same() -> None:
+    """Killed or without prices it is not ready, and that is what has to be seen: not a dead node."""
+    assert found("Service", "paper-metrics")["spec"]["publishNotReadyAddresses"] is True
+
+
+@pytest.mark.parametrize("name", ["nightly.yaml CronJob", "rim-shadow.yaml CronJob", "retain.yaml CronJob", "replay/job.yaml Job"])
+def test_who_shares_the_volumes_of_the_node_runs_on_its_machine(name: str) -> None:
+    """A volume that is ReadWriteOnce is attached to one machine; on another one a pod would wait for ever."""
+    (spec,) = [spec for pod, spec in pods() if pod == name]
+    claims = {one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"] if "persistentVolumeClaim" in one}
+    assert {found("PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteOnce"] for claim in claims} == {True}
+    (term,) = spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert term["labelSelector"]["matchLabels"] == found("Deployment", "paper")["spec"]["template"]["metadata"]["labels"]
+
+
+def kubelet_gives(volume: Path, policy: str, group: int = 10001) -> None:
+    """Do to a volume what the kubelet does at each mount for fsGroup, by its documentation: nobody's file stays private."""
+    root = volume.stat()
+    right = root.st_gid == group and root.st_mode & 0o2770 == 0o2770
+    if policy == "OnRootMismatch" and right:
+        return
+    for path in (volume, *volume.rglob("*")):
+        os.chown(path, -1, group)
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o2770 if path.is_dir() else 0o660))
+
+
+@pytest.mark.parametrize(("name", "spec"), pods(), ids=lambda one: one if isinstance(one, str) else "")
+def test_a_private_key_stays_private_from_one_pod_to_the_next(name: str, spec: dict[str, Any], tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give files to a group")
+
+    def after(policy: str) -> SigningKey:
+        volume = tmp_path / policy
+        volume.mkdir(mode=0o755)
+        kubelet_gives(volume, policy)
+        made = SigningKey.generate(volume / "ada.pem")
+        kubelet_gives(volume, policy)
+        read = SigningKey.load(volume / "ada.pem")
+        assert read.public == made.public
+        return read
+
+    after(spec["securityContext"]["fsGroupChangePolicy"])
+    with pytest.raises(LedgerError, match="mode 660"):
+        after("Always")
+
+
 def test_replays_scale_from_nothing_with_the_ray_that_is_locked() -> None:
     spec = found("RayCluster", "replays")["spec"]
     assert f"ray=={spec['rayVersion']} " in (ROOT / "requirements.lock").read_text()
@@ -401,9 +483,225 @@ def test_replays_scale_from_nothing_with_the_ray_that_is_locked() -> None:
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_everything_is_denied_but_what_is_named_and_kustomize_knows_its_files() -> None:
+def test_a_search_on_ray_shares_its_folder_and_asks_for_no_more_than_there_can_be() -> None:
+    spec = found("RayCluster", "replays")["spec"]
+    head, (group,) = spec["headGroupSpec"]["template"]["spec"], spec["workerGroupSpecs"]
+    for pod in (head, group["template"]["spec"]):
+        (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["mountPath"].endswith("/artifacts")]
+        (volume,) = [one for one in pod["volumes"] if one["name"] == mount["name"]]
+        claim = volume["persistentVolumeClaim"]["claimName"]
+        assert found("PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteMany"]
+    (command,) = re.findall(r"ray-head -- alphatrade (evolve --multirun .*)", (ROOT / "docs" / "operations.md").read_text())
+    asked = int(re.findall(r"n_jobs=(\d+)", command)[0])
+    assert asked <= group["maxReplicas"] * int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+    port = spec["headGroupSpec"]["rayStartParams"]["port"]
+    assert f"hydra.launcher.address=127.0.0.1:{port} " in command
+    words = completed(command.split()[2:], "evolve")
+    with initialize_config_module("alphatrade.conf", version_base="1.3"):
+        own = search_settings(compose("evolve", overrides=words))
+    assert own.search.children >= asked, "fewer children than actors"
+
+
+def test_what_kuberay_starts_is_in_the_image_and_its_probes_need_nothing_that_is_not() -> None:
+    """Without probes of ours KubeRay's ask a dashboard by wget: the image has neither."""
+    spec = found("RayCluster", "replays")["spec"]
+    head, (worker,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
+    assert head["rayStartParams"]["include-dashboard"] == "false"
+    for group, port in ((head, head["rayStartParams"]["port"]), (worker, worker["rayStartParams"]["node-manager-port"])):
+        (container,) = group["template"]["spec"]["containers"]
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert container[probe]["tcpSocket"] == {"port": int(port)}
+    for module in ("ray.autoscaler._private.kuberay.run_autoscaler", "ray.autoscaler._private.monitor"):
+        assert find_spec(module) is not None
+    (policy,) = [one["spec"]["egress"] for _, one in DOCUMENTS if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "ray"]
+    assert {443, 6443} <= {port["port"] for rule in policy for port in rule.get("ports", ())}
+
+
+def test_everything_is_denied_but_what_is_named() -> None:
     deny = found("NetworkPolicy", "deny-all")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    (kustom,) = [document for _, document in DOCUMENTS if document["kind"] == "Kustomization"]
-    beside = {"kustomization.yaml", "replay.yaml", "secrets.yaml", "raycluster.yaml"}
-    assert set(kustom["resources"]) | beside == {path.name for path in (DEPLOY / "kubernetes").iterdir()}
+
+
+@pytest.mark.parametrize("folder", sorted({str(Path(name).parent) for name, _ in DOCUMENTS}))
+def test_kustomize_knows_every_file_of_a_folder(folder: str) -> None:
+    kustom = yaml.safe_load((KUBERNETES / folder / "kustomization.yaml").read_text())
+    named = {*kustom.get("resources", ()), *(one["path"] for one in kustom.get("patches", ()))}
+    assert named | {"kustomization.yaml"} == {path.name for path in (KUBERNETES / folder).glob("*.yaml")}
+
+
+FOLDERS = [(".", False), (".", True), ("replay", False), ("operator", False), ("ray", False)]
+
+
+@pytest.mark.parametrize(("folder", "testnet"), FOLDERS)
+def test_the_image_of_every_pod_is_named_in_one_place_by_a_tag_of_its_own(folder: str, testnet: bool) -> None:
+    """With `latest` a machine asks the registry at every start, also for an image that was only built there."""
+    (image,) = yaml.safe_load((KUBERNETES / "image" / "kustomization.yaml").read_text())["images"]
+    assert image["newTag"] == metadata.version("alphatrade")
+    if not rendered(folder, testnet):
+        pytest.skip("no kubectl here")
+    images = re.findall(r"'image': '([^']*)'", str(rendered(folder, testnet)))
+    assert set(images) == {f"{image['newName']}:{image['newTag']}"}
+    for document in rendered(folder, testnet):
+        if document["kind"] not in KINDS:
+            kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+# -- keys in a pod
+
+
+def as_a_secret(folder: Path) -> None:
+    """Lay keys down as the kubelet does with a Secret of mode 0400 for a pod with fsGroup 10001."""
+    data = folder / "..2026_01_01"
+    data.mkdir(parents=True)
+    for name in ("binance_testnet_api_key", "binance_testnet_api_secret"):
+        (data / name).write_text("k" * 64)
+        os.chown(data / name, 0, 10001)
+        (data / name).chmod(0o440)
+        (folder / name).symlink_to(f"..data/{name}")
+    (folder / "..data").symlink_to(data.name)
+    for each, mode in ((data, 0o2750), (folder, 0o3777)):
+        os.chown(each, 0, 10001)
+        each.chmod(mode)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be the user of the image for a while."""
+    os.setegid(10001)
+    os.seteuid(10001)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.parametrize("name", ["paper", "operator"])
+def test_the_keys_of_a_secret_are_read_where_the_pod_says_and_nowhere_else(name: str) -> None:
+    """The init container's own command, between a Secret and an emptyDir with the modes that the kubelet gives them."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be another user")
+    source = KUBERNETES / (PATCH if name == "paper" else "operator/pod.yaml")
+    spec = yaml.safe_load(source.read_text())["spec"]
+    spec = spec["template"]["spec"] if name == "paper" else spec
+    (init,) = spec["initContainers"]
+    assert next(one for one in spec["volumes"] if one["name"] == "keys")["emptyDir"]["medium"] == "Memory"
+    with TemporaryDirectory() as place:
+        root = Path(place)
+        root.chmod(0o755)
+        as_a_secret(root / "given")
+        (root / "keys").mkdir()
+        os.chown(root / "keys", 0, 10001)
+        (root / "keys").chmod(0o2777)
+        command = [re.sub(r"(?<![\w.])/(given|keys)\b", rf"{root}/\1", word) for word in init["command"]]
+        for _ in range(2):  # an init container may run again
+            subprocess.run(command, user=10001, group=10001, extra_groups=[], check=True)
+        with nobody():
+            assert Secrets(root / "keys" / "testnet").read(KEYS).api_key.get_secret_value() == "k" * 64
+            with pytest.raises(ConfigError, match="mode"):
+                Secrets(root / "given").read(KEYS)
+    if name == "paper":
+        (container,) = spec["containers"]
+        assert "broker.secrets_dir=/keys/testnet" in container["args"]
+
+
+def test_a_pod_of_an_operator_needs_no_keys() -> None:
+    (init,) = yaml.safe_load((KUBERNETES / "operator" / "pod.yaml").read_text())["spec"]["initContainers"]
+    with TemporaryDirectory() as place:
+        (Path(place) / "given").mkdir()
+        (Path(place) / "keys").mkdir()
+        subprocess.run([re.sub(r"(?<![\w.])/(given|keys)\b", rf"{place}/\1", word) for word in init["command"]], check=True)
+
+
+def test_a_node_with_keys_starts_what_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = yaml.safe_load((KUBERNETES / PATCH).read_text())["spec"]["template"]["spec"]["containers"]
+    monkeypatch.setattr("sys.argv", ["alphatrade"])
+    own = run_config("paper", container["args"][1:], "paper", paper_settings)
+    assert str(own.broker.secrets_dir) == "/keys/testnet"
+    assert own.metrics.host == "0.0.0.0"
+
+
+# -- what an operator types, on the layout of the service
+
+
+def typed(pattern: str, page: str = "playbook") -> str:
+    """Return the one command of a page that has such a line."""
+    (command,) = re.findall(rf"^ *({pattern}.*?)(?:  +# .*)?$", (ROOT / "docs" / f"{page}.md").read_text(), re.M)
+    return str(command)
+
+
+def shell(command: str, place: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as it is typed, with the folders of the service in `place`; ``sudo`` is only who runs it."""
+    (place / "bin").mkdir(exist_ok=True)
+    sudo = place / "bin" / "sudo"
+    sudo.write_text('#!/bin/sh\n[ "$1" = -u ] && exec setpriv --reuid=10001 --regid=10001 --clear-groups "$0.user" "$@"\nexec "$@"\n')
+    (place / "bin" / "sudo.user").write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
+    (place / "bin" / "rsync").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    for one in (place / "bin").iterdir():
+        one.chmod(0o755)
+    text = command.replace("/opt/alphatrade/.venv/bin/alphatrade", f"{sys.executable} -m alphatrade")
+    for folder in ("/var/lib/alphatrade", "/etc/alphatrade"):
+        text = text.replace(folder, f"{place}{folder}")
+    given = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "HOME": str(place / "home"), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **env}
+    return subprocess.run(["sh", "-c", text], cwd=place, env=given, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def service() -> Iterator[Path]:
+    """Return the root of a machine with the service's folders: its state its own, the keys root's alone."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to be other users")
+    with TemporaryDirectory() as place:
+        root = Path(place)
+        root.chmod(0o755)
+        for folder in ("var/lib/alphatrade", "var/lib/alphatrade/state/paper/SIM"):
+            (root / folder).mkdir(parents=True)
+        for path in (root / "var/lib/alphatrade", *(root / "var/lib/alphatrade").rglob("*")):
+            os.chown(path, 10001, 10001)
+            path.chmod(0o700)
+        keys = root / "etc/alphatrade/secrets"
+        keys.mkdir(parents=True)
+        keys.chmod(0o700)
+        for name, value in (("api_key", make_account.KEY), ("api_secret", make_account.SECRET)):
+            (keys / f"{KEYS}_{name}").write_text(value)
+            (keys / f"{KEYS}_{name}").chmod(0o600)
+        yield root
+
+
+def test_the_direct_kill_of_the_playbook_reads_the_keys_and_the_service_takes_its_request(service: Path) -> None:
+    with serving(make_account.Account()) as account:
+        account.rest("a-1", "BTCUSDT", "SELL", "0.5")
+        done = shell(f"{typed('sudo env .*--direct')} --url {account.url}", service)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not account.orders
+        assert [symbol for symbol, _ in account.sold] == ["BTCUSDT"]
+    folder = service / "var/lib/alphatrade/state/paper/SIM"
+    assert not (service / "home").exists()
+    with nobody():
+        request = read_request(folder)
+        assert request is not None
+        assert (request.code, request.reason) == ("OPERATOR", "node hangs")
+        release(service / "var/lib/alphatrade/state", "paper", "SIM", "ada", "test", 1)
+        assert read_request(folder) is None
+
+
+def test_as_the_user_of_the_service_it_could_not_read_them(service: Path) -> None:
+    with nobody(), pytest.raises(ConfigError, match="permission denied"):
+        Secrets(service / "etc/alphatrade/secrets").read(KEYS)
+
+
+def test_what_is_typed_before_the_commands_of_a_service_brings_them_to_its_state(service: Path) -> None:
+    """As its user, in its folder; the program is not at hand for that user here, so that it is one that says where it is."""
+    told = service / "told"
+    told.write_text('#!/bin/sh\necho "$(id -u) $PWD $ALPHATRADE_STATE $*"\n')
+    told.chmod(0o755)
+    line = typed(r"alphatrade\(\) \{ sudo").replace("/opt/alphatrade/.venv/bin/alphatrade", str(told))
+    done = shell(f'{line}\nalphatrade kill --why "odd fills"', service)
+    assert done.stdout == f"10001 {service}/var/lib/alphatrade {service}/var/lib/alphatrade/state kill --why odd fills\n", done.stderr
+
+
+@pytest.mark.parametrize("state", [None, "", "/srv/state of mine"])
+def test_a_backup_is_of_the_state_and_never_of_the_whole_disk(state: str | None, tmp_path: Path) -> None:
+    done = shell(typed("rsync -a --delete", "operations"), tmp_path, **({} if state is None else {"ALPHATRADE_STATE": state}))
+    assert done.stdout.splitlines()[2:] == [f"{state or tmp_path / 'home' / '.alphatrade'}/", "backup.lan:alphatrade-state/"]
+    assert shell(typed("sudo rsync -a --delete", "operations"), tmp_path).stdout.splitlines()[2] == f"{tmp_path}/var/lib/alphatrade/state/"

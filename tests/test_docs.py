@@ -1,9 +1,11 @@
 """The documents name what exists: verbs, targets, flags, keys, files, links; and every row of the roadmap is there."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -52,12 +54,13 @@ def text(page: str) -> str:
 
 def blocks(page: str, language: str) -> list[str]:
     """Return the fenced blocks of a page in one language; "" for those that name none."""
-    return [code for name, code in re.findall(r"^```(\w*)\n(.*?)^```$", text(page), re.S | re.M) if name == language]
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", text(page), re.S | re.M)
+    return [textwrap.dedent(code) for _, name, code in found if name == language]
 
 
 def spans(page: str) -> list[str]:
     """Return the inline code of a page; a span may go over a line's end."""
-    prose = re.sub(r"^```.*?^```$", "", text(page), flags=re.S | re.M)
+    prose = re.sub(r"^( *)```.*?^\1```$", "", text(page), flags=re.S | re.M)
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
 
 
@@ -450,14 +453,101 @@ def test_the_check_of_overrides_sees_an_unknown_one() -> None:
     assert lengthen("policy.flags.telepathy=0", sorted(keys())).partition("=")[0] not in keys()
 
 
+# -- the playbook
+
+
+def sections() -> dict[str, str]:
+    """Return the sections of the playbook that are about something that is wrong."""
+    found = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", text("docs/playbook.md"), re.M | re.S))
+    return {name: section for name, section in found.items() if name == name.lower()}
+
+
 def test_each_alert_has_a_section_of_the_playbook_that_names_it_and_a_drill() -> None:
     """Its runbook link leads to a section; each section says what to do first, how to see that it worked, how to go back."""
-    sections = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", text("docs/playbook.md"), re.M | re.S))
-    for name, section in sections.items():
+    for name, section in sections().items():
         for word in ("**Notice**", "**First**", "**Worked**", "**Back**", "**Drill"):
             assert word in section, f"{name}: {word}"
     rules = "".join(path.read_text() for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
     alerts = re.findall(r"- alert: (\w+).*?runbook: docs/playbook\.md#([\w-]+)", rules, re.S)
     assert len(alerts) > 20
     for alert, anchor in alerts:
-        assert f"`{alert}`" in sections[anchor], f"{alert} is not in {anchor}"
+        assert f"`{alert}`" in sections()[anchor], f"{alert} is not in {anchor}"
+
+
+def test_each_section_names_drills_that_there_are_and_each_drill_has_a_section() -> None:
+    """Or it says that something is in none; alerts that a section is about are fired by the drill of that name."""
+    from benchmarks.drills.__main__ import DRILLS
+
+    known, named = {drill.name for drill in DRILLS}, set[str]()
+    for name, section in sections().items():
+        told = section[section.index("**Drill") :]
+        drills = {span for span in re.findall(r"`([^`]+)`", told) if re.fullmatch("[a-z]+", span)}
+        assert drills, name
+        assert drills <= known, f"{name}: {drills - known}"
+        alerts = re.findall(r"`([A-Z]\w+)`", section[: section.index("**First**")])
+        assert ("alerts" in drills) == bool(alerts), name
+        named |= drills
+    assert named == known
+
+
+OPERATORS = ("docs/playbook.md", "docs/operations.md")
+SHELL = sorted({
+    *(block for page in OPERATORS for block in blocks(page, "sh")),
+    *(span for page in OPERATORS for span in spans(page) if re.match(r"(sudo|docker|kubectl|curl|top|rsync|systemctl|alphatrade) .", span)),
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", SHELL)
+def test_what_an_operator_types_is_shell_and_names_what_there_is(shell: str) -> None:
+    import yaml
+
+    done = subprocess.run(["sh", "-n"], input=shell, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in re.findall(r"(?<![\w/])deploy/[\w./-]+", shell):
+        assert (ROOT / name).exists(), name
+    services = yaml.safe_load(text("deploy/compose.yaml"))["services"]
+    for name in re.findall(r"docker compose -f \S+ (?:run --rm (?:-e \S+ )?|(?:stop|kill|restart|up -d|logs -n \d+) )(\w+)", shell):
+        assert name in services, name
+    manifests = "".join(path.read_text() for path in (ROOT / "deploy" / "kubernetes").rglob("*.yaml"))
+    for kind, name in re.findall(r"kubectl .*?\b(deployment|pod|externalsecret)/([\w-]+)", shell):
+        assert re.search(rf"kind: {kind}\nmetadata: {{name: {name}\W", manifests, re.I), f"{kind}/{name}"
+    for unit in re.findall(r"\balphatrade-[\w-]+(?:\.\w+)?(?=\s|$)", shell):
+        if "systemctl" in shell or "journalctl" in shell:
+            assert list((ROOT / "deploy" / "systemd").glob(f"{Path(unit).stem}.*")), unit
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run a node for a moment that denies orders, and return the folder it ran in."""
+    place = tmp_path_factory.mktemp("operator")
+    env = {**os.environ, "ALPHATRADE_STATE": str(place / "state"), "PYTHONPATH": str(ROOT)}
+    words = ("tape=world", "tape.hours=2", "policy.risk.orders_per_minute=2", "output.report=false", "feed.speed=max", "metrics.enabled=false")
+    command = [sys.executable, "-m", "alphatrade", "paper", *words]
+    for each in (command, [sys.executable, "-c", "from alphatrade.nodes.ledger_home import home; home()"]):
+        done = subprocess.run(each, cwd=place, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.mark.parametrize("command", [one for one in starting("alphatrade ", OPERATORS) if one != "alphatrade supervise"])  # only named
+def test_a_command_of_an_operator_does_what_it_says_or_is_refused_for_want_of_what_it_is_about(
+    command: str, short_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Really, in a folder of a real run; what composes a configuration is asked to show it."""
+    from alphatrade.risk.errors import AlphaTradeError
+
+    monkeypatch.chdir(short_run)
+    monkeypatch.setenv("ALPHATRADE_STATE", str(short_run / "state"))
+    monkeypatch.setenv("ALPHATRADE_ALERTMANAGER", "http://127.0.0.1:9")
+    words = shlex.split(command)[1:]
+    if words[0] in ("paper", "rim", "nightly", "evolve"):
+        words = [*words, "--cfg", "job"]
+    if words[0] == "release":
+        kill = CliRunner().invoke(app, ["kill", "--why", "to be released"])
+        assert kill.exit_code == 0
+    done = CliRunner().invoke(app, words)
+    refused = isinstance(done.exception, AlphaTradeError)
+    # A direct kill: tests/test_deploy.py; a rollback: its drill; there is no Alertmanager here.
+    assert done.exit_code == 0 or (refused and {"--direct", "rollback", "alarms"} & set(words)), f"{done.output} {done.exception}"
+    assert "select kind" not in command or re.search(r"denied +ORDER_RATE", done.output), done.output
+    CliRunner().invoke(app, ["release", "--who", "test", "--why", "the next one"])

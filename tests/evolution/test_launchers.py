@@ -146,7 +146,8 @@ def actor(monkeypatch: pytest.MonkeyPatch) -> type[Actor]:
         made: list[Actor] = []
 
     fake = SimpleNamespace(
-        is_initialized=lambda: True, wait=lambda refs, num_returns: (refs[:1], refs[1:]), get=_get,
+        is_initialized=lambda: True, get=_get,
+        wait=lambda refs, num_returns, timeout=None: (refs[:num_returns], refs[num_returns:]),
         remote=lambda **_: lambda _: SimpleNamespace(remote=Own), kill=lambda _: None,
         exceptions=ray.exceptions,
     )  # fmt: skip
@@ -162,6 +163,38 @@ def test_actors_that_died_between_two_generations_are_nobodys_fault(actor: type[
     assert ran(launcher._finish(JOBS[:1])) == ["0"]
     actor.deadly = frozenset({1})
     assert ran(launcher._finish(JOBS)) == ["0", "dead", "2", "3"]
+
+
+def test_more_actors_than_processors_take_turns(actor: type[Actor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An actor that sits idle has its processor until it goes; a job whose own actor has none yet would wait for ever."""
+    gone: list[Actor] = []
+    owner: dict[int, Actor] = {}
+
+    def of(ref: _Ref, one: Actor) -> _Ref:
+        owner[id(ref)] = one
+        return ref
+
+    def made(_: RayLauncher) -> tuple[Actor, _Ref]:
+        one = actor(b"")
+        one.run = SimpleNamespace(remote=lambda *job: of(one._run(*job), one))
+        return one, of(_Ref("started"), one)
+
+    def wait(refs: list[_Ref], num_returns: int, timeout: float | None = None) -> tuple[list[_Ref], list[_Ref]]:
+        started = [one for one in actor.made if one not in gone][:2]
+        ready = [ref for ref in refs if owner[id(ref)] in started][:num_returns]
+        assert ready or timeout == 0, "it would wait for ever"
+        return ready, [ref for ref in refs if ref not in ready]
+
+    monkeypatch.setattr(RayLauncher, "_actor", made)
+    monkeypatch.setattr(sys.modules["ray"], "wait", wait)
+    monkeypatch.setattr(sys.modules["ray"], "kill", gone.append)
+    launcher = RayLauncher(n_jobs=4)
+    for _ in range(2):
+        assert ran(launcher._finish(JOBS)) == ["0", "1", "2", "3"]
+    few = RayLauncher(n_jobs=2)
+    gone[:], actor.made[:] = [], []
+    assert ran(few._finish(JOBS)) == ["0", "1", "2", "3"]
+    assert not gone, "with a processor for each nobody goes"
 
 
 @pytest.mark.parametrize("error", [OutOfMemoryError("of its node"), NodeDiedError("n"), ObjectLostError("0", "", "")])
