@@ -28,6 +28,7 @@ from alphatrade.nodes.stages import BOUNDS_NS, STAGES, Stages
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.diary import DecisionBuffer
 from alphatrade.reflection.segment_writer import SegmentWriter
+from alphatrade.risk.errors import RunDirError
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.limits import Code
 from tests.conftest import ROOT
@@ -217,18 +218,18 @@ def test_what_is_off_and_what_was_lost_is_told_in_beats_and_metrics(tmp_path: Pa
     stock_write, stock_read = BeatWriter._append, Reader._drift
 
     def once(self: BeatWriter, line: bytes) -> None:
-        if self.lost == 0 and msgspec.json.decode(line)["number"] == 3:
+        if not self.lost:
             raise OSError("no space left")
         stock_write(self, line)
 
-    def at_the_first_decision(self: Reader) -> Any:
-        if self._parts.stages.latency["decision"].count and not self._failed:
+    def at_first(self: Reader) -> Any:
+        if not self._failed:
             raise RuntimeError("odd")
         return stock_read(self)
 
     monkeypatch.setattr(BeatWriter, "_append", once)
-    monkeypatch.setattr(Reader, "_drift", at_the_first_decision)
-    node = fly(tmp_path, *LIVELY, "tape.hours=3", f"learned={tmp_path / 'learned'}", speed=2000.0)
+    monkeypatch.setattr(Reader, "_drift", at_first)
+    node = fly(tmp_path, *LIVELY, "tape.hours=2", f"learned={tmp_path / 'learned'}", speed=2000.0)
     beats = list(history(latch_dir(tmp_path / "state", "sim", "SIM")))
     off = [[fault.partition(":")[0] for fault in beat.faults] for beat in beats]
     assert off[-1] == ["linear_attention", "fast_weights"]
@@ -289,6 +290,33 @@ def test_a_diary_that_does_not_get_to_the_disk_lags(tmp_path: Path, monkeypatch:
     told = [one.diary_lag_s for one in lags]
     assert told[-1] - told[0] == pytest.approx(1.8, abs=0.6), "the oldest row waits on"
     assert all(one.diary_rows == one.decisions for one in lags), "on its way there is there"
+
+
+def test_once_the_disk_is_full_decisions_go_on_and_rows_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock, room, seen = SegmentWriter._write, [3], list[Reading]()
+
+    def full(self: SegmentWriter[Any], table: Any) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(28, "No space left on device")
+        stock(self, table)
+
+    def ready(parts: Parts) -> None:
+        reader, loop = Reader(parts, None, lambda: 0), parts.node.kernel.loop
+
+        def look() -> None:
+            seen.append(reader.read(BEAT, 0, True))
+            loop.call_later(0.1, look)
+
+        loop.call_later(0.5, look)
+
+    monkeypatch.setattr(SegmentWriter, "_write", full)
+    with pytest.raises(RunDirError):
+        flown(settings(*SHORT, "output.flush_ms=100"), tmp_path / "run", speed=40_000.0, ready=ready)
+    rows = [one.diary_rows for one in seen if one.diary_rows is not None]
+    assert rows == sorted(rows)
+    after = [one.decisions for one in seen if one.diary_rows == rows[-1] and one.decisions is not None]
+    assert after[-1] > after[0] + 20
 
 
 # -- pure
