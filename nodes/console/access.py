@@ -8,14 +8,19 @@ import stat
 import time
 from collections import deque
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from alphatrade.risk.errors import ConfigError
 
-COOKIE = "alphatrade_console"
 SESSION_S, NONCE_S = 12 * 3600.0, 120.0
 TRIES, TRIES_S = 5, 60.0  # wrong tokens in so many seconds, after which none is looked at
 _MOST = 64  # sessions, and open numbers of one
 _LEAST = 32  # characters of a token
+
+
+def cookie_of(host: str) -> str:
+    """Return the name of the session's cookie at an address. Cookies ignore ports; two consoles of a host must not."""
+    return f"alphatrade_console_{urlsplit(f'//{host}').port or 80}"
 
 
 def token_of(folder: Path, named: Path | None) -> str:

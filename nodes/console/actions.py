@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from alphatrade.nodes import operator
-from alphatrade.nodes.console.access import COOKIE, SESSION_S, Access
+from alphatrade.nodes.console.access import SESSION_S, Access, cookie_of
 from alphatrade.nodes.console.guard import LOGIN, session_of
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
 
@@ -49,7 +49,7 @@ class Act(BaseModel):
     why: str
     nonce: str
     labels: dict[str, str] = {}
-    hours: Annotated[float, Field(gt=0, le=168)] = 4.0
+    hours: float = 4.0
     proposal: str = ""
     approve: bool = False
 
@@ -86,7 +86,8 @@ def attach(app: FastAPI, access: Access, place: Place) -> None:
             words = "Too many wrong tokens: wait a minute." if many else "That is not the token."
             return _login(words, 429 if many else 403)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, name, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")
+        cookie = cookie_of(request.headers["host"])
+        answer.set_cookie(cookie, name, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")
         return answer
 
     @app.post(ACT)

@@ -7,11 +7,12 @@ and a session is needed for all but the login.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from alphatrade.nodes.console.access import COOKIE, Access
+from starlette.requests import cookie_parser
+
+from alphatrade.nodes.console.access import Access, cookie_of
 
 BODY_BYTES = 65_536
 LOGIN = "/login"
@@ -38,11 +39,7 @@ type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 def session_of(headers: dict[str, str]) -> str:
     """Return the session that a request names; empty: none."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+    return cookie_parser(headers.get("cookie", "")).get(cookie_of(headers["host"]), "")
 
 
 class Guard:

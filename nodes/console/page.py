@@ -23,6 +23,7 @@ from alphatrade.risk.errors import AlphaTradeError
 TICK_S = 0.4
 TOLD_S = 4.0  # for which who is sent away can read why
 HEIGHTS = {"price": 236, "equity": 292}  # pixels
+THEME = "alphatrade_theme"  # cookie of the browser
 SIDE, LISTS = ("exposure", "latency", "scores", "drift"), ("alarms", "last orders", "proposals", "ledger")
 _CLEAR = "rgba(0,0,0,0)"
 _NO_AXIS = {"visible": False}
@@ -57,7 +58,8 @@ def add_page(access: Access, place: Place, watch: Watch) -> None:
 
     @ui.page("/")
     def page(request: Request) -> None:
-        Desk(access, place, watch, session_of(dict(request.headers.items()))).build()
+        desk = Desk(access, place, watch, session_of(dict(request.headers.items())))
+        desk.build(dark=request.cookies.get(THEME) != "light")
 
 
 class Desk:
@@ -73,11 +75,11 @@ class Desk:
         self._asking = 0  # dialogs that ask who and why
         self._left = False
 
-    def build(self) -> None:
+    def build(self, dark: bool) -> None:
         """Put the page together, and have it follow."""
         ui.add_css(_STYLE + browser.LOST)
         ui.add_body_html(browser.LIVE)
-        self._dark = ui.dark_mode(True)
+        self._dark = ui.dark_mode(dark)
         self._head()
         with ui.row().classes("w-full no-wrap gap"):
             for name in TILES:
@@ -123,6 +125,8 @@ class Desk:
 
     def _turn(self) -> None:
         self._dark.value = not self._dark.value
+        kept = f"{THEME}={'dark' if self._dark.value else 'light'}; path=/; max-age=31536000; samesite=strict"
+        ui.run_javascript(f"document.cookie = '{kept}'")
         self._follow()
 
     def _follow(self) -> None:
@@ -199,7 +203,7 @@ class Desk:
             ui.label(question).classes("big").style("white-space:normal")
             ui.label(about).classes("line")
             who, why = ui.input("who").classes("w-full"), ui.input("why").classes("w-full")
-            hours = ui.number("hours", value=4, min=0.1, max=168).classes("w-full") if action == "acknowledge" else None
+            hours = ui.number("hours", value=4).classes("w-full") if action == "acknowledge" else None
             with ui.row().classes("w-full justify-end"):
                 ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
                 if action == "sign_off":

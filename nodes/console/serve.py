@@ -15,7 +15,7 @@ from nicegui import ui
 from alphatrade.nodes.addresses import cannot_listen
 from alphatrade.nodes.console.access import Access, token_of
 from alphatrade.nodes.console.actions import Place, attach
-from alphatrade.nodes.console.guard import Guard
+from alphatrade.nodes.console.guard import BODY_BYTES, Guard
 from alphatrade.nodes.console.page import add_page
 from alphatrade.nodes.console.watch import Watch
 from alphatrade.risk.errors import ConfigError
@@ -46,6 +46,8 @@ def serve(place: Place, host: str, port: int, metrics: str, token_file: Path | N
             settings = uvicorn.Config(
                 Guard(app, access, host), log_level="error", access_log=False, ws_max_size=2**20,
                 timeout_graceful_shutdown=1, server_header=False,
+                http="h11", h11_max_incomplete_event_size=BODY_BYTES,  # the other parser takes headers of any length
+                proxy_headers=False,
             )  # fmt: skip
             _Server(settings).run(sockets=[taken])
 

@@ -1,14 +1,10 @@
 """Alarms of an Alertmanager: listed, acknowledged by a silence with who and why, and what is refused."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -20,55 +16,13 @@ from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.risk.errors import InputError
 from tests.conftest import ROOT
-
-
-class Fake(ThreadingHTTPServer):
-    """An Alertmanager as far as two pages of its interface go."""
-
-    def __init__(self) -> None:
-        self.made: list[dict[str, Any]] = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def alerts(self) -> list[dict[str, Any]]:
-        def one(name: str, severity: str, instance: str) -> dict[str, Any]:
-            labels = {"alertname": name, "severity": severity, "instance": instance}
-            quiet = [m["id"] for m in self.made if {x["name"]: x["value"] for x in m["matchers"]} == labels]
-            return {"labels": labels, "annotations": {"summary": f"{name}!", "runbook": "docs/playbook.md#x"},
-                    "startsAt": "2026-01-02T03:04:05.678Z", "status": {"silencedBy": quiet, "inhibitedBy": []}}
-
-        return [one("Watchdog", "watchdog", ""), one("Late", "ticket", "a"), one("Dead", "page", "b"), one("Dead", "page", "a")]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Fake
-
-    def do_GET(self) -> None:
-        self.answer({"/api/v2/alerts": self.server.alerts(), "/api/v2/silences": self.server.made}[self.path])
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.made.append({**body, "id": str(len(self.server.made))})
-        self.answer({"silenceID": "x"})
-
-    def answer(self, what: object) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(what).encode())
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+from tests.nodes.make_alarms import Fake, Handler, served
 
 
 @pytest.fixture
 def fake() -> Iterator[Fake]:
-    with Fake() as server:
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    with served() as server:
         yield server
-        server.shutdown()
 
 
 def test_pages_come_first(fake: Fake) -> None:
@@ -137,7 +91,7 @@ def one_line(url: str) -> str:
 
 @pytest.mark.parametrize("url", ["", "nonsense", "file:///etc/passwd", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:x", "http://me:word@127.0.0.1"])
 def test_what_is_no_address_is_one_line_and_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._OPENER, "open", lambda *_, **__: pytest.fail("it was asked"))
+    monkeypatch.setattr(module.NEAR, "open", lambda *_, **__: pytest.fail("it was asked"))
     assert one_line(url).startswith("--url: got ")
 
 

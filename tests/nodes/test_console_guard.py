@@ -1,7 +1,6 @@
 """What reaches the console: 200 attacks and more change nothing on the disk, and the same request done rightly does."""
 
 import asyncio
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,16 @@ import pytest
 from fastapi import FastAPI
 
 from alphatrade.nodes.console import guard as guard_module
-from alphatrade.nodes.console.access import COOKIE, Access, token_of
+from alphatrade.nodes.console.access import Access, cookie_of, token_of
 from alphatrade.nodes.console.actions import Place, attach
 from alphatrade.nodes.console.guard import Guard
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import read_request
+from tests.nodes.make_console import there
 
 TOKEN = "t" * 40
 HERE = "127.0.0.1:8464"
+COOKIE = cookie_of(HERE)
 EVIL = ("http://evil.example", "http://127.0.0.1:3000", "null", "https://localhost:8464", "http://127.0.0.1:8464.evil.example")
 STRANGE_HOSTS = ("evil.example", "evil.example:8464", "127.0.0.1.evil.example", "x@127.0.0.1:8464", "", "127.0.0.2:8464")
 PATHS = ("/../etc/passwd", "/%2e%2e/x", "/..%2fx", "/a/%252e%252e/b", "/_nicegui/..%5c..%5cx", "/%00", "/_nicegui/static/../../x")
@@ -57,10 +58,6 @@ class Desk:
     def wish(self, session: str, **parts: Any) -> bytes:
         plain = {"action": "kill", "who": "ann", "why": "odd", "nonce": self.access.nonce(session)}
         return json.dumps(plain | parts).encode()
-
-
-def there(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """The console's page in a real Chromium, beside a real node on paper; and what its start says when it cannot."""
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,66 +12,7 @@ import pytest
 
 from alphatrade.nodes.operator import record
 from alphatrade.reflection.ledger import Ledger
-from tests.nodes.make_paper import Node
-
-CHROMIUM = shutil.which("chromium") or ""
-SCRIPT = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
-needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Debian's package chromium")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "this never happened"
-        time.sleep(0.1)
-
-
-class Place(Node):
-    """A node, and a console on a free port."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root, "feed.speed=1200", "output.report=false", "output.flush_ms=500")
-        self.port, self.at = free_port(), free_port()
-        self.state, self.processes = root / "state", list[subprocess.Popen[str]]()
-
-    def trades(self) -> "subprocess.Popen[str]":
-        process = self.start(f"metrics.port={self.at}")
-        self.processes.append(process)
-        until(lambda: self.beat().get("fills", 0) > 2)
-        return process
-
-    def shows(self) -> "subprocess.Popen[str]":
-        process = self.start("--port", str(self.port), "--metrics", f"http://127.0.0.1:{self.at}/metrics", verb="console")
-        self.processes.append(process)
-        until(self.answers)
-        return process
-
-    def start(self, *words: str, verb: str = "paper", module: str = "") -> "subprocess.Popen[str]":
-        own, self.words = self.words, () if verb == "console" else self.words
-        try:
-            return super().start(*words, verb=verb, module=module)
-        finally:
-            self.words = own
-
-    def answers(self) -> bool:
-        with socket.socket() as asked:
-            return asked.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def beat(self) -> dict[str, Any]:
-        path = self.state / "paper" / "SIM" / "beats.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return json.loads(lines[-1]) if lines else {}
-
-    def end(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.communicate(timeout=20)
+from tests.nodes.make_console import SCRIPT, Place, in_chromium, needs_chromium, shown, signed_in, until
 
 
 @pytest.fixture
@@ -85,23 +24,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1440, "height": 900})
-        browser.close()
-
-
-def signed_in(page: Any, place: Place, token: str | None = None) -> None:
-    page.goto(f"http://127.0.0.1:{place.port}/")
-    assert page.url.endswith("/login")
-    page.get_by_label("token").fill(token or (place.state / "console.token").read_text().strip())
-    page.click("button")
-
-
-def shown(page: Any) -> str:
-    return str(page.inner_text("body"))
+    with in_chromium() as own:
+        yield own
 
 
 @needs_chromium
