@@ -124,7 +124,7 @@ def test_proposals_are_signed_off_and_rejected_by_clicks(place: Place, page: Any
         assert (act.kind, word.kind) == ("operator", "signoff")
         assert act.body == {"action": "sign_off", "target": f"{one['id']} {'signed off' if approve else 'rejected'}", "who": "ann", "why": SCRIPT}
         assert word.body == {"proposal": one["id"], "approve": approve, "why": f"{SCRIPT} (ann)"}
-        assert (act.key, word.key) == ("service", "owner")
+        assert (act.key, word.key) == ("owner", "owner")
         before = entries(place)
     page.click(f"text={both[0]['id'][:8]} signed off")
     until(lambda: both[0]["rationale"] in page.inner_text(".q-dialog"))
