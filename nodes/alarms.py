@@ -1,7 +1,7 @@
 """Alarms that an Alertmanager has, and how somebody acknowledges one: by a silence on its labels, with who and why."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any, NamedTuple
@@ -89,16 +89,9 @@ def _quiet(silence: Mapping[str, Any]) -> str:
     return f"{silence['createdBy']}: {silence['comment']}, until {silence['endsAt']}"
 
 
-def acknowledge(
-    url: str,
-    labels: Mapping[str, str],
-    who: str,
-    why: str,
-    hours: float,
-    record: Callable[[], object] | None = None,
-) -> list[Alarm]:
+def chosen(url: str, labels: Mapping[str, str], hours: float) -> list[Alarm]:
     """
-    Acknowledge what is firing and has these labels: nobody is told of it again until the end of that time.
+    Return what is firing, has these labels, and may be silenced for that time.
 
     Parameters
     ----------
@@ -106,46 +99,43 @@ def acknowledge(
         Of the Alertmanager.
     labels : mapping of str to str
         Some of those of the alarm, or all.
-    who, why : str
-        Kept with the silence.
     hours : float
-        For how long, a week at most.
-    record : callable, optional
-        Writes down that this is done, before it is; what it raises stops it.
-
-    Returns
-    -------
-    list of Alarm
-        What was acknowledged; each has a silence of its own.
+        A week at most.
 
     Raises
     ------
     InputError
-        If there is no such alarm, it must not be silenced, who or why is missing, or the Alertmanager does not answer.
+        If there is no such alarm, it must not be silenced, or the Alertmanager does not answer.
     """
-    for field, value in (("who", who), ("why", why)):
-        if not value.strip():
-            raise InputError(field, value, "who acknowledges and why, not empty")
     if not 0.0 < hours <= LONGEST_H:
         raise InputError("hours", hours, f"more than 0, at most {LONGEST_H:g}")
     firing = alarms(url)
-    chosen = [alarm for alarm in firing if labels and labels.items() <= alarm.labels.items()]
+    found = [alarm for alarm in firing if labels and labels.items() <= alarm.labels.items()]
     told = " ".join([f"{name}={value}" for name, value in sorted(labels.items())])
-    if not chosen:
+    if not found:
         names = ", ".join(dict.fromkeys([alarm.name for alarm in firing if alarm.severity != WATCHDOG]))
         raise InputError("alarm", told, f"one that is firing: {names or 'none is'}")
-    if any(alarm.severity == WATCHDOG for alarm in chosen):
+    if any(alarm.severity == WATCHDOG for alarm in found):
         raise InputError("alarm", told, "an alarm; this one fires always, and tells by its absence")
-    if record is not None:
-        record()
+    return found
+
+
+def silence(url: str, found: list[Alarm], who: str, why: str, hours: float) -> None:
+    """
+    Have nobody be told of these alarms for some hours; who and why are kept there.
+
+    Raises
+    ------
+    InputError
+        If the Alertmanager does not take it.
+    """
     start = datetime.now(UTC)
     span = {"startsAt": start.isoformat(), "endsAt": (start + timedelta(hours=hours)).isoformat()}
-    for alarm in chosen:
+    for alarm in found:
         matchers = [
             {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in alarm.labels.items()
         ]
         _asked(url, "silences", {"matchers": matchers, "createdBy": who, "comment": why, **span})
-    return chosen
 
 
 def _asked(url: str, what: str, body: object = None) -> Any:

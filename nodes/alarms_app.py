@@ -1,7 +1,7 @@
 """``alphatrade alarms``: what an Alertmanager has; ``ack`` acknowledges one, ``check`` looks at their rules."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -58,12 +58,9 @@ def ack(
     url: Url = URL,
 ) -> None:
     """Acknowledge an alarm: nobody is told of it again for some hours; the ledger says who and why."""
-    from alphatrade.nodes import alarms, operator
-
-    def silence(*given: Any) -> None:
-        for alarm in alarms.acknowledge(*given):
-            print(f"acknowledged for {hours:g} h: {alarm.name} {alarm.labels.get('instance', '')}".rstrip())
+    from alphatrade.nodes import operator
 
     labels = {"alertname": name} | ({"instance": instance} if instance else {})
-    done = operator.acknowledge(silence, url, labels, who, why, hours)
+    done = operator.acknowledge(url, labels, who, why, hours)
+    print(done.words)
     print(f"recorded: entry {done.entry} of the ledger")

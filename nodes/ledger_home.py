@@ -78,6 +78,14 @@ class Home:
         """Return all entries, the end mended first; see :meth:`~alphatrade.reflection.ledger.Ledger.mended`."""
         return self.ledger.mended()
 
+    def person(self) -> str:
+        """Return the name of the person whose key this is. Raises `LedgerError` if it is a service's or a root's."""
+        roster = self.ledger.chain.roster
+        member = roster.of(roster.holder(self._key.public))
+        if member.role != PERSON:
+            raise LedgerError("key", member.name, "one of a person, who alone can sign off")
+        return member.name
+
     def begun_within(self, seconds: float) -> int:
         """Return how many changes of policies were begun within the last seconds, by the times of their entries."""
         return self.ledger.chain.feedback.changes_since(time.time_ns() - int(seconds * 1e9))

@@ -1,11 +1,12 @@
 """What an operator does from a console: kill, freeze exploration, acknowledge an alarm, sign off; each is recorded.
 
-Each is an entry of the ledger that says who and why, signed by the machine's service key, and made before anything
-happens: what cannot be recorded is not done. But for the kill: that is done first, whatever becomes of its entry.
+Each is an entry of the ledger that says who and why, signed by the machine's service key (a sign-off by the person's),
+and made before anything happens: what cannot be recorded is not done. But for the kill: that is done first, whatever
+becomes of its entry.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from alphatrade.reflection.ledger_chain import Entry
 
 LONGEST_WHO, LONGEST_WHY = 100, 1000  # characters, as the ledger has them
-Acknowledge = Callable[[str, Mapping[str, str], str, str, float, Callable[[], object]], object]
 
 
 class Done(NamedTuple):
@@ -87,57 +87,75 @@ def freeze(state: Path, env: str, account: str, who: str, why: str) -> Done:
     return Done(entry.seq, "freeze requested")
 
 
-def acknowledge(by: Acknowledge, url: str, labels: Mapping[str, str], who: str, why: str, hours: float) -> Done:
+def acknowledge(url: str, labels: Mapping[str, str], who: str, why: str, hours: float) -> Done:
     """
-    Acknowledge an alarm at an Alertmanager.
+    Acknowledge what is firing and has these labels: nobody is told of it again until the end of that time.
 
     Parameters
     ----------
-    by : callable
-        Silences it there, after it has called what it is given, :func:`alphatrade.nodes.alarms.acknowledge`.
     url : str
         Of the Alertmanager.
     labels : mapping of str to str
-        Of the alarm.
+        Some of those of the alarm, or all.
     who, why : str
     hours : float
+        A week at most.
 
     Raises
     ------
     InputError, LedgerError
-        As :func:`freeze`; and what `by` raises.
+        As :func:`freeze`, :func:`~alphatrade.nodes.alarms.chosen` and :func:`~alphatrade.nodes.alarms.silence`.
     """
+    from alphatrade.nodes.alarms import chosen, silence
+
     _told(who, why)
+    found = chosen(url, labels, hours)
     target = " ".join([f"{name}={value}" for name, value in sorted(labels.items())])[:LONGEST_WHY]
-    made: list[int] = []
-    by(url, labels, who, why, hours, lambda: made.append(record("acknowledge", target, who, why).seq))
-    if not made:
-        raise InputError("alarm", target, "one that is firing")
-    return Done(made[0], f"acknowledged for {hours:g} h")
+    entry = record("acknowledge", target, who, why)
+    silence(url, found, who, why, hours)
+    names = ", ".join([f"{alarm.name} {alarm.labels.get('instance', '')}".rstrip() for alarm in found])
+    return Done(entry.seq, f"acknowledged for {hours:g} h: {names}")
 
 
-def sign_off(proposal: str, approve: bool, who: str, why: str) -> Done:
+def sign_off(
+    proposal: str, approve: bool, who: str | None, why: str, key: Path | None = None, folder: Path | None = None
+) -> Done:
     """
-    Say yes or no to a proposal that waits for a person, as ``alphatrade signoff`` does, by the key of this machine.
+    Say yes or no, as a person, to a proposal whose ruling asks for it.
+
+    Parameters
+    ----------
+    proposal : str
+        Its id, or how that begins.
+    approve : bool
+    who : str or None
+        None: whose key it is.
+    why : str
+    key : Path, optional
+        Private key of the person; none: that of this machine.
+    folder : Path, optional
+        Of the ledger; none: that of this machine.
 
     Raises
     ------
     InputError
-        If who or why is empty or too long.
+        If who or why is empty or too long, or no such proposal waits.
     LedgerError
-        If no such proposal waits, or it cannot be written.
+        If the key is of nobody who may, or it cannot be written.
     """
     from alphatrade.reflection.rim.edits import describe
 
+    own = existing(key or key_file(PERSON), folder)
+    name = own.person()
+    who = name if who is None else who
     _told(who, why)
-    own = existing(key_file(PERSON))
     own.entries()
     case = own.ledger.chain.feedback.find(proposal)
     if case.ruling is None or case.ruling.outcome != "signoff" or case.signoff is not None:
         raise InputError("proposal", proposal, "one that waits for a person")
     word = "signed off" if approve else "rejected"
-    record("sign_off", f"{case.proposal.id} {word}", who, why)
-    own.entries()
+    told = {"action": "sign_off", "target": f"{case.proposal.id} {word}", "who": who, "why": why}
+    own.append("operator", told)
     entry = own.append(
         "signoff", {"proposal": case.proposal.id, "approve": approve, "why": f"{why} ({who})"[:LONGEST_WHY]}
     )

@@ -25,20 +25,17 @@ def rim(context: typer.Context) -> None:
 def signoff(
     proposal: Annotated[str, typer.Argument(help="id of the proposal, or how it begins")],
     why: Annotated[str, typer.Option(help="why; recorded")],
+    who: Annotated[str | None, typer.Option(help="who says so; recorded; none: whose key it is")] = None,
     key: Annotated[Path | None, typer.Option(help="private key of a person; none: that of this machine")] = None,
     reject: Annotated[bool, typer.Option("--reject", help="say no instead")] = False,
     folder: Annotated[Path | None, typer.Option(help="of the ledger; none: that of this machine")] = None,
 ) -> None:
     """Say yes or no, as a person, to a proposal whose ruling asks for it; the next `alphatrade rim` applies it."""
-    from alphatrade.nodes.ledger_home import PERSON, existing, key_file
-    from alphatrade.reflection.rim.edits import describe
+    from alphatrade.nodes.operator import sign_off
 
-    home = existing(key or key_file(PERSON), folder)
-    home.entries()
-    case = home.ledger.chain.feedback.find(proposal)
-    entry = home.append("signoff", {"proposal": case.proposal.id, "approve": not reject, "why": why})
-    print(f"entry {entry.seq} {entry.hash}")
-    print(f"{'rejected' if reject else 'signed off'}: {describe(case.proposal.edit)}")
+    done = sign_off(proposal, not reject, who, why, key, folder)
+    print(f"entry {done.entry} of the ledger")
+    print(done.words)
 
 
 @app.command("rim-train")

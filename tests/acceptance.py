@@ -82,7 +82,7 @@ CHECKS = (
     Check(("M4.2",), "tapes of an exchange: resumable, checked", _tests("tests/nodes/test_download.py", "tests/nodes/test_download_crash.py", "tests/nodes/test_download_door.py", long=True)),
     Check(("M4.4", "M4.5"), "console: 500 attacks without effect, who and why in the ledger, a node that is frozen", _tests("tests/nodes/test_console_guard.py", "tests/nodes/test_console_attacks.py", "tests/nodes/test_console_watch.py", "tests/nodes/test_operator.py", "tests/nodes/test_freeze.py", long=True)),
     Check(("M4.4", "M4.5"), "make run-paper at a terminal: a Ctrl-C and a hang-up end the node flat, and the console after it", _tests("tests/nodes/test_run_paper.py", long=True)),
-    Check(("M4.4", "M4.5"), "console in Chromium: live figures, every action by clicks, scripts stay text; kill -9 of it changes nothing", _tests("tests/nodes/test_console_page.py", "tests/nodes/test_console_clicks.py", long=True)),
+    Check(("M4.4", "M4.5"), "console in Chromium: live figures, every action by clicks, scripts stay text; nothing old looks as if it were of now; kill -9 of it changes nothing", _tests("tests/nodes/test_console_page.py", "tests/nodes/test_console_clicks.py", "tests/nodes/test_console_session.py", "tests/nodes/test_console_running.py", long=True)),
     Check(("M4.5", "M4.C", "B6"), "deployment files, units, retention, the playbook's sections", _tests("tests/test_deploy.py", "tests/nodes/test_units.py", "tests/nodes/test_retain.py", "tests/test_docs.py")),
     Check(("M4.1",), "a running diary stays few files, and loses nothing when a join is killed at any step", _tests("tests/reflection/test_segments.py", long=True)),
     Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),

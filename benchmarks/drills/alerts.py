@@ -16,7 +16,7 @@ from subprocess import Popen, run
 from sys import executable
 from typing import NamedTuple
 
-from alphatrade.nodes.alarms import Alarm, acknowledge, alarms
+from alphatrade.nodes.alarms import Alarm, alarms, silence
 from alphatrade.nodes.metrics import Reading
 from benchmarks.drills.causes import PLANTED, REMEMBERED, past, well
 from benchmarks.drills.exchange import trading
@@ -149,7 +149,7 @@ def _acknowledged(watch: Watch) -> tuple[bool, list[Alarm]]:
     run([*command, "--url", watch.url], cwd=ROOT, env=own, check=True, capture_output=True, timeout=60)
     for alarm in alarms(watch.url):
         if alarm.severity != "watchdog" and not alarm.acknowledged:
-            acknowledge(watch.url, alarm.labels, "drill", "seen", 1.0)
+            silence(watch.url, [alarm], "drill", "seen", 1.0)
     dog = [*command[:5], "Watchdog", *command[6:], "--url", watch.url]
     refused = run(dog, cwd=ROOT, env=own, capture_output=True, timeout=60).returncode == 2
     time.sleep(2.0)  # silences are looked at when alerts are flushed or listed

@@ -63,11 +63,9 @@ def act(place: Place, wish: Act) -> operator.Done:
         return operator.freeze(*where, wish.who, wish.why)
     if wish.action == "sign_off":
         return operator.sign_off(wish.proposal, wish.approve, wish.who, wish.why)
-    from alphatrade.nodes.alarms import acknowledge
-
     if not place.alertmanager:
         raise ConfigError("--alertmanager", "none", "the address of an Alertmanager")
-    return operator.acknowledge(acknowledge, place.alertmanager, wish.labels, wish.who, wish.why, wish.hours)
+    return operator.acknowledge(place.alertmanager, wish.labels, wish.who, wish.why, wish.hours)
 
 
 def attach(app: FastAPI, access: Access, place: Place) -> None:

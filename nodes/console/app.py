@@ -14,7 +14,10 @@ def console(
     account: Annotated[str, typer.Option(help="its account")] = "SIM",
     host: Annotated[str, typer.Option(help="address to listen on; best loopback")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8464,
-    alertmanager: Annotated[str, typer.Option(help="address of an Alertmanager; none: no alarms are shown")] = "",
+    alertmanager: Annotated[
+        str,
+        typer.Option(envvar="ALPHATRADE_ALERTMANAGER", help="address of an Alertmanager; none: no alarms are shown"),
+    ] = "",
     metrics: Annotated[str, typer.Option(help="where the node shows its metrics")] = "http://127.0.0.1:9464/metrics",
     token_file: Annotated[Path | None, typer.Option(help="file of the token; none: one in the state folder")] = None,
 ) -> None:

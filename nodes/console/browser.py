@@ -2,7 +2,7 @@
 
 import json
 
-OVER = "The session is over, nothing was done: sign in again."
+OVER = "the session is over, nothing was done: sign in again."
 UNHEARD = "the console has not answered. Look at the state and at the ledger before you ask again."
 PATIENCE_S = 20.0  # for an answer to an action
 

@@ -124,7 +124,7 @@ def test_proposals_are_signed_off_and_rejected_by_clicks(place: Place, page: Any
         assert (act.kind, word.kind) == ("operator", "signoff")
         assert act.body == {"action": "sign_off", "target": f"{one['id']} {'signed off' if approve else 'rejected'}", "who": "ann", "why": SCRIPT}
         assert word.body == {"proposal": one["id"], "approve": approve, "why": f"{SCRIPT} (ann)"}
-        assert (act.key, word.key) == ("service", "owner")
+        assert (act.key, word.key) == ("owner", "owner")
         before = entries(place)
     page.click(f"text={both[0]['id'][:8]} signed off")
     until(lambda: both[0]["rationale"] in page.inner_text(".q-dialog"))
@@ -200,7 +200,7 @@ def strange(state: Path) -> None:
     for name, own in {"orders": orders, "fills": fills, "risk_events": [], "equity": equity}.items():
         pq.write_table(table(TABLES[name], own), run / f"{name}.parquet")
     pq.write_table(pa.table({
-        "decision": list(range(100)), "ts": at, "instrument": ["BTC/USD.SIM"] * 100, "mid": [60_000.0] * 100, "regime": [LINK] * 100,
+        "row": list(range(100)), "decision": list(range(100)), "ts": at, "instrument": ["BTC/USD.SIM"] * 100, "mid": [60_000.0] * 100, "regime": [LINK] * 100,
         "exec_topo": [LINK] * 100, "candidates": [list(names)] * 100, "scores": [[0.5, 0.1]] * 100, "explanation": [SCRIPT] * 100,
     }), run / "diary" / "decisions.parquet")  # fmt: skip
 

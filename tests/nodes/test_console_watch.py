@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from alphatrade.nodes import operator
 from alphatrade.nodes.alarms import Alarm
+from alphatrade.nodes.app import app
 from alphatrade.nodes.beats import Beat, BeatWriter
+from alphatrade.nodes.console import serve
 from alphatrade.nodes.console import watch as module
 from alphatrade.nodes.console.actions import Place
 from alphatrade.nodes.console.asked import Asked
@@ -293,3 +296,12 @@ def test_an_answer_is_good_for_its_time_and_one_that_is_kept_says_that_it_is_old
     time.sleep(0.3)
     assert lost.answer == (None, "no answer for 0 s")
     assert kept.answer == (7, "no answer for 0 s")
+
+
+def test_the_console_takes_the_alertmanager_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(serve, "serve", lambda *words: given.extend(words))
+    monkeypatch.setenv("ALPHATRADE_ALERTMANAGER", "http://127.0.0.1:9093")
+    assert CliRunner().invoke(app, ["console"]).exit_code == 0
+    assert CliRunner().invoke(app, ["console", "--alertmanager", "http://127.0.0.1:1"]).exit_code == 0
+    assert [one.alertmanager for one in given if isinstance(one, Place)] == ["http://127.0.0.1:9093", "http://127.0.0.1:1"]

@@ -1,17 +1,19 @@
 """What an operator does is an entry of the ledger first; only a kill is done first."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from alphatrade.nodes import operator
-from alphatrade.nodes.ledger_home import home, ledger_dir
+from alphatrade.nodes.app import app
+from alphatrade.nodes.ledger_home import home, key_file, ledger_dir
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.risk.errors import InputError, LedgerError
 from alphatrade.risk.freeze import read_freeze
 from alphatrade.risk.kill import read_request
+from tests.nodes.make_alarms import served
 from tests.reflection.make_proposal import proposal, ruling
 
 
@@ -50,27 +52,21 @@ def test_what_cannot_be_recorded_is_not_done_but_a_kill_is(state: Path) -> None:
     with pytest.raises(LedgerError):
         operator.freeze(state, "paper", "SIM", "ann", "enough")
     assert read_freeze(state / "paper" / "SIM") is None
-    asked: list[str] = []
-    with pytest.raises(LedgerError):
-        operator.acknowledge(silence(asked), "http://127.0.0.1:1", {"alertname": "Drift"}, "ann", "known", 2.0)
-    assert asked == []
-
-
-def silence(asked: list[str]) -> operator.Acknowledge:
-    def by(url: str, labels: Mapping[str, str], who: str, why: str, hours: float, record: Callable[[], object]) -> None:
-        record()
-        asked.append(f"{url} {who} {hours}")
-
-    return by
+    with served() as alarms:
+        with pytest.raises(LedgerError):
+            operator.acknowledge(alarms.url, {"alertname": "Late"}, "ann", "known", 2.0)
+        assert alarms.made == []
 
 
 def test_an_alarm_is_acknowledged_after_it_was_recorded() -> None:
-    asked: list[str] = []
-    labels = {"alertname": "Drift", "severity": "page"}
-    done = operator.acknowledge(silence(asked), "http://127.0.0.1:9093", labels, "ann", "known", 2.0)
-    assert asked == ["http://127.0.0.1:9093 ann 2.0"]
-    assert told() == [{"action": "acknowledge", "target": "alertname=Drift severity=page", "who": "ann", "why": "known"}]
-    assert done.words == "acknowledged for 2 h"
+    with served() as alarms:
+        done = operator.acknowledge(alarms.url, {"alertname": "Dead", "severity": "page"}, "ann", "known", 2.0)
+        assert [(one["createdBy"], one["comment"]) for one in alarms.made] == [("ann", "known")] * 2
+        alarms.refusal = "no"
+        with pytest.raises(InputError):
+            operator.acknowledge(alarms.url, {"alertname": "Late"}, "ann", "known", 2.0)
+    assert [one["target"] for one in told()] == ["alertname=Dead severity=page", "alertname=Late"]
+    assert done.words == "acknowledged for 2 h: Dead a, Dead b"
 
 
 def test_a_proposal_that_waits_is_signed_off_once() -> None:
@@ -84,7 +80,29 @@ def test_a_proposal_that_waits_is_signed_off_once() -> None:
         operator.sign_off(waits["id"], True, "ann", "again")
     last = Ledger(ledger_dir()).entries()[-1]
     assert (last.kind, last.key, last.body["why"]) == ("signoff", "owner", "it is small (ann)")
-    assert [one["action"] for one in told()] == ["sign_off"]
+    assert told() == [{"action": "sign_off", "target": f"{waits['id']} signed off", "who": "ann", "why": "it is small"}]
+
+
+def test_the_command_signs_off_as_the_console_does() -> None:
+    own, waits = home(), [proposal(n) for n in (1, 2)]
+
+    def said(*words: str) -> int:
+        return CliRunner().invoke(app, ["signoff", *words]).exit_code
+
+    for one in waits:
+        own.append("proposal", one)
+    before = len(Ledger(ledger_dir()).entries())
+    assert said(waits[0]["id"], "--why", "small") != 0, "nobody asks for it"
+    for one in waits:
+        own.append("ruling", ruling(one, "signoff"))
+    assert said(waits[0]["id"], "--why", "small", "--key", str(key_file("service"))) != 0
+    assert said(waits[0]["id"], "--why", " ") != 0
+    assert len(Ledger(ledger_dir()).entries()) == before + 2, "nothing but the rulings"
+    assert said(waits[0]["id"][:12], "--why", "small") == 0
+    assert said(waits[1]["id"][:12], "--why", "odd", "--who", "ann", "--reject") == 0
+    assert [(one["who"], one["target"].split(" ", 1)[1]) for one in told()] == [("owner", "signed off"), ("ann", "rejected")]
+    last = Ledger(ledger_dir()).entries()[-1]
+    assert last.body == {"proposal": waits[1]["id"], "approve": False, "why": "odd (ann)"}
 
 
 @pytest.mark.parametrize(("who", "why"), [("", "why"), ("who", "  "), ("w" * 101, "why"), ("who", "w" * 1001)])
