@@ -80,9 +80,7 @@ def attach(app: FastAPI, access: Access, place: Place) -> None:
         given = parse_qs((await request.body()).decode("utf-8", "replace"))
         name = access.login(given.get("token", [""])[0].strip())
         if name is None:
-            many = access.locked
-            words = "Too many wrong tokens: wait a minute." if many else "That is not the token."
-            return _login(words, 429 if many else 403)
+            return _login("That is not the token.", 403)
         answer = RedirectResponse("/", 303)
         cookie = cookie_of(request.headers["host"])
         answer.set_cookie(cookie, name, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")

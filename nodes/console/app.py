@@ -18,7 +18,7 @@ def console(
         str,
         typer.Option(envvar="ALPHATRADE_ALERTMANAGER", help="address of an Alertmanager; none: no alarms are shown"),
     ] = "",
-    metrics: Annotated[str, typer.Option(help="where the node shows its metrics")] = "http://127.0.0.1:9464/metrics",
+    metrics: Annotated[str, typer.Option(help="where the node shows its metrics; none: where it says")] = "",
     token_file: Annotated[Path | None, typer.Option(help="file of the token; none: one in the state folder")] = None,
 ) -> None:
     """Show a running node on a local page: what it does, and kill, freeze, acknowledge, sign off."""

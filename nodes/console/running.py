@@ -65,6 +65,15 @@ class RunSeen(NamedTuple):
     trouble: str = ""
 
 
+def told(folder: Path) -> Mapping[str, Any]:
+    """Return what the latest node has said of itself in the folder of its account; nothing if none has."""
+    try:
+        found = json.loads((folder / RUN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class Running:
     """
     Looks for the run of an account, and at it.
@@ -111,10 +120,9 @@ class Running:
 
     def _run(self) -> tuple[Path, int] | None:
         """Return the folder of the run, and what tells it from another one in the same place."""
-        file = self._folder / RUN
         try:
-            named, written = Path(json.loads(file.read_text("utf-8"))["folder"]), file.stat().st_mtime_ns
-        except (OSError, ValueError, KeyError, TypeError):
+            named, written = Path(told(self._folder)["folder"]), (self._folder / RUN).stat().st_mtime_ns
+        except (OSError, KeyError, TypeError):
             return None
         final = named.with_name(named.name.removeprefix(".partial-"))
         return next(((path, written) for path in (named, final) if path.is_dir()), None)

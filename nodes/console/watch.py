@@ -12,7 +12,7 @@ from alphatrade.nodes.alarms import NEAR, alarms
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.console.actions import Place
 from alphatrade.nodes.console.asked import Asked
-from alphatrade.nodes.console.running import Running, RunSeen
+from alphatrade.nodes.console.running import Running, RunSeen, told
 from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.nodes.metrics import PREFIX
 from alphatrade.reflection.feedback import Case
@@ -100,12 +100,12 @@ class Watch:
     ----------
     place : Place
     metrics : str
-        Address of the node's metrics.
+        Address of the node's metrics; empty: the one that the node itself has told.
     """
 
     def __init__(self, place: Place, metrics: str) -> None:
         self._place, self._metrics = place, metrics
-        folder = latch_dir(place.state, place.env, place.account)
+        self._folder = folder = latch_dir(place.state, place.env, place.account)
         self._beat = Asked(lambda: (last_beat(folder),), EVERY_S, STALE_S, keep=True)
         self._latch = Asked(lambda: status(place.state, place.env, place.account), EVERY_S, STALE_S, keep=False)
         self._run = Asked(Running(folder), EVERY_S, READ_S, keep=True)
@@ -150,7 +150,10 @@ class Watch:
         )  # fmt: skip
 
     def _measure(self) -> Measured:
-        with NEAR.open(self._metrics, timeout=SLOW_S) as answer:
+        address = self._metrics or str(told(self._folder).get("metrics", ""))
+        if not address:
+            raise AlphaTradeError("no node has said where its metrics are, or it was told to serve none")
+        with NEAR.open(address, timeout=SLOW_S) as answer:
             text = answer.read(METRICS_BYTES).decode()
         found: dict[str, Any] = {}
         for family in text_string_to_metric_families(text):
@@ -161,7 +164,7 @@ class Watch:
             return Measured({}, whose)
         at = next((value for _, value in found.get(f"{PREFIX}beat_timestamp_seconds", ())), None)
         if at is not None and (age := time.time() - at) > STALE_S:  # they are served, but nobody renews them
-            raise InputError(self._metrics, f"metrics of {age:.0f} s ago", "a node whose loop goes on")
+            raise InputError(address, f"metrics of {age:.0f} s ago", "a node whose loop goes on")
         return Measured({name: tuple(rows) for name, rows in found.items()})
 
 

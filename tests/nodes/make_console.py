@@ -229,7 +229,7 @@ class Hand:
     def wish(self, **parts: Any) -> bytes:
         """Return the body of the request that the page would send now, with a number that was not used."""
         self.event("Confirm", "click")
-        found = re.search(r'body: ("(?:[^"\\]|\\.)*")', self._told.get(timeout=5.0))
+        found = re.search(r'\("/act", ("(?:[^"\\]|\\.)*"),', self._told.get(timeout=5.0))
         assert found is not None
         plain: dict[str, Any] = json.loads(json.loads(found[1]))
         return json.dumps(plain | parts).encode()

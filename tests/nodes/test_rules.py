@@ -48,7 +48,7 @@ def instead(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
-STUCK = "time() - alphatrade_beat_timestamp_seconds > 10"
+LATE = "alphatrade_loop_lag_seconds > 2"
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ STUCK = "time() - alphatrade_beat_timestamp_seconds > 10"
         (lambda _: "groups: 7", ["groups", "a list"]),
         (lambda _: "groups: [{name: a, rules: [7]}]", ["a rule"]),
         (instead("groups:", "grups:"), ["grups", "groups"]),
-        (instead(f"expr: {STUCK}", f"exprs: {STUCK}"), ["StuckLoop", "exprs", "a known key"]),
-        (instead(f"        expr: {STUCK}\n", ""), ["StuckLoop", "expr"]),
-        (instead("alert: StuckLoop", "record: StuckLoop"), []),
-        (instead(STUCK, "time() - alphatrade_beat_timestamp > 10"), ["StuckLoop", "alphatrade_beat_timestamp'", "a node has"]),
-        (instead(STUCK, "alphatrade:made_up:5m > 10"), ["StuckLoop", "alphatrade:made_up:5m"]),
+        (instead(f"expr: {LATE}", f"exprs: {LATE}"), ["LateLoop", "exprs", "a known key"]),
+        (instead(f"        expr: {LATE}\n", ""), ["LateLoop", "expr"]),
+        (instead("alert: LateLoop", "record: LateLoop"), []),
+        (instead(LATE, "alphatrade_loop_lag > 2"), ["LateLoop", "alphatrade_loop_lag'", "a node has"]),
+        (instead(LATE, "alphatrade:made_up:5m > 10"), ["LateLoop", "alphatrade:made_up:5m"]),
         (instead("        labels: {severity: page}\n        annotations:\n          summary: node", "        annotations:\n          summary: node"), ["DeadNode", "severity"]),
         (instead("        for: 30s\n        labels: {severity: page}\n        annotations:\n          summary: node", "        labels: {severity: urgent}\n        annotations:\n          summary: node"), ["DeadNode", "urgent", "page, ticket, watchdog"]),
         (instead("          runbook: docs/playbook.md#dead-node\n", ""), ["DeadNode", "runbook"]),
@@ -81,10 +81,10 @@ def test_each_fault_is_one_line_with_file_and_reason(folder: Path, change: Calla
 
 
 @with_promtool
-@pytest.mark.parametrize("new", ["time( - alphatrade_beat_timestamp_seconds > 10", "time() - alphatrade_beat_timestamp_seconds > 10\n        keep_firing_for: soon"])
+@pytest.mark.parametrize("new", ["abs( - alphatrade_loop_lag_seconds > 2", "alphatrade_loop_lag_seconds > 2\n        keep_firing_for: soon"])
 def test_what_only_promtool_knows_is_a_line_too(folder: Path, new: str) -> None:
     file = folder / "node.yml"
-    file.write_text(instead(STUCK, new)(file.read_text()))
+    file.write_text(instead(LATE, new)(file.read_text()))
     told = refused(folder)
     assert told.startswith(f"{file}, promtool: got ")
     assert ("soon" if "soon" in new else "parse error") in told
