@@ -324,7 +324,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=7, help="of interleaved runs, 20 s each")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     args = parser.parse_args()
-    what = "metrics served and a console that reads them and the run"
+    what = "beats, trail, metrics served, and a console that reads all of it"
     looked_at = partial(beside, opened=True)
     parts = {
         "paint": paint,

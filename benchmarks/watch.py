@@ -1,4 +1,4 @@
-"""What watching costs the node that trades: the same run with its metrics served and scraped, and without.
+"""What watching costs the node that trades: the same run with beats, trail and metrics that are scraped, and with none.
 
 ``python -m benchmarks.watch [--pairs 7]``
 """
@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.metrics_server import Watched, served
+from alphatrade.nodes.paper import node, pulse
 from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.replay import Replay
@@ -54,8 +56,9 @@ def scraped(folder: Path) -> Iterator[Watched]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Watch nothing."""
-    yield
+    """Watch nothing: no beats are written, no trail, and nobody's requests are looked for."""
+    with patch.object(pulse, "BeatWriter", return_value=None), patch.object(node, "Desk", return_value=None):
+        yield
 
 
 def run(watching: Callable[[Path], AbstractContextManager[Watched | None]]) -> dict[str, int]:
@@ -93,7 +96,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=7, help="of interleaved runs, 20 s each")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
     args = parser.parse_args()
-    what = "metrics served and scraped once a second"
+    what = "beats, trail, and metrics served and scraped once a second"
     return measured(TARGET, {"cost": lambda: cost(args.pairs, scraped, TARGET, what, COMMAND)}, args.out)
 
 

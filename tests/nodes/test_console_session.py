@@ -69,7 +69,7 @@ def test_who_is_about_to_kill_then_is_told_that_it_was_not_done(place: Place, pa
 @pytest.mark.parametrize(
     ("code", "said"),
     [(401, "the session is over, nothing was done"), (421, "not done: the console refuses this (421)"), (500, "it has failed (500)"),
-     (0, "not done, as far as is known"), (-1, "not done, as far as is known")],
+     (0, "ask again. (Failed to fetch)"), (-1, "ask again. (signal timed out)")],
 )  # fmt: skip
 def test_whatever_comes_of_a_kill_that_is_not_done_is_said_in_red(place: Place, page: Any, code: int, said: str) -> None:
     """A refusal, a failure, a lost network (0), and no answer at all (-1)."""

@@ -1,6 +1,9 @@
 """What the console sees of ledger, metrics and alarms; and that it says so where it does not see them."""
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -224,12 +227,12 @@ def test_metrics_that_nobody_renews_are_not_shown(place: Place) -> None:
     assert "60 s ago" in said
 
 
-def test_nobody_s_proxy_is_asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
+def test_nobody_s_proxy_is_asked(place: Place) -> None:
+    look = "import sys\nfrom pathlib import Path\nfrom alphatrade.nodes.console.actions import Place\nfrom alphatrade.nodes.console.watch import Watch\nprint(len(Watch(Place(Path(sys.argv[1]), 'paper', 'SIM', ''), sys.argv[2]).look().metrics))"
+    env = os.environ | {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": ""}
     with metrics() as (_, url):
-        assert Watch(place, url).look().metrics
+        done = subprocess.run([sys.executable, "-c", look, str(place.state), url], env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) > 0
 
 
 def test_what_cannot_be_read_leaves_what_is_known_and_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
