@@ -1,5 +1,6 @@
 """What the console sees of ledger, metrics and alarms; and that it says so where it does not see them."""
 
+import json
 import os
 import socket
 import subprocess
@@ -27,6 +28,8 @@ from alphatrade.nodes.console.words import TILES, words
 from alphatrade.nodes.ledger_home import home, ledger_dir
 from alphatrade.nodes.metrics import Reading
 from alphatrade.nodes.metrics_server import Watched, served
+from alphatrade.nodes.paper.desk import RUN
+from alphatrade.risk.disk import write_whole
 from alphatrade.risk.kill import latch_dir, status
 from tests.reflection.make_proposal import proposal, ruling
 
@@ -156,19 +159,19 @@ def until(true: Any, seconds: float = 20.0) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOW_S", 0.1)
     monkeypatch.setattr(module, "EVERY_S", 0.1)
-    monkeypatch.setattr(module, "STALE_S", 0.8)
+    monkeypatch.setattr(module, "STALE_S", 2.0)  # above what a busy machine takes for one look
 
 
 def test_an_alertmanager_that_hangs_holds_up_nothing_and_is_said(place: Place, quick: None) -> None:
     with hanging() as url, Watch(own := place._replace(alertmanager=url), "http://127.0.0.1:9/metrics") as watch:
-        ends, longest = time.monotonic() + 2.0, 0.0
+        ends, longest = time.monotonic() + 4.0, 0.0
         while time.monotonic() < ends:
             beats(place)
             time.sleep(0.1)
             if watch.seen.beat is not None:
                 longest = max(longest, time.time() - watch.seen.beat.ts / 1e9)
         said = words(watch.seen, own, time.time_ns())
-    assert longest < 0.8, "the beat is not older than it is"
+    assert longest < 2.0, "the beat is not older than it is"
     assert (said["note"], said["alarms"]) == ("", f"not known: no answer for {said['alarms'].split()[-2]} s")
 
 
@@ -214,7 +217,7 @@ def test_metrics_that_are_gone_are_shown_no_more(place: Place, quick: None) -> N
         said = words(watch.look(), place, time.time_ns())
         assert ("10%" in said["exposure"], "page_hinkley" in said["drift"], said["drawdown"]) == (True, True, "5.00%")
     watch.look()
-    time.sleep(0.9)
+    time.sleep(2.1)
     said = words(watch.look(), place, time.time_ns())
     assert ("refused" in said["exposure"], "refused" in said["drift"], said["drawdown"]) == (True, True, "–")
 
@@ -225,6 +228,18 @@ def test_metrics_that_nobody_renews_are_not_shown(place: Place) -> None:
         said = words(Watch(place, url).look(), place, NOW)["exposure"]
     assert said.startswith("not known: ")
     assert "60 s ago" in said
+
+
+def test_metrics_are_asked_for_where_the_node_says_unless_another_place_is_named(place: Place) -> None:
+    file = latch_dir(place.state, place.env, place.account) / RUN
+    assert "no node has said" in Watch(place, "").look().no_metrics
+    beats(place)
+    with metrics() as (_, url):
+        write_whole(file, json.dumps({"folder": str(place.state), "pid": 1, "metrics": url}))
+        assert Watch(place, "").look().metrics
+        assert "refused" in Watch(place, "http://127.0.0.1:9/metrics").look().no_metrics
+    write_whole(file, json.dumps({"folder": str(place.state), "pid": 1, "metrics": ""}))
+    assert "told to serve none" in Watch(place, "").look().no_metrics
 
 
 def test_nobody_s_proxy_is_asked(place: Place) -> None:
