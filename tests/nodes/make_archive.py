@@ -22,6 +22,7 @@ DAY_S = 86_400
 NS = 10**9
 TODAY = date(2025, 6, 12)  # at the exchange
 EVERY_S = 30  # seconds between trades
+SLOW_S = 3.0  # of an answer that is too late
 INTERVALS = {"1m": 60, "5m": 300, "1h": 3600, "1d": DAY_S}
 
 
@@ -129,7 +130,7 @@ class Exchange:
         await asyncio.sleep(self.delay_s)
         fault = self.fault(request.path)
         if fault == "slow":
-            await asyncio.sleep(1)
+            await asyncio.sleep(SLOW_S)
         if fault in ("500", "418", "429"):
             return web.Response(status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {})
         if fault == "absent":

@@ -171,7 +171,7 @@ def test_a_fault_that_passes_changes_nothing(fault: str, exchange: Exchange, tmp
     parts = [".zip", "CHECKSUM", "/api/v3/klines"] if fault in ("500", "429") else ["-08.zip", "-09.zip"]
     exchange.faults = {part: [fault, fault] for part in parts}
     pauses: list[float] = []
-    report = had(exchange, tmp_path / "rough", wish, pauses, read_s=0.3)
+    report = had(exchange, tmp_path / "rough", wish, pauses, read_s=1.0)
     assert report.result == calm.result
     assert not any(exchange.faults.values()), "all of them happened"
     if fault == "429":

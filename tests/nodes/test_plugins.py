@@ -234,7 +234,6 @@ def check_third_party_run(run_dir: Path) -> AuditReport:
     return audit(run_dir)
 
 
-@pytest.mark.long
 def test_the_page_in_a_backtest_node(programs: Programs) -> None:
     lines = commands("python make_catalog.py")
     said = [programs.shell(line).stdout for line in lines[1:]]

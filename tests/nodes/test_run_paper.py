@@ -26,9 +26,9 @@ from tests.nodes.make_paper import Node
 
 # A node that is flat after a while; a console that, as ours, ends at a SIGINT unless that was ignored from the start.
 STUB = """#!/bin/sh
-echo "$$ $*" >> "{told}/$1"
 flat() {{ : > "{told}/closing"; sleep 1; : > "{told}/flat"; exit 7; }}
 [ "$1" = paper ] && trap flat INT HUP && trap 'exit 7' TERM
+echo "$$ $*" >> "{told}/$1"
 while :; do sleep 0.05; done
 """
 
