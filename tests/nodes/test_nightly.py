@@ -242,6 +242,9 @@ def test_a_kill_in_the_middle_does_no_harm(tmp_path: Path, state_dir: Path, door
     path, _ = nightly(settings(killed, state_dir, *world))
     assert [item.name for item in path.parent.iterdir() if item.name != "rim"] == ["nightly"]
     told = [json.loads((folder / "nightly.json").read_text()) for folder in (calm, path)]
+    for one in told:  # the reflection job counts what is new in the ledger, and the calm night was there before
+        (reflection,) = [row for row in one["rows"] if row["check"] == "reflection"]
+        reflection["result"] = re.sub(r"\d+ of them new", "", reflection["result"])
     assert told[0] == told[1]
 
 
