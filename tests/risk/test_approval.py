@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from nautilus_trader.adapters.sandbox.execution import SandboxExecutionClient
 from nautilus_trader.core.uuid import UUID4
@@ -176,6 +176,8 @@ words = st.text(alphabet="ab\x00:", max_size=4)
 
 
 @given(st.lists(words, min_size=7, max_size=7), st.lists(words, min_size=7, max_size=7))
+@example(["ab", "c", "", "", "", "", ""], ["a", "bc", "", "", "", "", ""])
+@example(["a", "", "", "", "", "", ""], ["", "a", "", "", "", "", ""])
 def test_no_two_terms_have_one_token(one: list[str], two: list[str]) -> None:
     first, second = Terms(*one, post_only=False), Terms(*two, post_only=False)
     assert (made()[0].approve(first) == made()[0].approve(second)) == (first == second)
@@ -403,16 +405,28 @@ def test_the_laws_own_closing_orders_have_tokens_that_outlive_the_trip(
     loop: asyncio.AbstractEventLoop, reached: list[Any]
 ) -> None:
     approvals, _ = made()
+    late: list[str] = []
+
+    def prepare(gate: Any) -> None:
+        real = gate.run_command
+
+        def run_command(command: Any) -> None:
+            late.append(gate.live_gate.late(command.order.client_order_id.value))
+            real(command)
+
+        gate.run_command = run_command
 
     async def then(gate: Any) -> None:
         gate.live_gate.permitted(PERMIT._replace(refused="revoked"))
         gate.kill("drill", "tester")
         await until(lambda: gate.switch.state == "HALTED")
 
-    flown(loop, one_market, approvals, then=then)
+    flown(loop, one_market, approvals, then=then, prepare=prepare)
     last = reached[-1]
     order_id = last.order.client_order_id.value
     assert order_id.startswith("LAW-")
+    assert late == ["", ""]
+    approvals.void("once more")
     assert approvals.present(order_id, token_of(last, order_id)) == ""
     assert approvals.redeem(terms_of(last.order)) == ""
 
