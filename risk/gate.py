@@ -24,14 +24,13 @@ from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.controller import Controller
 from nautilus_trader.trading.trader import Trader
 
-from alphatrade.risk.caps import CappedLaw
-from alphatrade.risk.exploring_law import ExploringLaw
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_cap, read_capital, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_exploration import Explorations
 from alphatrade.risk.gate_kill import Reduction
+from alphatrade.risk.gate_live import LiveGate, new_law
 from alphatrade.risk.gate_losses import Memory
 from alphatrade.risk.gate_market import FIRST, Market
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
@@ -78,6 +77,7 @@ class RiskGate(Controller):
         self.events = Events(self)
         self.reduction = Reduction(self)
         self.explorations = Explorations(self)
+        self.live_gate = LiveGate(self)
         self._clear()
         self.recovering = False  # True: what comes in has happened before, and a kill request, which is of now, waits
         # Last, as it locks the folder: whatever else is wrong with the configuration leaves it to the next node.
@@ -88,7 +88,8 @@ class RiskGate(Controller):
 
     def _clear(self) -> None:
         self.explorations.clear()
-        self.law = self.new_law()
+        self.live_gate.clear()
+        self.law = new_law(self)
         self.record = RunRecord(None if self.settings.run_dir is None else Path(self.settings.run_dir))
         self.record.warned = self.explorations.warned if self.explorations.budget.share_n else None
         self.currency, self.phase = self.settings.currency, "open"  # phase of the market, see `enter`
@@ -97,11 +98,6 @@ class RiskGate(Controller):
         self._foreign_fees: set[str] = set()
         for part in (self.market, self.commands, self.reduction):
             part.clear()
-
-    def new_law(self) -> ExploringLaw:
-        """Return the law of the configuration, without any facts yet but what has been explored."""
-        given = self.template, self.capital, self.settings.long_only, self.explorations.budget
-        return ExploringLaw(*given) if self.cap is None else CappedLaw(*given, self.cap)
 
     # -- life
 
@@ -197,6 +193,7 @@ class RiskGate(Controller):
         return True
 
     def _after_trip(self, before: State, now: int, code: str, why: str) -> None:
+        self.live_gate.void(f"{code}: {why}")
         self.record.event(now, "kill", None, None, code, "", "", why)
         self._announce(before, now)
         self._native(TradingState.REDUCING)

@@ -303,11 +303,12 @@ class Broker(LiveExecutionClient):
 
 
 def broker_factory(
-    exchange: Exchange, secrets: Secrets, check_s: float, tell: Callable[[str], object], made: list[Broker]
-) -> type[LiveExecClientFactory]:
-    """Return the factory of a broker, for a node's builder; what it makes is put into `made`."""
+    kind: type[Broker], exchange: Exchange, secrets: Secrets, check_s: float, tell: Callable[[str], object],
+    made: list[Broker],
+) -> type[LiveExecClientFactory]:  # fmt: skip
+    """Return the factory of a broker of a `kind`, for a node's builder; what it makes is put into `made`."""
 
     def make(loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Any, clock: LiveClock) -> Broker:
-        return Broker(loop, cache, clock, bus, exchange, secrets, check_s, tell)
+        return kind(loop, cache, clock, bus, exchange, secrets, check_s, tell)
 
     return factory_of(LiveExecClientFactory, make, made)
