@@ -5,8 +5,9 @@ It is the paper node with the exchange, the broker and the approvals of a live o
 ========= =========================================================================
 trade     what the policy does
 few       buys for 30 and sells for 27: what is left is worth less than the exchange takes
+rest      an order rests below the market, and stays there
+loose     likewise, and ends of orders are believed as on paper
 bypass    once it trades, an order is given to the adapter past gate and broker
-loose     as `trade`, but ends of orders are believed as on paper
 ========= =========================================================================
 """
 
@@ -31,11 +32,23 @@ from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.risk.approval import Approvals, fresh_key
 
 
-async def few(parts: Parts) -> None:
+async def begun(parts: Parts) -> tuple[Any, Any]:
+    """Return strategy and instrument once there is a price."""
     strategy = parts.node.trader.strategies()[0]
     (instrument,) = strategy.cache.instruments()
     while strategy.cache.quote_tick(instrument.id) is None:
         await asyncio.sleep(0.05)
+    return strategy, instrument
+
+
+async def rest(parts: Parts) -> None:
+    strategy, instrument = await begun(parts)
+    price = instrument.make_price(float(strategy.cache.quote_tick(instrument.id).bid_price) - 20)
+    strategy.submit_order(strategy.order_factory.limit(instrument.id, OrderSide.BUY, instrument.make_qty(0.01), price))
+
+
+async def few(parts: Parts) -> None:
+    strategy, instrument = await begun(parts)
     for side, qty in ((OrderSide.BUY, 0.001), (OrderSide.SELL, 0.0009)):
         made = strategy.order_factory.market(instrument.id, side, instrument.make_qty(qty))
         strategy.submit_order(made)
@@ -56,7 +69,7 @@ async def bypass(parts: Parts) -> None:
         print(f"refused: {error}", file=sys.stderr, flush=True)
 
 
-HOOKS = {"few": few, "bypass": bypass}
+HOOKS = {"few": few, "rest": rest, "loose": rest, "bypass": bypass}
 
 
 def least(stock: Any) -> Any:
