@@ -417,6 +417,34 @@ def test_an_order_that_was_not_presented_or_is_late_or_withdrawn_does_not_leave(
     behind(venue, scenario)
 
 
+@pytest.mark.parametrize("without", ["late", "presented", "withdrawn", "used", "old"])
+def test_without_that_look_it_would_leave(venue: Handle, monkeypatch: pytest.MonkeyPatch, without: str) -> None:
+    async def scenario(one: Behind) -> None:
+        order, approvals = one.order("29000"), one.approvals
+        before, token = one.posts(), approvals.approve(terms_of(order))
+        assert without == "presented" or approvals.present(order.client_order_id.value, token) == ""
+        if without == "late":
+            approvals.late = lambda _: ""  # mutation: it would say that it is too late
+        elif without == "presented":
+            approvals._open[order.client_order_id.value].presented = token  # mutation
+        elif without == "withdrawn":
+            monkeypatch.setattr(Approvals, "void", lambda self, why: None)  # mutation
+            approvals.void("a drill")
+        elif without == "used":
+            monkeypatch.setattr(Approvals, "_close", lambda self, order_id, why: None)  # mutation
+            await one.client._submit_limit_order(order, None, None, False)
+            await one.account.cancel_all_open_orders("BTCUSDT")
+            before += 1
+        else:
+            monkeypatch.setattr(Approvals, "_old", lambda self, made: False)  # mutation
+            approvals._clock = lambda: 2**62
+        await one.client._submit_limit_order(order, None, None, False)
+        await one.account.cancel_all_open_orders("BTCUSDT")
+        assert one.posts() == before + 1
+
+    behind(venue, scenario)
+
+
 def test_a_cancellation_needs_no_approval(venue: Handle) -> None:
     async def scenario(one: Behind) -> None:
         order = one.order("29000")

@@ -14,6 +14,7 @@ from alphatrade.risk.kill import request_kill
 from benchmarks.faults.judge import books_of
 from benchmarks.faults.place import REGIMES, Place, placed
 from tests.venue.make_venue import until
+from tests.venue.test_orders import one_open, trades_again
 
 pytestmark = pytest.mark.long
 
@@ -97,6 +98,21 @@ def test_what_was_reserved_is_given_back_when_all_fills_are_known(place: Place, 
     assert (row["status"], row["executedQty"]) == ("CANCELED", "0.00400000")
     assert place.stop() == []
     assert len(early(place)) == (hook == "loose")
+
+
+def test_a_node_that_was_killed_goes_on_with_the_order_that_it_has_there(place: Place) -> None:
+    started(place, "trade").busy()
+    name = one_open(place)
+    sent = len(posts(place))
+    place.kill()
+    place.start()
+    assert place.agree(time.time_ns())[1] == []
+    assert name in {order["clientOrderId"] for order in place.venue.look("books")["open"]}
+    assert len(posts(place)) == sent  # what the journal has is approved once more, and not sent once more
+    trades_again(place)
+    assert place.stop() == []
+    count, wrong = place.compared()
+    assert (wrong, count.lost, count.doubled) == ([], 0, 0)
 
 
 def test_a_kill_with_dust_ends_and_sends_nothing_that_is_refused(place: Place) -> None:
