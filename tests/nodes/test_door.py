@@ -7,7 +7,7 @@ import copy
 import pickle
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -367,11 +367,14 @@ def test_a_client_of_another_make_gets_no_door() -> None:
     loop.close()
 
 
-def test_the_client_of_a_live_node_gets_keys_under_a_seal_or_none() -> None:
-    approvals, _, _ = made()
+def test_the_clients_of_a_live_node_get_keys_under_a_seal_or_none() -> None:
+    approvals, sealed, _ = made()
     nothing: Any = None
-    with pytest.raises(ConfigError, match="keys under a seal"):
-        LiveExchange(None, None, (), approvals=approvals).client(nothing, nothing, nothing, REAL)
+    exchange = LiveExchange(None, None, (), approvals=approvals)
+    for make in (partial(exchange.client, nothing, nothing, nothing), partial(exchange.reader, nothing)):
+        with pytest.raises(ConfigError, match="keys under a seal"):
+            make(REAL)
+    assert exchange.reader(nothing, sealed)
 
 
 # -- what the bundled adapter is like: an upgrade that moves one of these lines moves the door
