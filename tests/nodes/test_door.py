@@ -5,12 +5,14 @@ import asyncio
 import base64
 import copy
 import pickle
+import re
 import time
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import nautilus_trader
 import pytest
@@ -216,6 +218,28 @@ def test_an_order_is_signed_once_it_is_approved_and_presented_and_no_second_time
     with pytest.raises(SealedError, match=USED):
         sign(*ORDER, QUERY)
     assert alarms == [UNKNOWN, USED]
+
+
+SIGNS = "&=;%+#?/.0159 -_éBUYSELLsymbolquantity"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, len(QUERY)), st.integers(0, 3), st.text(SIGNS, max_size=4))
+def test_whatever_is_changed_what_is_signed_says_what_was_approved(at: int, gone: int, put: str) -> None:
+    """Read by two readers of other makes: of a field that is there twice one takes the first, the other the last."""
+    approvals, sealed, _ = made()
+    approvals.present("O-1", approvals.approve(TERMS))
+    query = QUERY[:at] + put + QUERY[at + gone :]
+    try:
+        sealed.signer()(*ORDER, query)
+    except SealedError:
+        return
+    pairs = [tuple(unquote_plus(part) for part in pair.split("=", 1)) for pair in re.split("[&;]", query)]
+    wanted = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "newClientOrderId": "O-1"}
+    for found in (dict(pairs), dict(reversed(pairs))):
+        assert {name: found[name] for name in wanted} == wanted
+        assert (Decimal(found["quantity"]), Decimal(found["price"])) == (Decimal("0.01"), Decimal(29000))
+        assert len(found) == 9
 
 
 def test_an_approval_is_for_orders_of_one_venue() -> None:
