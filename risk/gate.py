@@ -24,26 +24,24 @@ from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.controller import Controller
 from nautilus_trader.trading.trader import Trader
 
-from alphatrade.risk.caps import CappedLaw
-from alphatrade.risk.exploring_law import ExploringLaw
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_config import Advice, RiskGateConfig, read_cap, read_capital, read_template
 from alphatrade.risk.gate_events import Events
 from alphatrade.risk.gate_exploration import Explorations
 from alphatrade.risk.gate_kill import Reduction
+from alphatrade.risk.gate_live import LiveGate, new_law
 from alphatrade.risk.gate_losses import Memory
 from alphatrade.risk.gate_market import FIRST, Market
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.limits import Code, Verdict, deny, share
 from alphatrade.risk.record import RunRecord
-from alphatrade.risk.units import RAW_PER_NANO, from_atto
+from alphatrade.risk.units import ATTO_PER_RAW, RAW_PER_NANO, from_atto
 
 __all__ = ["ADVICE_TOPIC", "STATE_TOPIC", "Advice", "RiskGate", "RiskGateConfig"]
 
 ADVICE_TOPIC = "alphatrade.risk.advice"
 STATE_TOPIC = "alphatrade.risk.state"
-_ATTO_PER_RAW = 100  # Money.raw counts 1e-16
 _POLL = "alphatrade-kill-poll"
 
 
@@ -78,6 +76,7 @@ class RiskGate(Controller):
         self.events = Events(self)
         self.reduction = Reduction(self)
         self.explorations = Explorations(self)
+        self.live_gate = LiveGate(self)
         self._clear()
         self.recovering = False  # True: what comes in has happened before, and a kill request, which is of now, waits
         # Last, as it locks the folder: whatever else is wrong with the configuration leaves it to the next node.
@@ -88,7 +87,8 @@ class RiskGate(Controller):
 
     def _clear(self) -> None:
         self.explorations.clear()
-        self.law = self.new_law()
+        self.live_gate.clear()
+        self.law = new_law(self)
         self.record = RunRecord(None if self.settings.run_dir is None else Path(self.settings.run_dir))
         self.record.warned = self.explorations.warned if self.explorations.budget.share_n else None
         self.currency, self.phase = self.settings.currency, "open"  # phase of the market, see `enter`
@@ -97,11 +97,6 @@ class RiskGate(Controller):
         self._foreign_fees: set[str] = set()
         for part in (self.market, self.commands, self.reduction):
             part.clear()
-
-    def new_law(self) -> ExploringLaw:
-        """Return the law of the configuration, without any facts yet but what has been explored."""
-        given = self.template, self.capital, self.settings.long_only, self.explorations.budget
-        return ExploringLaw(*given) if self.cap is None else CappedLaw(*given, self.cap)
 
     # -- life
 
@@ -197,6 +192,7 @@ class RiskGate(Controller):
         return True
 
     def _after_trip(self, before: State, now: int, code: str, why: str) -> None:
+        self.live_gate.void(f"{code}: {why}")
         self.record.event(now, "kill", None, None, code, "", "", why)
         self._announce(before, now)
         self._native(TradingState.REDUCING)
@@ -297,7 +293,7 @@ class RiskGate(Controller):
         """Return a fee in atto of the account currency; base currency is valued at `price` (nano)."""
         code = fee.currency.code
         if code == self.currency or not fee.raw:
-            return fee.raw * _ATTO_PER_RAW
+            return fee.raw * ATTO_PER_RAW
         known = self.cache.instrument(self.market.named(instrument))
         base = None if known is None else known.get_base_currency()
         if base is not None and code == base.code:

@@ -7,6 +7,7 @@ from nautilus_trader.execution.messages import ModifyOrder, SubmitOrder, SubmitO
 from nautilus_trader.model.enums import ContingencyType, OrderStatus
 from nautilus_trader.model.orders import Order as NautilusOrder
 
+from alphatrade.risk.approval import APPROVAL_NS
 from alphatrade.risk.exposure import Order
 from alphatrade.risk.gate_orders import HARMLESS, UNSENT, cancel_of, denied, intent, modify_rejected
 from alphatrade.risk.limits import Code, Verdict, deny
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 _HELD = deny(Code.SHADOW, "judged and held, as nothing is sent in this environment")
 SHADOW = "live-shadow"  # the environment in which orders are judged and none leaves
-APPROVAL_NS = 5 * 10**9  # an approved command that waited longer in a live node's queue does not leave
 
 
 class Commands:
@@ -79,6 +79,8 @@ class Commands:
             verdict = None if kind in HARMLESS else self._late_denial(command, kind)
             if verdict is not None:
                 self._refuse(command, verdict)
+            else:
+                command = gate.live_gate.sealed(command)
         except Exception as error:
             gate.fail(f"guarding {kind.__name__}", error)
             return
@@ -186,10 +188,13 @@ class Commands:
         return False
 
     def _late_denial(self, command: Any, kind: type) -> Verdict | None:
-        """Return a denial of an approved command if the kill switch has tripped or the approval is too old."""
+        """Return a denial of an approved command if the switch has tripped, the permit or the approval has ended."""
         gate = self.gate
         if kind is ModifyOrder:
             return self._late_change(command)
+        unsealed = gate.live_gate.unsealed()
+        if unsealed is not None:
+            return unsealed
         denial = gate.state_denial()
         now = gate.clock.timestamp_ns()
         for order in [command.order] if kind is SubmitOrder else command.order_list.orders:
@@ -198,7 +203,7 @@ class Commands:
                 return self._unapproved(order.client_order_id.value)
             if known.by_law:
                 continue
-            denial = denial or self._expired(known.ts, now)
+            denial = denial or gate.live_gate.unfit(known.instrument, now) or self._expired(known.ts, now)
             if denial is not None:
                 return denial
         return None

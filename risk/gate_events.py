@@ -15,6 +15,7 @@ from nautilus_trader.model.events import (
 from nautilus_trader.model.identifiers import ClientOrderId
 
 from alphatrade.risk.exposure import Order
+from alphatrade.risk.gate_live import new_law
 from alphatrade.risk.gate_orders import EVENT_NAMES, REASONED, TERMINAL, cancel_of, intent, kept_of
 from alphatrade.risk.limits import Code
 from alphatrade.risk.units import RAW_PER_NANO, to_nano
@@ -22,7 +23,6 @@ from alphatrade.risk.units import RAW_PER_NANO, to_nano
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
-_ATTO_PER_RAW = 100  # Money.raw counts 1e-16
 _LIQUIDITY = {1: "MAKER", 2: "TAKER"}
 
 
@@ -54,7 +54,7 @@ class Events:
         positions = cache.positions_open()
         if not orders and not positions and gate.memory.file is None:
             return
-        gate.law = gate.new_law()  # what reconciliation has told already is in the positions too
+        gate.law = new_law(gate)  # what reconciliation has told already is in the positions too
         gate.market.clear()
         for position in positions:
             account = cache.account(position.account_id)

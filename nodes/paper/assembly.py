@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGABRT
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
@@ -37,17 +37,38 @@ from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
+from alphatrade.risk.approval import Approvals
 from alphatrade.risk.gate import RiskGate
 
 if TYPE_CHECKING:
     from alphatrade.nodes.metrics_server import Watched
     from alphatrade.nodes.paper.broker import Broker
+    from alphatrade.nodes.paper.link import Exchange
+
+
+class LiveParts(NamedTuple):
+    """
+    What a node with real orders has in place of what a node on paper has.
+
+    Attributes
+    ----------
+    exchange : Exchange
+        In place of the testnet.
+    broker_type : type of Broker
+        Asks each order for its token.
+    approvals : Approvals
+        By which the gate makes the tokens.
+    """
+
+    exchange: "Exchange"
+    broker_type: "type[Broker]"
+    approvals: Approvals
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
     """
-    How a node runs on paper.
+    How a node runs: on paper, but for `live`.
 
     Attributes
     ----------
@@ -75,6 +96,8 @@ class Flight:
         Who executes orders.
     watched : Watched, optional
         Serves its metrics.
+    live : LiveParts, optional
+        What makes its orders real; none: it runs on paper.
     """
 
     speed: float = 0.0
@@ -89,6 +112,7 @@ class Flight:
     ready: Callable[["Parts"], None] | None = None
     broker: BrokerSpec = field(default_factory=BrokerSpec)
     watched: "Watched | None" = None
+    live: LiveParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +180,8 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.build()
     loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
+    if flight.live is not None:
+        gate.live_gate.approvals = flight.live.approvals
     straighten(node, gate)
     stages = Stages(*(members(node.trader, kind) for kind in ("Perception", "Organism")))
     intake = Intake(node, gate, venues[0], flight.sessions, flight.source is not None)
@@ -171,8 +197,10 @@ def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecCl
     spec = flight.broker
     if spec.kind == "simulated":
         return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
-    from alphatrade.nodes.paper.broker import broker_factory
+    from alphatrade.nodes.paper.broker import Broker, broker_factory
     from alphatrade.nodes.paper.link import Exchange
 
-    exchange = Exchange(spec.http, spec.ws_api, tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes))
-    return broker_factory(exchange, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)
+    instruments = tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes)
+    testnet = Broker, Exchange(spec.http, spec.ws_api, instruments)
+    who = testnet if flight.live is None else (flight.live.broker_type, flight.live.exchange)
+    return broker_factory(*who, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)

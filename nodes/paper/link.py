@@ -45,16 +45,32 @@ class Exchange:
     http, ws_api : str, optional
         Addresses other than those of the testnet.
     instruments : tuple of InstrumentId
+    keys : str
+        What the names of its keys begin with.
     """
 
     http: str | None
     ws_api: str | None
     instruments: tuple[InstrumentId, ...]
+    keys: str = KEYS
+
+    @property
+    def environment(self) -> BinanceEnvironment:
+        """Which of the exchange's own places it is, where there is no address."""
+        return BinanceEnvironment.TESTNET
 
     @property
     def rest(self) -> str:
         """Address of the REST interface."""
-        return self.http or str(get_http_base_url(BinanceAccountType.SPOT, BinanceEnvironment.TESTNET, False))
+        return self.http or str(get_http_base_url(BinanceAccountType.SPOT, self.environment, False))
+
+    def held(self, credentials: Credentials) -> Credentials:
+        """Return what a node has in its hands of its keys."""
+        return credentials
+
+    def reader(self, session: aiohttp.ClientSession, credentials: Credentials) -> VenueRest:
+        """Return a client of ours, by which the books are read."""
+        return VenueRest(session, self.rest, credentials, WINDOW_MS)
 
     def client(
         self, loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, credentials: Credentials
@@ -66,7 +82,7 @@ class Exchange:
         twice, because the exchange lets the id of a filled order be used again.
         """
         config = BinanceExecClientConfig(
-            api_key=credentials.key, api_secret=credentials.secret, environment=BinanceEnvironment.TESTNET,
+            api_key=credentials.key, api_secret=credentials.secret, environment=self.environment,
             base_url_http=self.http, base_url_ws=self.ws_api, recv_window_ms=WINDOW_MS,
             instrument_provider=InstrumentProviderConfig(load_ids=frozenset(self.instruments)),
         )  # fmt: skip
@@ -164,14 +180,14 @@ class Link:
         return client.account_id
 
     def _read(self) -> Credentials:
-        keys = self._secrets.read(KEYS)
-        return Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value())
+        keys = self._secrets.read(self._exchange.keys)
+        return self._exchange.held(Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value()))
 
     async def _admitted(self, credentials: Credentials) -> VenueRest:
         """Return a client that the exchange answers; the bundled one would only log that it does not."""
         if self._http is None:
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
-        rest = VenueRest(self._http, self._exchange.rest, credentials, WINDOW_MS)
+        rest = self._exchange.reader(self._http, credentials)
         await rest.account()
         return rest
 
@@ -207,7 +223,7 @@ class Link:
         return look.result()
 
     def _newer(self) -> Credentials | None:
-        return self._read() if self._secrets.changed(KEYS) else None
+        return self._read() if self._secrets.changed(self._exchange.keys) else None
 
     async def close(self) -> None:
         """Let go of the bundled client, whatever state it is in."""

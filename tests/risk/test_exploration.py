@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from nautilus_trader.model.enums import OrderSide
 
+from alphatrade.risk import gate_exploration
 from alphatrade.risk.audit import audit
 from alphatrade.risk.exploration import Exploration
 from alphatrade.risk.exploring_law import ExploringLaw
@@ -20,6 +21,7 @@ from alphatrade.risk.units import ATTO, to_nano
 from tests.risk.rig import BTCUSDT, SECOND, START, Scripted, audited, engine, flat_quotes, gate_of
 from tests.risk.test_audit import Run
 from tests.risk.test_law import NOW, WIDE, code, fill, mark, order, send
+from tests.risk.test_permit import PERMIT
 
 Act = Callable[[Scripted], None]
 
@@ -278,9 +280,16 @@ def test_frozen_with_nothing_else_to_trade_leaves_exits_only() -> None:
     assert len(heard) == 1
 
 
-def test_live_locks_it_whatever_the_configuration_says() -> None:
-    _, gate, _ = run({3: market(1), 5: market(0.001, "maker")}, env="live")
-    assert kinds(gate) == ["denied"]
+@pytest.mark.parametrize("locked", [True, False])
+def test_live_locks_it_whatever_the_configuration_says(monkeypatch: pytest.MonkeyPatch, locked: bool) -> None:
+    if not locked:  # mutation
+        monkeypatch.setattr(gate_exploration, "LOCKED", frozenset())
+    strategy = Scripted({3: market(1), 5: market(0.001, "maker")})
+    built = engine(QUOTES, [strategy], {**BUDGET, "env": "live"})
+    gate_of(built).live_gate.permitted(PERMIT)
+    built.run()
+    assert [reason.partition(":")[0] for reason in strategy.denied.values()] == (["EXPLORATION"] if locked else [])
+    assert len(strategy.fills) == (1 if locked else 2)
 
 
 def test_a_reset_starts_with_a_fresh_budget() -> None:
