@@ -113,24 +113,23 @@ class Watch:
         """Return what may be traded from now on; never raises for what is wrong with ledger, clock or permit."""
         now = self.clocks.now()
         try:
-            why = self._looked(now)
+            permit = self._looked(now)
         except AlphaTradeError as error:
-            why = str(error)
+            permit = Permit(refused=str(error), at=now)
         except (OSError, RecursionError, MemoryError) as error:
-            why = f"the ledger cannot be read ({error})"
-        permit = permitted(self._chain, self._asked, now)
+            permit = Permit(refused=f"the ledger cannot be read ({error})", at=now)
         if not self.clocks.wrong():
             self.clocks.keep()
-        if wrong := self.clocks.wrong():
-            why = why or f"the clock of this machine is wrong: {wrong}"
-        return permit._replace(refused=why) if why else permit
+        wrong = self.clocks.wrong()
+        return permit._replace(refused=f"the clock of this machine is wrong: {wrong}") if wrong else permit
 
-    def _looked(self, now: int) -> str:
-        """Bring the chain to where the ledger is; return why it is not to be believed."""
+    def _looked(self, now: int) -> Permit:
+        """Return what the ledger permits, which is brought to where its file is."""
         self._follow() if now - self._whole_at < WHOLE_NS else self._check_whole(now)
-        if self._margin is None:
+        found = permitted(self._chain, self._asked, now)
+        if self._margin is None and not found.refused:
             self._margin = margin_of(Ledger(self._anchor.ledger), self._asked.policy)
-        return self._margin
+        return found if found.refused else found._replace(refused=self._margin or "")
 
     def _check_whole(self, now: int) -> None:
         self._chain, self._offset = Chain(), 0
