@@ -7,9 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from alphatrade.nodes import feedback
+from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.inputs import Recorder
+from alphatrade.risk import gate_exploration
+from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.permit import Permit, permit_of
 from alphatrade.risk.units import ATTO
 from tests.nodes.make_paper import digests
@@ -101,3 +105,25 @@ def test_one_that_is_taken_back_stops_the_node_and_flattens(tmp_path: Path) -> N
     fills = pd.read_parquet(tmp_path / "was" / "fills.parquet")
     assert float(fills["position_after"].iloc[-1]) == 0.0
     assert digests(tmp_path / "again") == digests(tmp_path / "was")
+
+
+def test_no_feedback_changes_a_policy_that_was_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = own()
+    on = made.model_copy(update={"run": made.run.model_copy(update={"governed_feedback": True})})
+    with pytest.raises(ConfigError, match="governed_feedback: got True, expected false in live"):
+        taken_up(on)
+    assert taken_up(made) is made
+    monkeypatch.setattr(feedback, "LOCKED", frozenset())  # mutation
+    assert taken_up(on) is on
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_exploration_is_nothing_in_live_whatever_the_flag_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    if not locked:
+        monkeypatch.setattr(gate_exploration, "LOCKED", frozenset())  # mutation
+    made = own("exploration=true", "explore.every=2", "explore.share=0.5", "explore.probability=1.0")
+    flown_live(made, tmp_path / "run", lambda parts: parts.intake.permit(permit_for(made)))
+    assert bool(rows(tmp_path / "run", "explored")) != locked
+    assert len(opened(tmp_path / "run")) > 0
