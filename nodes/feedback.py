@@ -68,10 +68,14 @@ def taken_up(settings: Settings) -> Settings:
 
     Raises
     ------
+    ConfigError
+        If the flag governed_feedback is on in live.
     LedgerError
-        If the flag governed_feedback is on and the ledger cannot be read, or does not bear out what it says.
+        If it is on and the ledger cannot be read, or does not bear out what it says.
     """
     folder = ledger_dir()
+    if settings.run.governed_feedback and settings.run.env.name == "live":
+        raise ConfigError("governed_feedback", True, "false in live, where a permit names the policy")
     if not settings.run.governed_feedback or not (folder / FILE).is_file():
         return settings
     now = in_force(settings.policy, Ledger(folder).chain.feedback)

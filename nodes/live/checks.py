@@ -65,7 +65,7 @@ def key_checks(told: object, burn: object, net: str, ends_ms: int) -> list[Check
     ----------
     told, burn : object
         Answers about its rights and about fees in BNB; None: the exchange has no such interface.
-    net : {"mainnet", "testnet", "loopback"}
+    net : {"mainnet", "testnet", "sandbox"}
     ends_ms : int
         Until when it has to be of use, UTC ms.
     """

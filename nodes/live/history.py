@@ -31,7 +31,7 @@ async def _all(
     rows, begin, span = list[Row](), since_ms, DAY_MS
     while not rows and begin <= until_ms:
         window = {"startTime": str(begin), "endTime": str(begin + span - 1)}
-        rows = _listed(await rest.asked(path, asked | window), path)
+        rows = listed(await rest.asked(path, asked | window), path)
         if len(rows) == PAGE and span > 1:  # the exchange chooses which of more it gives
             rows, span = [], max(1, span // 24)
         else:
@@ -40,14 +40,22 @@ async def _all(
         return []
     found, least = dict[int, Row](), min(int(row[name]) for row in rows)
     while True:
-        page = _listed(await rest.asked(path, asked | {word: str(least)}), path)
+        page = listed(await rest.asked(path, asked | {word: str(least)}), path)
         found |= {int(row[name]): row for row in page}
         if len(page) < PAGE:
             return [found[one] for one in sorted(found)]
         least = max(found) + 1
 
 
-def _listed(rows: Any, path: str) -> list[Row]:
+def listed(rows: Any, path: str) -> list[Row]:
+    """
+    Return rows as they are.
+
+    Raises
+    ------
+    ValueError
+        If they are no list.
+    """
     if not isinstance(rows, list):
         raise ValueError(f"{path} is answered without a list")  # nothing in it would look like nothing done
     return rows

@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
     Attributes
     ----------
-    net : {"mainnet", "testnet", "loopback"}
+    net : {"mainnet", "testnet", "sandbox"}
     markets : tuple of Market
     most : Decimal
         Largest value of an order that the law lets through, quote units.
@@ -87,7 +87,7 @@ async def preflight(rest: VenueRest, asked: Asked) -> Found:
 
 async def again(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:
     """
-    Make the checks of key, fees, clock and filters once more.
+    Make the checks of key, account, fees and clock once more.
 
     Raises
     ------
@@ -137,17 +137,20 @@ async def _read[T](rest: VenueRest, step: Callable[[], Any]) -> T:
 
 async def _all(rest: VenueRest, asked: Asked) -> Found:
     checks = list(await _standing(rest, asked))
+    told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
+    for market in asked.markets:
+        checks += filter_checks(told.get(market.symbol), market, asked.most)
     rows = await rest.asked("/api/v3/openOrders")
     checks += stranger_checks(rows, asked.own)
-    spent, told = Decimal(0), "none"
+    spent, odd = Decimal(0), "none"
     now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
     try:
         for market in asked.markets:
             done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
             spent += spent_of(done, market)
     except ValueError as error:
-        told = str(error)
-    checks.append(Check("trades under the permit", told, "fees in what was traded", told == "none"))
+        odd = str(error)
+    checks.append(Check("trades under the permit", odd, "fees in what was traded", odd == "none"))
     spent = max(spent, Decimal(0))
     if not asked.again:
         account = await rest.asked("/api/v3/account")
@@ -162,9 +165,6 @@ async def _standing(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:
     rights = await _told(rest, "/sapi/v1/account/apiRestrictions")
     checks += key_checks(rights, await _told(rest, "/sapi/v1/bnbBurn"), asked.net, asked.ends // _MS)
     checks += account_checks(await rest.asked("/api/v3/account"), asked.markets)
-    told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
-    for market in asked.markets:
-        checks += filter_checks(told.get(market.symbol), market, asked.most)
     return tuple(checks)
 
 
