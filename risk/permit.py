@@ -33,6 +33,8 @@ class Permit(NamedTuple):
         First moment and the first one after it, UTC ns.
     spent : int
         Paid out under this entry before this run, less what came back, atto.
+    fee : int
+        Largest fee of a trade, nano of its notional.
     refused : str
         Why nothing may be traded, whatever else it says; empty: see above.
     """
@@ -49,6 +51,7 @@ class Permit(NamedTuple):
     begins: int = 0
     ends: int = 0
     spent: int = 0
+    fee: int = 0
     refused: str = ""
 
 
