@@ -60,9 +60,10 @@ def terms_of_query(query: str, venue: str) -> Terms:
             raise ValueError(f"no {name}")
     if more := sorted(found.keys() - {*wanted, *SENT}):
         raise ValueError(f"{', '.join(more)} are not sent with it")
-    if not (found["timestamp"].isdecimal() and found["recvWindow"].isdecimal()):
+    times = found["timestamp"], found["recvWindow"]
+    if not all(one.isascii() and one.isdecimal() for one in times):
         raise ValueError("times are whole numbers")
-    if int(found["recvWindow"]) > WINDOW_MS:
+    if int(times[1]) > WINDOW_MS:
         raise ValueError(f"it may arrive later than {WINDOW_MS} ms after it was signed")
     limit = "price" in wanted
     return Terms(
