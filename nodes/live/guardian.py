@@ -7,6 +7,7 @@ a permit that nobody has looked at permits nothing.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.permit import Permit
 
 TICK_S = 0.2  # between two looks at what is due
-REFUSALS, REFUSED_S = 10, 60.0  # so many rejected orders in so many seconds are too many
+REFUSALS, REFUSED_S, REFUSAL_S = 10, 60.0, 1.0  # so many rejected orders in so many seconds are too many; each look
 UNREAD_S = 60.0  # after a reconciliation that could not be made, the next
 
 
@@ -74,7 +75,7 @@ class Guardian:
         self._parts, self._duty, self._alerts = parts, duty, duty.alerts
         self.reconciler = Reconciler(parts, duty.asked.markets, duty.alerts)
         self._trading = dict.fromkeys((one.symbol for one in duty.asked.markets), True)
-        self._refused = 0
+        self._refused = deque[tuple[float, int]]()
         self._due = dict.fromkeys((self._look, self._again, self._books, self._refusals), 0.0)
 
     async def begun(self) -> None:
@@ -85,7 +86,7 @@ class Guardian:
         """Compare all books before a market is heard."""
         await self._reconcile("start")
         now = time.monotonic()
-        self._refused = len(self.reconciler.book.refused)
+        self._refused.append((now, len(self.reconciler.book.refused)))
         self._due = {
             self._look: now + self._duty.every.look_s,
             self._again: now + 60 * self._duty.every.again_min,
@@ -189,10 +190,12 @@ class Guardian:
 
     async def _refusals(self) -> None:
         """Stop where the exchange refuses one order after the other."""
-        self._due[self._refusals] = time.monotonic() + REFUSED_S
-        refused, reasons = self._refused, self.reconciler.book.refused
-        self._refused = len(reasons)
-        if (count := len(reasons) - refused) >= REFUSALS:
+        now, reasons = time.monotonic(), self.reconciler.book.refused
+        self._due[self._refusals] = now + REFUSAL_S
+        self._refused.append((now, len(reasons)))
+        while self._refused[0][0] < now - REFUSED_S:
+            self._refused.popleft()
+        if (count := len(reasons) - self._refused[0][1]) >= REFUSALS and self._parts.gate.switch.state == "ACTIVE":
             words = f"{count} orders refused within {REFUSED_S:g} s, the last: {list(reasons.values())[-1]}"
             self._alerts.give("rejected", words)
             self._parts.gate.trip("REJECTED", words, "guardian")
