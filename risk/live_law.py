@@ -18,7 +18,7 @@ from alphatrade.risk.exploration import Exploration
 from alphatrade.risk.exploring_law import ExploringLaw
 from alphatrade.risk.exposure import BUY, Order
 from alphatrade.risk.limits import Code, Verdict, deny
-from alphatrade.risk.permit import NONE, Permit, unfit
+from alphatrade.risk.permit import NONE, Permit, lapsed, unfit
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import NANO, from_atto
 
@@ -52,7 +52,7 @@ class LiveLaw(ExploringLaw):
         exploration: Exploration | None = None,
     ) -> None:
         super().__init__(template, capital, True, exploration)
-        self.stops |= {Code.LOSS_CAP}
+        self.stops |= {Code.LOSS_CAP, Code.PERMIT_ENDED}
         self.paid = 0
 
     # -- judgement
@@ -74,9 +74,11 @@ class LiveLaw(ExploringLaw):
         return deny(Code.PERMIT_SCOPE, "no order is modified in live: cancel it and send another one")
 
     def on_mark(self, instrument: str, bid: int, ask: int, ts: int) -> Verdict:
-        """Value the account as the law does, and deny with LOSS_CAP where the worst loss is beyond the cap."""
+        """Value the account as the law does; deny where the worst loss is beyond the cap, or the permit has lapsed."""
         verdict = super().on_mark(instrument, bid, ask, ts)
-        return verdict if verdict.code is not None else self._lost() or verdict
+        if verdict.code is not None or self.permit is NONE:
+            return verdict
+        return self._lost() or lapsed(self.permit, ts) or verdict
 
     def on_fill(
         self, order_id: str, instrument: str, side: int, qty: int, price: int, fee: int, owner: str = "",
@@ -148,7 +150,7 @@ class LiveLaw(ExploringLaw):
         return None
 
     def _lost(self) -> Verdict | None:
-        if self.permit is NONE or (loss := self.worst_loss()) <= self.permit.loss:
+        if (loss := self.worst_loss()) <= self.permit.loss:
             return None
         words = "loss after another jump of the price, of what the permit lets be lost"
         return _beyond(Code.LOSS_CAP, words, loss, self.permit.loss)

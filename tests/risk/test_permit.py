@@ -1,5 +1,6 @@
 """The permit: its edges in time and scope, a law that denies without one, and what is red without the mechanism."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from alphatrade.risk.exposure import BUY
 from alphatrade.risk.gate_live import LiveGate
 from alphatrade.risk.limits import Code
 from alphatrade.risk.live_law import LiveLaw
-from alphatrade.risk.permit import NONE, Permit, unfit
+from alphatrade.risk.permit import FRESH_NS, NONE, Permit, permit_of, unfit
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO
 from tests.risk.rig import BTCUSDT, CAPITAL, SECOND, START, Scripted, engine, flat_quotes, gate_of, quote
@@ -45,6 +46,8 @@ def made(permit: Permit | None = PERMIT, **limits: Any) -> LiveLaw:
         (PERMIT, "X", PERMIT.begins - 1, "NO_PERMIT"),
         (PERMIT, "X", PERMIT.ends - 1, None),
         (PERMIT, "X", PERMIT.ends, "PERMIT_ENDED"),
+        (PERMIT._replace(at=NOW - FRESH_NS), "X", NOW, None),
+        (PERMIT._replace(at=NOW - FRESH_NS), "X", NOW + 1, "PERMIT_ENDED"),
         (PERMIT, "Y", NOW, "PERMIT_SCOPE"),
         (PERMIT, "", NOW, "PERMIT_SCOPE"),
         (PERMIT._replace(refused="revoked by ada"), "X", NOW, "NO_PERMIT"),
@@ -150,21 +153,31 @@ def test_other_environments_ask_for_none(env: str) -> None:
 
 
 def test_a_permit_counts_from_when_it_is_given_until_it_ends_or_is_refused() -> None:
-    short = PERMIT._replace(ends=START + 9 * SECOND)  # the tenth quote
-    script = {
-        4: buy,
-        5: give(short),
-        6: buy,
-        9: buy,
-        10: buy,
-        12: give(PERMIT),
-        13: buy,
-        14: give(PERMIT._replace(refused="revoked")),
-        15: buy,
-    }
+    script = {4: buy, 5: give(PERMIT), 6: buy, 9: buy, 14: give(PERMIT._replace(refused="revoked")), 15: buy}
     _, strategy = run(script)
-    assert codes(strategy) == ["NO_PERMIT", "PERMIT_ENDED", "NO_PERMIT"]
-    assert len(strategy.fills) == 3
+    assert codes(strategy) == ["NO_PERMIT", "NO_PERMIT"]
+    assert len(strategy.fills) == 2
+
+
+@pytest.mark.parametrize(
+    ("permit", "last"), [(PERMIT._replace(ends=START + 9 * SECOND), 10), (PERMIT._replace(at=START - 171 * SECOND), 11)]
+)
+def test_one_that_ends_or_is_not_looked_at_stops_trading_at_the_next_price(permit: Permit, last: int) -> None:
+    built, strategy = run({3: give(permit), 5: buy, last - 1: buy, last: buy})
+    gate = gate_of(built)
+    assert len(strategy.denied) == 1
+    assert (gate.switch.trip_cause.code, gate.switch.state) == ("PERMIT_ENDED", "HALTED")
+    assert [one.order_side for one in strategy.fills] == [OrderSide.BUY, OrderSide.BUY, OrderSide.SELL]
+
+
+def test_where_nothing_is_open_one_that_has_ended_only_denies() -> None:
+    _, strategy = run({3: give(PERMIT._replace(ends=START + 9 * SECOND)), 10: buy})
+    assert codes(strategy) == ["PERMIT_ENDED"]
+
+
+def test_a_permit_comes_back_whole_from_plain_values() -> None:
+    permit = PERMIT._replace(capital=1000 * ATTO, spent=-5, at=7, refused="no")
+    assert permit_of(json.loads(json.dumps(permit.plain()))) == permit
 
 
 def test_a_permit_outlives_a_new_law_and_not_a_reset() -> None:
