@@ -61,6 +61,13 @@ class LiveBroker(Broker):
     def _ends(event: Any) -> bool:
         return isinstance(event, OrderCanceled | OrderExpired | OrderRejected)
 
+    def cancel_order(self, command: Any) -> None:
+        """Send a cancellation; of an order that may be over only if the next reading shows that it is not."""
+        if command.client_order_id.value in self.ending:
+            self._outstanding.cancel(command, 0)
+        else:
+            super().cancel_order(command)
+
     async def check(self) -> Report:
         """Read the books as the paper node does, and soon again while an end that was told is not in them."""
         report = await super().check()

@@ -275,6 +275,21 @@ def test_books_that_are_behind_are_read_again_each_second_and_the_stream_is_not_
     at_exchange(scenario)
 
 
+def test_an_order_that_may_be_over_is_cancelled_once_more_if_it_is_not() -> None:
+    async def scenario(rig: LiveRig) -> None:
+        order = rig.rests()
+        rig.canceled(order)
+        rig.cancel(order)
+        assert rig.client.cancelled == []
+        await rig.read()  # it rests there all the same
+        assert len(rig.client.cancelled) == 1
+        rig.placed(order, "CANCELED")
+        await rig.read()
+        assert (order.status, len(rig.client.cancelled)) == (OrderStatus.CANCELED, 1)
+
+    at_exchange(scenario)
+
+
 # -- exchanges
 
 

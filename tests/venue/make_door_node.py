@@ -5,8 +5,11 @@ It is the paper node with the exchange, the broker and the approvals of a live o
 ========= =========================================================================
 trade     what the policy does
 few       buys for 30 and sells for 27: what is left is worth less than the exchange takes
+rest      an order rests below the market, and stays there
+loose     likewise, and ends of orders are believed as on paper
+race      five orders are sent, and the switch trips in the same turn of the loop
+raced     likewise, and the last door does not ask whether it is too late
 bypass    once it trades, an order is given to the adapter past gate and broker
-loose     as `trade`, but ends of orders are believed as on paper
 ========= =========================================================================
 """
 
@@ -29,13 +32,37 @@ from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.risk.approval import Approvals, fresh_key
+from alphatrade.risk.gate_live import LiveGate
 
 
-async def few(parts: Parts) -> None:
+async def begun(parts: Parts) -> tuple[Any, Any]:
+    """Return strategy and instrument once there is a price."""
     strategy = parts.node.trader.strategies()[0]
     (instrument,) = strategy.cache.instruments()
     while strategy.cache.quote_tick(instrument.id) is None:
         await asyncio.sleep(0.05)
+    return strategy, instrument
+
+
+async def rest(parts: Parts) -> None:
+    strategy, instrument = await begun(parts)
+    price = instrument.make_price(float(strategy.cache.quote_tick(instrument.id).bid_price) - 20)
+    strategy.submit_order(strategy.order_factory.limit(instrument.id, OrderSide.BUY, instrument.make_qty(0.01), price))
+
+
+async def race(parts: Parts) -> None:
+    strategy, instrument = await begun(parts)
+    price = float(strategy.cache.quote_tick(instrument.id).bid_price)
+    for away in range(5):
+        level = instrument.make_price(price - 20 - away)
+        strategy.submit_order(
+            strategy.order_factory.limit(instrument.id, OrderSide.BUY, instrument.make_qty(0.001), level)
+        )
+    parts.gate.kill("a race", "tester")
+
+
+async def few(parts: Parts) -> None:
+    strategy, instrument = await begun(parts)
     for side, qty in ((OrderSide.BUY, 0.001), (OrderSide.SELL, 0.0009)):
         made = strategy.order_factory.market(instrument.id, side, instrument.make_qty(qty))
         strategy.submit_order(made)
@@ -56,7 +83,7 @@ async def bypass(parts: Parts) -> None:
         print(f"refused: {error}", file=sys.stderr, flush=True)
 
 
-HOOKS = {"few": few, "bypass": bypass}
+HOOKS = {"few": few, "rest": rest, "loose": rest, "race": race, "raced": race, "bypass": bypass}
 
 
 def least(stock: Any) -> Any:
@@ -74,6 +101,10 @@ def main(hook: str, *words: str) -> None:
     feed.instrument = least(feed.instrument)
     if hook == "loose":
         LiveBroker._told = Broker._told  # type: ignore[method-assign]
+
+    if hook == "raced":
+        LiveGate.void = lambda *_: None  # type: ignore[method-assign]
+        LiveGate.late = lambda *_: ""  # type: ignore[method-assign,assignment]
 
     def fly(what: Any, run_dir: Any, flight: Any) -> Any:
         approvals, spec = Approvals(fresh_key(), time.monotonic_ns), flight.broker

@@ -11,7 +11,13 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
-from nautilus_trader.adapters.binance.common.enums import BinanceOrderType
+from nautilus_trader.adapters.binance.common.enums import (
+    BinanceAccountType,
+    BinanceEnvironment,
+    BinanceKeyType,
+    BinanceOrderType,
+)
+from nautilus_trader.adapters.binance.factories import get_cached_binance_http_client
 from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
 from nautilus_trader.adapters.binance.http.endpoint import BinanceHttpEndpoint
 from nautilus_trader.adapters.binance.http.error import BinanceClientError
@@ -125,6 +131,18 @@ def endpoint(one: Behind) -> Awaitable[Any]:
     return BinanceHttpEndpoint._method(one.account._endpoint_order, POST, one.fields("x-endpoint"))  # type: ignore[no-any-return]
 
 
+def cached(one: Behind) -> Awaitable[Any]:
+    """Take the client that the adapter's factory keeps."""
+    http = one.http
+    found = get_cached_binance_http_client(
+        clock=http._clock, account_type=BinanceAccountType.SPOT, api_key=http._key, api_secret=http._secret,
+        key_type=BinanceKeyType.HMAC, base_url=http.base_url, environment=BinanceEnvironment.TESTNET, is_us=False,
+        proxy_url=None,
+    )  # fmt: skip
+    assert found is http
+    return signed(POST, "/api/v3/order", **PLACE)(one)
+
+
 def signed(method: Any, path: str, **fields: str) -> Callable[[Behind], Awaitable[Any]]:
     return lambda one: one.http.sign_request(method, path, {**fields, "timestamp": one.stamp()})
 
@@ -148,6 +166,7 @@ WAYS: dict[str, Callable[[Behind], Awaitable[Any]]] = {
     "new_spot_oco": oco,
     "modify_order": lambda one: one.account.modify_order("BTCUSDT", None, "0.02", "29000"),
     "an endpoint": endpoint,
+    "the factory's own": cached,
     "sign_request, order": signed(POST, "/api/v3/order", **PLACE, newClientOrderId="x-3", recvWindow="5000"),
     "sign_request, order test": signed(POST, "/api/v3/order/test", **PLACE),
     "sign_request, OCO": signed(POST, "/api/v3/order/oco", **PLACE),
@@ -413,6 +432,34 @@ def test_an_order_that_was_not_presented_or_is_late_or_withdrawn_does_not_leave(
         assert one.posts() == before
         assert one.approvals.counts[LATE] == 1
         assert one.approvals.counts[WITHDRAWN] == 4
+
+    behind(venue, scenario)
+
+
+@pytest.mark.parametrize("without", ["late", "presented", "withdrawn", "used", "old"])
+def test_without_that_look_it_would_leave(venue: Handle, monkeypatch: pytest.MonkeyPatch, without: str) -> None:
+    async def scenario(one: Behind) -> None:
+        order, approvals = one.order("29000"), one.approvals
+        before, token = one.posts(), approvals.approve(terms_of(order))
+        assert without == "presented" or approvals.present(order.client_order_id.value, token) == ""
+        if without == "late":
+            approvals.late = lambda _: ""  # mutation: it would say that it is too late
+        elif without == "presented":
+            approvals._open[order.client_order_id.value].presented = token  # mutation
+        elif without == "withdrawn":
+            monkeypatch.setattr(Approvals, "void", lambda self, why: None)  # mutation
+            approvals.void("a drill")
+        elif without == "used":
+            monkeypatch.setattr(Approvals, "_close", lambda self, order_id, why: None)  # mutation
+            await one.client._submit_limit_order(order, None, None, False)
+            await one.account.cancel_all_open_orders("BTCUSDT")
+            before += 1
+        else:
+            monkeypatch.setattr(Approvals, "_old", lambda self, made: False)  # mutation
+            approvals._clock = lambda: 2**62
+        await one.client._submit_limit_order(order, None, None, False)
+        await one.account.cancel_all_open_orders("BTCUSDT")
+        assert one.posts() == before + 1
 
     behind(venue, scenario)
 
