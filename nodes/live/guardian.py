@@ -26,6 +26,7 @@ from alphatrade.nodes.live.sides import Book
 from alphatrade.nodes.venue_answers import FAILURES
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.permit import Permit
+from alphatrade.risk.units import from_atto
 
 TICK_S = 0.2  # between two looks at what is due
 REFUSALS, REFUSED_S, REFUSAL_S = 10, 60.0, 1.0  # so many rejected orders in so many seconds are too many; each look
@@ -98,6 +99,22 @@ class Guardian:
         """Compare all books once more, with what the journal has on the disk, and close the day's report."""
         self._parts.intake.flush()
         await self._reconcile("stop", self._duty.kept, flat)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what its metrics are."""
+        law, permit = self._parts.gate.law, self._parts.gate.live_gate.permit
+        used: tuple[int, int] = law.headroom()
+        caps = dict(zip(("capital", "loss"), zip(used, (permit.capital, permit.loss), strict=True), strict=True))
+        agreed = [one.ts for one in self.reconciler.outcomes if one.clean]
+        return {
+            "alerts": dict(self._alerts.counts),
+            "reconcile_differences": self.reconciler.differences,
+            "reconciled_at": agreed[-1] / 1e9 if agreed else None,
+            "permit_end": 0.0 if permit.refused else permit.ends / 1e9,
+            "permit_used": {
+                name: (float(from_atto(cap - left)), float(from_atto(cap))) for name, (left, cap) in caps.items()
+            },
+        }
 
     async def run(self) -> None:
         """Do what is due, until cancelled."""

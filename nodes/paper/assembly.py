@@ -1,7 +1,7 @@
 """Shim: the parts of a paper node, and how they are put together: a feed, a venue, the law, and the chain between."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGABRT
@@ -62,6 +62,9 @@ class Guard(Protocol):
 
     async def ended(self, flat: bool) -> None:
         """Act while the exchange is still connected, after the last order."""
+
+    def figures(self) -> Mapping[str, Any]:
+        """Return what its metrics are, as fields of a reading."""
 
 
 class LiveParts(NamedTuple):
@@ -147,6 +150,7 @@ class Parts:
     feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
     stages: Stages
+    guard: "Guard | None" = None
 
     @property
     def broker(self) -> "Broker | None":

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from nautilus_trader.live.node import TradingNode
 
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.paper.assembly import Flight, Guard, Parts, build
+from alphatrade.nodes.paper.assembly import Flight, Parts, build
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.desk import Desk
 from alphatrade.nodes.paper.feed_switch import FeedChange
@@ -52,13 +53,14 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     parts = build(what, run_dir, flight, loop)
-    guard = None if flight.live is None or flight.live.guard is None else flight.live.guard(parts)
+    if flight.live is not None and flight.live.guard is not None:
+        parts = replace(parts, guard=flight.live.guard(parts))
     if flight.ready is not None:
         flight.ready(parts)
     try:
         started = time.perf_counter()
         with quiet_gc():
-            loop.run_until_complete(_run(parts, what, run_dir, flight, guard))
+            loop.run_until_complete(_run(parts, what, run_dir, flight))
         output = collect(parts.node, started, parts.venue.bus, parts.stages)
         if run_dir is not None:
             (run_dir / TRAIL).unlink(missing_ok=True)  # the tables have it now
@@ -78,8 +80,8 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
     node.dispose()
 
 
-async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight, guard: Guard | None) -> None:
-    node, kernel, gate = parts.node, parts.node.kernel, parts.gate
+async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight) -> None:
+    node, kernel, gate, guard = parts.node, parts.node.kernel, parts.gate, parts.guard
     _listen(parts)
     gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
@@ -111,7 +113,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight,
     for task in aside:
         task.cancel()
     flat = not parts.stop.is_set() or await make_flat(parts, flight.tell)
-    await _end(parts, running, watching, guard, flat)
+    await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
 
@@ -135,11 +137,11 @@ def _hung_up(stop: Callable[[], object], terminals: Sequence[int]) -> None:
 
 
 async def _end(
-    parts: Parts, running: asyncio.Task[None], watching: asyncio.Task[None] | None, guard: Guard | None, flat: bool
+    parts: Parts, running: asyncio.Task[None], watching: asyncio.Task[None] | None, flat: bool
 ) -> None:
     """Stop the node; raise `RunDirError` where the run cannot be written."""
-    if guard is not None:
-        await guard.ended(flat)
+    if parts.guard is not None:
+        await parts.guard.ended(flat)
     if watching is not None:
         watching.cancel()
     if parts.broker is not None:
