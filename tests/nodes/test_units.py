@@ -179,3 +179,21 @@ def test_a_job_of_the_night_is_known_to_systemd_and_hardened_like_the_node(name:
 def test_room_is_made_before_the_night_and_that_fails_alone() -> None:
     (before,) = settings(UNITS / "alphatrade-nightly.service")["ExecStartPre"]
     assert before == f"-{PROGRAM} retain --apply"
+
+
+LIVE = UNITS / "alphatrade-live.service"
+OWN = {"User", "Group", "WorkingDirectory", "Environment", "StateDirectory", "ReadWritePaths", "ExecStart", "LoadCredential"}
+
+
+def test_the_unit_of_real_orders_is_as_hard_as_that_of_paper_and_shares_nothing_with_it():
+    paper, live = settings(SERVICE), settings(LIVE)
+    assert {key for key in paper.keys() | live.keys() if paper.get(key) != live.get(key)} == OWN
+    assert live["RestartPreventExitStatus"] == [str(EXIT_BAD_INPUT)]
+    assert live["LimitCORE"] == ["0"]
+    assert live["ReadWritePaths"] == ["/var/lib/alphatrade-live"]
+    assert not {*live["User"], *live["Group"], *live["StateDirectory"]} & {*paper["User"], *paper["StateDirectory"]}
+    (command,) = live["ExecStart"]
+    assert command.split() == [PROGRAM, "live", "broker.secrets_dir=%d"]
+    names = {one.partition(":")[0] for one in live["LoadCredential"]}
+    assert names == {f"{VENUE}_{field}" for field in FIELDS}
+    assert not any("live.json" in path for path in live["ReadWritePaths"])

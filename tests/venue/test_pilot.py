@@ -150,7 +150,7 @@ def test_a_symbol_that_does_not_trade_is_waited_for_and_other_filters_stop_it(pi
     assert len(pilot.orders()) == before
     pilot.venue.tell("rules", symbol="BTCUSDT", status="TRADING")
     until(lambda: len(pilot.orders()) > before, 20)
-    pilot.venue.tell("rules", symbol="BTCUSDT", tick="0.1")
+    pilot.venue.tell("rules", symbol="BTCUSDT", tick="0.001")  # of which none of its orders is refused
     assert "price step" in pilot.halted()
     pilot.end()
 
