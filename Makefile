@@ -48,6 +48,9 @@ verify-policy: $(READY)  ## HASH=… DOSSIER=<file> TRUST=<public keys>: derive 
 rebuild-policy: $(READY)  ## HASH=… [DOSSIER=<file>] [OUT=<file>]: the runtime config of a policy, byte for byte
 	@$(VENV)/bin/alphatrade rebuild-policy "$(HASH)" $(if $(DOSSIER),--dossier "$(DOSSIER)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
+audit-export: $(READY)  ## FROM=2026-11-01 TO=2026-11-30: one archive for an auditor, which verifies itself; ARGS="--key ada.pem"
+	@$(VENV)/bin/alphatrade audit-export --from "$(FROM)" --to "$(TO)" $(ARGS)
+
 weekly: $(READY)  ## the red team, and the auditor over the runs of the last seven days
 	@$(VENV)/bin/alphatrade weekly $(ARGS)
 
@@ -103,4 +106,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench paper-bench drills faults soak accept dod lock wheel clean
+.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy audit-export weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench paper-bench drills faults soak accept dod lock wheel clean
