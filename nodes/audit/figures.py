@@ -68,7 +68,7 @@ def validated(members: Mapping[str, bytes]) -> Iterator[str]:
         plot.update_layout(title=f"policy {evidence['policy_hash'][:12]}")
         plot.update_xaxes(type="category")
         plot.update_yaxes(title_text="net return, %")
-        yield framed(plot, f"validated-{evidence['policy_hash'][:12]}", 300)
+        yield framed(plot, f"validated-{path.rpartition('/')[2][:12]}", 300)
 
 
 def _cell(one: Mapping[str, Any]) -> str:

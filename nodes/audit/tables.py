@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from alphatrade.evolution.dossier import dumped
+from alphatrade.nodes.journal_folder import head_of
 from alphatrade.reflection.query import read_mapping
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import RunDirError
@@ -82,6 +83,8 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
 def _run(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, bytes]:
     found = {"run.json": dumped(portable(run)), "summary.json": dumped(portable(summary))}
     found["policy.json"] = dumped(read_mapping(folder, "policy.json"))
+    if (head := head_of(folder / "journal")) is not None:
+        found["journal.json"] = dumped(portable(head))
     for name, path in TABLES.items():
         if (folder / f"{path}.parquet").is_file():
             found[f"{name}.jsonl"] = lines(rows(folder / f"{path}.parquet"))

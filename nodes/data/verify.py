@@ -434,7 +434,9 @@ def canonical(terms: dict[str, Any]) -> bytes:
 
 
 def _permits(it: Archive) -> Iterator[str]:
-    places, known, ledger = Places(), set(), sha(it.lines()[0])
+    places, ledger = Places(), sha(it.lines()[0])
+    known: set[str] = set()
+    gone: set[str] = set()
     for one, roster in it.walk():
         if one.kind == "limited_live":
             terms, other = one.body["terms"], one.body["cosign"]
@@ -447,8 +449,9 @@ def _permits(it: Archive) -> Iterator[str]:
             if permit_id(terms) in known or places.of(terms["policy_hash"]) not in STAGES[2:]:
                 yield f"entry {one.seq}: a permit that was used before, or of a policy that is not in pilot"
             known.add(permit_id(terms))
-        elif one.kind == "revocation" and one.body["permit"] not in known:
-            yield f"entry {one.seq}: it revokes a permit that there is not"
+        elif one.kind == "revocation" and one.body["permit"] not in known - gone:
+            yield f"entry {one.seq}: it revokes a permit that does not stand"
+        gone |= {one.body["permit"]} if one.kind == "revocation" else set()
         places.take(one)
 
 
@@ -462,11 +465,17 @@ def _terms(terms: dict[str, Any], one: Entry, ledger: str) -> Iterator[str]:
 
 
 class Permit(NamedTuple):
-    """A permit of the ledger: its terms, when it was entered, when it was over."""
+    """A permit of the ledger: its id and terms, when it was entered, when it was over."""
 
+    name: str
     terms: dict[str, Any]
     entered: int
     over: int
+
+    def covers(self, row: dict[str, Any]) -> bool:
+        """Return whether an order was sent in its time and in what it is for."""
+        begun = max(int(self.terms["begins"]), self.entered)
+        return begun <= int(row["ts"]) < self.over and row["instrument"] in self.terms["symbols"]
 
 
 def permits(it: Archive) -> dict[str, Permit]:
@@ -478,7 +487,7 @@ def permits(it: Archive) -> dict[str, Permit]:
         places.take(one)
         if one.kind == "limited_live":
             name, terms = permit_id(one.body["terms"]), one.body["terms"]
-            found[name] = Permit(terms, one.ts, int(terms["ends"]))
+            found[name] = Permit(name, terms, one.ts, int(terms["ends"]))
             signers[name] = {one.key, one.body["cosign"]["key"]}
         for name, permit in found.items():
             gone = one.kind == "revocation" and one.body["permit"] == name
@@ -488,45 +497,47 @@ def permits(it: Archive) -> dict[str, Permit]:
     return found
 
 
-def _live(it: Archive) -> Iterator[tuple[Run, Permit | None, dict[str, Any]]]:
-    """Yield each live run with its permit, as the ledger has it, and what the run says of it."""
-    known = permits(it)
-    for run in it.runs():
-        if run.live:
-            told = run.run.get("permit") or {}
-            yield run, known.get(told.get("entry", "")), told
+def _live(it: Archive) -> Iterator[tuple[Run, list[Permit]]]:
+    """Yield each live run, in order of time, with the permits of the ledger that are for its policy, code and place."""
+    known, live = permits(it), [run for run in it.runs() if run.live]
+    for run in sorted(live, key=lambda run: min([int(row["ts"]) for row in run.orders], default=0)):
+        head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
+        place = [
+            run.run["policy_hash"],
+            run.run["code_hash"],
+            head.get("account"),
+            head.get("broker", "").split(" ")[-1],
+        ]
+        wanted = ("policy_hash", "code_hash", "account", "venue")
+        yield run, [one for one in known.values() if place == [one.terms[name] for name in wanted]]
 
 
 def _scope(it: Archive) -> Iterator[str]:
-    for run, permit, told in _live(it):
-        if permit is None:
-            yield f"run {run.name}: live, and the ledger has no such permit"
-            continue
-        terms, where = permit.terms, f"run {run.name}"
-        same = (run.run["policy_hash"], run.run["code_hash"], told.get("account"))
-        if same != (terms["policy_hash"], terms["code_hash"], terms["account"]):
-            yield f"{where}: policy, code or account are not those of its permit"
-        sent = {row["order_id"] for row in run.orders if row["event"] == "submitted"}
-        for name in sorted({row["order_id"] for row in run.fills} & {row["order_id"] for row in run.orders} - sent):
+    for run, own in _live(it):
+        where, sent = f"run {run.name}", [row for row in run.orders if row["event"] == "submitted"]
+        never = {row["order_id"] for row in run.fills} & {row["order_id"] for row in run.orders}
+        for name in sorted(never - {row["order_id"] for row in sent}):
             yield f"{where}: {name} was filled, and never sent"
-        for row in (row for row in run.orders if row["event"] == "submitted"):
-            name, own = row["order_id"], row["order_id"].startswith(OURS)
-            if own and row["side"] != "SELL":
-                yield f"{where}: {name} is of the law, and buys"
-            if not own and not max(int(terms["begins"]), permit.entered) <= int(row["ts"]) < permit.over:
-                yield f"{where}: {name} was sent outside of the time of its permit"
-            if row["instrument"].partition(".")[0] not in terms["symbols"]:
-                yield f"{where}: {name} is in {row['instrument']}, for which it had no permit"
-            if row["side"] == "BUY" and row["price"] is None:
-                yield f"{where}: {name} buys at any price"
+        for row in sent:
+            name, buys = row["order_id"], row["side"] == "BUY"
+            if buys and (name.startswith(OURS) or row["price"] is None):
+                yield f"{where}: {name} buys at any price, or for the law"
+            if not name.startswith(OURS) and not any(one.covers(row) for one in own):
+                yield f"{where}: {name} in {row['instrument']} at {row['ts']} is covered by no permit"
 
 
 def _capital(it: Archive) -> Iterator[str]:
-    for run, permit, told in _live(it):
-        cap = nano(permit.terms["capital"]) * 10**9 if permit else 0
-        top = max(outlays(run, int(told.get("spent", 0))), default=0)
-        if top > cap:
-            yield f"run {run.name}: {Decimal(top) / 10**18} paid out or on offer, {Decimal(cap) / 10**18} permitted"
+    spent: dict[
+        str, int
+    ] = {}  # what earlier runs have paid out under a permit; what they have gained counts as nothing
+    for run, own in _live(it):
+        cap = max([nano(one.terms["capital"]) * 10**9 for one in own], default=0)
+        under = own[-1].name if own else ""
+        paid = list(outlays(run, spent.get(under, 0)))
+        if max(paid, default=0) > cap:
+            told = f"{Decimal(max(paid)) / 10**18} paid out or on offer, {Decimal(cap) / 10**18} permitted"
+            yield f"run {run.name}: {told}"
+        spent[under] = max([0, *paid[-1:]])
 
 
 def outlays(run: Run, spent: int) -> Iterator[int]:
@@ -548,10 +559,10 @@ def outlays(run: Run, spent: int) -> Iterator[int]:
 
 
 def _loss(it: Archive) -> Iterator[str]:
-    for run, permit, _ in _live(it):
+    for run, own in _live(it):
         least = min((nano(row["equity"]) for row in run.equity), default=nano(run.run["capital"]))
         lost = nano(run.run["capital"]) - least
-        if lost > (nano(permit.terms["loss"]) if permit else 0):
+        if lost > max([nano(one.terms["loss"]) for one in own], default=0):
             yield f"run {run.name}: {Decimal(lost) / 10**9} lost, more than was permitted"
 
 

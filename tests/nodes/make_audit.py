@@ -82,7 +82,7 @@ class Book:
 
     def permit(self, first: str = "ada", second: str = "ben", signer: str = "", ts: int = NOW, **parts: Any) -> str:
         terms = {
-            "policy_hash": POLICY_HASH, "code_hash": CODE, "venue": "binance", "account": "PILOT", "symbols": ["BTCUSDT"],
+            "policy_hash": POLICY_HASH, "code_hash": CODE, "venue": "sandbox", "account": "PILOT", "symbols": [BTC],
             "currency": "USDT", "capital": "50", "loss": "5", "begins": str(NOW), "ends": str(NOW + HOUR),
             "ledger": self.fingerprint, "nonce": "0" * 32,
         } | parts  # fmt: skip
@@ -116,6 +116,8 @@ class Pilot:
         self.fills: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.equity = ["50", "49.9"]
+        self.other: dict[str, bytes] = {}
+        self.journal = {"account": "PILOT", "broker": "binance sandbox"}
         self.env, self.run, self.summary, self.seq = "live", dict[str, Any](), dict[str, Any](), 0
 
     def permitted(self, **parts: Any) -> "Pilot":
@@ -154,7 +156,7 @@ class Pilot:
         places["operators.jsonl"] = (b"operator", b"rollback")
         run = {
             "run_id": RUN, "policy_hash": POLICY_HASH, "code_hash": CODE, "env": {"name": self.env}, "capital": "50",
-            "instruments": {BTC: {"quote": "USDT"}}, "permit": {"entry": self.permit, "account": "PILOT", "spent": "0"},
+            "instruments": {BTC: {"quote": "USDT"}},
         }  # fmt: skip
         fees = sum(float(row["fee"]) for row in self.fills)
         summary = {
@@ -172,9 +174,9 @@ class Pilot:
                 for name, kinds in places.items()
             },
             f"runs/{RUN}/run.json": dumped(run | self.run), f"runs/{RUN}/summary.json": dumped(summary | self.summary),
-            f"runs/{RUN}/policy.json": dumped(POLICY), f"runs/{RUN}/orders.jsonl": lines(self.orders),
+            f"runs/{RUN}/journal.json": dumped(self.journal), f"runs/{RUN}/policy.json": dumped(POLICY), f"runs/{RUN}/orders.jsonl": lines(self.orders),
             f"runs/{RUN}/fills.jsonl": lines(self.fills), f"runs/{RUN}/risk_events.jsonl": lines(self.events),
-            f"runs/{RUN}/equity.jsonl": lines(equity), "README.txt": b"read me\n", "verify.py": VERIFY.read_bytes(),
+            **self.other, f"runs/{RUN}/equity.jsonl": lines(equity), "README.txt": b"read me\n", "verify.py": VERIFY.read_bytes(),
         }  # fmt: skip
 
     def archive(self, changed: dict[str, bytes] | None = None, by: str = "service", name: str = "service") -> bytes:

@@ -16,12 +16,26 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, pack
+from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, dumped, pack
 from alphatrade.nodes.audit import export
 from alphatrade.nodes.audit.records import VIEWS
+from alphatrade.nodes.audit.tables import lines
 from alphatrade.reflection.ledger_chain import MAY, Head
 from alphatrade.reflection.merkle import merkle_root
-from tests.nodes.make_audit import CODE, KEYS, POLICY_HASH, RUN, VERIFY, Pilot, keyed, loaded, permit_body, written
+from tests.nodes.make_audit import (
+    BTC,
+    CODE,
+    KEYS,
+    POLICY,
+    POLICY_HASH,
+    RUN,
+    VERIFY,
+    Pilot,
+    keyed,
+    loaded,
+    permit_body,
+    written,
+)
 from tests.reflection.make_ledger import HOUR, NOW, digest
 
 PERSON, BOTH = frozenset({"person"}), frozenset({"person", "service"})
@@ -246,6 +260,20 @@ def late(kind: str, body: dict[str, Any], by: str) -> bytes:
     return traded(change)
 
 
+def earlier(pilot: Pilot) -> None:
+    """Let an earlier run of the same permit have paid out 30."""
+    name = "cd" * 8
+    same = {"run_id": name, "policy_hash": POLICY_HASH, "code_hash": CODE}
+    run = same | {"env": {"name": "live"}, "capital": "50", "instruments": {BTC: {"quote": "USDT"}}}
+    made = {
+        "run.json": dumped(run), "summary.json": dumped(same | {"fees": "0", "fills": 1, "orders": 1}),
+        "policy.json": dumped(POLICY), "journal.json": dumped(pilot.journal),
+        "orders.jsonl": lines([pilot.orders[1] | {"seq": 1, "ts": str(NOW), "qty": "1", "price": "30"}]),
+        "fills.jsonl": lines([pilot.fills[0] | {"seq": 2, "price": "30", "fee": "0"}]),
+    }  # fmt: skip
+    pilot.other = {f"runs/{name}/{part}": data for part, data in made.items()}
+
+
 DOWN = {
     "policy_hash": POLICY_HASH,
     "from": "limited_live",
@@ -327,6 +355,9 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: book(lambda pilot: pilot.book.permit()),
         lambda: book(lambda pilot: pilot.book.permit(nonce="2" * 32, policy_hash=digest(5))),
         lambda: book(lambda pilot: pilot.book.add("revocation", {"permit": "0" * 64, "why": "x"}, "service")),
+        lambda: book(
+            lambda pilot: [pilot.book.add("revocation", {"permit": pilot.permit, "why": "x"}, "service") for _ in "12"]
+        ),
         lambda: before(
             lambda pilot: pilot.book.add(
                 "roster", {"add": pilot.book.member("eve", "service"), "revoke": None}, "root"
@@ -343,10 +374,6 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: late("revocation", {"permit": "PERMIT", "why": "x"}, "service"),
         lambda: late("roster", {"add": None, "revoke": "ben"}, "root"),
         lambda: late("stage", DOWN, "service"),
-        lambda: traded(
-            lambda pilot: pilot.run.update(permit={"entry": pilot.permit, "account": "OTHER", "spent": "0"})
-        ),
-        lambda: Pilot().permitted(code_hash="d" * 64).archive(),
         lambda: before(lambda _: None, ts=NOW + 10 * 10**9),
         lambda: traded(
             lambda pilot: (
@@ -359,11 +386,7 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
     "capital": [
         lambda: sent(qty="1.95"),
         lambda: sent(name="O-4", qty="1", price="40"),
-        lambda: traded(
-            lambda pilot: pilot.run.update(
-                permit={"entry": pilot.permit, "account": "PILOT", "spent": str(11 * 10**18)}
-            )
-        ),
+        lambda: traded(earlier),
     ],
     "loss": [lambda: traded(lambda pilot: pilot.equity.append("44.9"))],
     "explored": [
@@ -405,10 +428,28 @@ def test_up_to_the_cap_is_within_it(verify: ModuleType) -> None:
     assert verify.judged(sent(qty="1.94")) == ([], [])
 
 
-def test_a_permit_that_is_not_in_the_ledger_covers_nothing(verify: ModuleType) -> None:
-    broken = verify.judged(traded(lambda pilot: pilot.run.update(permit={})))[1]
-    assert f"scope: run {RUN}: live, and the ledger has no such permit" in broken
+OTHERS = {
+    "code": lambda pilot: None,
+    "account": lambda pilot: pilot.journal.update(account="OTHER"),
+    "venue": lambda pilot: pilot.journal.update(broker="binance mainnet"),
+    "journal": lambda pilot: pilot.journal.clear(),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_permit_for_something_else_covers_nothing(verify: ModuleType, what: str) -> None:
+    parts = {"code_hash": "d" * 64} if what == "code" else {}
+    broken = verify.judged(traded(OTHERS[what], **parts))[1]
+    assert any("O-1 in BTCUSDT.BINANCE" in line and "is covered by no permit" in line for line in broken)
     assert any(line.startswith("capital") for line in broken)
+
+
+def test_another_permit_may_take_over(verify: ModuleType) -> None:
+    def renewed(pilot: Pilot) -> None:
+        pilot.book.permit(nonce="2" * 32, begins=str(NOW + HOUR), ends=str(NOW + 2 * HOUR))
+        pilot.order("O-9", "BUY", "0.1", "20", at=4_000)
+
+    assert verify.judged(traded(renewed)) == ([], [])
 
 
 def test_a_rollback_and_a_demotion_are_lawful_moves(verify: ModuleType) -> None:
