@@ -93,7 +93,7 @@ soak: $(READY)  ## HOURS=… SPEED=…: a paper node beside one that does nothin
 accept: $(READY)  ## the long acceptance checks, with progress (about an hour)
 	@$(PY) -m tests.acceptance $(ARGS)
 
-dod: $(READY)  ## M=0|1|2|3|4: run the acceptance of that roadmap milestone and print a table
+dod: $(READY)  ## M=0|1|2|3|4|5: run the acceptance of that roadmap milestone and print a table
 	@$(PY) -m tests.acceptance --milestone "$(M)"
 
 lock:  ## pin the dependencies anew, with hashes
