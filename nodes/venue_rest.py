@@ -31,6 +31,8 @@ _NOTHING_OPEN = -2011
 _NO_SUCH_ORDER = -2013
 _PAGE = 1000  # rows of one answer, the most there are
 
+Signer = Callable[[str, str, str], str]  # returns the signature of a request's query, given its method and path
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -48,9 +50,14 @@ class Credentials:
     key: str = field(repr=False)
     secret: str = field(repr=False)
 
-    def signer(self) -> Callable[[str], str]:
+    @property
+    def is_private_key(self) -> bool:
+        """Whether the secret is a private key, of which the venue knows only the public half."""
+        return _ed25519(self.secret) is not None
+
+    def signer(self) -> Signer:
         """
-        Return what signs a query.
+        Return what signs the query of a request, given its method and its path.
 
         Raises
         ------
@@ -61,9 +68,9 @@ class Credentials:
             raise ConfigError("credentials", "an empty half", "an API key and its secret")
         private = _ed25519(self.secret)
         if private is not None:
-            return lambda query: base64.b64encode(private.sign(query.encode())).decode()
+            return lambda _method, _path, query: base64.b64encode(private.sign(query.encode())).decode()
         secret = self.secret.strip().encode()
-        return lambda query: hmac.new(secret, query.encode(), hashlib.sha256).hexdigest()
+        return lambda _method, _path, query: hmac.new(secret, query.encode(), hashlib.sha256).hexdigest()
 
 
 def _ed25519(secret: str) -> Ed25519PrivateKey | None:
@@ -197,8 +204,9 @@ class VenueRest:
             assert self._ahead_ms is not None
             stamp = int(time.monotonic() * 1000 + self._ahead_ms)
             query = urlencode({**params, "recvWindow": self._window_ms, "timestamp": stamp})
+            signature = quote(self._sign(method, path, query), safe="")
             try:
-                return await self._send(method, f"{path}?{query}&signature={quote(self._sign(query), safe='')}")
+                return await self._send(method, f"{path}?{query}&signature={signature}")
             except RefusedError as no:
                 if no.code != _SKEW or fresh:
                     raise

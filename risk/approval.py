@@ -2,7 +2,8 @@
 
 The gate approves an order's terms, the execution client presents the token that came with the order, and the last door
 redeems it against the terms that it is about to send. The key is made when the process starts and dies with it. One
-order id is approved once and redeemed once in a run, whatever comes of it.
+order id is approved once and redeemed once in a run, whatever comes of it. What tries to leave otherwise is refused,
+and the gate is told, which stops trading: nothing honest goes that way.
 """
 
 import hmac
@@ -29,6 +30,10 @@ CHANGED = "not what was approved"
 OLD = "not sent in time"
 USED = "used before"
 WITHDRAWN = "withdrawn"
+LATE = "too late"
+UNREADABLE = "not an order of the kind that is approved"
+UNLISTED = "not what this node asks an exchange for"
+HONEST = frozenset((OLD, WITHDRAWN, LATE))  # what can happen to an order that went the right way
 
 
 class Terms(NamedTuple):
@@ -101,6 +106,10 @@ class Approvals:
     ----------
     counts : Counter of str
         What was approved, presented, redeemed, and refused by which reason.
+    late : callable
+        Asked last of all, with an order id: why it must not leave any more; empty: it may. The gate's.
+    alarm : callable
+        Told, order id and reason, of what did not go the way of an order. The gate's.
 
     Raises
     ------
@@ -115,6 +124,8 @@ class Approvals:
         self._open: dict[str, _Approval] = {}
         self._ended: dict[str, str] = {}  # why an order id can be redeemed no more, for the rest of the run
         self.counts: Counter[str] = Counter()
+        self.late: Callable[[str], str] = lambda _: ""
+        self.alarm: Callable[[str, str], object] = lambda *_: None
 
     def approve(self, terms: Terms, by_law: bool = False) -> str:
         """
@@ -152,7 +163,7 @@ class Approvals:
         if found is None:
             return self._gone(order_id)
         if found.presented:
-            return self._refused(AGAIN)
+            return self.refuse(AGAIN, order_id=order_id)
         if not self._same(self._token(found.terms, found), token):
             return self._end(order_id, FORGED)
         if self._old(found):
@@ -186,6 +197,8 @@ class Approvals:
             return self._end(order_id, CHANGED, ", ".join(other))
         if self._old(found):
             return self._end(order_id, OLD)
+        if late := self.late(order_id):
+            return self._end(order_id, LATE, late)
         self._close(order_id, USED)
         self.counts["redeemed"] += 1
         return ""
@@ -194,6 +207,14 @@ class Approvals:
         """Withdraw every approval that has not been redeemed, but for those of the law itself."""
         for order_id in [name for name, one in self._open.items() if not one.by_law]:
             self._close(order_id, f"{WITHDRAWN}: {why}")
+
+    def refuse(self, reason: str, detail: str = "", order_id: str = "") -> str:
+        """Count something that must not leave, tell the gate if it did not come from there, and return why in words."""
+        self.counts[reason] += 1
+        why = f"{reason}: {detail}" if detail else reason
+        if reason not in HONEST:
+            self.alarm(order_id, why)
+        return why
 
     def _token(self, terms: Terms, made: _Approval) -> str:
         """Return the token of `terms` with the moment and the author of an approval: each part with its length."""
@@ -212,16 +233,12 @@ class Approvals:
     def _gone(self, order_id: str) -> str:
         why = self._ended.get(order_id, UNKNOWN)
         kind, _, detail = why.partition(": ")
-        return self._refused(kind, detail)
+        return self.refuse(kind, detail, order_id)
 
     def _end(self, order_id: str, reason: str, detail: str = "") -> str:
         self._close(order_id, reason)
-        return self._refused(reason, detail)
+        return self.refuse(reason, detail, order_id)
 
     def _close(self, order_id: str, why: str) -> None:
         del self._open[order_id]
         self._ended[order_id] = why
-
-    def _refused(self, reason: str, detail: str = "") -> str:
-        self.counts[reason] += 1
-        return f"{reason}: {detail}" if detail else reason

@@ -36,13 +36,12 @@ from alphatrade.risk.gate_market import FIRST, Market
 from alphatrade.risk.kill import KillSwitch, State, StateChange, latch_dir
 from alphatrade.risk.limits import Code, Verdict, deny, share
 from alphatrade.risk.record import RunRecord
-from alphatrade.risk.units import RAW_PER_NANO, from_atto
+from alphatrade.risk.units import ATTO_PER_RAW, RAW_PER_NANO, from_atto
 
 __all__ = ["ADVICE_TOPIC", "STATE_TOPIC", "Advice", "RiskGate", "RiskGateConfig"]
 
 ADVICE_TOPIC = "alphatrade.risk.advice"
 STATE_TOPIC = "alphatrade.risk.state"
-_ATTO_PER_RAW = 100  # Money.raw counts 1e-16
 _POLL = "alphatrade-kill-poll"
 
 
@@ -294,7 +293,7 @@ class RiskGate(Controller):
         """Return a fee in atto of the account currency; base currency is valued at `price` (nano)."""
         code = fee.currency.code
         if code == self.currency or not fee.raw:
-            return fee.raw * _ATTO_PER_RAW
+            return fee.raw * ATTO_PER_RAW
         known = self.cache.instrument(self.market.named(instrument))
         base = None if known is None else known.get_base_currency()
         if base is not None and code == base.code:

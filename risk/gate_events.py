@@ -23,7 +23,6 @@ from alphatrade.risk.units import RAW_PER_NANO, to_nano
 if TYPE_CHECKING:
     from alphatrade.risk.gate import RiskGate
 
-_ATTO_PER_RAW = 100  # Money.raw counts 1e-16
 _LIQUIDITY = {1: "MAKER", 2: "TAKER"}
 
 

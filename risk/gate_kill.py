@@ -75,8 +75,9 @@ class Reduction:
         gate, left = self.gate, 0
         for position in gate.cache.positions_open():
             key = position.id.value
-            own = gate.law.exposure.holding(position.instrument_id.value).own
-            quantity = closing(position, gate.cache.instrument(position.instrument_id), own)
+            held = gate.law.exposure.holding(position.instrument_id.value)
+            price = held.bid if position.is_long else held.ask
+            quantity = closing(position, gate.cache.instrument(position.instrument_id), held.own, price)
             if quantity is None:
                 continue  # dust
             left += 1

@@ -86,19 +86,28 @@ class LiveGate:
     asks : bool
         Whether this is ``live``, where nothing goes without a permit and an approval.
     permit : Permit
-    approvals : Approvals or None
-        Given by the node that has the door where they are asked for.
     """
 
     def __init__(self, gate: "RiskGate") -> None:
         self.gate = gate
         self.asks = gate.settings.env == LIVE
-        self.approvals: Approvals | None = None
+        self._approvals: Approvals | None = None
         self.clear()
 
     def clear(self) -> None:
         """Start over without a permit."""
         self.permit = NONE
+
+    @property
+    def approvals(self) -> Approvals | None:
+        """Given by the node that has the door where they are asked for; they ask this gate whether it is too late."""
+        return self._approvals
+
+    @approvals.setter
+    def approvals(self, approvals: Approvals | None) -> None:
+        self._approvals = approvals
+        if approvals is not None:
+            approvals.late, approvals.alarm = self.late, self.bypassed
 
     def permitted(self, permit: Permit) -> None:
         """Judge by another permit from now on; one that is refused takes back what was approved and has not left."""
@@ -161,6 +170,14 @@ class LiveGate:
             return ""
         denial = self.gate.state_denial() or self.unfit(known.instrument, self.gate.clock.timestamp_ns())
         return "" if denial is None else denial.reason
+
+    def bypassed(self, order_id: str, why: str) -> None:
+        """Stop trading, because something tried to leave without this gate."""
+        gate, known = self.gate, self.gate.orders.get(order_id)
+        reason = f"order {order_id or 'of nobody'}: {why}"
+        name, now = None if known is None else known.instrument, gate.clock.timestamp_ns()
+        gate.record.event(now, "tripwire", name, order_id or None, "TRIPWIRE", "", "", reason)
+        gate.trip("TRIPWIRE", reason, "law")
 
     def void(self, why: str) -> None:
         """Take back what was approved and has not left, but for the law's own orders."""

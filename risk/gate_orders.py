@@ -37,7 +37,7 @@ from nautilus_trader.model.orders import Order as NautilusOrder
 from nautilus_trader.model.position import Position
 
 from alphatrade.risk.exposure import BUY, SELL, Order
-from alphatrade.risk.units import RAW_PER_NANO
+from alphatrade.risk.units import ATTO_PER_RAW, RAW_PER_NANO
 
 # Commands that can only shrink risk, or ask. Exact types: a subclass could carry anything.
 HARMLESS = frozenset((CancelOrder, CancelAllOrders, BatchCancelOrders, QueryOrder, QueryAccount))
@@ -166,9 +166,11 @@ def kept_of(fill: OrderFilled, instrument: Instrument | None) -> int:
     return fill.commission.raw // RAW_PER_NANO if base is not None and fill.commission.currency == base else 0
 
 
-def closing(position: Position, instrument: Instrument | None, own: Mapping[str, int]) -> Quantity | None:
+def closing(
+    position: Position, instrument: Instrument | None, own: Mapping[str, int], price: int = 0
+) -> Quantity | None:
     """
-    Return how much of a position can be sold or bought back; None: it is less than one step of the venue.
+    Return how much of a position can be sold or bought back; None: less than the venue takes in one order.
 
     Parameters
     ----------
@@ -177,13 +179,18 @@ def closing(position: Position, instrument: Instrument | None, own: Mapping[str,
     own : mapping of str to int
         The parts of the instrument's position by the law's books, nano, by id of the position. They count where a
         venue has kept fees of purchases: Nautilus rounds after each, and in time believes in more than there is.
+    price : int
+        What it would be closed at, nano; 0: not known, and its value says nothing.
     """
     raw = position.quantity.raw
     if position.adjustments:
         raw = min(raw, abs(own.get(position.id.value, 0)) * RAW_PER_NANO)
     step = 1 if instrument is None else instrument.size_increment.raw
     whole = raw // step * step
-    return Quantity.from_raw(whole, position.quantity.precision) if whole else None
+    least = None if instrument is None else instrument.min_notional
+    if not whole or (price and least is not None and whole // RAW_PER_NANO * price < least.raw * ATTO_PER_RAW):
+        return None
+    return Quantity.from_raw(whole, position.quantity.precision)
 
 
 def flatten_of(position: Position, quantity: Quantity, number: int, ts: int) -> SubmitOrder:

@@ -13,6 +13,7 @@ import pyarrow as pa
 NANO = 10**9
 ATTO = 10**18
 RAW_PER_NANO = 10**7  # Nautilus's Price.raw and Quantity.raw count 1e-16
+ATTO_PER_RAW = 100  # and so does Money.raw
 
 _DECIMAL = pa.decimal128(38, 9)
 

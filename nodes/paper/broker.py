@@ -16,6 +16,7 @@ from typing import Any
 
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.providers import InstrumentProvider
+from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.live.execution_client import LiveExecutionClient
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.model.enums import AccountType, OmsType
@@ -82,6 +83,7 @@ class Broker(LiveExecutionClient):
         )  # fmt: skip
         self.bus = BusWatch(node_bus, "time of the inputs")
         self._exchange, self._check_s, self._tell = exchange, check_s, tell
+        self._patience_s = check_s  # what does not settle waits no longer for the next reading
         self._instruments: dict[str, Instrument] = {}
         self._link = Link(exchange, secrets, loop, bus, cache, tell)
         self._wake = asyncio.Event()
@@ -164,7 +166,7 @@ class Broker(LiveExecutionClient):
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._check_s)
-            wait = min(2 * wait or TOLD_S, self._check_s) if self._wake.is_set() else 0.0
+            wait = min(2 * wait or TOLD_S, self._patience_s) if self._wake.is_set() else 0.0
             self._wake.clear()
             await asyncio.sleep(wait)  # what comes at once comes together; what does not settle is not hurried
             try:
@@ -252,12 +254,16 @@ class Broker(LiveExecutionClient):
             self._outstanding.order(order, time.time_ns() if self._journal_read else command.ts_init)
         if not self._journal_read:
             return
-        client, why = self._link.client, self._link.unfit(orders)
+        client, why = self._link.client, self._unapproved(command, orders) or self._link.unfit(orders)
         if not why and client is not None:
-            (client.submit_order if len(orders) == 1 else client.submit_order_list)(command)
+            (client.submit_order if isinstance(command, SubmitOrder) else client.submit_order_list)(command)
             return
         for order in orders:  # soon, as an input of its own
             self._loop.call_soon(self._take, rejected(order, self.account_id, why, command.ts_init))
+
+    def _unapproved(self, _command: Any, _orders: list[Order]) -> str:
+        """Return why orders must not leave, whatever the exchange is like; empty: they may."""
+        return ""
 
     def cancel_order(self, command: Any) -> None:
         """Send a cancellation; one that cannot be sent now, or does not arrive, is sent after the next reading."""

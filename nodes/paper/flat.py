@@ -34,7 +34,9 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> bool:
         held = dict[Any, Any]()
         for position in cache.positions_open():
             name = position.instrument_id
-            quantity = closing(position, cache.instrument(name), parts.gate.law.exposure.holding(name.value).own)
+            law = parts.gate.law.exposure.holding(name.value)
+            price = law.bid if position.is_long else law.ask
+            quantity = closing(position, cache.instrument(name), law.own, price)
             if quantity is not None:  # else it is dust
                 held[position] = quantity
         working = cache.orders_open() + cache.orders_inflight()

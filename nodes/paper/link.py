@@ -55,9 +55,18 @@ class Exchange:
     keys: str = KEYS
 
     @property
+    def environment(self) -> BinanceEnvironment:
+        """Which of the exchange's own places it is, where there is no address."""
+        return BinanceEnvironment.TESTNET
+
+    @property
     def rest(self) -> str:
         """Address of the REST interface."""
-        return self.http or str(get_http_base_url(BinanceAccountType.SPOT, BinanceEnvironment.TESTNET, False))
+        return self.http or str(get_http_base_url(BinanceAccountType.SPOT, self.environment, False))
+
+    def held(self, credentials: Credentials) -> Credentials:
+        """Return what a node has in its hands of its keys."""
+        return credentials
 
     def reader(self, session: aiohttp.ClientSession, credentials: Credentials) -> VenueRest:
         """Return a client of ours, by which the books are read."""
@@ -73,7 +82,7 @@ class Exchange:
         twice, because the exchange lets the id of a filled order be used again.
         """
         config = BinanceExecClientConfig(
-            api_key=credentials.key, api_secret=credentials.secret, environment=BinanceEnvironment.TESTNET,
+            api_key=credentials.key, api_secret=credentials.secret, environment=self.environment,
             base_url_http=self.http, base_url_ws=self.ws_api, recv_window_ms=WINDOW_MS,
             instrument_provider=InstrumentProviderConfig(load_ids=frozenset(self.instruments)),
         )  # fmt: skip
@@ -172,7 +181,7 @@ class Link:
 
     def _read(self) -> Credentials:
         keys = self._secrets.read(self._exchange.keys)
-        return Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value())
+        return self._exchange.held(Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value()))
 
     async def _admitted(self, credentials: Credentials) -> VenueRest:
         """Return a client that the exchange answers; the bundled one would only log that it does not."""

@@ -75,6 +75,8 @@ class Outstanding:
         Refusals after which an order may be there all the same, by order.
     readings : int
         Of the exchange's books so far.
+    bringing : bool
+        What the client says now comes from them.
     """
 
     def __init__(self, cache: Cache, take: Callable[[Any], None]) -> None:
@@ -84,7 +86,7 @@ class Outstanding:
         self._odd: tuple[Difference, ...] = ()
         self._lost: list[Difference] = []
         self.doubts: dict[str, OrderRejected] = {}
-        self.readings = 0
+        self.readings, self.bringing = 0, False
 
     def order(self, order: Order | OrderSubmitted, ts: int) -> None:
         """Note an order that is sent at `ts` (UTC ns of the wall: until when it may arrive is counted from there)."""
@@ -187,7 +189,11 @@ class Outstanding:
             return 0, 0, self._unheard_of(order, client.account_id, asked_ns)
         deals = await rest.deals(symbol, row.order_id) if lacking(order, row) else []
         self.doubts.pop(row.client_id, None)
-        brought = bring(client, order, row, deals, markets[symbol])
+        self.bringing = True
+        try:
+            brought = bring(client, order, row, deals, markets[symbol])
+        finally:
+            self.bringing = False
         late, lacks = brought if row.updated_ms < late_ms else 0, lacking(order, row)
         if order.is_closed and not lacks:
             self._forget(row.client_id)

@@ -57,10 +57,16 @@ class Bundled(LiveExecutionClient):
         )  # fmt: skip
         self._set_account_id(ACCOUNT)
         self.submitted: list[Any] = []
+        self.lists: list[Any] = []
         self.cancelled: list[Any] = []
 
     def submit_order(self, command: Any) -> None:
+        assert command.order
         self.submitted.append(command)
+
+    def submit_order_list(self, command: Any) -> None:
+        assert command.order_list
+        self.lists.append(command)
 
     def cancel_order(self, command: Any) -> None:
         self.cancelled.append(command)
@@ -96,7 +102,7 @@ class Rest:
 class Rig:
     """A broker, the node around it as far as it matters, and the exchange."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Broker] = Broker, exchange: Exchange | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.cache, bus = Cache(), MessageBus(trader_id=TRADER, clock=LiveClock())
         self.cache.add_instrument(MARKET)
@@ -105,9 +111,8 @@ class Rig:
         self.distrusted: list[str] = []
         self.failures: list[Exception] = []
         self._since: dict[str, int] = {}
-        self.broker = Broker(
-            loop, self.cache, LiveClock(), bus, Exchange(None, None, (NAME,)), Secrets(None), 1.0, self.told.append
-        )
+        exchange = exchange or Exchange(None, None, (NAME,))
+        self.broker = kind(loop, self.cache, LiveClock(), bus, exchange, Secrets(None), 1.0, self.told.append)
         self.broker.attach(lambda event: self._take(event), self.distrusted.append, self.failures.append)
         self.broker.connect()
         self.broker._set_account_id(ACCOUNT)

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from nautilus_trader.core.uuid import UUID4
-from nautilus_trader.execution.messages import ModifyOrder
+from nautilus_trader.execution.messages import ModifyOrder, SubmitOrderList
 from nautilus_trader.model.enums import OrderStatus
+from nautilus_trader.model.identifiers import OrderListId
+from nautilus_trader.model.orders import OrderList
 
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.venue_rows import Holding, Placed
-from tests.nodes.make_broker import Rig
+from tests.nodes.make_broker import STRATEGY, TRADER, Rig
 
 
 def at_exchange(scenario: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
@@ -34,6 +36,16 @@ def test_what_the_stream_says_twice_counts_once() -> None:
         for _ in range(2):
             rig.canceled(order)
         assert rig.names[3:] == ["OrderCanceled"]
+
+    at_exchange(scenario)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_list_of_orders_leaves_as_a_list_also_if_there_is_one_in_it(count: int) -> None:
+    async def scenario(rig: Rig) -> None:
+        made = OrderList(OrderListId("L-1"), [rig.made() for _ in range(count)])
+        rig.broker.submit_order_list(SubmitOrderList(TRADER, STRATEGY, made, UUID4(), 1))
+        assert (len(rig.client.lists), rig.client.submitted, rig.failures) == (1, [], [])
 
     at_exchange(scenario)
 

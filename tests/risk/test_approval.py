@@ -21,9 +21,12 @@ from alphatrade.risk.approval import (
     APPROVAL_NS,
     CHANGED,
     FORGED,
+    LATE,
     OLD,
     UNKNOWN,
+    UNLISTED,
     UNPRESENTED,
+    UNREADABLE,
     USED,
     WITHDRAWN,
     Approvals,
@@ -348,15 +351,75 @@ def test_each_order_comes_to_the_client_with_a_token_of_its_own(
     loop: asyncio.AbstractEventLoop, reached: list[Any], act: Any, orders: int
 ) -> None:
     approvals, _ = made()
-    gate, strategy = flown(loop, act, approvals)
-    (command,) = reached
-    sent = command.order_list.orders if isinstance(command, SubmitOrderList) else [command.order]
-    assert len(sent) == orders == approvals.counts["approved"]
-    for order in sent:
-        order_id = order.client_order_id.value
-        assert approvals.present(order_id, token_of(command, order_id)) == ""
-        assert approvals.redeem(terms_of(order)) == ""
+    gate, strategy = flown(loop, act, approvals, prepare=lambda gate: leave(gate, approvals))
+    assert len(reached) == 1
+    assert approvals.counts == {"approved": orders, "presented": orders, "redeemed": orders}
     assert (strategy.denied, gate.switch.trip_cause) == ([], None)
+
+
+def leave(gate: Any, approvals: Approvals) -> None:
+    """Have a gate's orders presented and redeemed where they leave, as broker and door do."""
+    real = gate.run_command
+
+    def run_command(command: Any) -> None:
+        if isinstance(command, SubmitOrder | SubmitOrderList):
+            for order in command.order_list.orders if isinstance(command, SubmitOrderList) else [command.order]:
+                order_id = order.client_order_id.value
+                assert approvals.present(order_id, token_of(command, order_id)) == ""
+                assert approvals.redeem(terms_of(order)) == ""
+        real(command)
+
+    gate.run_command = run_command
+
+
+@pytest.mark.parametrize("when", ["present", "redeem", "elsewhere"])
+def test_what_tries_to_leave_without_the_gate_stops_trading(
+    loop: asyncio.AbstractEventLoop, reached: list[Any], when: str
+) -> None:
+    approvals, _ = made()
+
+    async def then(gate: Any) -> None:
+        order = reached[0].order
+        order_id = order.client_order_id.value
+        if when == "elsewhere":
+            approvals.refuse(UNLISTED, "POST /withdraw")
+        elif when == "present":
+            assert approvals.present(order_id, "00") == FORGED
+        else:
+            approvals.present(order_id, token_of(reached[0], order_id))
+            assert approvals.redeem(terms_of(order)._replace(price="50000")) == f"{CHANGED}: price"
+        await until(lambda: gate.switch.state == "HALTED")
+
+    gate, _ = flown(loop, one_limit, approvals, then=then)
+    assert gate.switch.trip_cause.code == "TRIPWIRE"
+    rows = [row for row in gate.record.risk_events if row[2] == "tripwire"]
+    assert len(rows) == 1
+
+
+def test_what_is_late_or_old_or_withdrawn_is_no_alarm() -> None:
+    alarms: list[str] = []
+    for undo, why in (
+        (lambda one, watch: setattr(watch, "now", watch.now + APPROVAL_NS + 1), OLD),
+        (lambda one, watch: one.void("a drill"), f"{WITHDRAWN}: a drill"),
+        (lambda one, watch: setattr(one, "late", lambda order_id: f"{order_id} halted"), f"{LATE}: O-1 halted"),
+    ):
+        approvals, watch, _ = armed()
+        approvals.alarm = lambda *told: alarms.append(told)
+        undo(approvals, watch)
+        assert approvals.redeem(TERMS) == why
+        approvals.late = lambda _: ""
+        assert approvals.redeem(TERMS) == why.partition(":")[0] or "drill" in why  # there is one try
+    assert alarms == []
+
+
+@pytest.mark.parametrize("reason", [UNKNOWN, FORGED, AGAIN, UNPRESENTED, CHANGED, USED, UNREADABLE, UNLISTED])
+def test_all_else_is_one(reason: str) -> None:
+    alarms: list[Any] = []
+    approvals, _ = made()
+    approvals.alarm = lambda *told: alarms.append(told)
+    assert approvals.refuse(reason, "words", "O-1") == f"{reason}: words"
+    assert alarms == [("O-1", f"{reason}: words")]
+    assert approvals.counts == {reason: 1}
 
 
 def test_a_trip_and_a_refused_permit_take_back_what_has_not_left(
@@ -408,9 +471,12 @@ def test_the_laws_own_closing_orders_have_tokens_that_outlive_the_trip(
     late: list[str] = []
 
     def prepare(gate: Any) -> None:
+        leave(gate, approvals)
         real = gate.run_command
 
         def run_command(command: Any) -> None:
+            if gate.switch.trip_cause is not None:
+                approvals.void("once more")
             late.append(gate.live_gate.late(command.order.client_order_id.value))
             real(command)
 
@@ -422,13 +488,9 @@ def test_the_laws_own_closing_orders_have_tokens_that_outlive_the_trip(
         await until(lambda: gate.switch.state == "HALTED")
 
     flown(loop, one_market, approvals, then=then, prepare=prepare)
-    last = reached[-1]
-    order_id = last.order.client_order_id.value
-    assert order_id.startswith("LAW-")
+    assert reached[-1].order.client_order_id.value.startswith("LAW-")
     assert late == ["", ""]
-    approvals.void("once more")
-    assert approvals.present(order_id, token_of(last, order_id)) == ""
-    assert approvals.redeem(terms_of(last.order)) == ""
+    assert approvals.counts == {"approved": 2, "presented": 2, "redeemed": 2}
 
 
 def test_at_the_door_an_order_is_late_after_a_trip_or_without_a_permit(

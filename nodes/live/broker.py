@@ -1,0 +1,81 @@
+"""Shim: an exchange as the broker of a live node: orders leave with their tokens, and their ends are believed late.
+
+An exchange's stream may tell a fill after the end of its order, or not at all. What the law has reserved for an order
+is given back when it ends: then it must be known what it has filled. So an end that the stream tells is a reason to
+read the books, and nothing more.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from nautilus_trader.model.events import OrderCanceled, OrderExpired, OrderRejected
+from nautilus_trader.model.orders import Order
+
+from alphatrade.nodes.live.exchange import LiveExchange
+from alphatrade.nodes.paper.broker import Broker
+from alphatrade.nodes.paper.outstanding import Report
+from alphatrade.nodes.paper.reconcile import UNSEEN
+from alphatrade.risk.gate_live import token_of
+
+HELD_S = 1.0  # between two readings of the books, at most, while an order is held open that may be over
+
+
+class LiveBroker(Broker):
+    """
+    Sends what the gate has approved, and nothing else; see :class:`~alphatrade.nodes.paper.broker.Broker`.
+
+    Attributes
+    ----------
+    ending : dict of str to Order
+        Orders of which the stream has told an end that the books have not told yet.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        assert isinstance(self._exchange, LiveExchange)
+        self._approvals = self._exchange.approvals
+        self.ending: dict[str, Order] = {}
+
+    def _unapproved(self, command: Any, orders: list[Order]) -> str:
+        """Present the token of each order; return why they must not leave."""
+        why = ""
+        for order in orders:
+            order_id = order.client_order_id.value
+            why = self._approvals.present(order_id, token_of(command, order_id)) or why
+        return f"not approved: {why}" if why else ""
+
+    def _told(self, event: Any) -> None:
+        """Take an event of the bundled client, but for the end of an order that may have been filled meanwhile."""
+        order = self._cache.order(event.client_order_id) if self._ends(event) else None
+        if order is None or order.is_closed or self._outstanding.bringing:
+            super()._told(event)
+            return
+        if isinstance(event, OrderRejected) and order.status in UNSEEN:
+            super()._told(event)  # the answer to the order itself, which is believed where it is clear
+            return
+        self.ending[event.client_order_id.value] = order
+        self._patience_s = min(HELD_S, self._check_s)
+        self._wake.set()
+
+    @staticmethod
+    def _ends(event: Any) -> bool:
+        return isinstance(event, OrderCanceled | OrderExpired | OrderRejected)
+
+    def cancel_order(self, command: Any) -> None:
+        """Send a cancellation; of an order that may be over only if the next reading shows that it is not."""
+        if command.client_order_id.value in self.ending:
+            self._outstanding.cancel(command, 0)
+        else:
+            super().cancel_order(command)
+
+    async def check(self) -> Report:
+        """Read the books as the paper node does, and soon again while an end that was told is not in them."""
+        report = await super().check()
+        held = len(self.ending)
+        self.ending = {name: order for name, order in self.ending.items() if not order.is_closed}
+        if self.ending:
+            self._wake.set()
+        else:
+            self._patience_s = self._check_s
+        ended = held - len(self.ending)  # the stream was not late with these: they were told, and not believed
+        return replace(report, late=max(0, report.late - ended))
