@@ -87,6 +87,9 @@ drills: $(READY)  ## kill, runaway, feed loss, restart, restore, full disk, roll
 faults: $(READY)  ## a thousand faults and fifty kill -9 of a node at an exchange on loopback (20 minutes); ARGS="--segments 1 --faults 20"
 	@$(PY) -W ignore -m benchmarks.faults $(ARGS)
 
+live-drill: $(READY)  ## what tries to get past the last door, and an auditor's archive; loopback only; ARGS="--only attempts"
+	@$(PY) -W ignore -m benchmarks.live $(ARGS)
+
 soak: $(READY)  ## HOURS=… SPEED=…: a paper node beside one that does nothing, memory, latency and law hour by hour; into artifacts/soak/
 	@$(PY) -W ignore -m benchmarks.soak --hours "$(or $(HOURS),2)" --speed "$(or $(SPEED),1)" $(ARGS)
 
@@ -106,4 +109,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy audit-export weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench paper-bench drills faults soak accept dod lock wheel clean
+.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy audit-export weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench paper-bench drills faults live-drill soak accept dod lock wheel clean
