@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+import aiohttp
 from nautilus_trader.adapters.binance.common.enums import BinanceEnvironment
 from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import MessageBus
@@ -11,7 +12,7 @@ from nautilus_trader.live.execution_client import LiveExecutionClient
 from alphatrade.nodes.live.door import install
 from alphatrade.nodes.live.seal import Seal
 from alphatrade.nodes.paper.link import VENUE, Exchange
-from alphatrade.nodes.venue_rest import Credentials
+from alphatrade.nodes.venue_rest import Credentials, VenueRest
 from alphatrade.risk.approval import Approvals
 from alphatrade.risk.errors import ConfigError
 
@@ -41,6 +42,10 @@ class LiveExchange(Exchange):
         """Return the keys under a seal; see :class:`~alphatrade.nodes.live.seal.Seal` for what it raises."""
         return Seal(credentials, self.approvals, VENUE)
 
+    def reader(self, session: aiohttp.ClientSession, credentials: Credentials) -> VenueRest:
+        """Return a client of ours, by which the books are read and orders cancelled; ConfigError: as of `client`."""
+        return Exchange.reader(self, session, _sealed(credentials))
+
     def client(
         self, loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, credentials: Credentials
     ) -> LiveExecutionClient:
@@ -52,11 +57,16 @@ class LiveExchange(Exchange):
         ConfigError
             If the keys are not under a seal, or there is no door for this client.
         """
-        if not isinstance(credentials, Seal):
-            raise ConfigError("credentials", "keys as they are", "keys under a seal")
-        made = Exchange.client(self, loop, bus, cache, credentials)
-        install(made, credentials)
+        seal = _sealed(credentials)
+        made = Exchange.client(self, loop, bus, cache, seal)
+        install(made, seal)
         return made
+
+
+def _sealed(credentials: Credentials) -> Seal:
+    if not isinstance(credentials, Seal):
+        raise ConfigError("credentials", "keys as they are", "keys under a seal")
+    return credentials
 
 
 EXCHANGES = {"binance": LiveExchange}

@@ -7,6 +7,8 @@ trade     what the policy does
 few       buys for 30 and sells for 27: what is left is worth less than the exchange takes
 rest      an order rests below the market, and stays there
 loose     likewise, and ends of orders are believed as on paper
+race      five orders are sent, and the switch trips in the same turn of the loop
+raced     likewise, and the last door does not ask whether it is too late
 bypass    once it trades, an order is given to the adapter past gate and broker
 ========= =========================================================================
 """
@@ -30,6 +32,7 @@ from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.risk.approval import Approvals, fresh_key
+from alphatrade.risk.gate_live import LiveGate
 
 
 async def begun(parts: Parts) -> tuple[Any, Any]:
@@ -45,6 +48,17 @@ async def rest(parts: Parts) -> None:
     strategy, instrument = await begun(parts)
     price = instrument.make_price(float(strategy.cache.quote_tick(instrument.id).bid_price) - 20)
     strategy.submit_order(strategy.order_factory.limit(instrument.id, OrderSide.BUY, instrument.make_qty(0.01), price))
+
+
+async def race(parts: Parts) -> None:
+    strategy, instrument = await begun(parts)
+    price = float(strategy.cache.quote_tick(instrument.id).bid_price)
+    for away in range(5):
+        level = instrument.make_price(price - 20 - away)
+        strategy.submit_order(
+            strategy.order_factory.limit(instrument.id, OrderSide.BUY, instrument.make_qty(0.001), level)
+        )
+    parts.gate.kill("a race", "tester")
 
 
 async def few(parts: Parts) -> None:
@@ -69,7 +83,7 @@ async def bypass(parts: Parts) -> None:
         print(f"refused: {error}", file=sys.stderr, flush=True)
 
 
-HOOKS = {"few": few, "rest": rest, "loose": rest, "bypass": bypass}
+HOOKS = {"few": few, "rest": rest, "loose": rest, "race": race, "raced": race, "bypass": bypass}
 
 
 def least(stock: Any) -> Any:
@@ -87,6 +101,10 @@ def main(hook: str, *words: str) -> None:
     feed.instrument = least(feed.instrument)
     if hook == "loose":
         LiveBroker._told = Broker._told  # type: ignore[method-assign]
+
+    if hook == "raced":
+        LiveGate.void = lambda *_: None  # type: ignore[method-assign]
+        LiveGate.late = lambda *_: ""  # type: ignore[method-assign,assignment]
 
     def fly(what: Any, run_dir: Any, flight: Any) -> Any:
         approvals, spec = Approvals(fresh_key(), time.monotonic_ns), flight.broker

@@ -11,7 +11,13 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
-from nautilus_trader.adapters.binance.common.enums import BinanceOrderType
+from nautilus_trader.adapters.binance.common.enums import (
+    BinanceAccountType,
+    BinanceEnvironment,
+    BinanceKeyType,
+    BinanceOrderType,
+)
+from nautilus_trader.adapters.binance.factories import get_cached_binance_http_client
 from nautilus_trader.adapters.binance.http.client import BinanceHttpClient
 from nautilus_trader.adapters.binance.http.endpoint import BinanceHttpEndpoint
 from nautilus_trader.adapters.binance.http.error import BinanceClientError
@@ -125,6 +131,18 @@ def endpoint(one: Behind) -> Awaitable[Any]:
     return BinanceHttpEndpoint._method(one.account._endpoint_order, POST, one.fields("x-endpoint"))  # type: ignore[no-any-return]
 
 
+def cached(one: Behind) -> Awaitable[Any]:
+    """Take the client that the adapter's factory keeps."""
+    http = one.http
+    found = get_cached_binance_http_client(
+        clock=http._clock, account_type=BinanceAccountType.SPOT, api_key=http._key, api_secret=http._secret,
+        key_type=BinanceKeyType.HMAC, base_url=http.base_url, environment=BinanceEnvironment.TESTNET, is_us=False,
+        proxy_url=None,
+    )  # fmt: skip
+    assert found is http
+    return signed(POST, "/api/v3/order", **PLACE)(one)
+
+
 def signed(method: Any, path: str, **fields: str) -> Callable[[Behind], Awaitable[Any]]:
     return lambda one: one.http.sign_request(method, path, {**fields, "timestamp": one.stamp()})
 
@@ -148,6 +166,7 @@ WAYS: dict[str, Callable[[Behind], Awaitable[Any]]] = {
     "new_spot_oco": oco,
     "modify_order": lambda one: one.account.modify_order("BTCUSDT", None, "0.02", "29000"),
     "an endpoint": endpoint,
+    "the factory's own": cached,
     "sign_request, order": signed(POST, "/api/v3/order", **PLACE, newClientOrderId="x-3", recvWindow="5000"),
     "sign_request, order test": signed(POST, "/api/v3/order/test", **PLACE),
     "sign_request, OCO": signed(POST, "/api/v3/order/oco", **PLACE),

@@ -18,6 +18,7 @@ from tests.venue.test_orders import one_open, trades_again
 
 pytestmark = pytest.mark.long
 
+WIDE = {"open_orders_max": 10}
 FLAT = tuple(f"policy.router.table.{regime}=flat" for regime in REGIMES)
 
 
@@ -124,6 +125,15 @@ def test_a_kill_with_dust_ends_and_sends_nothing_that_is_refused(place: Place) -
     assert [row["params"]["newClientOrderId"] for row in posts(place) if row["status"] != 200] == []
     assert len(posts(place)) == 2
     assert 0 < books_of(place.venue.look("books"), "BTC").position * 30_000 < 5
+
+
+@pytest.mark.parametrize("hook", ["race", "raced"])
+def test_orders_that_were_on_their_way_at_a_kill_do_not_leave(place: Place, hook: str) -> None:
+    """The adapter sends an order a turn of the loop after it was given it: the door is what asks last."""
+    started(place, hook, *FLAT, *(f"policy.risk.{name}={value}" for name, value in WIDE.items()))
+    halted(place)
+    until(lambda: not place.venue.look("books")["open"], 10)
+    assert len(posts(place)) == (5 if hook == "raced" else 0)
 
 
 def test_an_order_past_gate_and_broker_stops_the_node_and_is_not_in_the_books(place: Place) -> None:
