@@ -13,6 +13,7 @@ from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_files import FILE
 from alphatrade.reflection.rim.edits import apply_edit
 from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.exploration import LOCKED
 from alphatrade.strategies.policy import Policy
 
 
@@ -70,7 +71,11 @@ def taken_up(settings: Settings) -> Settings:
     ------
     LedgerError
         If the flag governed_feedback is on and the ledger cannot be read, or does not bear out what it says.
+    ConfigError
+        If it is on in live: what trades real money is the policy that two persons have signed, and no other.
     """
+    if settings.run.governed_feedback and settings.run.env.name in LOCKED:
+        raise ConfigError("governed_feedback", True, "false in live: a permit is for one policy, as it was signed")
     folder = ledger_dir()
     if not settings.run.governed_feedback or not (folder / FILE).is_file():
         return settings

@@ -9,6 +9,7 @@ import typer
 from alphatrade.nodes.ledger_app import Folder
 from alphatrade.nodes.ledger_app import app as ledger_app
 from alphatrade.nodes.ledger_home import PERSON, existing, key_file, ledger_dir
+from alphatrade.nodes.live.permit_app import app as permit_app
 from alphatrade.nodes.terminal import console
 from alphatrade.risk.errors import ConfigError, LedgerError
 
@@ -29,6 +30,7 @@ def attach(app: typer.Typer) -> None:
     """Give the front door the verbs of the ledger."""
     app.add_typer(ledger_app, name="ledger")
     app.add_typer(stage_app, name="stage")
+    app.add_typer(permit_app, name="permit")
     app.command()(kpi)
     app.command("rebuild-policy")(rebuild_policy)
 

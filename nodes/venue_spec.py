@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from alphatrade.nodes.tape import InstrumentSpec
+from alphatrade.strategies.policy import SINCE_1
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fee = Annotated[Decimal, Field(ge=Decimal("-0.01"), le=Decimal("0.1"))]
@@ -41,6 +42,12 @@ class VenueSpec(BaseModel):
     maker_fee: Fee | None = Field(None, description="fraction of notional; none: the instrument's")
     taker_fee: Fee | None = Field(None, description="fraction of notional; none: the instrument's")
     cost_multiple: Multiple = Field(1.0, description="times fees and what takers pay of the half-spread")
+    bounded_market: bool = Field(
+        False,
+        description="what would open at the market is sent as a limit order half the price collar away that fills at "
+        "once or not at all, and nothing is modified, but cancelled and sent anew: what an order may cost is known",
+        json_schema_extra=SINCE_1,
+    )
 
     def priced(self, spec: InstrumentSpec) -> InstrumentSpec:
         """Return the instrument with this venue's fees."""

@@ -199,6 +199,7 @@ def organism(policy: Policy, tapes: Sequence[Market], index: int, run: RunSpec) 
             "index": index,
             "stride": len(tapes) * (1 if run.canary is None else 2),
             "long_only": run.venue.account == "cash",
+            "bounded": run.venue.bounded_market,
             "policy_hash": policy.policy_hash,
             "canary": "" if canary is None else policy.risk.name,
             "learned": str(learned_file(run.learned, tape)) if run.learned and canary is None else "",

@@ -61,7 +61,7 @@ def kpis(book: Book) -> dict[str, Any]:
     """Return all figures as plain values, with the rows that they are made of."""
     searches = [_search(book, one) for one in book.searches.values()]
     promotions = [_promotion(book, move) for move in book.chain.stages.history if move.kind == "promotion"]
-    retreats = [_retreat(move) for move in book.chain.stages.history if move.kind != "promotion"]
+    retreats = [_retreat(move) for move in book.chain.stages.history if move.kind in ("demotion", "rollback")]
     weeks = people(book)
     figures = [
         _hours("hours from a search to its first scored candidate", [one["hours_to_scored"] for one in searches]),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from alphatrade.reflection.ledger_fields import Body, Count, Nanos, NoSha, RunId, Sha, Words, refusal
+from alphatrade.reflection.permit_entries import LimitedLive, Revocation
 from alphatrade.reflection.rim.entries import Application, Rollback, Ruling, Signoff
 from alphatrade.reflection.rim.proposals import Proposal
 
@@ -233,6 +234,7 @@ BODIES: Mapping[str, type[Body]] = {
     "genesis": Genesis, "roster": RosterChange, "search": Search, "batch": Batch, "trial": Trial, "look": Look,
     "outcome": Outcome, "stage": Stage, "proposal": Proposal, "ruling": Ruling, "signoff": Signoff,
     "application": Application, "rollback": Rollback, "operator": Operator,
+    "limited_live": LimitedLive, "revocation": Revocation,
 }  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from alphatrade.reflection.ledger_bodies import (
     checked,
 )
 from alphatrade.reflection.ledger_fields import Body
+from alphatrade.reflection.permit_entries import LimitedLive, Revocation
+from alphatrade.reflection.permits import Permits
 from alphatrade.reflection.rim.entries import Application, Rollback, Ruling, Signoff
 from alphatrade.reflection.rim.proposals import Proposal
 from alphatrade.reflection.stages import Stages
@@ -43,6 +45,8 @@ MAY: Mapping[str, frozenset[str]] = {  # who may sign what
     "application": frozenset({"person", "service"}),  # only what was granted, see Feedback
     "rollback": frozenset({"person", "service"}),
     "operator": frozenset({"person", "service"}),
+    "limited_live": frozenset({"person"}),  # and a second one, see Permits
+    "revocation": frozenset({"person", "service"}),  # a machine may make things safer
 }
 _FEEDBACK = (Proposal, Ruling, Signoff, Application, Rollback)
 
@@ -116,6 +120,8 @@ class Chain:
         Where every policy is.
     feedback : Feedback
         Proposals, and what came of them.
+    permits : Permits
+        To trade real money.
     open : dict of str to int
         Manual replays without an outcome: hash of the entry to its number.
     """
@@ -127,6 +133,7 @@ class Chain:
         self.fingerprint = ""
         self.stages = Stages()
         self.feedback = Feedback()
+        self.permits = Permits()
         self.open: dict[str, int] = {}
 
     def take(self, line: bytes) -> Entry:
@@ -137,7 +144,8 @@ class Chain:
         ------
         LedgerError
             If it is not canonical or well formed, does not follow the one before, is not signed by who may, or tells
-            of something that cannot be: a move between stages or a change that is not lawful, an outcome of nothing.
+            of something that cannot be: a move between stages, a change or a permit that is not lawful, an outcome of
+            nothing.
         """
         seq = self.head.seq + 1
         plain = _canonical(line, seq)
@@ -169,27 +177,37 @@ class Chain:
             self.stages = self.stages.after(body, member.role, member.name, head.seq, ts)
         elif isinstance(body, _FEEDBACK):
             self.feedback = self.feedback.after(body, head.seq, ts)
+        elif isinstance(body, LimitedLive):
+            given = self.roster, self.stages, self.fingerprint
+            self.permits = self.permits.granted(body, member, *given, head.seq, ts)
+            self.stages = self.stages.admitted(body.terms.policy_hash, body.why, member.name, head.seq, ts)
+        elif isinstance(body, Revocation):
+            self.permits = self.permits.revoked(body, member, head.seq)
         elif isinstance(body, Outcome):
             if self.open.pop(body.trial, None) is None:
                 expected = "the hash of a manual replay whose outcome is not known yet"
                 raise LedgerError(f"ledger entry {head.seq}, outcome.trial", body.trial, expected)
-        elif isinstance(body, Batch):
+        else:
+            self._count(body, head)
+        self.head = head
+        if head.seq == 0:
+            self.roster, self.fingerprint = roster, head.hash
+
+    def _count(self, body: Body, head: Head) -> None:
+        if isinstance(body, Batch):
             self.trials += body.n
         elif isinstance(body, Trial):
             self.trials += 1
         elif isinstance(body, Replay):
             self.trials += 1
             self.open[head.hash] = head.seq
-        self.head = head
-        if head.seq == 0:
-            self.roster, self.fingerprint = roster, head.hash
 
     def copy(self) -> "Chain":
         """Return a chain of its own that is as far."""
         other = Chain()
         other.head, other.trials, other.fingerprint = self.head, self.trials, self.fingerprint
         other.roster, other.stages, other.feedback = self.roster.copy(), self.stages, self.feedback
-        other.open = dict(self.open)
+        other.permits, other.open = self.permits, dict(self.open)
         return other
 
 

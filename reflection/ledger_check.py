@@ -9,7 +9,7 @@ from alphatrade.risk.errors import LedgerError
 
 
 class Verdict(NamedTuple):
-    """What :func:`verify` found: entries, trials, the head, who may sign, and everything that is wrong."""
+    """What :func:`verify` found: entries, trials, the head, who may sign, everything that is wrong, what was read."""
 
     entries: int
     trials: int
@@ -17,6 +17,7 @@ class Verdict(NamedTuple):
     fingerprint: str
     members: tuple[str, ...]
     problems: tuple[str, ...]
+    chain: Chain
 
 
 def verify(folder: Path, fingerprint: str | None = None, known: Head | None = None) -> Verdict:
@@ -63,7 +64,7 @@ def verify(folder: Path, fingerprint: str | None = None, known: Head | None = No
         found = "no such entry: the end was cut off" if then is None else f"{then}: it was rewritten"
         problems.append(f"head {known.seq}: got {found}, expected {known.hash}")
     members = tuple([f"{m.name} ({m.role})" for m in chain.roster.members])
-    return Verdict(chain.head.seq + 1, chain.trials, chain.head, chain.fingerprint, members, tuple(problems))
+    return Verdict(chain.head.seq + 1, chain.trials, chain.head, chain.fingerprint, members, tuple(problems), chain)
 
 
 def _missing(folder: Path, entry: Entry) -> list[str]:

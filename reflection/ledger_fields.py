@@ -1,5 +1,6 @@
 """What all bodies of ledger entries are made of: their fields, the strict base, and one line for what is wrong."""
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +19,11 @@ class Body(BaseModel):
     """Base of all: frozen, nothing unknown, no conversion of types, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def is_sha(text: str) -> bool:
+    """Return whether a text is a sha256 in hexadecimal digits."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 def refusal(error: ValidationError, kind: str, where: str) -> LedgerError:

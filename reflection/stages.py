@@ -1,4 +1,4 @@
-"""Stages of a policy: experiment, paper, pilot, limited_live; a pure projection of the ledger's ``stage`` entries.
+"""Stages of a policy: experiment, paper, pilot, limited_live; a pure projection of the ledger's entries.
 
 A move that is not lawful cannot be an entry: the chain (:mod:`alphatrade.reflection.ledger_chain`) asks
 :meth:`Stages.after` before it takes one, so that no writer adds it and no reader accepts a ledger that has it.
@@ -8,7 +8,8 @@ the incumbent. Whether the dossier bears it out is asked before, by ``alphatrade
 Down goes any number of steps, signed by a person or a service: a machine may always make things safer. A demotion puts
 nobody in charge; but whom no person has taken down still has to be beaten, so that who holds the key of a service makes
 it easier for nobody. A rollback puts the one who was in charge before back, and who was in charge goes a step down; it
-starts something, so a person signs it. Into limited_live goes nobody yet: that needs two persons.
+starts something, so a person signs it. Into limited_live goes who is permitted to trade real money, by an entry of two
+persons (:mod:`alphatrade.reflection.permits`), and not by a promotion.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ class Move(NamedTuple):
     seq, ts : int
         Of its entry; UTC ns.
     kind : str
-        promotion, demotion or rollback.
+        promotion, demotion, rollback, or admission to limited_live.
     body : Stage
     key : str
         Who signed.
@@ -134,10 +135,32 @@ class Stages:
             return self._promoted(move, steps, where)
         return self._demoted(move, role) if kind == "demotion" else self._rolled_back(move, where)
 
+    def admitted(self, policy_hash: str, why: str, key: str, seq: int, ts: int) -> "Stages":
+        """
+        Return the stages after a policy was permitted to trade real money; one that was before stays where it is.
+
+        Parameters
+        ----------
+        policy_hash : str
+            Of a policy in pilot or limited_live.
+        why, key : str
+            Why, and who signed.
+        seq, ts : int
+            Of the entry; UTC ns.
+        """
+        origin, live = self.stage_of(policy_hash), STAGES[-1]
+        if origin == live:
+            return self
+        plain = {"policy_hash": policy_hash, "from": origin, "to": live, "why": why, "dossier": "", "verdict": ""}
+        move = Move(seq, ts, "admission", Stage.model_validate(plain), key, self.incumbent(live))
+        lines, last = self._without(policy_hash)
+        lines[live] += (policy_hash,)
+        return Stages(lines, last | {live: policy_hash}, (*self.history, move))
+
     def _promoted(self, move: Move, steps: int, where: str) -> "Stages":
         body = move.body
         if body.to == "limited_live":
-            raise LedgerError(f"{where}.to", body.to, "at most pilot: limited_live needs two persons, and cannot yet")
+            raise LedgerError(f"{where}.to", body.to, "at most pilot: limited_live needs two persons and a permit")
         if steps != 1:
             raise LedgerError(f"{where}.to", body.to, f"one step up from {body.origin}")
         for name in ("dossier", "verdict"):

@@ -50,6 +50,7 @@ class Code(StrEnum):
     CLOCK = "CLOCK"
     CAPITAL_CAP = "CAPITAL_CAP"
     LOSS_CAP = "LOSS_CAP"
+    LOSS_ROOM = "LOSS_ROOM"
     UNBOUNDED = "UNBOUNDED"
     FILTERS = "FILTERS"
 

@@ -40,6 +40,7 @@ class Dispatcher(Strategy):
         self._verdict = "none"
         self._explorer: Explorer | None = None
         self._explores = ""  # what the open decision explores
+        self._bounds: dict[int, int] = {}  # by side, the price beyond which nothing is opened (nano); empty: no bound
         self.signal_order_ns: list[int] = []
         self.order_ack_ns: list[int] = []
         self._sent_ns: dict[str, int] = {}
@@ -47,6 +48,8 @@ class Dispatcher(Strategy):
     # -- orders -------------------------------------------------------------------------------------------------
 
     def _send(self, command: Command, started: int) -> None:
+        if isinstance(command, Modify) and self._bounds:
+            command = Cancel(command.order_id)
         if isinstance(command, Cancel):
             order = self.cache.order(ClientOrderId(command.order_id))
             if order is not None and not order.is_closed and not order.is_pending_cancel:
@@ -77,6 +80,9 @@ class Dispatcher(Strategy):
         if self._explores and not isinstance(command, Stop) and not command.reduce:
             tags.append(explores_tag(self._explores))
         side, quantity = _SIDES[command.side], self._quantity(command.qty_n)
+        if isinstance(command, Market) and self._bounds and not command.reduce:
+            terms = quantity, self._price(self._bounds[command.side]), TimeInForce.IOC
+            return self.order_factory.limit(self._instrument_id, side, *terms, tags=tags)
         if isinstance(command, Market):
             return self.order_factory.market(self._instrument_id, side, quantity, reduce_only=command.reduce, tags=tags)
         if isinstance(command, Stop):

@@ -56,6 +56,8 @@ class OrganismConfig(StrategyConfig, frozen=True):
         Event time from which it only closes; 0 for never.
     long_only : bool
         Do not ask for what a cash account cannot have: a short position.
+    bounded : bool
+        Open with limit orders that fill at once or not at all in place of market orders, and modify nothing.
     exploration : dict
         What may be explored (:class:`~alphatrade.strategies.exploring.Budget`, without the margin); empty for nothing.
     seed : int
@@ -82,6 +84,7 @@ class OrganismConfig(StrategyConfig, frozen=True):
     stride: int = 1
     flat_after_ns: int = 0
     long_only: bool = False
+    bounded: bool = False
     exploration: dict[str, Any] = {}
     seed: int = 0
     canary: str = ""
@@ -99,6 +102,7 @@ class Organism(Dispatcher):
             for name, spec in sorted(config.topologies.items())
         }
         self._reach = config.price_collar * MARGIN
+        self._beyond = min(config.price_collar / 2, 1 - MARGIN) if config.bounded else 0.0
         self._weights: dict[str, dict[str, float]] = config.router["weights"]
         self._flat_after_ns, self._long_only = config.flat_after_ns, config.long_only
         self._factor = self._drift = 1.0  # advised by the law, and by the drift sentry
@@ -224,9 +228,7 @@ class Organism(Dispatcher):
         self._decision = belief.step * self.config.stride + self.config.index
         self._order_ids, self._verdict = [], "none"
         grid = self._grid(belief)
-        belief, route = self.adaptation.decide(
-            belief, self._book.worth(belief.mid), grid.clip_n / NANO * belief.mid
-        )
+        belief, route = self.adaptation.decide(belief, self._book.worth(belief.mid), grid.clip_n / NANO * belief.mid)
         self.mind = belief.regime, route.tactic
         explorer = self._explorer
         self._explores = "" if explorer is None else explorer.now.tactic
@@ -282,15 +284,12 @@ class Organism(Dispatcher):
 
     def _grid(self, belief: BeliefSnapshot, weight: float = 1.0) -> Grid:
         sizer, mid_n = self._sizer, int(belief.mid * NANO)
-        return Grid(
-            self._tick_n,
-            sizer.lot_n,
-            sizer.clip(belief.mid, belief.vol, self._factor * self._drift * weight),
-            mid_n,
-            int(belief.vol * mid_n),
-            sizer.most(belief.mid),
-            int(self._reach * mid_n),
-        )
+        clip = sizer.clip(belief.mid, belief.vol, self._factor * self._drift * weight)
+        reach = int(belief.vol * mid_n), sizer.most(belief.mid), int(self._reach * mid_n)
+        grid = Grid(self._tick_n, sizer.lot_n, clip, mid_n, *reach)
+        if self._beyond:
+            self._bounds = {side: grid.price(belief.mid * (1 + side * self._beyond), side) for side in (1, -1)}
+        return grid
 
     def _desire(self, belief: BeliefSnapshot, tactic: str, grid: Grid) -> Desire:
         if self._flat_after_ns and belief.ts >= self._flat_after_ns:

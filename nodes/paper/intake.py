@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
+import msgspec
 from nautilus_trader.core.data import Data
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.data import Bar, InstrumentStatus, QuoteTick, TradeTick
@@ -19,6 +20,7 @@ from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError, RunDirError
 from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.gate import RiskGate
+from alphatrade.risk.permit import Permit
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
 SLACK_NS = 10_000_000  # of the wall, by which the present is kept behind: an event that is just due is not overtaken
@@ -148,6 +150,26 @@ class Intake:
         self._venue.advance(ts)
         self._begin(ts)
         self._gate.explorations.freeze(ts, freeze.words)
+        self._venue.settle(ts)
+
+    def permit(self, permit: Permit) -> None:
+        """
+        Judge by another permit from now on, an input like any other; one that is refused stops trading.
+
+        The record has each that says something new, as a whole: what an auditor holds the run against.
+        """
+        ts = max(permit.at, TIME.now)
+        if self._recorder is not None:
+            self._kept(self._recorder.permit, permit)
+        self._venue.advance(ts)
+        self._begin(ts)
+        gate = self._gate
+        if permit._replace(at=0) != gate.live_gate.permit._replace(at=0):
+            words = msgspec.json.encode(permit.plain()).decode()
+            gate.record.event(ts, "permit", None, None, "PERMIT", "", "", words)
+        gate.live_gate.permitted(permit)
+        if permit.refused:
+            gate.trip("PERMIT", permit.refused, "ledger")
         self._venue.settle(ts)
 
     def _begin(self, ts: int) -> None:

@@ -28,6 +28,7 @@ from alphatrade.reflection.trail import TRAIL
 from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.kill import latch_dir
+from alphatrade.risk.permit import Permit
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
 
@@ -185,6 +186,8 @@ async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -
                 parts.intake.note(found)
             elif isinstance(found, Freeze):
                 parts.intake.freeze(found)
+            elif isinstance(found, Permit):
+                parts.intake.permit(found)
             else:
                 parts.intake.take(found)
                 known += 1

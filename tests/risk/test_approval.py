@@ -266,8 +266,9 @@ def two_limits(s: Strategy) -> None:
     s.submit_order_list(s.order_factory.create_list(orders))
 
 
-def one_market(s: Strategy) -> None:
-    s.submit_order(s.order_factory.market(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.01)))
+def one_taker(s: Strategy) -> None:
+    quantity, price = BTCUSDT.make_qty(0.01), BTCUSDT.make_price(50_500)
+    s.submit_order(s.order_factory.limit(BTCUSDT.id, OrderSide.BUY, quantity, price, TimeInForce.IOC))
 
 
 @pytest.fixture
@@ -346,7 +347,7 @@ def test_elsewhere_commands_leave_as_they_came(loop: asyncio.AbstractEventLoop, 
     assert [command.params for command in reached] in ([None], [{}])
 
 
-@pytest.mark.parametrize(("act", "orders"), [(one_limit, 1), (two_limits, 2), (one_market, 1)])
+@pytest.mark.parametrize(("act", "orders"), [(one_limit, 1), (two_limits, 2), (one_taker, 1)])
 def test_each_order_comes_to_the_client_with_a_token_of_its_own(
     loop: asyncio.AbstractEventLoop, reached: list[Any], act: Any, orders: int
 ) -> None:
@@ -487,7 +488,7 @@ def test_the_laws_own_closing_orders_have_tokens_that_outlive_the_trip(
         gate.kill("drill", "tester")
         await until(lambda: gate.switch.state == "HALTED")
 
-    flown(loop, one_market, approvals, then=then, prepare=prepare)
+    flown(loop, one_taker, approvals, then=then, prepare=prepare)
     assert reached[-1].order.client_order_id.value.startswith("LAW-")
     assert late == ["", ""]
     assert approvals.counts == {"approved": 2, "presented": 2, "redeemed": 2}

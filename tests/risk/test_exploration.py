@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.enums import OrderSide, TimeInForce
 
 from alphatrade.risk import gate_exploration
 from alphatrade.risk.audit import audit
@@ -147,7 +147,9 @@ def test_without_the_budget_the_same_check_is_red(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_reservations_the_same_check_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Exploration, "room2", property(lambda self: self.share_n * self.flow2 // 10**9 - self.explored2))
+    monkeypatch.setattr(
+        Exploration, "room2", property(lambda self: self.share_n * self.flow2 // 10**9 - self.explored2)
+    )
     assert max(walk(made(0.1), seed) for seed in range(30)) > 0.1
 
 
@@ -176,6 +178,15 @@ def market(qty: float, tactic: str = "", side: OrderSide = OrderSide.BUY, **more
     def act(s: Scripted) -> None:
         tags = ["decision=1", *([explores_tag(tactic)] if tactic else [])]
         s.submit_order(s.order_factory.market(BTCUSDT.id, side, BTCUSDT.make_qty(qty), tags=tags, **more))
+
+    return act
+
+
+def taker(qty: float, tactic: str = "") -> Act:
+    def act(s: Scripted) -> None:
+        tags = ["decision=1", *([explores_tag(tactic)] if tactic else [])]
+        terms = BTCUSDT.make_qty(qty), BTCUSDT.make_price(50_500), TimeInForce.IOC
+        s.submit_order(s.order_factory.limit(BTCUSDT.id, OrderSide.BUY, *terms, tags=tags))
 
     return act
 
@@ -284,7 +295,7 @@ def test_frozen_with_nothing_else_to_trade_leaves_exits_only() -> None:
 def test_live_locks_it_whatever_the_configuration_says(monkeypatch: pytest.MonkeyPatch, locked: bool) -> None:
     if not locked:  # mutation
         monkeypatch.setattr(gate_exploration, "LOCKED", frozenset())
-    strategy = Scripted({3: market(1), 5: market(0.001, "maker")})
+    strategy = Scripted({3: taker(1), 5: taker(0.001, "maker")})
     built = engine(QUOTES, [strategy], {**BUDGET, "env": "live"})
     gate_of(built).live_gate.permitted(PERMIT)
     built.run()
@@ -320,7 +331,14 @@ def audited_run(tmp_path: Path, steps: Callable[[Run], None], share: float = 0.5
 
 def mark_explored(run: Run, name: str, tactic: str = "maker") -> None:
     run.add(
-        "risk_events", kind="explored", instrument="X", order_id=name, limit="EXPLORATION", value="", bound="", detail=tactic
+        "risk_events",
+        kind="explored",
+        instrument="X",
+        order_id=name,
+        limit="EXPLORATION",
+        value="",
+        bound="",
+        detail=tactic,
     )
 
 

@@ -1,9 +1,10 @@
 """The permit: its edges in time and scope, a law that denies without one, and what is red without the mechanism."""
 
+import json
 from typing import Any
 
 import pytest
-from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.enums import OrderSide, TimeInForce
 
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.exploring_law import ExploringLaw
@@ -11,15 +12,15 @@ from alphatrade.risk.exposure import BUY
 from alphatrade.risk.gate_live import LiveGate
 from alphatrade.risk.limits import Code
 from alphatrade.risk.live_law import LiveLaw
-from alphatrade.risk.permit import NONE, Permit, unfit
+from alphatrade.risk.permit import FRESH_NS, NONE, Permit, permit_of, unfit
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO
-from tests.risk.rig import BTCUSDT, CAPITAL, SECOND, START, Scripted, engine, flat_quotes, gate_of
+from tests.risk.rig import BTCUSDT, CAPITAL, SECOND, START, Scripted, engine, flat_quotes, gate_of, quote
 from tests.risk.test_law import NOW, WIDE, code, mark, order, send
 
 DAY = 86_400 * SECOND
 PERMIT = Permit(
-    "e" * 64, "p" * 64, "c" * 64, "binance", "PILOT", ("X", BTCUSDT.id.value), "USDT", CAPITAL * ATTO, ATTO,
+    "e" * 64, "p" * 64, "c" * 64, "binance", "PILOT", ("X", BTCUSDT.id.value), "USDT", CAPITAL * ATTO, CAPITAL * ATTO,
     START - DAY, NOW + DAY,
 )  # fmt: skip
 QUOTES = flat_quotes(BTCUSDT, 50_000, 30)
@@ -45,6 +46,8 @@ def made(permit: Permit | None = PERMIT, **limits: Any) -> LiveLaw:
         (PERMIT, "X", PERMIT.begins - 1, "NO_PERMIT"),
         (PERMIT, "X", PERMIT.ends - 1, None),
         (PERMIT, "X", PERMIT.ends, "PERMIT_ENDED"),
+        (PERMIT._replace(at=NOW - FRESH_NS), "X", NOW, None),
+        (PERMIT._replace(at=NOW - FRESH_NS), "X", NOW + 1, "PERMIT_ENDED"),
         (PERMIT, "Y", NOW, "PERMIT_SCOPE"),
         (PERMIT, "", NOW, "PERMIT_SCOPE"),
         (PERMIT._replace(refused="revoked by ada"), "X", NOW, "NO_PERMIT"),
@@ -75,23 +78,23 @@ def test_a_denial_says_why() -> None:
 
 
 def test_a_law_of_live_denies_everything_until_there_is_a_permit() -> None:
-    assert code(made(None), order(BUY, 1)) is Code.NO_PERMIT
-    assert code(made(), order(BUY, 1)) is None
+    assert code(made(None), order(BUY, 1, 10)) is Code.NO_PERMIT
+    assert code(made(), order(BUY, 1, 10)) is None
 
 
 def test_a_permit_lifts_no_other_limit() -> None:
-    assert code(made(order_qty_max=1), order(BUY, 2)) is Code.ORDER_QTY
-    explored = order(BUY, 1)
+    assert code(made(order_qty_max=1), order(BUY, 2, 10)) is Code.ORDER_QTY
+    explored = order(BUY, 1, 10)
     explored.explores = "maker"
     assert code(made(), explored) is Code.EXPLORATION
 
 
 def test_exits_of_a_strategy_need_it_too_and_one_of_a_list_denies_the_whole() -> None:
     law = made()
-    send(law, order(BUY, 1))
+    send(law, order(BUY, 1, 10))
     assert code(law, order(-BUY, 1, reduce_only=True), at=PERMIT.ends) is Code.PERMIT_ENDED
-    other = order(BUY, 1, name="Y")
-    verdict = law.check([order(BUY, 1), other], NOW)
+    other = order(BUY, 1, 10, name="Y")
+    verdict = law.check([order(BUY, 1, 10), other], NOW)
     assert (verdict.code, verdict.order_id) == (Code.PERMIT_SCOPE, other.order_id)
 
 
@@ -118,7 +121,8 @@ def test_without_the_law_of_live_it_is_let_through(monkeypatch: pytest.MonkeyPat
 
 
 def buy(s: Scripted) -> None:
-    s.submit_order(s.order_factory.market(BTCUSDT.id, OrderSide.BUY, BTCUSDT.make_qty(0.1)))
+    quantity, price = BTCUSDT.make_qty(0.1), BTCUSDT.make_price(50_500)
+    s.submit_order(s.order_factory.limit(BTCUSDT.id, OrderSide.BUY, quantity, price, TimeInForce.IOC))
 
 
 def give(permit: Permit) -> Any:
@@ -149,21 +153,31 @@ def test_other_environments_ask_for_none(env: str) -> None:
 
 
 def test_a_permit_counts_from_when_it_is_given_until_it_ends_or_is_refused() -> None:
-    short = PERMIT._replace(ends=START + 9 * SECOND)  # the tenth quote
-    script = {
-        4: buy,
-        5: give(short),
-        6: buy,
-        9: buy,
-        10: buy,
-        12: give(PERMIT),
-        13: buy,
-        14: give(PERMIT._replace(refused="revoked")),
-        15: buy,
-    }
+    script = {4: buy, 5: give(PERMIT), 6: buy, 9: buy, 14: give(PERMIT._replace(refused="revoked")), 15: buy}
     _, strategy = run(script)
-    assert codes(strategy) == ["NO_PERMIT", "PERMIT_ENDED", "NO_PERMIT"]
-    assert len(strategy.fills) == 3
+    assert codes(strategy) == ["NO_PERMIT", "NO_PERMIT"]
+    assert len(strategy.fills) == 2
+
+
+@pytest.mark.parametrize(
+    ("permit", "last"), [(PERMIT._replace(ends=START + 9 * SECOND), 10), (PERMIT._replace(at=START - 171 * SECOND), 11)]
+)
+def test_one_that_ends_or_is_not_looked_at_stops_trading_at_the_next_price(permit: Permit, last: int) -> None:
+    built, strategy = run({3: give(permit), 5: buy, last - 1: buy, last: buy})
+    gate = gate_of(built)
+    assert len(strategy.denied) == 1
+    assert (gate.switch.trip_cause.code, gate.switch.state) == ("PERMIT_ENDED", "HALTED")
+    assert [one.order_side for one in strategy.fills] == [OrderSide.BUY, OrderSide.BUY, OrderSide.SELL]
+
+
+def test_where_nothing_is_open_one_that_has_ended_only_denies() -> None:
+    _, strategy = run({3: give(PERMIT._replace(ends=START + 9 * SECOND)), 10: buy})
+    assert codes(strategy) == ["PERMIT_ENDED"]
+
+
+def test_a_permit_comes_back_whole_from_plain_values() -> None:
+    permit = PERMIT._replace(capital=1000 * ATTO, spent=-5, at=7, refused="no")
+    assert permit_of(json.loads(json.dumps(permit.plain()))) == permit
 
 
 def test_a_permit_outlives_a_new_law_and_not_a_reset() -> None:
@@ -192,3 +206,22 @@ def test_without_the_environment_a_gate_asks_for_none(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(LiveGate, "__init__", blind)
     assert len(run({5: buy})[1].fills) == 1
+
+
+def test_a_loss_near_the_cap_trips_and_flattens_and_one_order_too_many_only_is_denied() -> None:
+    quotes = [quote(BTCUSDT, 50_000 - (600 * max(i - 8, 0)), START + i * SECOND) for i in range(12)]
+    strategy = Scripted({5: buy, 6: buy})
+    built = engine(
+        quotes, [strategy], {"env": "live", "template": {"jump_max": 0.05, "drawdown_max": 1, "daily_loss_max": 1}}
+    )
+    gate = gate_of(built)
+    strategy.on_start = lambda: (
+        Scripted.on_start(strategy),
+        gate.live_gate.permitted(PERMIT._replace(loss=320 * ATTO)),
+    )  # type: ignore[method-assign]
+    built.run()
+    assert codes(strategy) == ["LOSS_ROOM"]
+    cause = gate.switch.trip_cause
+    assert (cause.code, cause.who) == ("LOSS_CAP", "law")
+    assert gate.law.exposure.holding(BTCUSDT.id.value).position == 0
+    assert gate.law.money_out() < 320 * ATTO

@@ -89,7 +89,17 @@ for _path in PATHS:
     EMPTY[_path, "SESSION"] = "the market of the rogue never closes (test_sessions.py)"
     EMPTY[_path, "SHADOW"] = "the rogue is in no shadow (test_live_gate.py)"
     EMPTY[_path, "CAP"] = "no strategy of the rogue has a cap: only a canary has (test_caps.py)"
-    for _code in ("NO_PERMIT", "PERMIT_ENDED", "PERMIT_SCOPE", "CLOCK", "CAPITAL_CAP", "LOSS_CAP", "UNBOUNDED", "FILTERS"):
+    for _code in (
+        "NO_PERMIT",
+        "PERMIT_ENDED",
+        "PERMIT_SCOPE",
+        "CLOCK",
+        "CAPITAL_CAP",
+        "LOSS_CAP",
+        "LOSS_ROOM",
+        "UNBOUNDED",
+        "FILTERS",
+    ):
         EMPTY[_path, _code] = "the rogue is not in live, where alone permits are asked for (test_permit.py)"
     if _path != "modify":
         EMPTY[_path, "UNKNOWN_ORDER"] = "only a modification names an order"
