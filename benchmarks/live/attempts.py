@@ -5,18 +5,26 @@ may a request arrive that could move something, and none may go unnoticed.
 """
 
 import asyncio
+import atexit
 import random
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from tqdm import tqdm
 
+from alphatrade.nodes.evaluate import MEMORY
 from alphatrade.risk.approval import APPROVAL_NS, Approvals, fresh_key
 from alphatrade.risk.gate_live import terms_of
 from benchmarks.figures import Figure
+from benchmarks.live.forgeries import FORGERIES, Desk, based, ordered
+from tests.reflection.make_permits import Pair
 from tests.venue.make_door import POST, Behind, behind
 from tests.venue.make_venue import running
 from tests.venue.test_live_door import CHANGES, WAYS, tried
@@ -189,7 +197,31 @@ def kinds() -> dict[str, dict[str, Kind]]:
     }  # fmt: skip
     tokens |= {f"another {name}": _changed(name) for name in CHANGES}
     tokens |= {name: _twisted(name) for name in TWISTS}
-    return {"doors": {name: _way(name) for name in WAYS}, "tokens": tokens}
+    permits = {name: _permit(forgery) for name, forgery in FORGERIES.items()}
+    return {"doors": {name: _way(name) for name in WAYS}, "tokens": tokens, "permits": permits}
+
+
+# -- permits: whatever is in the ledger, and an order by it
+
+
+def _permit(forgery: Callable[[Desk], object]) -> Kind:
+    async def kind(one: Behind, rng: random.Random) -> None:
+        desk = Desk(_base(), rng)
+        try:
+            forgery(desk)
+            await ordered(one, desk.look())
+        finally:
+            shutil.rmtree(desk.root)
+
+    return kind
+
+
+@cache
+def _base() -> Pair:
+    """Return the ledger that all forgeries begin with; it goes with the process."""
+    folder = Path(mkdtemp(prefix="alphatrade-forgeries-", dir=MEMORY))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return based(folder)
 
 
 def attempts(times: int, seed: int = 1) -> list[Tally]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, dumped, pack
 from alphatrade.nodes.audit import export
-from alphatrade.nodes.audit.records import VIEWS
+from alphatrade.nodes.audit.records import VIEWS, copies, ledger_of
 from alphatrade.nodes.audit.tables import lines
 from alphatrade.reflection.ledger_chain import MAY, Head
 from alphatrade.reflection.merkle import merkle_root
+from alphatrade.reflection.permit_entries import CEILING, LONGEST_NS
+from alphatrade.reflection.permits import PURPOSE
 from tests.nodes.make_audit import (
     BTC,
     CODE,
@@ -37,8 +40,7 @@ from tests.nodes.make_audit import (
     written,
 )
 from tests.reflection.make_ledger import HOUR, NOW, digest
-
-PERSON, BOTH = frozenset({"person"}), frozenset({"person", "service"})
+from tests.reflection.make_permits import make_pair
 
 
 @pytest.fixture
@@ -87,6 +89,26 @@ def test_signatures_of_the_standard_and_none_in_another_form(verify: ModuleType)
         assert not verify.signed(public, odd, b"")
 
 
+# -- permits of a real ledger
+
+
+def test_a_permit_of_a_real_ledger_is_one(tmp_path: Path, verify: ModuleType) -> None:
+    pair = make_pair(tmp_path)
+    first = pair.enter()
+    pair.ledger.append("revocation", {"permit": first, "why": "enough"}, pair.cast.service, NOW + 1)
+    second = pair.enter(pair.terms(nonce="1" * 32, capital="60"), NOW + 2)
+    kept = ledger_of(pair.cast.folder)
+    facts = {"fingerprint": kept.entries[0].hash, "head": f"{kept.entries[-1].seq}:{kept.entries[-1].hash}"}
+    members = {**kept.members, **copies(kept.entries, kept.lines)}
+    data = export.sealed(members, facts, [("service", pair.cast.service)])
+    assert verify.judged(data) == ([], [])
+    found = verify.permits(verify.Archive(data))
+    assert list(found) == [first, second]
+    assert found[first].over == NOW + 1 + verify.GRACE_NS
+    assert found[second].over == int(found[second].terms["ends"])
+    assert (verify.COSIGN, Decimal(verify.CEILING), verify.LONGEST_NS) == (PURPOSE, CEILING, LONGEST_NS)
+
+
 # -- what it shares with what makes archives is said twice
 
 
@@ -100,7 +122,7 @@ def test_it_needs_the_standard_library_alone_and_says_the_same_as_the_code() -> 
     assert {str(name).partition(".")[0] for name in names} <= sys.stdlib_module_names
     verify = loaded()
     assert {name: tuple(kinds) for name, kinds in verify.COPIES.items()} == VIEWS
-    assert {**MAY, "limited_live": PERSON, "revocation": BOTH} == verify.MAY
+    assert verify.MAY == MAY
     assert (verify.PURPOSE, verify.MANIFEST, verify.SIGNATURES) == (export.PURPOSE, MANIFEST, SIGNATURES)
     leaves = [bytes([n]) * n for n in range(9)]
     assert [verify.merkle(leaves[:n]) for n in range(9)] == [merkle_root(leaves[:n]) for n in range(9)]

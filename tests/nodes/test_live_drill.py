@@ -5,10 +5,18 @@ from typing import Any
 import pytest
 
 from alphatrade.nodes.live import exchange, seal
+from alphatrade.nodes.live import permits as permits_module
+from alphatrade.nodes.live.clocks import Clocks
+from alphatrade.nodes.live.permits import Watch
 from alphatrade.nodes.live.seal import Seal
+from alphatrade.reflection import ledger_chain
+from alphatrade.reflection.ledger_chain import MAY
+from alphatrade.reflection.ledger_check import verify
+from alphatrade.reflection.permits import Granted, Permits, permit_id
 from alphatrade.risk.approval import Approvals
 from benchmarks.live import attempts as module
 from benchmarks.live.attempts import Tally, attempts, figures, kinds
+from benchmarks.live.forgeries import FORGERIES, Desk
 from tests.venue.keys import ED25519_KEY as KEY
 
 
@@ -82,3 +90,56 @@ def test_mutations_without_a_look_at_the_wire_another_price_gets_through(monkeyp
     monkeypatch.setattr(seal, "terms_of_query", lambda query, venue: approved[stock(query, venue).order_id])
     one, _ = attempts(1)
     assert one.arrived == one.booked == 1
+
+
+# -- permits
+
+
+def through(monkeypatch: pytest.MonkeyPatch, name: str, forgery: Any = None) -> bool:
+    """Return whether an order by a forgery is in the exchange's books."""
+    monkeypatch.setattr(module, "kinds", lambda: {"permits": {name: module._permit(forgery or FORGERIES[name])}})
+    one, _ = attempts(1)
+    assert one.arrived == one.booked
+    return one.booked == 1
+
+
+def test_by_a_rightful_permit_an_order_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert through(monkeypatch, "rightful", Desk.enter)
+
+
+def granted(self: Any, body: Any, member: Any, roster: Any, stages: Any, fingerprint: str, seq: int, ts: int) -> Any:
+    """Take any permit."""
+    name = permit_id(body.terms)
+    made = Granted(name, body.terms, member.name, body.cosign.key, seq, ts, body.why)
+    return Permits(self._granted | {name: made})
+
+
+FREE = (permits_module, "_unlike", lambda one, asked: "")
+ANY = (Permits, "granted", granted)
+MECHANISMS: dict[str, tuple[Any, str, Any]] = {
+    "one signer twice": ANY, "cosigned by a service": ANY, "cosigned by the root": ANY, "cosigned by nobody known": ANY,
+    "cosigned with another key": ANY, "cosignature of other terms": ANY, "revoked and entered again": ANY,
+    "for another ledger": ANY,
+    "entered by a service": (ledger_chain, "MAY", MAY | {"limited_live": frozenset({"service", "person"})}),
+    "a signer revoked after": (Permits, "standing", lambda self, name, roster, stages: ""),
+    "revoked": (Permits, "standing", lambda self, name, roster, stages: ""),
+    "policy taken down": (Permits, "standing", lambda self, name, roster, stages: ""),
+    "policy bred on margin": (permits_module, "margin_of", lambda ledger, policy: ""),
+    "other code runs": FREE, "at another venue": FREE, "for another account": FREE,
+    "end cut off": (Watch, "_seen", lambda self: None),
+    "memory damaged": (Watch, "_seen", lambda self: None),
+    "clock set back": (Clocks, "_others", lambda self: {"nothing": 0}),
+    "another ledger in its place": (permits_module, "verify", lambda folder, fingerprint, head: verify(folder, None, head)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_mutations_without_its_mechanism_a_forged_permit_gets_through(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(*MECHANISMS[name])
+    if MECHANISMS[name] is ANY and name != "cosigned by nobody known":
+        monkeypatch.setattr(Permits, "standing", lambda self, name, roster, stages: "")
+    if name == "entered by a service":
+        monkeypatch.setattr(*ANY)
+    assert through(monkeypatch, name)
