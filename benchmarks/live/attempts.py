@@ -209,7 +209,7 @@ def _permit(forgery: Callable[[Desk], object]) -> Kind:
         desk = Desk(_base(), rng)
         try:
             forgery(desk)
-            await ordered(one, desk.look())
+            await ordered(one, desk.look(), desk.wall())
         finally:
             shutil.rmtree(desk.root)
 

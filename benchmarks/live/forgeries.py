@@ -91,6 +91,10 @@ class Desk:
         body = self.pair.body(terms, by or self.keys[second], second)
         self.force("limited_live", body, first, key)
 
+    def wall(self) -> int:
+        """Return what the wall's clock of the node shows, UTC ns."""
+        return time.time_ns() if self.clocks is None else self.clocks._wall()
+
     def look(self) -> Permit:
         """Return what a node that starts now is permitted."""
         anchor = Anchor(self.root / "state", self.root / "ledger", self.fingerprint)
@@ -281,9 +285,9 @@ FORGERIES: dict[str, Callable[[Desk], object]] = {
 }
 
 
-async def ordered(one: Behind, permit: Permit) -> None:
+async def ordered(one: Behind, permit: Permit, now: int) -> None:
     """Let the law judge an order by a permit, approve it if it may, and give it to the client whatever was said."""
-    law, now, made = LiveLaw(RiskTemplate(**WIDE), 50 * ATTO), time.time_ns(), one.order(qty="0.001")
+    law, made = LiveLaw(RiskTemplate(**WIDE), 50 * ATTO), one.order(qty="0.001")
     law.permit = permit
     law.on_mark(NAME.value, to_nano("30000"), to_nano("30001"), now)
     asked = Order(made.client_order_id.value, NAME.value, BUY, "LIMIT", to_nano("0.001"), to_nano("29000"))
