@@ -21,6 +21,7 @@ from alphatrade.nodes import (
 )
 from alphatrade.nodes.audit import app as audit_app
 from alphatrade.nodes.console import app as console_app
+from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
@@ -45,6 +46,7 @@ app.add_typer(retain_app.app)
 app.add_typer(rim_app.app)
 app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
+app.add_typer(live_app.app)
 app.add_typer(console_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)

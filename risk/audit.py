@@ -33,6 +33,7 @@ What it holds against the law:
   position: an id alone buys nothing.
 - In a run with a canary the tighter of both risk templates counts for all, and the canary's strategies keep to their
   cap (:mod:`alphatrade.risk.audit_caps`).
+- What trades real money keeps to its permit (:mod:`alphatrade.risk.audit_permit`).
 - Peak equity and the day's start are taken at marks of this run: what earlier sessions of a live account have
   lost, and the gate counts with, is in their own files. Only where equity begins, if not at the capital, is told
   by ``opening`` in ``run.yaml``. A window of time excludes its far end: an order
@@ -56,6 +57,7 @@ from alphatrade.risk.audit_files import RunFiles, read_run
 from alphatrade.risk.audit_judge import Judge
 from alphatrade.risk.audit_limits import HALF_ATTO
 from alphatrade.risk.audit_orders import Finding, money, nano
+from alphatrade.risk.audit_permit import permitted
 
 _SHOWN = 20
 _SECOND = 10**9
@@ -133,7 +135,8 @@ def audit(run_dir: str | Path) -> AuditReport:
     for stamps in judge.repeats.values():
         violations += _crowded(judge, "REPEATED", stamps, limits.repeat_ns, limits.repeat)
     found = explored(Path(run_dir), files, judge.opening, book.killed)
-    violations += found.findings
+    real = permitted(Path(run_dir), files)
+    violations += [*found.findings, *real.findings]
     return AuditReport(
         violations=tuple(sorted(violations)),
         passive=dict(sorted(book.passive.items())),
@@ -143,7 +146,7 @@ def audit(run_dir: str | Path) -> AuditReport:
         submitted=judge.submitted,
         fills=len(files.fills),
         marks=len(files.seq),
-        utilisation={code: value / bound for code, (value, bound) in sorted(book.top.items())},
+        utilisation={code: value / bound for code, (value, bound) in sorted(book.top.items())} | real.use,
         position={lot.name: Decimal(lot.pos) / 10**9 for lot in book.lots.values() if lot.pos},
         equity=Decimal(book.equity) / HALF_ATTO,
         currency=limits.currency,

@@ -15,7 +15,7 @@ from nautilus_trader.live.node import TradingNode
 
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.paper.assembly import Flight, Parts, build
+from alphatrade.nodes.paper.assembly import Flight, Guard, Parts, build
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.desk import Desk
 from alphatrade.nodes.paper.feed_switch import FeedChange
@@ -52,12 +52,13 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     parts = build(what, run_dir, flight, loop)
+    guard = None if flight.live is None or flight.live.guard is None else flight.live.guard(parts)
     if flight.ready is not None:
         flight.ready(parts)
     try:
         started = time.perf_counter()
         with quiet_gc():
-            loop.run_until_complete(_run(parts, what, run_dir, flight))
+            loop.run_until_complete(_run(parts, what, run_dir, flight, guard))
         output = collect(parts.node, started, parts.venue.bus, parts.stages)
         if run_dir is not None:
             (run_dir / TRAIL).unlink(missing_ok=True)  # the tables have it now
@@ -77,7 +78,7 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
     node.dispose()
 
 
-async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight) -> None:
+async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight, guard: Guard | None) -> None:
     node, kernel, gate = parts.node, parts.node.kernel, parts.gate
     _listen(parts)
     gate.recovering = flight.journal is not None or parts.broker is not None
@@ -93,10 +94,15 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:
         flight.tell(f"the journal was read: {known} market events")
+    if guard is not None:
+        await guard.begun()
     gate.recovering = False
     gate.memory.keep()  # after each fill, but not while the journal was read
     aside = [kernel.loop.create_task(pulse.run())]
     watching = await _join(parts, known > 0)
+    if guard is not None:
+        await guard.joined()
+        aside.append(kernel.loop.create_task(guard.run()))
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
@@ -105,9 +111,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     for task in aside:
         task.cancel()
     flat = not parts.stop.is_set() or await make_flat(parts, flight.tell)
-    if watching is not None:
-        watching.cancel()
-    await _end(parts, running)
+    await _end(parts, running, watching, guard, flat)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
 
@@ -130,8 +134,14 @@ def _hung_up(stop: Callable[[], object], terminals: Sequence[int]) -> None:
     stop()
 
 
-async def _end(parts: Parts, running: asyncio.Task[None]) -> None:
+async def _end(
+    parts: Parts, running: asyncio.Task[None], watching: asyncio.Task[None] | None, guard: Guard | None, flat: bool
+) -> None:
     """Stop the node; raise `RunDirError` where the run cannot be written."""
+    if guard is not None:
+        await guard.ended(flat)
+    if watching is not None:
+        watching.cancel()
     if parts.broker is not None:
         await parts.broker.end()
     await parts.node.stop_async()

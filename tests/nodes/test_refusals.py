@@ -16,7 +16,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy/risk=reckless": ("policy/risk: got 'reckless'", "one of default, pilot, tight"),
     "venue=nasdaq": ("venue: got 'nasdaq'", "one of default, stock"),
     "env=prod": ("env: got 'prod'", "one of live, live-shadow, paper, sim"),
-    "env=paper": ("env.name: got 'paper'", "sim: paper has a verb of its own, and live cannot run yet"),
+    "env=paper": ("env.name: got 'paper'", "sim: paper and live have verbs of their own"),
     "policy=null": ("policy: got 'null'", "one of chaser, default"),
     "risk=tight": (
         "policy.risk: got 'tight'",

@@ -13,8 +13,9 @@ from alphatrade.nodes.frames import read_frame
 from alphatrade.risk.kill import request_kill
 from benchmarks.faults.judge import books_of
 from benchmarks.faults.place import REGIMES, Place, placed
+from tests.venue.keys import HMAC_KEY, make_ed25519
 from tests.venue.make_venue import until
-from tests.venue.test_orders import one_open, trades_again
+from tests.venue.test_orders import keys, one_open, trades_again
 
 pytestmark = pytest.mark.long
 
@@ -114,6 +115,22 @@ def test_a_node_that_was_killed_goes_on_with_the_order_that_it_has_there(place: 
     assert place.stop() == []
     count, wrong = place.compared()
     assert (wrong, count.lost, count.doubled) == ([], 0, 0)
+
+
+def test_new_keys_are_put_under_the_seal_while_it_trades_and_those_of_a_shared_secret_are_not(place: Place) -> None:
+    place.venue.tell("keys", accept=HMAC_KEY.public())
+    started(place, "trade").busy()
+    keys(place, HMAC_KEY)
+    until(lambda: place.heard("those in use stay in use: credentials: got 'an HMAC secret'"), 10)
+    fresh = make_ed25519("venue-ed25519-key-0000000000000000000000000002", seed=2)
+    place.venue.tell("keys", accept=fresh.public())
+    keys(place, fresh)
+    until(lambda: place.heard("there are new keys"), 10)
+    place.venue.tell("keys", revoke=place.venue.key.name)
+    trades_again(place)
+    place.venue.tell("pause")
+    assert place.agree(time.time_ns())[1] == []
+    assert place.stop() == []
 
 
 def test_a_kill_with_dust_ends_and_sends_nothing_that_is_refused(place: Place) -> None:

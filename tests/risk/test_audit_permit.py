@@ -1,0 +1,187 @@
+"""The auditor on a run of real money: each thing that a permit does not cover is found, and each can be let pass."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alphatrade.risk import audit as module
+from alphatrade.risk.audit import audit
+from alphatrade.risk.audit_permit import Permitted
+from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.permit import Permit
+from alphatrade.risk.units import ATTO
+from tests.risk.rig import BTCUSDT, START, Scripted, audited, engine, flat_quotes, gate_of
+from tests.risk.test_audit import START as BEGIN
+from tests.risk.test_audit import Run
+from tests.risk.test_permit import PERMIT, buy
+
+DAY = 86_400 * 10**9
+GIVEN = Permit(
+    "e" * 64,
+    instruments=("X",),
+    currency="USD",
+    capital=100 * ATTO,
+    loss=20 * ATTO,
+    begins=BEGIN - DAY,
+    ends=BEGIN + DAY,
+)
+
+
+def give(run: Run, permit: Permit = GIVEN) -> Run:
+    words = json.dumps(permit.plain())
+    run.add(
+        "risk_events", kind="permit", instrument=None, order_id=None, limit="PERMIT", value="", bound="", detail=words
+    )
+    return run
+
+
+def limit(run: Run, name: str, qty: Any, price: Any = 10, **more: Any) -> Run:
+    return run.new(name, "BUY", qty, type="LIMIT", price=Decimal(str(price)), **more)
+
+
+def found(folder: Path, steps: Callable[[Run], Any], first: Permit | None = GIVEN) -> list[tuple[str, str]]:
+    run = Run(order_notional_max=100, gross_max=100, instrument_max=100, net_max=100)
+    run.run |= {"env": {"name": "live"}}
+    run.mark(10).mark(10, "Y")
+    if first is not None:
+        give(run, first)
+    steps(run)
+    report = audit(run.write(folder))
+    assert not report.integrity, report.integrity
+    return [(one.code, one.subject) for one in report.violations]
+
+
+def lawful(run: Run) -> None:
+    limit(run, "A", 4).fill("A", 4, 10)
+    limit(run, "B", 6).fill("B", 2, 9)
+    run.event("B", "canceled")
+    limit(run, "C", 4)
+    run.trade("S", "SELL", 6, 10, reduce_only=True)
+
+
+def refused(run: Run) -> None:
+    limit(run, "A", 4).fill("A", 4, 10)
+    give(run, GIVEN._replace(refused="revoked"))
+    run.trade("LAW-1", "SELL", 2, 10, reduce_only=True)
+    run.trade("S", "SELL", 2, 10, reduce_only=True)
+
+
+def late(run: Run) -> None:
+    limit(run.wait(86_400 - 2).mark(10), "A", 1)
+    limit(run.wait(2).mark(10), "B", 1)
+
+
+def too_much(run: Run) -> None:
+    limit(run, "A", 6).fill("A", 6, 10)
+    limit(run, "B", 4)
+    limit(run, "C", "0.001")
+
+
+def after_profit(run: Run) -> None:
+    limit(run, "A", 10).fill("A", 10, 10)
+    run.mark("10.2").trade("S", "SELL", 5, "10.2", reduce_only=True)
+    limit(run, "B", "4.9", "10.2")  # 51 came back, of what cost 50
+    limit(run, "C", "0.01", "10.2")
+
+
+def dearer(run: Run) -> None:
+    limit(run, "A", 10).fill("A", 10, 10)
+    run.trade("S", "SELL", 1, 10, reduce_only=True)
+    limit(run, "B", 1, 10).fill("B", 1, "10.001")
+
+
+def lost(run: Run) -> None:
+    limit(run, "A", 9).fill("A", 9, 10)
+    limit(run.mark(8), "B", "0.5", 8)
+    limit(run.mark("7.7"), "C", "0.5", "7.7")
+
+
+CASES: dict[str, tuple[Callable[[Run], Any], list[tuple[str, str]]]] = {
+    "nothing": (lawful, []),
+    "after it was taken back": (refused, [("NO_PERMIT", "S")]),
+    "after its end": (late, [("PERMIT_WINDOW", "B")]),
+    "in another instrument": (lambda run: limit(run, "A", 1, instrument="Y"), [("PERMIT_SCOPE", "A")]),
+    "without a price": (lambda run: run.new("A", "BUY", 1), [("UNBOUNDED", "A")]),
+    "more than the capital": (too_much, [("CAPITAL_CAP", "C")]),
+    "more than the capital, with a profit": (after_profit, [("CAPITAL_CAP", "C")]),
+    "a fill above its price": (dearer, [("CAPITAL_CAP", "B")]),
+    "more than may be lost": (lost, [("LOSS_CAP", "C")]),
+    "explored": (
+        lambda run: run.add("risk_events", kind="explored", instrument="X", order_id="A", limit="EXPLORATION", value="", bound="", detail="maker"),
+        [("EXPLORATION", "A")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_permit_does_not_cover_is_found(tmp_path: Path, name: str) -> None:
+    steps, expected = CASES[name]
+    assert found(tmp_path, steps) == expected
+
+
+def test_with_no_permit_every_order_of_a_live_run_is(tmp_path: Path) -> None:
+    assert found(tmp_path, lambda run: limit(run, "A", 1), None) == [("NO_PERMIT", "A")]
+
+
+def test_an_order_is_judged_by_the_permit_of_its_judgement(tmp_path: Path) -> None:
+    def steps(run: Run) -> None:
+        limit(run, "A", 1, event="initialized")
+        give(run, GIVEN._replace(refused="revoked"))
+        run.event("A", "submitted")
+
+    assert found(tmp_path, steps) == []
+
+
+def test_what_was_spent_before_counts(tmp_path: Path) -> None:
+    assert found(tmp_path, lambda run: limit(run, "A", "7.01"), GIVEN._replace(spent=30 * ATTO)) == [
+        ("CAPITAL_CAP", "A"), ("LOSS_CAP", "A"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("detail", ["", "{}", "[]", '{"entry": 1}', "[" * 10**5])
+def test_a_permit_that_is_none_is_no_verdict(tmp_path: Path, detail: str) -> None:
+    run = Run().mark(10)
+    run.add(
+        "risk_events", kind="permit", instrument=None, order_id=None, limit="PERMIT", value="", bound="", detail=detail
+    )
+    with pytest.raises(RunDirError, match="a permit, as the law took it"):
+        audit(run.write(tmp_path))
+
+
+def test_of_another_environment_none_is_asked_for(tmp_path: Path) -> None:
+    run = Run().mark(10).trade("A", "BUY", 1, 10)
+    assert audit(run.write(tmp_path)).violations == ()
+
+
+def test_the_use_of_both_caps_is_told(tmp_path: Path) -> None:
+    run = Run()
+    give(run.mark(10))
+    limit(run, "A", 4).fill("A", 4, 10)
+    limit(run.mark("9.5"), "B", 1)
+    use = audit(run.write(tmp_path)).utilisation
+    assert (use["CAPITAL_CAP"], use["LOSS_CAP"]) == (0.5, 0.1)
+
+
+def test_it_agrees_with_the_law_on_a_run_of_the_gate(tmp_path: Path) -> None:
+    strategy = Scripted(dict.fromkeys((5, 8, 11), buy))
+    built = engine(flat_quotes(BTCUSDT, 50_000, 20), [strategy], {"env": "live", "template": {"duplicate_window_s": 0}})
+    gate, permit = gate_of(built), PERMIT._replace(capital=11_000 * ATTO)
+
+    def begin(s: Scripted) -> None:
+        gate.record.event(START, "permit", None, None, "PERMIT", "", "", json.dumps(permit.plain()))
+        gate.live_gate.permitted(permit)
+
+    strategy.script[3] = begin
+    built.run()
+    assert [reason.partition(":")[0] for reason in strategy.denied.values()] == ["CAPITAL_CAP"]
+    audited(gate, tmp_path, {"duplicate_window_s": 0}, True, env={"name": "live"})  # type: ignore[arg-type]
+    assert 0.9 < audit(tmp_path).utilisation["CAPITAL_CAP"] <= 1
+
+
+def test_without_the_look_nothing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "permitted", lambda *_: Permitted())  # mutation
+    assert found(tmp_path, CASES["more than the capital"][0]) == []
