@@ -21,11 +21,20 @@ from tests.reflection.make_ledger import Cast
 
 FIRST, SECOND = "owner", "ben"  # the two persons, by their names in the roster
 FEW = ("ledger", "latency")  # checks of the gate that made-up figures pass
-_MAKER = "[{kind:two_sided_maker,params:{half_spread:1.0,skew:0.1,clips:0.5,max_clips:1.5}}]"
+CAPITAL = 100
+_MAKER = "[{kind:two_sided_maker,params:{half_spread:1.0,skew:0.1,clips:1.0,max_clips:1.5}}]"
 REGIMES = ("down-low", "down-high", "flat-low", "flat-high", "up-low", "up-high")
+RISK = {
+    "order_notional_max": 0.3, "gross_max": 1, "net_max": 1, "instrument_max": 1, "daily_loss_max": 0.2,
+    "drawdown_max": 0.2, "orders_per_minute": 100_000, "repeat_max": 100_000, "duplicate_window_s": 0,
+}  # fmt: skip
 WORDS = (
-    "tape=world", "tape.hours=4", "venue.account=cash", "venue.starting_balance=50", "policy/features@genotype.features=quotes",
-    "genotype.cadence.kind=events", "genotype.regime.vol_long=40", "domain.topologies.two_sided_maker.never=[]", *(f"genotype.topologies.{one}={_MAKER}" for one in REGIMES),
+    "tape=world", "tape.hours=4", "venue.account=cash", f"venue.starting_balance={CAPITAL}",
+    "policy/features@genotype.features=quotes", "genotype.cadence.kind=events", "genotype.cadence.n=2",
+    "genotype.regime.vol_long=40", "genotype.sizing.fraction=0.25", "genotype.sizing.vol_target_bps=1000",
+    "domain.tunables.sizing.fraction.high=0.3", "domain.tunables.sizing.vol_target_bps.high=2000",
+    "domain.topologies.two_sided_maker.never=[]", *(f"genotype.topologies.{one}={_MAKER}" for one in REGIMES),
+    *(f"genotype.risk.{name}={value}" for name, value in RISK.items()),
 )  # fmt: skip
 
 
