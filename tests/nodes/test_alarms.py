@@ -26,7 +26,12 @@ def fake() -> Iterator[Fake]:
 
 
 def test_pages_come_first(fake: Fake) -> None:
-    assert [(one.name, one.labels["instance"]) for one in alarms(fake.url)] == [("Dead", "a"), ("Dead", "b"), ("Late", "a"), ("Watchdog", "")]
+    assert [(one.name, one.labels["instance"]) for one in alarms(fake.url)] == [
+        ("Dead", "a"),
+        ("Dead", "b"),
+        ("Late", "a"),
+        ("Watchdog", ""),
+    ]
 
 
 def test_an_alarm_is_acknowledged_on_all_its_labels_and_others_are_not(fake: Fake) -> None:
@@ -55,14 +60,18 @@ def test_it_is_recorded_before_it_is_done_and_not_done_if_it_cannot_be(fake: Fak
      ({"alertname": "Dead"}, " ", "x", 1.0), ({"alertname": "Dead"}, "ann", "", 1.0), ({"alertname": "Dead"}, "ann", "x", 0.0),
      ({"alertname": "Dead"}, "ann", "x", 1000.0), ({"alertname": "Dead"}, "ann", "x", float("nan"))],
 )  # fmt: skip
-def test_what_cannot_be_acknowledged_is_refused_and_not_recorded(fake: Fake, labels: dict[str, str], who: str, why: str, hours: float) -> None:
+def test_what_cannot_be_acknowledged_is_refused_and_not_recorded(
+    fake: Fake, labels: dict[str, str], who: str, why: str, hours: float
+) -> None:
     done: list[int] = []
     with pytest.raises(InputError):
         acknowledge(fake.url, labels, who, why, hours, lambda: done.append(1))
     assert (done, fake.made) == ([], [])
 
 
-def test_the_command_lists_acknowledges_and_lists_who_did(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_lists_acknowledges_and_lists_who_did(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ALPHATRADE_STATE", str(tmp_path))
     monkeypatch.delenv("ALPHATRADE_LEDGER", raising=False)
 
@@ -76,7 +85,10 @@ def test_the_command_lists_acknowledges_and_lists_who_did(fake: Fake, tmp_path: 
     assert told[:2] == ["acknowledged for 4 h: Dead a", "acknowledged for 4 h: Dead b"]
     last = Ledger(ledger_dir()).entries()[-1]
     assert told[2:] == [f"recorded: entry {last.seq} of the ledger"]
-    assert (last.kind, last.body) == ("operator", {"action": "acknowledge", "target": "alertname=Dead", "who": "ann", "why": "on it"})
+    assert (last.kind, last.body) == (
+        "operator",
+        {"action": "acknowledge", "target": "alertname=Dead", "who": "ann", "why": "on it"},
+    )
     listed = said("--url", fake.url)
     assert listed.count("acknowledged by ann: on it, until") == 2
     assert "Watchdog" not in listed
@@ -89,7 +101,19 @@ def one_line(url: str) -> str:
     return str(told.value)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "file:///etc/passwd", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:x", "http://me:word@127.0.0.1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://[::1",
+        "http://127.0.0.1:x",
+        "http://me:word@127.0.0.1",
+    ],
+)
 def test_what_is_no_address_is_one_line_and_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._OPENER, "open", lambda *_, **__: pytest.fail("it was asked"))
     assert one_line(url).startswith("--url: got ")
@@ -116,7 +140,9 @@ class Other(Handler):
      (200, b'{"status": "ok"}'), (200, b'["a"]'), (200, b'[{"labels": {}}]'), (200, b'[{"id": "a", "labels": 7}]'),
      (200, b'[{"id": "a", "labels": {}, "annotations": {}, "startsAt": 7, "status": {"silencedBy": ["a"], "inhibitedBy": []}}]')],
 )  # fmt: skip
-def test_another_server_is_one_line_and_nothing_is_recorded_or_silenced_there(fake: Fake, monkeypatch: pytest.MonkeyPatch, code: int, body: bytes) -> None:
+def test_another_server_is_one_line_and_nothing_is_recorded_or_silenced_there(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, code: int, body: bytes
+) -> None:
     monkeypatch.setattr(Other, "code", code)
     monkeypatch.setattr(Other, "body", body)
     fake.RequestHandlerClass = Other
@@ -129,7 +155,19 @@ def test_another_server_is_one_line_and_nothing_is_recorded_or_silenced_there(fa
 def test_the_command_is_one_line_and_exit_code_2(fake: Fake, tmp_path: Path) -> None:
     fake.RequestHandlerClass = Other
     env = {**os.environ, "PYTHONPATH": str(ROOT), "ALPHATRADE_STATE": str(tmp_path / "state")}
-    for words in (("--url", fake.url), ("ack", "Dead", "--who", "ann", "--why", "x", "--url", fake.url), ("ack", "Dead", "--who", "ann", "--why", "x", "--hours", "nan", "--url", fake.url)):
-        done = subprocess.run([sys.executable, "-m", "alphatrade", "alarms", *words], env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    for words in (
+        ("--url", fake.url),
+        ("ack", "Dead", "--who", "ann", "--why", "x", "--url", fake.url),
+        ("ack", "Dead", "--who", "ann", "--why", "x", "--hours", "nan", "--url", fake.url),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "alphatrade", "alarms", *words],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert not (tmp_path / "state").exists()

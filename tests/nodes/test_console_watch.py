@@ -53,7 +53,19 @@ def test_a_ledger_that_is_damaged_is_said_and_the_rest_is_shown(place: Place) ->
 
 @pytest.mark.parametrize(("env", "account"), [("paper", "OTHER"), ("live", "SIM"), ("paper", "SIM")])
 def test_metrics_of_another_node_are_said_to_be_that_and_not_shown(place: Place, env: str, account: str) -> None:
-    beat = Beat(ts=time.time_ns(), number=1, pid=1, lag_s=0.0, feed_age_s=0.1, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
+    beat = Beat(
+        ts=time.time_ns(),
+        number=1,
+        pid=1,
+        lag_s=0.0,
+        feed_age_s=0.1,
+        events=9,
+        orders=0,
+        fills=0,
+        rss=1,
+        kill="ACTIVE",
+        journal=0,
+    )
     BeatWriter(latch_dir(place.state, place.env, place.account), print).write(beat)
     told: list[str] = []
     with served("127.0.0.1", 0, told.append) as watched:

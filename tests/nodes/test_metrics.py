@@ -31,7 +31,9 @@ from alphatrade.risk.limits import Code
 from tests.conftest import ROOT
 from tests.nodes.make_paper import SHORT, flown, settings
 
-BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=None, events=0, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
+BEAT = Beat(
+    ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=None, events=0, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0
+)
 # Trades, is denied, comes near limits, learns and watches for drift, all within hours.
 LIVELY = (
     "tape=world", "tape.hours=6", "policy.cadence.n=5", "policy.risk.near_miss=0.3", "policy.risk.orders_per_minute=1",
@@ -165,13 +167,17 @@ def test_what_is_scraped_is_what_the_heartbeat_says(lively: Flown) -> None:
 
 def test_at_the_end_it_is_what_the_run_has_recorded(lively: Flown) -> None:
     found, run = of(lively.last()), lively.folder
-    orders, fills, events, equity = (pd.read_parquet(run / f"{name}.parquet") for name in ("orders", "fills", "risk_events", "equity"))
+    orders, fills, events, equity = (
+        pd.read_parquet(run / f"{name}.parquet") for name in ("orders", "fills", "risk_events", "equity")
+    )
     assert value(found, "orders_total") == orders["order_id"].nunique() > 50
     assert value(found, "fills_total") == len(fills) > 10
     for name, kind in (("denials_total", "denied"), ("near_misses_total", "near_miss")):
         counts = events[events["kind"] == kind]["limit"].value_counts()
         assert counts.sum() > 0, kind
-        assert {str(code): value(found, name, reason=str(code)) for code in Code} == {str(code): float(counts.get(code, 0)) for code in Code}
+        assert {str(code): value(found, name, reason=str(code)) for code in Code} == {
+            str(code): float(counts.get(code, 0)) for code in Code
+        }
     last = equity.iloc[-1]
     assert value(found, "equity", currency="USD") == pytest.approx(float(last["equity"]))
     assert value(found, "cash", currency="USD") == pytest.approx(float(last["cash"]))
@@ -280,7 +286,10 @@ def test_buckets_are_cumulative_and_right_to_a_thousandth() -> None:
     for bound, within in zip(BOUNDS_NS, reached.within, strict=True):
         assert (durations <= bound).sum() <= within <= (durations <= bound * 1.001 + 1).sum()
     found = of(Reading(beat=BEAT, stages={"step": reached}))
-    assert value(found, "stage_duration_seconds_bucket", stage="step", le="0.001") == reached.within[BOUNDS_NS.index(10**6)]
+    assert (
+        value(found, "stage_duration_seconds_bucket", stage="step", le="0.001")
+        == reached.within[BOUNDS_NS.index(10**6)]
+    )
     assert value(found, "stage_duration_seconds_bucket", stage="step", le="+Inf") == 20_000
     assert value(found, "stage_duration_seconds_sum", stage="step") == pytest.approx(reached.total_ns / 1e9)
 
@@ -295,7 +304,13 @@ def test_a_part_that_cannot_be_read_is_a_fault_and_stops_nothing() -> None:
             raise RuntimeError("gone")
 
     reader = Reader.__new__(Reader)
-    reader._parts, reader._journal, reader._failed, reader.error, reader._lags = Broken(), None, 0, "", deque(maxlen=WINDOW)
+    reader._parts, reader._journal, reader._failed, reader.error, reader._lags = (
+        Broken(),
+        None,
+        0,
+        "",
+        deque(maxlen=WINDOW),
+    )
     for number in (1, 2):
         reading = reader.read(BEAT, 0, True)
         assert reading == Reading(beat=BEAT, late_s=0.0, heard=True, faults={"metrics": number})

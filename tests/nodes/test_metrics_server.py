@@ -32,7 +32,9 @@ from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_paper import SHORT, Node, flown, settings
 
-BEAT = Beat(ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=0.5, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0)
+BEAT = Beat(
+    ts=10**18, number=1, pid=1, lag_s=0.0, feed_age_s=0.5, events=9, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0
+)
 
 
 class Endpoint:
@@ -100,7 +102,9 @@ def test_one_that_is_well_says_so(endpoint: Endpoint) -> None:
         ({"feed_age_s": None}, True, True, ""),
     ],
 )
-def test_only_what_a_restart_would_cure_is_red(endpoint: Endpoint, changes: dict[str, Any], alive: bool, ready: bool, code: str) -> None:
+def test_only_what_a_restart_would_cure_is_red(
+    endpoint: Endpoint, changes: dict[str, Any], alive: bool, ready: bool, code: str
+) -> None:
     take(endpoint.watched, **changes)
     lives, trades = endpoint.get("/healthz"), endpoint.get("/readyz")
     assert (lives[0] == 200, trades[0] == 200) == (alive, ready)
@@ -211,7 +215,9 @@ def test_a_body_is_not_read(endpoint: Endpoint) -> None:
              b"GET /metrics HTTP/1.0\r\n" + b"a: b\r\n" * 200 + b"\r\n"],
     ids=["empty", "no path", "tls", "version", "long", "headers"],
 )  # fmt: skip
-def test_nonsense_is_refused_and_others_are_served(endpoint: Endpoint, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nonsense_is_refused_and_others_are_served(
+    endpoint: Endpoint, sent: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
     take(endpoint.watched)
     assert b"200 OK" not in endpoint.raw(sent)
     assert endpoint.get("/healthz")[0] == 200
@@ -287,8 +293,15 @@ def test_nothing_is_left_listening(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize(
     ("host", "port", "field"),
-    [("127.0.0.1", None, "metrics.port"), ("192.0.2.1", 0, "metrics.host"), ("no.such.host.invalid", 0, "metrics.host"),
-     ("a..b", 0, "metrics.host"), ("x" * 253, 0, "metrics.host"), ("::zz", 0, "metrics.host"), ("2001:db8::1", 0, "metrics.host")],
+    [
+        ("127.0.0.1", None, "metrics.port"),
+        ("192.0.2.1", 0, "metrics.host"),
+        ("no.such.host.invalid", 0, "metrics.host"),
+        ("a..b", 0, "metrics.host"),
+        ("x" * 253, 0, "metrics.host"),
+        ("::zz", 0, "metrics.host"),
+        ("2001:db8::1", 0, "metrics.host"),
+    ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(endpoint: Endpoint, host: str, port: int | None, field: str) -> None:
     with pytest.raises(ConfigError) as error, served(host, endpoint.port if port is None else port, print):
@@ -320,12 +333,20 @@ def test_a_node_of_its_own_says_that_it_is_ready(running: tuple[Node, "subproces
     assert endpoint.get("/readyz") == (200, "ready\n")
     line = next(line for line in endpoint.get("/metrics")[1].splitlines() if line.startswith("alphatrade_info{"))
     head = json.loads((node.journal / "head.json").read_text())
-    for label, value in (("policy", head["policy"]), ("code", head["code"]), ("run", head["run"]), ("env", "paper"), ("account", "SIM")):
+    for label, value in (
+        ("policy", head["policy"]),
+        ("code", head["code"]),
+        ("run", head["run"]),
+        ("env", "paper"),
+        ("account", "SIM"),
+    ):
         assert f'{label}="{value}"' in line
     assert line.endswith(" 1.0")
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_written(running: tuple[Node, "subprocess.Popen[str]", Endpoint], tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_said_before_anything_is_written(
+    running: tuple[Node, "subprocess.Popen[str]", Endpoint], tmp_path: Path
+) -> None:
     other = Node(tmp_path, "feed.speed=max", f"metrics.port={running[2].port}", "account=OTHER")
     told = other.run(code=2)
     assert told.startswith(f"alphatrade: metrics.port: got {running[2].port}, expected a port that is free")
@@ -344,7 +365,17 @@ def test_a_process_that_is_stopped_answers_nothing(running: tuple[Node, "subproc
     assert endpoint.get("/healthz")[0] in (200, 503)
 
 
-@pytest.mark.parametrize("word", ["metrics.port=65536", "metrics.port=-1", "metrics.host=", "metrics.host='a b'", "metrics.enabled=perhaps", "+metrics.path=/x"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "metrics.port=65536",
+        "metrics.port=-1",
+        "metrics.host=",
+        "metrics.host='a b'",
+        "metrics.enabled=perhaps",
+        "+metrics.path=/x",
+    ],
+)
 def test_bad_settings_are_refused(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["alphatrade"])
     with pytest.raises(ConfigError) as error:

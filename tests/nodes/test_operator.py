@@ -69,7 +69,9 @@ def test_an_alarm_is_acknowledged_after_it_was_recorded() -> None:
     labels = {"alertname": "Drift", "severity": "page"}
     done = operator.acknowledge(silence(asked), "http://127.0.0.1:9093", labels, "ann", "known", 2.0)
     assert asked == ["http://127.0.0.1:9093 ann 2.0"]
-    assert told() == [{"action": "acknowledge", "target": "alertname=Drift severity=page", "who": "ann", "why": "known"}]
+    assert told() == [
+        {"action": "acknowledge", "target": "alertname=Drift severity=page", "who": "ann", "why": "known"}
+    ]
     assert done.words == "acknowledged for 2 h"
 
 

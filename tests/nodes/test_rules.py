@@ -72,7 +72,9 @@ STUCK = "time() - alphatrade_beat_timestamp_seconds > 10"
         (instead("docs/playbook.md#dead-node", "docs/playbook.md#dead-node\n        labels: 7"), ["DeadNode"]),
     ],
 )  # fmt: skip
-def test_each_fault_is_one_line_with_file_and_reason(folder: Path, change: Callable[[str], str], words: list[str]) -> None:
+def test_each_fault_is_one_line_with_file_and_reason(
+    folder: Path, change: Callable[[str], str], words: list[str]
+) -> None:
     file = folder / "node.yml"
     file.write_text(change(file.read_text()))
     told = refused(folder)
@@ -81,7 +83,13 @@ def test_each_fault_is_one_line_with_file_and_reason(folder: Path, change: Calla
 
 
 @with_promtool
-@pytest.mark.parametrize("new", ["time( - alphatrade_beat_timestamp_seconds > 10", "time() - alphatrade_beat_timestamp_seconds > 10\n        keep_firing_for: soon"])
+@pytest.mark.parametrize(
+    "new",
+    [
+        "time( - alphatrade_beat_timestamp_seconds > 10",
+        "time() - alphatrade_beat_timestamp_seconds > 10\n        keep_firing_for: soon",
+    ],
+)
 def test_what_only_promtool_knows_is_a_line_too(folder: Path, new: str) -> None:
     file = folder / "node.yml"
     file.write_text(instead(STUCK, new)(file.read_text()))

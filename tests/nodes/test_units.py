@@ -162,7 +162,15 @@ def test_a_job_of_the_night_is_known_to_systemd_and_hardened_like_the_node(name:
     verb = own["ExecStart"][0].split()
     assert verb == [PROGRAM, JOBS[name]]
     assert own["Type"] == ["oneshot"]
-    kept = ("StateDirectory", "ReadWritePaths", "NoNewPrivileges", "CapabilityBoundingSet", "ProtectSystem", "SystemCallFilter", "User")
+    kept = (
+        "StateDirectory",
+        "ReadWritePaths",
+        "NoNewPrivileges",
+        "CapabilityBoundingSet",
+        "ProtectSystem",
+        "SystemCallFilter",
+        "User",
+    )
     assert {key: own[key] for key in kept} == {key: node[key] for key in kept}
     assert settings(timer, "Timer")["Persistent"] == ["yes"]
     assert settings(timer, "Install")["WantedBy"] == ["timers.target"]
@@ -172,7 +180,9 @@ def test_a_job_of_the_night_is_known_to_systemd_and_hardened_like_the_node(name:
     assert subprocess.run([tool, "calendar", calendar], capture_output=True, check=False).returncode == 0
     for path in (service, timer):
         (tmp_path / path.name).write_text(path.read_text().replace(PROGRAM, "/bin/true"))
-    done = subprocess.run([tool, "verify", "--man=no", str(tmp_path / timer.name)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool, "verify", "--man=no", str(tmp_path / timer.name)], capture_output=True, text=True, check=False
+    )
     assert [line for line in done.stderr.splitlines() if "alphatrade" in line] == []
 
 
