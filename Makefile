@@ -48,6 +48,9 @@ verify-policy: $(READY)  ## HASH=… DOSSIER=<file> TRUST=<public keys>: derive 
 rebuild-policy: $(READY)  ## HASH=… [DOSSIER=<file>] [OUT=<file>]: the runtime config of a policy, byte for byte
 	@$(VENV)/bin/alphatrade rebuild-policy "$(HASH)" $(if $(DOSSIER),--dossier "$(DOSSIER)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
+audit-export: $(READY)  ## FROM=2026-11-01 TO=2026-11-30: one archive for an auditor, which verifies itself; ARGS="--key ada.pem"
+	@$(VENV)/bin/alphatrade audit-export --from "$(FROM)" --to "$(TO)" $(ARGS)
+
 weekly: $(READY)  ## the red team, and the auditor over the runs of the last seven days
 	@$(VENV)/bin/alphatrade weekly $(ARGS)
 
@@ -84,13 +87,16 @@ drills: $(READY)  ## kill, runaway, feed loss, restart, restore, full disk, roll
 faults: $(READY)  ## a thousand faults and fifty kill -9 of a node at an exchange on loopback (20 minutes); ARGS="--segments 1 --faults 20"
 	@$(PY) -W ignore -m benchmarks.faults $(ARGS)
 
+live-drill: $(READY)  ## what tries to get past the last door, and an auditor's archive; loopback only; ARGS="--only attempts"
+	@$(PY) -W ignore -m benchmarks.live $(ARGS)
+
 soak: $(READY)  ## HOURS=… SPEED=…: a paper node beside one that does nothing, memory, latency and law hour by hour; into artifacts/soak/
 	@$(PY) -W ignore -m benchmarks.soak --hours "$(or $(HOURS),2)" --speed "$(or $(SPEED),1)" $(ARGS)
 
 accept: $(READY)  ## the long acceptance checks, with progress (about an hour)
 	@$(PY) -m tests.acceptance $(ARGS)
 
-dod: $(READY)  ## M=0|1|2|3|4: run the acceptance of that roadmap milestone and print a table
+dod: $(READY)  ## M=0|1|2|3|4|5: run the acceptance of that roadmap milestone and print a table
 	@$(PY) -m tests.acceptance --milestone "$(M)"
 
 lock:  ## pin the dependencies anew, with hashes
@@ -103,4 +109,4 @@ wheel: $(READY)  ## build dist/alphatrade-*.whl
 clean:  ## remove the environment and what was built; artifacts stay
 	@rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench paper-bench drills faults soak accept dod lock wheel clean
+.PHONY: help setup run-sim run-paper test lint red-team evolve verify-policy rebuild-policy audit-export weekly nightly rim-shadow rim-demo bench learn-bench evolve-bench rim-train rim-bench paper-bench drills faults live-drill soak accept dod lock wheel clean

@@ -19,7 +19,9 @@ from alphatrade.nodes import (
     supervise_app,
     tape_app,
 )
+from alphatrade.nodes.audit import app as audit_app
 from alphatrade.nodes.console import app as console_app
+from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.paper import app as paper_app
 from alphatrade.nodes.policy_app import attach as attach_policy_verbs
 from alphatrade.risk.errors import AlphaTradeError, ConfigError
@@ -44,10 +46,12 @@ app.add_typer(retain_app.app)
 app.add_typer(rim_app.app)
 app.add_typer(kill_app.app)
 app.add_typer(paper_app.app)
+app.add_typer(live_app.app)
 app.add_typer(console_app.app)
 app.add_typer(tape_app.app, name="tape")
 app.add_typer(supervise_app.app)
 app.add_typer(alarms_app.app, name="alarms")
+app.add_typer(audit_app.app)
 attach_policy_verbs(app)
 
 _UsageError: Any = typer.BadParameter.__base__  # typer's own copy of click's, which it does not export

@@ -74,6 +74,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         By mechanism: what it has lost or refused so far, and went on.
     session_open : bool, optional
     journal_records : int, optional
+    alerts : dict of str to int
+        Of the guardian of real orders, so far, by kind.
+    reconcile_differences : int, optional
+        Of the last full reconciliation.
+    reconciled_at, permit_end : float, optional
+        When journal, cache and exchange last agreed, and when the permit ends (0: none stands), seconds UTC.
+    permit_used : dict of str to (float, float)
+        What is used of each cap of the permit, and the cap, money.
     """
 
     beat: Beat
@@ -103,6 +111,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     feed_gaps: int | None = None
     session_open: bool | None = None
     journal_records: int | None = None
+    alerts: Mapping[str, int] = {}
+    reconcile_differences: int | None = None
+    reconciled_at: float | None = None
+    permit_end: float | None = None
+    permit_used: Mapping[str, tuple[float, float]] = {}
 
 
 class Family(NamedTuple):
@@ -178,6 +191,12 @@ FAMILIES = (
     _one("feed_gaps_total", "times that the feed was lost and came back", lambda r: r.feed_gaps),
     _one("session_open", "1 while may be traded by the calendar", lambda r: r.session_open),
     _one("journal_records_total", "records of the journal", lambda r: r.journal_records),
+    _by("live_alerts_total", "alerts of the guardian of real orders, by kind", "kind", lambda r: r.alerts),
+    _one("reconcile_differences", "what the last full reconciliation has found", lambda r: r.reconcile_differences),
+    _one("reconcile_timestamp_seconds", "when journal, cache and exchange last agreed", lambda r: r.reconciled_at),
+    _one("permit_end_timestamp_seconds", "when the permit ends; 0: none stands", lambda r: r.permit_end),
+    _by("permit_used", "what is used of a cap of the permit, money", "cap", lambda r: _at(r.permit_used, 0)),
+    _by("permit_cap", "the cap, likewise", "cap", lambda r: _at(r.permit_used, 1)),
     _by("kill_state", "1 for the state of the kill switch, 0 for the others", "state",
         lambda r: {str(state): float(state == r.beat.kill) for state in State}),
 )  # fmt: skip

@@ -196,7 +196,7 @@ def settings_of(plain: dict[str, Any], envs: Sequence[str] = ("sim",)) -> Settin
         plain_policy, genes = _read_policy(file), None
     run = checked(RunSpec, plain, "")
     if run.env.name not in envs:
-        words = f"{' or '.join(envs)}: paper has a verb of its own, and live cannot run yet"
+        words = f"{' or '.join(envs)}: paper and live have verbs of their own"
         raise ConfigError("env.name", run.env.name, words)
     if genes is None:
         return Settings(policy=checked(Policy, plain_policy, "policy"), run=run)

@@ -125,9 +125,7 @@ class VenueRest:
 
     async def rules(self, symbols: Sequence[str]) -> dict[str, Rules]:
         """Return what the venue says about each symbol; one that it does not know is a RefusedError."""
-        names = "[" + ",".join(f'"{symbol}"' for symbol in symbols) + "]"
-        found = await self._ask("GET", "/api/v3/exchangeInfo", {"symbols": names})
-        told = {one["symbol"]: rules_of(one) for one in found["symbols"]}
+        told = {symbol: rules_of(one) for symbol, one in (await self.exchange_info(symbols)).items()}
         return {symbol: told[symbol] for symbol in symbols}
 
     async def price(self, symbol: str) -> Decimal:
@@ -168,6 +166,16 @@ class VenueRest:
             deals += sorted(map(deal_of, found), key=lambda deal: int(deal.trade_id))
             if len(found) < _PAGE:
                 return deals
+
+    async def asked(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """Return what the venue answers to a signed question, as it is."""
+        return await self._signed("GET", path, params or {})
+
+    async def exchange_info(self, symbols: Sequence[str]) -> dict[str, Any]:
+        """Return what the venue says about each symbol, as it is."""
+        names = "[" + ",".join(f'"{symbol}"' for symbol in symbols) + "]"
+        found = await self._ask("GET", "/api/v3/exchangeInfo", {"symbols": names})
+        return {one["symbol"]: one for one in found["symbols"]}
 
     async def cancel_all(self, symbol: str) -> int:
         """Cancel every open order of a symbol, and return how many there were."""

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/plugins.md", "docs/learning.md"),
     *("docs/evolution.md", "docs/promotion.md", "docs/dossier.md", "docs/scale.md", "docs/governance.md"),
-    *("docs/paper.md", "docs/paper-operations.md", "docs/alerts.md", "docs/console.md"),
+    *("docs/paper.md", "docs/paper-operations.md", "docs/alerts.md", "docs/console.md", "docs/live.md"),
     *("docs/operations.md", "docs/playbook.md"),
     "docs/ROADMAP.md",
 )

@@ -1,14 +1,15 @@
 """Shim: the parts of a paper node, and how they are put together: a feed, a venue, the law, and the chain between."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGABRT
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from nautilus_trader.adapters.sandbox.config import SandboxExecutionClientConfig
+from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.config import LoggingConfig
 from nautilus_trader.config import (
     LiveDataEngineConfig,
@@ -26,6 +27,7 @@ from alphatrade.nodes.engine import TRADER_ID
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import node_clocks
+from alphatrade.nodes.paper.factories import factory_of
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
 from alphatrade.nodes.paper.mirror import Mirror
@@ -46,6 +48,25 @@ if TYPE_CHECKING:
     from alphatrade.nodes.paper.link import Exchange
 
 
+class Guard(Protocol):
+    """Who watches over a node with real orders, from its start to its end."""
+
+    async def begun(self) -> None:
+        """Act before anything is sent: the journal has been read."""
+
+    async def joined(self) -> None:
+        """Act once the exchange is connected, before a market is heard."""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+
+    async def ended(self, flat: bool) -> None:
+        """Act while the exchange is still connected, after the last order."""
+
+    def figures(self) -> Mapping[str, Any]:
+        """Return what its metrics are, as fields of a reading."""
+
+
 class LiveParts(NamedTuple):
     """
     What a node with real orders has in place of what a node on paper has.
@@ -58,11 +79,14 @@ class LiveParts(NamedTuple):
         Asks each order for its token.
     approvals : Approvals
         By which the gate makes the tokens.
+    guard : callable, optional
+        Returns who watches over the node, given its parts.
     """
 
     exchange: "Exchange"
     broker_type: "type[Broker]"
     approvals: Approvals
+    guard: "Callable[[Parts], Guard] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +150,7 @@ class Parts:
     feed: ReplayFeed | LiveFeed
     stop: asyncio.Event
     stages: Stages
+    guard: "Guard | None" = None
 
     @property
     def broker(self) -> "Broker | None":
@@ -197,10 +222,16 @@ def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecCl
     spec = flight.broker
     if spec.kind == "simulated":
         return venue_factory(wiring.venue_arguments(what.tapes, what.run), made)
-    from alphatrade.nodes.paper.broker import Broker, broker_factory
+    from alphatrade.nodes.paper.broker import Broker
     from alphatrade.nodes.paper.link import Exchange
 
     instruments = tuple(InstrumentId.from_str(tape.instrument.id) for tape in what.tapes)
     testnet = Broker, Exchange(spec.http, spec.ws_api, instruments)
     who = testnet if flight.live is None else (flight.live.broker_type, flight.live.exchange)
-    return broker_factory(*who, Secrets(spec.secrets_dir), spec.check_s, flight.tell, made)
+    given = Secrets(spec.secrets_dir), spec.check_s, flight.tell
+
+    def make(loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Any, clock: LiveClock) -> Broker:
+        kind, exchange = who
+        return kind(loop, cache, clock, bus, exchange, *given)
+
+    return factory_of(LiveExecClientFactory, make, made)

@@ -18,7 +18,6 @@ from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.live.execution_client import LiveExecutionClient
-from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.events import AccountState, OrderCancelRejected, OrderRejected, OrderSubmitted
 from nautilus_trader.model.identifiers import ClientId, Venue
@@ -27,13 +26,13 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.bus_watch import BusWatch
 from alphatrade.nodes.paper.chain import Fail, guarded
-from alphatrade.nodes.paper.factories import factory_of
 from alphatrade.nodes.paper.feed_switch import pause
 from alphatrade.nodes.paper.link import VENUE, Exchange, Link
 from alphatrade.nodes.paper.outstanding import TOLD_S, Outstanding, Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, WRONG_TIME, Balances, code_of, known, rejected
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import FAILURES, RefusedError
+from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_orders import cancel_of, modify_rejected
 
@@ -62,6 +61,8 @@ class Broker(LiveExecutionClient):
     ----------
     reports : list of Report
         The first and the last reading of the books.
+    witnesses : list of callable
+        Are shown each event that the node processes, as it is in the journal.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Broker(LiveExecutionClient):
         self._wake = asyncio.Event()
         self._rng = random.Random(os.getpid())  # nodes that lost the same exchange do not come back at one moment
         self._journal_read, self._away = False, True
-        self.reports: list[Report] = []
+        self.reports, self.witnesses = list[Report](), list[Callable[[Any], None]]()
         for endpoint in ("ExecEngine.process", "Portfolio.update_account"):
             bus.register(endpoint=endpoint, handler=self._told)
         for what in ("report", "mass_status"):  # something that it cannot place, or it has connected anew
@@ -116,8 +117,19 @@ class Broker(LiveExecutionClient):
     def seen(self, event: Any) -> None:
         """Take note of an event that the node processes now, or did so when the journal was written."""
         self._balances.seen(event)
+        for witness in self.witnesses:
+            witness(event)
         if isinstance(event, OrderSubmitted):  # by the bundled client's own clock, just before the order is signed
             self._outstanding.order(event, event.ts_init)
+
+    @property
+    def reader(self) -> VenueRest | None:
+        """What reads the exchange's books; none while it is away."""
+        return None if self._link.client is None else self._link.rest
+
+    def look(self) -> None:
+        """Have the books read soon."""
+        self._wake.set()
 
     def connect(self) -> None:
         """Be there for the node; the exchange is connected when the journal has been read, see :meth:`begin`."""
@@ -306,15 +318,3 @@ class Broker(LiveExecutionClient):
             self.bus.pulse.beat(ts)
 
     settle = advance
-
-
-def broker_factory(
-    kind: type[Broker], exchange: Exchange, secrets: Secrets, check_s: float, tell: Callable[[str], object],
-    made: list[Broker],
-) -> type[LiveExecClientFactory]:  # fmt: skip
-    """Return the factory of a broker of a `kind`, for a node's builder; what it makes is put into `made`."""
-
-    def make(loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Any, clock: LiveClock) -> Broker:
-        return kind(loop, cache, clock, bus, exchange, secrets, check_s, tell)
-
-    return factory_of(LiveExecClientFactory, make, made)

@@ -122,7 +122,7 @@ class Recorder:
         elif kind == QUOTES:
             yield from map(self._quote, _QUOTE.iter_unpack(payload))
         elif kind == BROKER:
-            yield _SERIAL.deserialize(payload)
+            yield event_of(payload)
         elif kind == FREEZE:
             yield Freeze(*msgspec.msgpack.decode(payload))
         elif kind == PERMIT:
@@ -160,6 +160,12 @@ class Recorder:
         at, action, trading, ts_event, ts_init = _STATUS.unpack(payload)
         told = None if trading == 2 else bool(trading)
         return InstrumentStatus(self._ids[at], MarketStatusAction(action), ts_event, ts_init, is_trading=told)
+
+
+def event_of(payload: bytes) -> Event:
+    """Return what a broker said, of a record of kind `BROKER`."""
+    event: Event = _SERIAL.deserialize(payload)
+    return event
 
 
 def _times(data: Data) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -59,6 +60,8 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     parts = build(what, run_dir, flight, loop)
+    if flight.live is not None and flight.live.guard is not None:
+        parts = replace(parts, guard=flight.live.guard(parts))
     if flight.ready is not None:
         flight.ready(parts)
     try:
@@ -89,7 +92,7 @@ def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight) -> None:
-    node, kernel, gate = parts.node, parts.node.kernel, parts.gate
+    node, kernel, gate, guard = parts.node, parts.node.kernel, parts.gate, parts.guard
     _listen(parts)
     gate.recovering = flight.journal is not None or parts.broker is not None
     running = kernel.loop.create_task(node.run_async())
@@ -105,10 +108,15 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     known = 0 if flight.journal is None else await _recover(parts, what, flight.journal, pulse)
     if known:
         flight.tell(f"the journal was read: {known} market events")
+    if guard is not None:
+        await guard.begun()
     gate.recovering = False
     gate.memory.keep()  # after each fill, but not while the journal was read
     aside = [kernel.loop.create_task(pulse.run())]
     watching = await _join(parts, known > 0)
+    if guard is not None:
+        await guard.joined()
+        aside.append(kernel.loop.create_task(guard.run()))
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
@@ -117,9 +125,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     for task in aside:
         task.cancel()
     flat = not parts.stop.is_set() or await make_flat(parts, flight.tell)
-    if watching is not None:
-        watching.cancel()
-    await _end(parts, running)
+    await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
 
@@ -142,8 +148,14 @@ def _hung_up(stop: Callable[[], object], terminals: Sequence[int]) -> None:
     stop()
 
 
-async def _end(parts: Parts, running: asyncio.Task[None]) -> None:
+async def _end(
+    parts: Parts, running: asyncio.Task[None], watching: asyncio.Task[None] | None, flat: bool
+) -> None:
     """Stop the node; raise `RunDirError` where the run cannot be written."""
+    if parts.guard is not None:
+        await parts.guard.ended(flat)
+    if watching is not None:
+        watching.cancel()
     if parts.broker is not None:
         await parts.broker.end()
     await parts.node.stop_async()

@@ -103,6 +103,7 @@ class Reader:
             feed_gaps=record.counts.get("feed_gap", 0),
             session_open=gate.phase != "closed",
             journal_records=None if journal is None else journal.count,
+            **({} if parts.guard is None else parts.guard.figures()),
         )
 
     def _counted(self, kind: str) -> dict[str, int]:

@@ -1,23 +1,23 @@
 """``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import move
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alphatrade.nodes.artifacts import writing
 from alphatrade.nodes.feedback import taken_up
 from alphatrade.nodes.identity import Identity
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
-from alphatrade.nodes.paper.assembly import Flight
+from alphatrade.nodes.paper.assembly import Flight, LiveParts
 from alphatrade.nodes.paper.exchange_facts import markets
 from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import fly
-from alphatrade.nodes.paper.settings import KEYS, LiveFeedSpec, PaperSettings
+from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.secrets import Secrets
@@ -36,13 +36,32 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def paper(own: PaperSettings) -> RunResult:
+class Launch(NamedTuple):
+    """
+    What a node with real orders adds to one on paper.
+
+    Attributes
+    ----------
+    verb : str
+        Names the run.
+    parts : callable
+        Returns what makes its orders real, given its markets, its identity and the folder of its journal; raises what
+        it must not start for. Nothing has been written by then.
+    """
+
+    verb: str
+    parts: Callable[[Sequence[Market], Identity, Path], LiveParts]
+
+
+def paper(own: PaperSettings, launch: Launch | None = None) -> RunResult:
     """
     Run a policy on paper, or go on with a run that was killed; write the run folder.
 
     Parameters
     ----------
     own : PaperSettings
+    launch : Launch, optional
+        Of a node with real orders.
 
     Returns
     -------
@@ -56,23 +75,23 @@ def paper(own: PaperSettings) -> RunResult:
         While the kill switch of the account is latched.
     """
     with _served(own) as watched:  # first of all: a port that is taken is found before anything is written
-        return _paper(own, watched)
+        return _paper(own, watched, launch)
 
 
-def _paper(own: PaperSettings, watched: "Watched | None") -> RunResult:
+def _paper(own: PaperSettings, watched: "Watched | None", launch: Launch | None) -> RunResult:
     settings = taken_up(own.settings)
     run, sessions = settings.run, Sessions(own.sessions)
     folder = latch_dir(run.paths.state, run.env.name, own.account)
     kept = folder / "journal"
-    if own.journal:
-        _put_by(kept, status(run.paths.state, run.env.name, own.account).releases)
+    put_by(own)
     if own.broker.kind != "simulated":
-        Secrets(own.broker.secrets_dir).read(KEYS)  # before anything is asked or written
+        Secrets(own.broker.secrets_dir).read(own.broker.keys)  # before anything is asked or written
     live = own.feed if isinstance(own.feed, LiveFeedSpec) else None
     tapes = load_tapes(run) if live is None else heard(live, kept if own.journal else None)
     identity = replace(identity_of(settings, tapes), entry=own.entry)
     if watched is not None:
         watched.begin(about(own, identity))
+    real = None if launch is None else launch.parts(tapes, identity, kept)
     with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
@@ -80,12 +99,13 @@ def _paper(own: PaperSettings, watched: "Watched | None") -> RunResult:
                 pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
                 flight = Flight(
                     pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, None, own.broker,
-                    watched,
+                    watched, real,
                 )  # fmt: skip
                 return fly(what, run_dir, flight)
 
         source = None if live is None else live.model_dump(mode="json")
-        result = published(settings, tapes, identity, "paper", run_it, source)
+        verb = "paper" if launch is None else launch.verb
+        result = published(settings, tapes, identity, verb, run_it, source)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
@@ -143,9 +163,7 @@ def _mirror(own: PaperSettings) -> AbstractContextManager[Mirror | None]:
 
 
 @contextmanager
-def _journal(
-    own: PaperSettings, folder: Path, tapes: Sequence[Market], identity: Identity
-) -> Iterator[Journal | None]:
+def _journal(own: PaperSettings, folder: Path, tapes: Sequence[Market], identity: Identity) -> Iterator[Journal | None]:
     if not own.journal:
         yield None
         return
@@ -154,13 +172,16 @@ def _journal(
         yield journal
 
 
-def _put_by(folder: Path, releases: int) -> None:
+def put_by(own: PaperSettings) -> None:
     """
     Put a journal from before a release of the kill switch beside its place: what it tells of is over.
 
     It ends in the trip that was released, and to read it on would end in the same. A rename: whole or not at all.
     """
-    found = head_of(folder)
+    run = own.settings.run
+    folder = latch_dir(run.paths.state, run.env.name, own.account) / "journal"
+    releases = status(run.paths.state, run.env.name, own.account).releases
+    found = head_of(folder) if own.journal else None
     if found is None or found.get("releases", releases) >= releases:
         return
     beside = folder.with_name(f"journal-until-release-{releases}")

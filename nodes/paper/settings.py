@@ -1,14 +1,14 @@
 """Settings of a paper node: those of a run, and the feed, the account and the journal of a node."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from omegaconf import DictConfig
 from pydantic import AfterValidator, Field, field_validator
 
-from alphatrade.nodes.paper.entry import entered
+from alphatrade.nodes.paper.entry import FIELD, Entered, entered
 from alphatrade.nodes.paper.redis_server import CacheSpec
 from alphatrade.nodes.refusals import checked
 from alphatrade.nodes.sessions import SessionSpec
@@ -184,6 +184,16 @@ class BrokerSpec(Spec):
     check_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
 
     @property
+    def testnet(self) -> bool:
+        """Whether no money is at stake where there is no address."""
+        return True
+
+    @property
+    def keys(self) -> str:
+        """What the names of its keys begin with."""
+        return KEYS
+
+    @property
     def place(self) -> str:
         """Where orders go, in a word."""
         if self.kind == "simulated":
@@ -232,11 +242,39 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     ConfigError
         Naming path, value and expectation of the first problem.
     """
+    return node_settings(
+        config, ENVS, BrokerSpec, lambda plain: None if plain.get(FIELD) is None else entered(plain[FIELD])
+    )
+
+
+def node_settings(
+    config: DictConfig,
+    envs: Sequence[str],
+    broker_type: type[BrokerSpec],
+    policy: Callable[[dict[str, Any]], Entered | None],
+) -> PaperSettings:
+    """
+    Validate a composed configuration of a node.
+
+    Parameters
+    ----------
+    config : DictConfig
+    envs : sequence of str
+        The environments that it may run in.
+    broker_type : type of BrokerSpec
+    policy : callable
+        Takes what it knows out of the plain values, and returns a policy of the ledger, or None: that of the values.
+
+    Raises
+    ------
+    ConfigError
+        Naming path, value and expectation of the first problem.
+    """
     plain = plain_from(config)
     told = _part(plain, "feed")
     live = isinstance(told, dict) and told.get("source") != "replay"
     feed = checked(LiveFeedSpec, told, "feed") if live else checked(FeedSpec, told, "feed")
-    broker = checked(BrokerSpec, _part(plain, "broker"), "broker")
+    broker = checked(broker_type, _part(plain, "broker"), "broker")
     sessions = checked(SessionSpec, _part(plain, "sessions"), "sessions")
     cache = checked(CacheSpec, _part(plain, "cache"), "cache")
     metrics = checked(MetricsSpec, _part(plain, "metrics"), "metrics")
@@ -246,11 +284,12 @@ def paper_settings(config: DictConfig) -> PaperSettings:
     latch_dir(".", "paper", account)  # refuses what could not name its folder
     if not isinstance(journal, bool):
         raise ConfigError("journal", journal, "true or false")
-    name, entry = _part(plain, "policy_entry"), None
-    if name is not None:
-        policy, entry = entered(name)
-        plain |= {"policy": canonical(policy), "genotype": None}
-    settings = settings_of(plain, ENVS)
+    found, entry = policy(plain), None
+    _part(plain, FIELD)
+    if found is not None:
+        entry = found.entry
+        plain |= {"policy": canonical(found.policy), "genotype": None}
+    settings = settings_of(plain, envs)
     return _fits(PaperSettings(settings, feed, broker, sessions, account, journal, cache, entry, metrics))
 
 
@@ -275,8 +314,9 @@ def _fits(own: PaperSettings) -> PaperSettings:
         local = all(LOCAL.fullmatch(one or "") for one in (at.http, at.ws))
         if broker.http is not None and not local:
             raise ConfigError(f"{name}.http", at.http, "the feed of the exchange on this machine: its http and ws")
-        if broker.http is None and not (at.testnet and at.http is None and at.ws is None):
-            raise ConfigError(f"{name}.testnet", at.testnet, "true, and no other address: orders go to the testnet")
+        if broker.http is None and not (at.testnet == broker.testnet and at.http is None and at.ws is None):
+            words = f"{str(broker.testnet).lower()}, and no other address: orders go to {broker.place}"
+            raise ConfigError(f"{name}.testnet", at.testnet, words)
     if run.venue.account != "cash":
         raise ConfigError("venue.account", run.venue.account, "cash: what is not held cannot be sold there")
     if not own.journal:

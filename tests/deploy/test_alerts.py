@@ -17,9 +17,9 @@ from tests.conftest import ROOT
 
 PROMETHEUS, ALERTMANAGER = ROOT / "deploy" / "prometheus", ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 RULES = watching.rules()
-GROUPS = ("node", "trading", "slo")
+GROUPS = ("node", "trading", "live", "slo")
 FOREIGN = {"alertmanager_notifications_failed_total"}
-ANCHORS = {"kill-switch", "feed-loss", "drift-alarm", "runaway", "disk-full", "rollback", "restore-from-journal", "key-rotation", "dead-node", "stuck-loop", "memory", "latency", "silent-channel"}
+ANCHORS = {"kill-switch", "feed-loss", "drift-alarm", "runaway", "disk-full", "rollback", "restore-from-journal", "key-rotation", "dead-node", "stuck-loop", "memory", "latency", "silent-channel", "live-books", "live-permit"}
 installed = pytest.mark.skipif(bool(watching.missing()), reason="needs the Debian packages prometheus and prometheus-alertmanager")
 
 
@@ -50,7 +50,7 @@ def test_rules_and_configuration_are_sound() -> None:
 
 
 @installed
-@pytest.mark.parametrize("group", ["node", "trading", pytest.param("slo", marks=pytest.mark.long)])  # days of samples
+@pytest.mark.parametrize("group", ["node", "trading", "live", pytest.param("slo", marks=pytest.mark.long)])  # days of samples
 def test_each_alert_does_what_its_unit_tests_say(group: str) -> None:
     done = ran("promtool", "test", "rules", str(PROMETHEUS / "tests" / f"{group}.yml"))
     assert done.returncode == 0, done.stdout + done.stderr

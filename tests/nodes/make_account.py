@@ -47,7 +47,9 @@ class Account:
         self.locked: Counter[str] = Counter()
         self.prices = {"BTCUSDT": Decimal(50_000), "ETHUSDT": Decimal(2500), "ETHBTC": Decimal("0.05")}
         self.pairs = {"BTCUSDT": ("BTC", "USDT"), "ETHUSDT": ("ETH", "USDT"), "ETHBTC": ("ETH", "BTC")}
-        self.filters = {symbol: {"step": "0.0001", "least": "0.0001", "most": "9000", "notional": "10"} for symbol in self.pairs}
+        self.filters = {
+            symbol: {"step": "0.0001", "least": "0.0001", "most": "9000", "notional": "10"} for symbol in self.pairs
+        }
         self.orders: dict[str, tuple[str, str, Decimal]] = {}  # id: symbol, locked asset, amount
         self.closed: set[str] = set()  # symbols that do not trade now
         self.ahead_ms = 3_600_000  # of the real clock
@@ -102,10 +104,17 @@ class Account:
         if path == "ticker/price":
             return {"symbol": query["symbol"], "price": str(self.prices[query["symbol"]])}
         if path == "exchangeInfo":
-            return {"symbols": [self.told(symbol) for symbol in query["symbols"].strip("[]").replace('"', "").split(",")]}
+            return {
+                "symbols": [self.told(symbol) for symbol in query["symbols"].strip("[]").replace('"', "").split(",")]
+            }
         self.check(request)
         if path == "account":
-            return {"balances": [{"asset": asset, "free": str(free), "locked": str(self.locked[asset])} for asset, free in self.free.items()]}
+            return {
+                "balances": [
+                    {"asset": asset, "free": str(free), "locked": str(self.locked[asset])}
+                    for asset, free in self.free.items()
+                ]
+            }
         if query["symbol"] not in self.pairs:
             raise NoError(-1121, "Invalid symbol.")
         if path == "openOrders":

@@ -35,10 +35,19 @@ class Fake(ThreadingHTTPServer):
         def one(name: str, severity: str, instance: str) -> dict[str, Any]:
             labels = {"alertname": name, "severity": severity, "instance": instance}
             quiet = [m["id"] for m in self.made if {x["name"]: x["value"] for x in m["matchers"]} == labels]
-            return {"labels": labels, "annotations": {"summary": f"{name}!", "runbook": "docs/playbook.md#x"},
-                    "startsAt": "2026-01-02T03:04:05.678Z", "status": {"silencedBy": quiet, "inhibitedBy": []}}
+            return {
+                "labels": labels,
+                "annotations": {"summary": f"{name}!", "runbook": "docs/playbook.md#x"},
+                "startsAt": "2026-01-02T03:04:05.678Z",
+                "status": {"silencedBy": quiet, "inhibitedBy": []},
+            }
 
-        return [one("Watchdog", "watchdog", ""), one("Late", "ticket", "a"), one("Dead", "page", "b"), one("Dead", "page", "a")]
+        return [
+            one("Watchdog", "watchdog", ""),
+            one("Late", "ticket", "a"),
+            one("Dead", "page", "b"),
+            one("Dead", "page", "a"),
+        ]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,7 +88,12 @@ def real(folder: Path, alerts: list[dict[str, Any]]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     (folder / "alertmanager.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
-    words = [f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/kept", f"--web.listen-address={url[7:]}", "--cluster.listen-address="]
+    words = [
+        f"--config.file={folder}/alertmanager.yml",
+        f"--storage.path={folder}/kept",
+        f"--web.listen-address={url[7:]}",
+        "--cluster.listen-address=",
+    ]
     with subprocess.Popen([PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             end = time.monotonic() + 30

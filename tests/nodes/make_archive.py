@@ -111,7 +111,11 @@ class Exchange:
         word, _, name = text.partition("-")
         start = date.fromisoformat(name if period == "daily" else f"{name}-01")
         end = start + timedelta(1) if period == "daily" else (start + timedelta(32)).replace(day=1)
-        if symbol not in self.symbols or end <= self.listed or end > (self.days_before if period == "daily" else self.months_before):
+        if (
+            symbol not in self.symbols
+            or end <= self.listed
+            or end > (self.days_before if period == "daily" else self.months_before)
+        ):
             return None
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -170,7 +174,10 @@ class Exchange:
             return web.Response(text="<html>")
         if name == "klines":
             step = INTERVALS[query["interval"]]
-            start, end = -(-int(query["startTime"]) // 1000 // step) * step, int(query.get("endTime", 10**13)) // 1000 + 1
+            start, end = (
+                -(-int(query["startTime"]) // 1000 // step) * step,
+                int(query.get("endTime", 10**13)) // 1000 + 1,
+            )
             rows: list[Any] = [
                 [r[0] * 1000, *r[1:], (r[0] + step) * 1000 - 1, "1.0", 5, "0.5", "0.5", "0"]
                 for r in self.klines(start, end, step)

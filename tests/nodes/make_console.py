@@ -120,7 +120,11 @@ def shown(page: Any) -> str:
 
 def there(folder: Path) -> dict[str, str]:
     """Return the digest of every file of a folder."""
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def raw(method: str, target: str, headers: dict[str, str], body: bytes = b"", version: str = "HTTP/1.1") -> bytes:
@@ -177,7 +181,14 @@ class Hand:
     """Somebody who speaks on the socket of a page as the browser does, and does not send what it is told to."""
 
     def __init__(self, port: int, cookie: str, page: Page, origin: str = "") -> None:
-        own = {"EIO": "4", "transport": "websocket", "implicit_handshake": "true", "document_id": "d", "tab_id": "t", "old_tab_id": ""}
+        own = {
+            "EIO": "4",
+            "transport": "websocket",
+            "implicit_handshake": "true",
+            "document_id": "d",
+            "tab_id": "t",
+            "old_tab_id": "",
+        }
         self.elements, self._client, self._told = dict(page.elements), page.query["client_id"], Queue[str]()
         self._socket = connect(
             f"ws://127.0.0.1:{port}{SOCKET}?{urlencode(page.query | own)}", origin=origin or f"http://127.0.0.1:{port}",  # type: ignore[arg-type]
@@ -203,7 +214,9 @@ class Hand:
                 if name == "update":
                     self.elements |= {key: one for key, one in data.items() if isinstance(one, dict)}
                 if name == "run_javascript" and "fetch" in data["code"]:
-                    self.emit("javascript_response", request_id=data["request_id"], result={"ok": False, "words": "kept"})
+                    self.emit(
+                        "javascript_response", request_id=data["request_id"], result={"ok": False, "words": "kept"}
+                    )
                     self._told.put(data["code"])
 
     def emit(self, name: str, **what: Any) -> None:

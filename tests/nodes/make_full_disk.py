@@ -23,7 +23,9 @@ def mounted(place: Path) -> Iterator[str]:
         yield "mounting a tmpfs needs root and mount(8)"
         return
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         yield f"cannot mount a tmpfs here: {done.stderr.strip()}"
         return

@@ -67,7 +67,9 @@ class Place:
     def sim(self, n: int, *words: str) -> RunResult:
         """Run the policy over part `n` of the world."""
         part = [f"tape.{name}=2025-01-{SPANS[n + at]}:00:00Z" for at, name in enumerate(("start", "end"))]
-        return simulate(compose_settings([*WORLD, *part, f"paths.artifacts={self.root}/runs", f"paths.state={self.state}", *words]))
+        return simulate(
+            compose_settings([*WORLD, *part, f"paths.artifacts={self.root}/runs", f"paths.state={self.state}", *words])
+        )
 
     def own(self, run: Path, *words: str) -> RimSettings:
         """Return the settings of a job, governed feedback on."""

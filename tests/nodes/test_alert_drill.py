@@ -20,7 +20,12 @@ def told() -> list[Told]:
     return found + [Told(60.0 * n, "deadman watchdog", "Watchdog", "", "firing") for n in range(5)]
 
 
-def verdict(change: Callable[[list[Told]], object] = lambda _: None, left: tuple[Alarm, ...] = (), refused: bool = True, telegrams: int = 1) -> str:
+def verdict(
+    change: Callable[[list[Told]], object] = lambda _: None,
+    left: tuple[Alarm, ...] = (),
+    refused: bool = True,
+    telegrams: int = 1,
+) -> str:
     change(found := told())
     return judged(Came(found, left, refused, telegrams), SEVERITIES, 0.0, 300.0)
 
@@ -42,8 +47,12 @@ def test_an_alert_that_does_not_arrive_fails_it(name: str) -> None:
 
 
 def test_every_other_fault_fails_it() -> None:
-    assert "another way" in verdict(lambda found: found.append(Told(1.0, "webhook ticket", "DeadNode", "stopped", "firing")))
-    assert "that is well" in verdict(lambda found: found.append(Told(1.0, "webhook page", "DeadNode", "calm", "firing")))
+    assert "another way" in verdict(
+        lambda found: found.append(Told(1.0, "webhook ticket", "DeadNode", "stopped", "firing"))
+    )
+    assert "that is well" in verdict(
+        lambda found: found.append(Told(1.0, "webhook page", "DeadNode", "calm", "firing"))
+    )
     assert "still told of" in verdict(left=(Alarm({"alertname": "Denials"}, {}, ""),))
     assert "could be silenced" in verdict(refused=False)
     assert "no telegram" in verdict(telegrams=0)

@@ -242,9 +242,7 @@ def test_the_law_is_the_tighter_of_both(tmp_path: Path) -> None:
         (lambda p: rerouted(p, repeat_window_s=1.0), "canary.policy.risk"),
     ],
 )  # fmt: skip
-def test_a_canary_that_does_not_fit_is_refused(
-    change: Callable[[Policy], Policy], field: str, tmp_path: Path
-) -> None:
+def test_a_canary_that_does_not_fit_is_refused(change: Callable[[Policy], Policy], field: str, tmp_path: Path) -> None:
     base = settings(tmp_path)
     with pytest.raises(ConfigError, match=field):
         beside(base, change(base.policy))
@@ -317,4 +315,3 @@ def test_the_diary_of_one_policy_has_the_columns_it_always_had() -> None:
     table = buffer.table()
     assert table["policy_hash"].chunk(0).equals(pa.repeat("h" * 64, 2))
     assert table["risk_template"].chunk(0).equals(pa.repeat("default", 2))
-

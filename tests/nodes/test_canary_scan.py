@@ -85,7 +85,9 @@ class Place:
         while process.poll() is None and time.monotonic() < deadline:
             self.found += CANARIES.in_processes(process.pid)
             self.looks += 1
-            if end and any(path.stat().st_size > 15_000 for path in self.here.glob("state/paper/SIM/journal/*.journal")):
+            if end and any(
+                path.stat().st_size > 15_000 for path in self.here.glob("state/paper/SIM/journal/*.journal")
+            ):
                 os.killpg(process.pid, end)
             time.sleep(0.05)
         said = process.communicate(timeout=10)[0]
@@ -118,9 +120,18 @@ def test_a_paper_node_leaves_its_keys_nowhere(place: Place, server: Redis) -> No
     files = (*redis, f"cache.secrets_dir={place.keys}")
     place.run("paper", "feed.speed=max", *SMALL, *files)
     place.run("paper", "feed.speed=max", *SMALL, *redis, "paths.artifacts=ring", "account=RING")  # from the keyring
-    assert "wrongpass" in place.run("paper", *SMALL, *redis, f"cache.secrets_dir={place.keys}", "cache.username=nobody", code=2)
+    assert "wrongpass" in place.run(
+        "paper", *SMALL, *redis, f"cache.secrets_dir={place.keys}", "cache.username=nobody", code=2
+    )
     for word in (f"cache.password={PASSWORD}", f"feed.api_secret={SECRET}", f"cache.host=redis://a:{PASSWORD}@h"):
-        said = subprocess.run([sys.executable, "-m", "alphatrade", "paper", word], capture_output=True, text=True, cwd=place.here, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+        said = subprocess.run(
+            [sys.executable, "-m", "alphatrade", "paper", word],
+            capture_output=True,
+            text=True,
+            cwd=place.here,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=False,
+        )
         assert said.returncode == 2
         place.said += said.stdout + said.stderr
     crashed = place.run("paper", "feed.speed=max", "account=CRASH", *SMALL, *files, code=1, program=("-c", CRASH))
@@ -133,8 +144,15 @@ def test_a_paper_node_leaves_its_keys_nowhere(place: Place, server: Redis) -> No
     assert place.looks > 50
     assert list(place.here.glob("artifacts/*/*/journal/*.journal"))
     with server.server(PASSWORD) as asked:
-        values = [asked.ask("GET", key.decode()) for key in asked.keys("") if asked.ask("TYPE", key.decode()) == b"string"]
-        values += [item for key in asked.keys("") if asked.ask("TYPE", key.decode()) == b"list" for item in asked.ask("LRANGE", key.decode(), "0", "-1")]
+        values = [
+            asked.ask("GET", key.decode()) for key in asked.keys("") if asked.ask("TYPE", key.decode()) == b"string"
+        ]
+        values += [
+            item
+            for key in asked.keys("")
+            if asked.ask("TYPE", key.decode()) == b"list"
+            for item in asked.ask("LRANGE", key.decode(), "0", "-1")
+        ]
     assert len(values) > 10
     assert ALL.within(b"".join(values), "redis") == []
 
@@ -144,7 +162,19 @@ def test_a_direct_kill_leaves_its_keys_nowhere(place: Place, monkeypatch: pytest
     monkeypatch.setattr(make_account, "SECRET", SECRET)
     with serving(Account()) as account:
         account.rest("a-1", "BTCUSDT", "SELL", "0.5")
-        kill = ("kill", "--why", "drill", "--direct", "BTCUSDT,ETHUSDT", "--venue", "binance", "--url", account.url, "--deadline", "3")
+        kill = (
+            "kill",
+            "--why",
+            "drill",
+            "--direct",
+            "BTCUSDT,ETHUSDT",
+            "--venue",
+            "binance",
+            "--url",
+            account.url,
+            "--deadline",
+            "3",
+        )
         assert "flat after" in place.run(*kill, "--secrets-dir", str(place.keys))
         assert "flat after" in place.run(*kill)  # from the keyring
         (place.keys / "binance_api_secret").write_text(SECRET[::-1])
@@ -152,7 +182,20 @@ def test_a_direct_kill_leaves_its_keys_nowhere(place: Place, monkeypatch: pytest
         account.closed.add("BTCUSDT")
         account.free["BTC"] += 1
         place.run(*kill, code=1)
-    place.run("kill", "--why", "drill", "--direct", "BTCUSDT", "--venue", "binance", "--url", "http://127.0.0.1:9", "--deadline", "1", code=1)
+    place.run(
+        "kill",
+        "--why",
+        "drill",
+        "--direct",
+        "BTCUSDT",
+        "--venue",
+        "binance",
+        "--url",
+        "http://127.0.0.1:9",
+        "--deadline",
+        "1",
+        code=1,
+    )
     reversed_too = Canaries(SECRET[::-1])
     assert place.leaks() + reversed_too.within(place.said, "output") + reversed_too.in_files(place.here) == []
     assert place.looks > 20
@@ -161,9 +204,25 @@ def test_a_direct_kill_leaves_its_keys_nowhere(place: Place, monkeypatch: pytest
 def test_mutations_what_leaks_is_found(place: Place) -> None:
     """Each way out of the house, once: a file, a log, a command line, an environment."""
     place.run("-c", f"print({KEY!r}); open('log', 'w').write({SECRET!r})", program=())
-    place.watched(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)", PASSWORD], stdout=subprocess.PIPE, text=True), 0)
-    place.watched(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], env={"X": KEY}, stdout=subprocess.PIPE, text=True), 0)
+    place.watched(
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(0.5)", PASSWORD], stdout=subprocess.PIPE, text=True
+        ),
+        0,
+    )
+    place.watched(
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(0.5)"], env={"X": KEY}, stdout=subprocess.PIPE, text=True
+        ),
+        0,
+    )
     place.run("-c", "import os; print(os.environ['OPENAI_API_KEY'][:30])", program=())
     leaks = "\n".join(place.leaks())
-    for name, where in (("canaryKEY", "output"), ("canarySECRET", "log"), ("canaryREDIS", "cmdline"), ("canaryKEY", "environ"), ("canaryENV", "output")):
+    for name, where in (
+        ("canaryKEY", "output"),
+        ("canarySECRET", "log"),
+        ("canaryREDIS", "cmdline"),
+        ("canaryKEY", "environ"),
+        ("canaryENV", "output"),
+    ):
         assert any(name in line and where in line for line in leaks.splitlines()), (name, where)

@@ -23,9 +23,38 @@ from tests.nodes.make_console import SCRIPT, SOCKET, Hand, Page, Place, asked, l
 
 MB, GROWN_MB = 10**6, 20
 ACTIONS = ("kill", "freeze", "acknowledge", "sign_off")
-HOSTS = ("evil.example", "127.0.0.1.evil.example:8464", "x@127.0.0.1", "127.0.0.2", "127.0.0.1:0", "[::1", "127.0.0.1#", "127.1", "")
-UP = ("..", "%2e%2e", "%2E.", ".%2e", "%252e%252e", "..;", "..%00", "%c0%ae%c0%ae", "..%5c..", "..\\..", "%2e%2e%2f..", "...", "\uff0e\uff0e".encode().decode("latin-1"))
-HANDSHAKE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+HOSTS = (
+    "evil.example",
+    "127.0.0.1.evil.example:8464",
+    "x@127.0.0.1",
+    "127.0.0.2",
+    "127.0.0.1:0",
+    "[::1",
+    "127.0.0.1#",
+    "127.1",
+    "",
+)
+UP = (
+    "..",
+    "%2e%2e",
+    "%2E.",
+    ".%2e",
+    "%252e%252e",
+    "..;",
+    "..%00",
+    "%c0%ae%c0%ae",
+    "..%5c..",
+    "..\\..",
+    "%2e%2e%2f..",
+    "...",
+    "\uff0e\uff0e".encode().decode("latin-1"),
+)
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 POLL, TALK = f"{SOCKET}?EIO=4&transport=polling", f"{SOCKET}?EIO=4&transport=websocket"
 
 
@@ -36,13 +65,28 @@ class Attacker:
         self.place, self.cookie, self.other, self.hand, self.alarms = place, cookie, other, hand, alarms
         self.host, self.first = f"127.0.0.1:{place.port}", b""
 
-    def send(self, method: str = "POST", target: str = "/act", body: bytes | None = None, more: bytes = b"", **headers: str | None) -> int:
+    def send(
+        self,
+        method: str = "POST",
+        target: str = "/act",
+        body: bytes | None = None,
+        more: bytes = b"",
+        **headers: str | None,
+    ) -> int:
         """Send a request of the page, but for what is given; `more` follows it. Return its status."""
         return asked(self.place.port, self.spelt(method, target, body, **headers) + more)[0]
 
-    def spelt(self, method: str = "POST", target: str = "/act", body: bytes | None = None, **headers: str | None) -> bytes:
+    def spelt(
+        self, method: str = "POST", target: str = "/act", body: bytes | None = None, **headers: str | None
+    ) -> bytes:
         body = (self.hand.wish() if method == "POST" else b"") if body is None else body
-        own = {"host": self.host, "origin": f"http://{self.host}", "cookie": self.cookie, "content_type": "application/json", "content_length": str(len(body))}
+        own = {
+            "host": self.host,
+            "origin": f"http://{self.host}",
+            "cookie": self.cookie,
+            "content_type": "application/json",
+            "content_length": str(len(body)),
+        }
         all_ = {name.replace("_", "-"): value for name, value in (own | headers).items() if value is not None}
         return raw(method, target, all_, body)
 
@@ -53,13 +97,33 @@ class Attacker:
 
     def all(self) -> Iterator[tuple[str, int]]:
         """Attack in every way, and yield what each was and what was answered; 0 is nothing."""
-        for part in (self.strangers, self.origins, self.replays, self.bodies, self.paths, self.spellings, self.headers, self.sockets, self.texts):
+        for part in (
+            self.strangers,
+            self.origins,
+            self.replays,
+            self.bodies,
+            self.paths,
+            self.spellings,
+            self.headers,
+            self.sockets,
+            self.texts,
+        ):
             yield from part()
 
     def strangers(self) -> Iterator[tuple[str, int]]:
         """Without a session."""
         name, _, value = self.cookie.partition("=")
-        wrong = (None, "", f"{name}=", f"{name}={'x' * 43}", f"{name}={value[:-1]}", f"{name}={value}x", f"alphatrade_console={value}", f"{name}x={value}", f"{name}; {value}")
+        wrong = (
+            None,
+            "",
+            f"{name}=",
+            f"{name}={'x' * 43}",
+            f"{name}={value[:-1]}",
+            f"{name}={value}x",
+            f"alphatrade_console={value}",
+            f"{name}x={value}",
+            f"{name}; {value}",
+        )
         for cookie in wrong:
             for action in ACTIONS:
                 yield f"{action} as {cookie}", self.send(body=self.hand.wish(action=action), cookie=cookie)
@@ -69,17 +133,35 @@ class Attacker:
             yield f"socket as {cookie}", self.talk(cookie=cookie)
         for token in (None, "", "x" * 43, self.place.token[:-1], self.place.token + "x", "%00", "a&token=b"):
             body = b"" if token is None else f"token={token}".encode()
-            yield f"token {token}", self.send("POST", "/login", body, content_type="application/x-www-form-urlencoded", cookie=None)
+            yield (
+                f"token {token}",
+                self.send("POST", "/login", body, content_type="application/x-www-form-urlencoded", cookie=None),
+            )
 
     def origins(self) -> Iterator[tuple[str, int]]:
         """By another page in the operator's browser."""
         here = self.host
-        evil = ("http://evil.example", "http://127.0.0.1:3000", "http://127.0.0.1", "null", f"https://localhost:{here[10:]}", f"http://{here}.evil.example", f"http://{here}/", f"http://x@{here}", f"ftp://{here}", "", None)
+        evil = (
+            "http://evil.example",
+            "http://127.0.0.1:3000",
+            "http://127.0.0.1",
+            "null",
+            f"https://localhost:{here[10:]}",
+            f"http://{here}.evil.example",
+            f"http://{here}/",
+            f"http://x@{here}",
+            f"ftp://{here}",
+            "",
+            None,
+        )
         for origin in evil:
             for action in ACTIONS:
                 yield f"{action} of {origin}", self.send(body=self.hand.wish(action=action), origin=origin)
             yield f"form of {origin}", self.send(origin=origin, content_type="text/plain")
-            yield f"login of {origin}", self.send("POST", "/login", f"token={self.place.token}".encode(), origin=origin, cookie=None)
+            yield (
+                f"login of {origin}",
+                self.send("POST", "/login", f"token={self.place.token}".encode(), origin=origin, cookie=None),
+            )
             yield f"polling of {origin}", self.send("POST", POLL, b"40", origin=origin)
             yield f"socket of {origin}", self.talk(origin=origin)
             if origin is not None:
@@ -107,13 +189,28 @@ class Attacker:
         chunks = b"".join([b"100000\r\n" + b" " * 2**20 + b"\r\n" for _ in range(10)]) + b"0\r\n\r\n"
         for target in ("/login", "/act", "/", POLL, "/_nicegui/client/x/upload/1", "/_nicegui/x/static/nicegui.js"):
             yield f"10 MB to {target}", self.send("POST", target, much)
-            yield f"10 MB in pieces to {target}", self.send("POST", target, chunks, content_length=None, transfer_encoding="chunked")
+            yield (
+                f"10 MB in pieces to {target}",
+                self.send("POST", target, chunks, content_length=None, transfer_encoding="chunked"),
+            )
             yield f"10 MB after a short length to {target}", self.send("POST", target, b"x" * 99, more=much)
-            yield f"10 MB before a long length to {target}", self.send("POST", target, much, content_length=str(20 * MB))
+            yield (
+                f"10 MB before a long length to {target}",
+                self.send("POST", target, much, content_length=str(20 * MB)),
+            )
             yield f"10 MB without length to {target}", self.send("POST", target, much, content_length=None)
             yield f"10 MB, asked for first, to {target}", self.send("POST", target, much, expect="100-continue")
         yield "10 MB with a GET", self.send("GET", "/", much)
-        yield "10 MB of a form", self.send("POST", "/login", b"token=" + b"x" * 10 * MB, content_type="application/x-www-form-urlencoded", cookie=None)
+        yield (
+            "10 MB of a form",
+            self.send(
+                "POST",
+                "/login",
+                b"token=" + b"x" * 10 * MB,
+                content_type="application/x-www-form-urlencoded",
+                cookie=None,
+            ),
+        )
         yield "10 MB of parts", self.send("POST", "/act", much, content_type="multipart/form-data; boundary=x")
         for length in ("-1", "+5", "5x", "0x10", " ", "9" * 30, "9" * 5000, "1e3", "\xb2"):
             yield f"length {length[:40]}", self.send(content_length=length)
@@ -121,19 +218,39 @@ class Attacker:
     def paths(self) -> Iterator[tuple[str, int]]:
         """Out of the folders that are served."""
         for up in UP:
-            for target in (f"/{up}/{up}/{up}/etc/passwd", f"/_nicegui/3.18.0/static/{up}/{up}/__init__.py", f"/_nicegui/3.18.0/resources/x/{up}/{up}/x", f"/act/{up}/act"):
+            for target in (
+                f"/{up}/{up}/{up}/etc/passwd",
+                f"/_nicegui/3.18.0/static/{up}/{up}/__init__.py",
+                f"/_nicegui/3.18.0/resources/x/{up}/{up}/x",
+                f"/act/{up}/act",
+            ):
                 code, answer = asked(self.place.port, self.spelt("GET", target, connection="close"), whole=True)
                 assert not re.search(rb"daemon:|from \. import|" + self.place.token.encode(), answer), answer
                 yield f"GET {target}", code
             yield f"POST through {up}", self.send(target=f"/x/{up}/act")
-        for target in ("//act", "/act/", "/act%00", "/act%2f", "/ACT", "*", "act", "\\act", "/./act", "/login/../act", "/act;x"):
+        for target in (
+            "//act",
+            "/act/",
+            "/act%00",
+            "/act%2f",
+            "/ACT",
+            "*",
+            "act",
+            "\\act",
+            "/./act",
+            "/login/../act",
+            "/act;x",
+        ):
             yield f"POST {target}", self.send(target=target)
 
     def spellings(self) -> Iterator[tuple[str, int]]:
         """As two ends may read differently, with a second request inside that lacks something."""
         evil = self.spelt(origin="http://evil.example")
         inner = raw("POST", "/act", {"Host": self.host, "Content-Length": "0"})
-        own, body = self.spelt(body=b"", content_length=None).decode("latin-1").removesuffix("\r\n\r\n"), self.hand.wish()
+        own, body = (
+            self.spelt(body=b"", content_length=None).decode("latin-1").removesuffix("\r\n\r\n"),
+            self.hand.wish(),
+        )
         size = len(body)
         for what, more in {
             "two lengths": f"Content-Length: {size}\r\nContent-Length: 0", "length and pieces": f"Content-Length: {size}\r\nTransfer-Encoding: chunked",
@@ -146,21 +263,51 @@ class Attacker:
                 yield what, asked(self.place.port, f"{own}\r\n{more}\r\n\r\n".encode("latin-1") + tail)[0]
         yield "a folded host", self.send(host=f"{self.host}\r\n .evil.example")
         yield "a folded cookie", self.send(cookie=f"x=y;\r\n {self.cookie}", origin="http://evil.example")
-        yield "two equal lengths", self.send(content_length=f"{size}\r\nContent-Length: {size}", body=body, origin="null")
+        yield (
+            "two equal lengths",
+            self.send(content_length=f"{size}\r\nContent-Length: {size}", body=body, origin="null"),
+        )
         yield "a list of lengths", self.send(content_length=f"{size}, {size}", body=body, origin="null")
         yield "bare line feeds", asked(self.place.port, evil.replace(b"\r\n", b"\n"))[0]
         yield "bare returns", self.ended(evil.replace(b"\r\n", b"\r"))
         yield "a header in a value", self.send(origin=f"http://evil.example\nOrigin: http://{self.host}")
-        for target in (f"http://{self.host}/act", "http://evil.example/act", "//evil.example/act", f"https://{self.host}/act"):
+        for target in (
+            f"http://{self.host}/act",
+            "http://evil.example/act",
+            "//evil.example/act",
+            f"https://{self.host}/act",
+        ):
             yield f"target {target}", self.send(target=target)
-        yield "a second request behind a GET", self.second(self.spelt("GET", "/favicon.ico", content_length=None) + evil)
+        yield (
+            "a second request behind a GET",
+            self.second(self.spelt("GET", "/favicon.ico", content_length=None) + evil),
+        )
         yield "a second request in a body", self.second(self.spelt("POST", "/login", b"x") + inner)
         for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "post", "GET", "HEAD", "X" * 100):
             yield f"{method} /act", self.send(method, body=self.hand.wish())
         for version in ("HTTP/0.9", "HTTP/1.0", "HTTP/2.0", "HTTP/9.9", "ICAP/1.0", ""):
             for host in (None, "evil.example"):
-                yield f"{version} at {host}", asked(self.place.port, raw("POST", "/act", {"Cookie": self.cookie} | ({} if host is None else {"Host": host}), b"", version))[0]
-        for bytes_ in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, b"\0" * 1000, b"\r\n" * 1000, b"GET /act\r\n\r\n", b""):
+                yield (
+                    f"{version} at {host}",
+                    asked(
+                        self.place.port,
+                        raw(
+                            "POST",
+                            "/act",
+                            {"Cookie": self.cookie} | ({} if host is None else {"Host": host}),
+                            b"",
+                            version,
+                        ),
+                    )[0],
+                )
+        for bytes_ in (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
+            b"\0" * 1000,
+            b"\r\n" * 1000,
+            b"GET /act\r\n\r\n",
+            b"",
+        ):
             yield f"bytes {bytes_[:12]!r}", self.ended(bytes_)
 
     def second(self, data: bytes) -> int:
@@ -205,13 +352,36 @@ class Attacker:
             yield f"socket at {target} without session", self.talk(target, cookie=None)
         for target in ("/", "/act", "/login"):
             yield f"socket at {target}", self.talk(target)
-        event = b'42["event",{"id":1,"client_id":"' + str(page.query["client_id"]).encode() + b'","listener_id":"x","args":[]}]'
+        event = (
+            b'42["event",{"id":1,"client_id":"'
+            + str(page.query["client_id"]).encode()
+            + b'","listener_id":"x","args":[]}]'
+        )
         for sid in ("", "&sid=x", "&sid=" + "A" * 20):
             yield f"an event by polling {sid}", self.send("POST", POLL + sid, event, cookie=None)
-            yield f"an event by polling of another page {sid}", self.send("POST", POLL + sid, event, origin="http://evil.example")
-        yield "another protocol", self.send("POST", "/act", connection="Upgrade", upgrade="h2c", origin="http://evil.example")
-        yield "an upgrade of an action", self.ended(self.spelt(origin="http://evil.example", **{k.replace("-", "_"): v for k, v in HANDSHAKE.items()}))
-        for data in (b"\0" * 100, "42" + "[" * 10_000, '42["event",{"client_id":"x"}]', '42["javascript_response",{}]', "9", "4", "x" * 10 * MB):
+            yield (
+                f"an event by polling of another page {sid}",
+                self.send("POST", POLL + sid, event, origin="http://evil.example"),
+            )
+        yield (
+            "another protocol",
+            self.send("POST", "/act", connection="Upgrade", upgrade="h2c", origin="http://evil.example"),
+        )
+        yield (
+            "an upgrade of an action",
+            self.ended(
+                self.spelt(origin="http://evil.example", **{k.replace("-", "_"): v for k, v in HANDSHAKE.items()})
+            ),
+        )
+        for data in (
+            b"\0" * 100,
+            "42" + "[" * 10_000,
+            '42["event",{"client_id":"x"}]',
+            '42["javascript_response",{}]',
+            "9",
+            "4",
+            "x" * 10 * MB,
+        ):
             with suppress(ConnectionClosed), Hand(self.place.port, self.cookie, self.fresh()) as own:
                 own.says(data)
             yield f"on an own socket {data[:20]!r}", 0
@@ -245,9 +415,26 @@ class Attacker:
             {"action": "sign_off", "proposal": "../../keys/owner.pem"}, {"action": "sign_off", "proposal": "0" * 64, "approve": True}, {"nonce": SCRIPT},
         ):  # fmt: skip
             yield f"wish {parts}", self.send(body=self.hand.wish(**parts))
-        for body in (b"", b"{", b"[]", b"null", b"\xff" * 99, b"[" * 60_000, b'{"who":"\\ud800"}', self.hand.wish()[:-1], self.hand.wish() * 2):
+        for body in (
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"\xff" * 99,
+            b"[" * 60_000,
+            b'{"who":"\\ud800"}',
+            self.hand.wish()[:-1],
+            self.hand.wish() * 2,
+        ):
             yield f"body {body[:20]!r}", self.send(body=body)
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "text/plain; application/json", None):
+        for kind in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "",
+            "text/plain; application/json",
+            None,
+        ):
             yield f"type {kind}", self.send(content_type=kind)
 
 
@@ -306,7 +493,9 @@ def test_no_attack_has_an_effect_and_the_rightful_request_has(place: Place) -> N
         size = len(ledger.entries())
         assert attacker.send(body=attacker.hand.wish(why=SCRIPT)) == 200
         assert read_request(folder) is not None
-        assert [one.body for one in ledger.entries()[size:]] == [{"action": "kill", "target": "paper/SIM", "who": "ann", "why": SCRIPT}]
+        assert [one.body for one in ledger.entries()[size:]] == [
+            {"action": "kill", "target": "paper/SIM", "who": "ann", "why": SCRIPT}
+        ]
         assert process.poll() is None
 
 
@@ -315,7 +504,9 @@ def test_no_attack_has_an_effect_and_the_rightful_request_has(place: Place) -> N
 def test_without_either_half_of_the_guard_attacks_have_an_effect(place: Place, off: str) -> None:
     """Mutation: a foreign page kills; and so does somebody who speaks on a socket by hand, without a session."""
     with ExitStack() as stack:
-        attacker, _ = begun(place, stack, f"from alphatrade.nodes.console.guard import Guard\nGuard.{off} = lambda *_: 0")
+        attacker, _ = begun(
+            place, stack, f"from alphatrade.nodes.console.guard import Guard\nGuard.{off} = lambda *_: 0"
+        )
         found = effects(attacker)[1]
     print(off, len(found))
     assert ("kill of http://evil.example (200)" if off == "_strange" else "a page without session (200)") in found
@@ -326,7 +517,9 @@ def test_without_either_half_of_the_guard_attacks_have_an_effect(place: Place, o
 def test_without_numbers_what_was_captured_has_an_effect_again(place: Place) -> None:
     """Mutation."""
     with ExitStack() as stack:
-        attacker, _ = begun(place, stack, "from alphatrade.nodes.console.access import Access\nAccess.spend = lambda *_: True")
+        attacker, _ = begun(
+            place, stack, "from alphatrade.nodes.console.access import Access\nAccess.spend = lambda *_: True"
+        )
         assert "captured and sent again (200)" in effects(attacker)[1]
 
 
@@ -353,13 +546,19 @@ def test_without_its_bounds_a_console_takes_much_into_memory(place: Place, part:
 @pytest.mark.long
 def test_sessions_and_numbers_expire(place: Place) -> None:
     with ExitStack() as stack:
-        attacker, _ = begun(place, stack, "from alphatrade.nodes.console import access\naccess.SESSION_S, access.NONCE_S = 4.0, 1.0")
+        attacker, _ = begun(
+            place, stack, "from alphatrade.nodes.console import access\naccess.SESSION_S, access.NONCE_S = 4.0, 1.0"
+        )
         known, body = there(place.root), attacker.hand.wish()
         assert attacker.send("GET", "/") == 200
         time.sleep(1.1)
         assert attacker.send(body=body) == 409
         until(lambda: attacker.send("GET", "/") == 303, 10.0)
-        assert (attacker.send(body=attacker.hand.wish()), attacker.talk(), attacker.send("GET", POLL)) == (401, 403, 401), "a socket that is open gives numbers, of no use"
+        assert (attacker.send(body=attacker.hand.wish()), attacker.talk(), attacker.send("GET", POLL)) == (
+            401,
+            403,
+            401,
+        ), "a socket that is open gives numbers, of no use"
         assert there(place.root) == known
 
 

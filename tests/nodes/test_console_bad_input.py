@@ -60,7 +60,9 @@ def refused(*words: str) -> str:
         *((("--account", account), "account: ") for account in ("", "..", "a/b", "/etc", "../SIM", "x" * 65, "a\nb")),
     ],
 )  # fmt: skip
-def test_each_option_that_cannot_be_is_one_line_before_anything_is_written(state: Path, words: tuple[str, ...], field: str) -> None:
+def test_each_option_that_cannot_be_is_one_line_before_anything_is_written(
+    state: Path, words: tuple[str, ...], field: str
+) -> None:
     assert refused(*words).startswith(field)
     assert not state.exists()
 
@@ -104,7 +106,9 @@ def holds(body: bytes, mode: int = 0o600) -> Callable[[Path], object]:
     ids=["missing", "folder", "pipe", "link", "empty", "blank", "short", "shared", "two lines", "no text", "not ASCII"],
 )  # fmt: skip
 @pytest.mark.parametrize("named", [True, False])
-def test_a_token_that_cannot_be_used_is_one_line(state: Path, tmp_path: Path, make: Callable[[Path], object], named: bool) -> None:
+def test_a_token_that_cannot_be_used_is_one_line(
+    state: Path, tmp_path: Path, make: Callable[[Path], object], named: bool
+) -> None:
     if not named:
         state.mkdir()
     make(file := tmp_path / "token" if named else state / "console.token")
@@ -133,7 +137,13 @@ def test_a_state_of_nobody_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- as a user sees it
 
 
-def ran(tmp_path: Path, *words: str, program: tuple[str, ...] = ("-m", "alphatrade"), before: tuple[str, ...] = (), **env: str) -> str:
+def ran(
+    tmp_path: Path,
+    *words: str,
+    program: tuple[str, ...] = ("-m", "alphatrade"),
+    before: tuple[str, ...] = (),
+    **env: str,
+) -> str:
     own = {**os.environ, "PYTHONPATH": str(ROOT), "ALPHATRADE_STATE": str(tmp_path / "state"), **env}
     command = [*before, sys.executable, *program, "console", "--port", free(), *words]
     done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False, timeout=60)

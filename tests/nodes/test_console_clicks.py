@@ -108,7 +108,10 @@ def test_proposals_are_signed_off_and_rejected_by_clicks(place: Place, page: Any
     before = entries(place)
     place.shows()
     signed_in(page, place)
-    for one, button, approve, became in ((both[0], "Sign off", True, "signed off"), (both[1], "Reject", False, "refused")):
+    for one, button, approve, became in (
+        (both[0], "Sign off", True, "signed off"),
+        (both[1], "Reject", False, "refused"),
+    ):
         row = f"{one['id'][:8]} waits for a person"
         until(lambda row=row: row in shown(page))
         page.click(f"text={row}")
@@ -122,7 +125,12 @@ def test_proposals_are_signed_off_and_rejected_by_clicks(place: Place, page: Any
         closed(page)
         act, word = entries(place)[len(before) :]
         assert (act.kind, word.kind) == ("operator", "signoff")
-        assert act.body == {"action": "sign_off", "target": f"{one['id']} {'signed off' if approve else 'rejected'}", "who": "ann", "why": SCRIPT}
+        assert act.body == {
+            "action": "sign_off",
+            "target": f"{one['id']} {'signed off' if approve else 'rejected'}",
+            "who": "ann",
+            "why": SCRIPT,
+        }
         assert word.body == {"proposal": one["id"], "approve": approve, "why": f"{SCRIPT} (ann)"}
         assert (act.key, word.key) == ("owner", "owner")
         before = entries(place)
@@ -188,7 +196,20 @@ def strange(state: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_bytes(msgspec.json.encode({"folder": str(run), "pid": 1}))
     facts = {"equity": "1000000", "regime": LINK, "tactic": SCRIPT, "positions": f"{LINK.replace(' ', '')}.SIM:1"}
-    beat = Beat(ts=now, number=1, pid=1, lag_s=0.0, feed_age_s=0.1, events=1, orders=1, fills=1, rss=1, kill=LINK, journal=1, facts=facts)
+    beat = Beat(
+        ts=now,
+        number=1,
+        pid=1,
+        lag_s=0.0,
+        feed_age_s=0.1,
+        events=1,
+        orders=1,
+        fills=1,
+        rss=1,
+        kill=LINK,
+        journal=1,
+        facts=facts,
+    )
     (folder / "beats.jsonl").write_bytes(msgspec.json.encode(beat) + b"\n")
     at = [now - (100 - n) * 10**9 for n in range(100)]
     orders, fills = [], []

@@ -19,9 +19,30 @@ from tests.nodes.make_console import there
 TOKEN = "t" * 40
 HERE = "127.0.0.1:8464"
 COOKIE = cookie_of(HERE)
-EVIL = ("http://evil.example", "http://127.0.0.1:3000", "null", "https://localhost:8464", "http://127.0.0.1:8464.evil.example")
-STRANGE_HOSTS = ("evil.example", "evil.example:8464", "127.0.0.1.evil.example", "x@127.0.0.1:8464", "", "127.0.0.2:8464")
-PATHS = ("/../etc/passwd", "/%2e%2e/x", "/..%2fx", "/a/%252e%252e/b", "/_nicegui/..%5c..%5cx", "/%00", "/_nicegui/static/../../x")
+EVIL = (
+    "http://evil.example",
+    "http://127.0.0.1:3000",
+    "null",
+    "https://localhost:8464",
+    "http://127.0.0.1:8464.evil.example",
+)
+STRANGE_HOSTS = (
+    "evil.example",
+    "evil.example:8464",
+    "127.0.0.1.evil.example",
+    "x@127.0.0.1:8464",
+    "",
+    "127.0.0.2:8464",
+)
+PATHS = (
+    "/../etc/passwd",
+    "/%2e%2e/x",
+    "/..%2fx",
+    "/a/%252e%252e/b",
+    "/_nicegui/..%5c..%5cx",
+    "/%00",
+    "/_nicegui/static/../../x",
+)
 
 
 class Desk:
@@ -33,9 +54,16 @@ class Desk:
         self.reads = 0
         self.app = Guard(app, self.access, "127.0.0.1")
 
-    def send(self, method: str = "POST", path: str = "/act", body: bytes = b"", kind: str = "http", **headers: str | None) -> int:
+    def send(
+        self, method: str = "POST", path: str = "/act", body: bytes = b"", kind: str = "http", **headers: str | None
+    ) -> int:
         """Send a request of our own page, but for what is given; return its status, 0 for a socket let in."""
-        own = {"host": HERE, "origin": f"http://{HERE}", "content-type": "application/json", "content-length": str(len(body))}
+        own = {
+            "host": HERE,
+            "origin": f"http://{HERE}",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+        }
         all_ = {name.replace("_", "-"): value for name, value in (own | headers).items() if value is not None}
         scope: dict[str, Any] = {
             "type": kind, "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "http_version": "1.1",
@@ -80,7 +108,13 @@ def attacks(desk: Desk, name: str) -> list[int]:
         body = desk.wish(name, action=action)
         for wrong in (None, "", "x" * 43, name[:-1]):
             found.append(desk.send(body=body, cookie=None if wrong is None else f"{COOKIE}={wrong}"))
-            found.append(desk.send(kind="websocket", path="/_nicegui_ws/socket.io/", cookie=None if wrong is None else f"{COOKIE}={wrong}"))
+            found.append(
+                desk.send(
+                    kind="websocket",
+                    path="/_nicegui_ws/socket.io/",
+                    cookie=None if wrong is None else f"{COOKIE}={wrong}",
+                )
+            )
         for origin in (*EVIL, None):
             found.append(desk.send(body=body, cookie=cookie, origin=origin))
             found.append(desk.send(kind="websocket", path="/_nicegui_ws/socket.io/", cookie=cookie, origin=origin))
@@ -98,7 +132,15 @@ def attacks(desk: Desk, name: str) -> list[int]:
         found.append(desk.send(body=body, cookie=cookie, content_length="10000000"))
         found.append(desk.send(body=body, cookie=cookie, transfer_encoding="chunked"))
         assert desk.reads == reads, "refused before it is read"
-        for bad in (b"", b"[]", b"{", desk.wish(name, action="trade"), desk.wish(name, more="x"), desk.wish(name, who=7), b"\xff" * 99):
+        for bad in (
+            b"",
+            b"[]",
+            b"{",
+            desk.wish(name, action="trade"),
+            desk.wish(name, more="x"),
+            desk.wish(name, who=7),
+            b"\xff" * 99,
+        ):
             found.append(desk.send(body=bad, cookie=cookie))
     return found
 
@@ -120,7 +162,9 @@ def test_no_attack_has_an_effect_and_the_rightful_request_has(desk: Desk) -> Non
 
 
 @pytest.mark.parametrize("off", ["_strange", "_unknown"])
-def test_without_either_half_of_the_guard_an_attack_has_an_effect(desk: Desk, monkeypatch: pytest.MonkeyPatch, off: str) -> None:
+def test_without_either_half_of_the_guard_an_attack_has_an_effect(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, off: str
+) -> None:
     """Mutation. Without a session there is no number to use, so there it is the page that would be shown."""
     monkeypatch.setattr(guard_module.Guard, off, lambda *_: 0)
     name = session(desk)

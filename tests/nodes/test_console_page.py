@@ -30,7 +30,9 @@ def page() -> Iterator[Any]:
 
 @needs_chromium
 @pytest.mark.long
-def test_it_follows_a_node_explains_an_order_and_kills_it(place: Place, page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_follows_a_node_explains_an_order_and_kills_it(
+    place: Place, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ALPHATRADE_STATE", str(place.state))
     monkeypatch.delenv("ALPHATRADE_LEDGER", raising=False)
     record("sign_off", "a proposal", "ann", SCRIPT)
@@ -40,7 +42,13 @@ def test_it_follows_a_node_explains_an_order_and_kills_it(place: Place, page: An
     assert "That is not the token." in shown(page)
     signed_in(page, place)
     page.wait_for_selector("text=exposure")
-    until(lambda: "gross exposure" in shown(page) and "filled" in shown(page) and page.query_selector(".js-plotly-plot .scatterlayer .trace"))
+    until(
+        lambda: (
+            "gross exposure" in shown(page)
+            and "filled" in shown(page)
+            and page.query_selector(".js-plotly-plot .scatterlayer .trace")
+        )
+    )
     seen = set()
     until(lambda: seen.add(shown(page).partition("EQUITY")[2][:20]) or len(seen) > 3)
     until(lambda: SCRIPT in shown(page))

@@ -28,7 +28,15 @@ from alphatrade.risk.errors import InputError, LedgerError
 from tests.nodes.test_evaluate import evaluate
 from tests.reflection.make_ledger import NOW, SEARCH, digest, search
 
-WORLD = ("tape=world", "tape.hours=3", "tape.step_s=2", "policy.cadence.n=8", "policy.regime.vol_long=120", "output.stress=false", "output.report=false")
+WORLD = (
+    "tape=world",
+    "tape.hours=3",
+    "tape.step_s=2",
+    "policy.cadence.n=8",
+    "policy.regime.vol_long=120",
+    "output.stress=false",
+    "output.report=false",
+)
 SPEC = GridSpec(block_s=3600, embargo_s=300, holdout=0.5, least=10, period_s=600)
 
 
@@ -57,7 +65,13 @@ def searched(own: Home, settings: Settings, **parts: Any) -> Tape:
     """Enter a search over the tape of `settings`, and return the tape."""
     (tape,) = load_tapes(settings.run)
     cells = [
-        {"instrument": cell.instrument, "regime": cell.regime, "start": str(cell.start), "end": str(cell.end), "holdout": cell.holdout}
+        {
+            "instrument": cell.instrument,
+            "regime": cell.regime,
+            "start": str(cell.start),
+            "end": str(cell.end),
+            "holdout": cell.holdout,
+        }
         for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), SPEC)
     ]
     own.append("search", search(cells=cells, tapes={tape.instrument.id: tape.tape_hash}) | parts)
@@ -68,7 +82,9 @@ def book(own: Home) -> Book:
     return read(own.ledger)
 
 
-def test_a_replay_on_the_grid_is_a_trial_and_over_the_held_out_cells_a_look(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_replay_on_the_grid_is_a_trial_and_over_the_held_out_cells_a_look(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = run(place)
     own = home()
     tape = searched(own, settled(place))
@@ -91,7 +107,9 @@ def test_a_replay_on_the_grid_is_a_trial_and_over_the_held_out_cells_a_look(plac
     (look,) = book(own).looks
     cells = [cell for cell in cut(tape.instrument.id, tape.columns["ts"], reference(tape), SPEC) if cell.holdout]
     assert look.look.spans == [[str(cell.start), str(min(cell.end, tape.span[1] + 1))] for cell in cells]
-    assert [one.entry.seq for one in book(own).looks_at(tape.tape_hash, (cells[0].start, cells[0].end))] == [look.entry.seq]
+    assert [one.entry.seq for one in book(own).looks_at(tape.tape_hash, (cells[0].start, cells[0].end))] == [
+        look.entry.seq
+    ]
     assert [entry.kind for entry in book(own).entries[4:]] == ["look", "trial", "outcome"]
     assert verify(own.ledger.folder).problems == ()
 
@@ -136,11 +154,22 @@ def test_without_a_ledger_nothing_happens(place: Path) -> None:
 
 def test_real_tapes_of_the_same_market_and_time_count_whatever_their_hash(place: Path) -> None:
     """Minute bars of the embedded tape: a search on all of it, a replay of half a day at another tick."""
-    words = ["output.stress=false", "output.report=false", f"paths.artifacts={place / 'a'}", "tape.end=2026-08-18T00:00:00Z"]
+    words = [
+        "output.stress=false",
+        "output.report=false",
+        f"paths.artifacts={place / 'a'}",
+        "tape.end=2026-08-18T00:00:00Z",
+    ]
     settings = compose_settings(words)
     (tape,) = load_tapes(settings.run)
     first, last = tape.span
-    cell = {"instrument": tape.instrument.id, "regime": "flat-low", "start": str(first), "end": str(last), "holdout": False}
+    cell = {
+        "instrument": tape.instrument.id,
+        "regime": "flat-low",
+        "start": str(first),
+        "end": str(last),
+        "holdout": False,
+    }
     own = home()
     own.append("search", search(cells=[cell], tapes={tape.instrument.id: digest(1)}))
     count = counting.counted(settings, [tape], "0" * 16, "sim")

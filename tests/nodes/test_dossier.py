@@ -305,7 +305,11 @@ def test_a_trial_that_was_made_up_is_found_by_who_draws_it(
 ) -> None:
     """Nobody knows which: each seed draws its own, and with all of them drawn none gets away."""
     leaves = [leaf for leaf in trials_of(made.evidence, made.evidence.search) if leaf["cells"]]
-    others = [leaf for leaf in leaves if (leaf["generation"], leaf["index"]) != (made.evidence.generation, made.evidence.index)]
+    others = [
+        leaf
+        for leaf in leaves
+        if (leaf["generation"], leaf["index"]) != (made.evidence.generation, made.evidence.index)
+    ]
     forged = others[-1]
 
     def replayed(_: Any, __: Any, leaf: dict[str, Any]) -> list[dict[str, Any]]:
@@ -328,7 +332,10 @@ def test_a_trial_that_was_made_up_is_found_by_who_draws_it(
         assert last.recorded.startswith(where)
         assert last.found.endswith(f"--spot-seed {seed}")
     caught = [seed for seed in seeds if not found(1, seed).holds]
-    drew = {seed: [(leaf["generation"], leaf["index"]) for leaf in verify_spots.drawn(made.evidence, 1, seed)] for seed in seeds}
+    drew = {
+        seed: [(leaf["generation"], leaf["index"]) for leaf in verify_spots.drawn(made.evidence, 1, seed)]
+        for seed in seeds
+    }
     assert caught == [seed for seed in seeds if drew[seed] == [(forged["generation"], forged["index"])]]
     assert 0 < len(caught) < len(seeds)
     assert len({tuple(one) for one in drew.values()}) == len(others), "anybody may be drawn"
@@ -375,7 +382,10 @@ def test_a_drawn_trial_is_replayed_in_its_cells(made: Made, tmp_path: Path, gate
     cells.clear()
     later = leaf["cells"][0] | {"start": "1"}
     told = verify_spots.differs(case.own, case.tapes, leaf | {"cells": [*leaf["cells"][1:], later]})
-    assert told == (f"trial {leaf['generation']}.{leaf['index']}: {len(leaf['cells'])} cells", f"{len(leaf['cells']) - 1} of them in the grid")
+    assert told == (
+        f"trial {leaf['generation']}.{leaf['index']}: {len(leaf['cells'])} cells",
+        f"{len(leaf['cells']) - 1} of them in the grid",
+    )
     cells.clear()
     measured[0] = measured[0]._replace(net_return=0.5)  # type: ignore[union-attr]
     told = verify_spots.differs(case.own, case.tapes, leaf)
@@ -662,12 +672,12 @@ def test_nobody_goes_to_paper_whose_drill_failed(
         assert (found.promoted, found.moved) == (moved, moved)
 
 
-def test_a_ledger_that_nobody_has_kept_anything_of_is_checked_in_itself_and_no_more(
-    made: Made, tmp_path: Path
-) -> None:
+def test_a_ledger_that_nobody_has_kept_anything_of_is_checked_in_itself_and_no_more(made: Made, tmp_path: Path) -> None:
     """A ledger that was made up at once passes such a check: the verdict has to say what it was."""
     bare = made.evidence.model_copy(update={"fingerprint": "", "head": ""})
-    told = {kept: promotion.judge(one, made.spec).checks[0].target for kept, one in ((True, made.evidence), (False, bare))}
+    told = {
+        kept: promotion.judge(one, made.spec).checks[0].target for kept, one in ((True, made.evidence), (False, bare))
+    }
     assert told == {True: "nothing wrong, by the fingerprint and the head that judge was given", False: IN_ITSELF}
     path = dossier.write_dossier(bare, made.spec, made.settings, made.own, made.cast.folder, [made.cast.service])
     data = path.read_bytes()

@@ -101,7 +101,9 @@ def test_from_before_a_symbol_was_listed_costs_one_question(kind: str, exchange:
     report = had(exchange, tmp_path, wished("2025-03-31", "2025-06-05", kind))
     assert (report.fetched, report.result.gaps) == (2, ())
     assert exchange.asked["/api/v3/klines"] == 1
-    assert columns(report)[("close_time" if kind == "klines" else "ts")].astype(np.int64)[0] // (60 * NS) == seconds(exchange.listed) // 60 + (kind == "klines")
+    assert columns(report)[("close_time" if kind == "klines" else "ts")].astype(np.int64)[0] // (60 * NS) == seconds(
+        exchange.listed
+    ) // 60 + (kind == "klines")
 
 
 def test_a_month_that_the_archive_does_not_have_yet_is_taken_by_days(exchange: Exchange, tmp_path: Path) -> None:
@@ -239,7 +241,10 @@ def test_the_first_trade_of_a_day_may_come_late(exchange: Exchange, tmp_path: Pa
     at = seconds(date(2025, 6, 11))
     exchange.holes = set(range(at, at + 5 * 3600, EVERY_S))
     for kind in ("aggTrades", "trades"):
-        assert columns(had(exchange, tmp_path, wished("2025-06-11", "2025-06-12", kind)))["trade_id"][0] == at // EVERY_S + 600
+        assert (
+            columns(had(exchange, tmp_path, wished("2025-06-11", "2025-06-12", kind)))["trade_id"][0]
+            == at // EVERY_S + 600
+        )
 
 
 def test_a_ban_stops_at_once(exchange: Exchange, tmp_path: Path) -> None:
@@ -346,7 +351,9 @@ class Fate:
         return call
 
 
-def test_a_death_at_any_step_of_the_disk_leaves_what_the_next_call_needs(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_death_at_any_step_of_the_disk_leaves_what_the_next_call_needs(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wish = wished("2025-06-09", "2025-06-11")  # a day of the archive, and one of REST
     calm = had(exchange, tmp_path / "calm", wish)
     deaths = 0

@@ -75,7 +75,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-def test_without_the_extra_its_name_is_said(door: Door, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_its_name_is_said(
+    door: Door, exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.startswith("alphatrade.nodes.download")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
@@ -133,11 +135,19 @@ def test_a_run_reads_what_was_downloaded(front_door: FrontDoor, exchange: Exchan
 
 
 @pytest.mark.long
-def test_on_a_terminal_a_bar_shows_the_days_and_what_comes(exchange: Exchange, tmp_path: Path, door_env: dict[str, str]) -> None:
+def test_on_a_terminal_a_bar_shows_the_days_and_what_comes(
+    exchange: Exchange, tmp_path: Path, door_env: dict[str, str]
+) -> None:
     exchange.delay_s = 0.02
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    job = subprocess.Popen([sys.executable, "-m", "alphatrade", "tape", "download", *asked(exchange, tmp_path)], env=door_env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs)
+    job = subprocess.Popen(
+        [sys.executable, "-m", "alphatrade", "tape", "download", *asked(exchange, tmp_path)],
+        env=door_env,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a terminal

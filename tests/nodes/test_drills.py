@@ -68,8 +68,12 @@ def test_a_drill_passes_only_if_every_trial_does(tmp_path: Path) -> None:
     assert row["took_ms"] == {"all of it": {"p50": 2.0, "p99": 3.0, "max": 3.0}}
 
 
-@pytest.mark.parametrize("bad", [Trial("two left", {"all of it": 9.0}, {}), OSError("no exchange")], ids=["wrong", "not carried out"])
-def test_one_bad_trial_fails_it_and_is_in_no_duration(tmp_path: Path, bad: Trial | Exception, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "bad", [Trial("two left", {"all of it": 9.0}, {}), OSError("no exchange")], ids=["wrong", "not carried out"]
+)
+def test_one_bad_trial_fails_it_and_is_in_no_duration(
+    tmp_path: Path, bad: Trial | Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
     holds, row = came(tmp_path, good(1.0), bad, good(1.0))
     assert not holds
     assert not row["holds"]
@@ -91,7 +95,11 @@ def test_quantiles_are_those_of_the_nearest_rank() -> None:
 
 def test_rows_of_other_drills_stay_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "drills.json"
-    for one in (Drill("a", "", lambda *_: good(1.0), 1), Drill("b", "", lambda *_: good(2.0), 1), Drill("a", "", lambda *_: good(3.0), 1)):
+    for one in (
+        Drill("a", "", lambda *_: good(1.0), 1),
+        Drill("b", "", lambda *_: good(2.0), 1),
+        Drill("a", "", lambda *_: good(3.0), 1),
+    ):
         assert shown([Came(one, (one.run(tmp_path, 0),))], path)
     assert {row["id"]: row["figure"] for row in json.loads(path.read_text())} == {"drill.a": 3.0, "drill.b": 2.0}
 
@@ -158,11 +166,15 @@ def test_an_order_after_the_trip_is_found(killed: Path, tmp_path: Path) -> None:
 
 
 def test_a_position_that_is_left_is_found(killed: Path, tmp_path: Path) -> None:
-    assert "never closed" in changed(killed, tmp_path, "fills.parquet", lambda fills: fills[fills["seq"] < trip(killed)])
+    assert "never closed" in changed(
+        killed, tmp_path, "fills.parquet", lambda fills: fills[fills["seq"] < trip(killed)]
+    )
 
 
 def test_a_node_that_does_not_halt_is_found(killed: Path, tmp_path: Path) -> None:
-    assert "never halted" in changed(killed, tmp_path, "risk_events.parquet", lambda events: events[events["value"] != "HALTED"])
+    assert "never halted" in changed(
+        killed, tmp_path, "risk_events.parquet", lambda events: events[events["value"] != "HALTED"]
+    )
 
 
 def test_an_order_that_is_still_open_at_the_halt_is_found(killed: Path, tmp_path: Path) -> None:
@@ -173,7 +185,9 @@ def test_an_order_that_is_still_open_at_the_halt_is_found(killed: Path, tmp_path
 
 
 def test_a_run_that_nobody_stopped_is_no_drill(killed: Path, tmp_path: Path) -> None:
-    assert "nothing was drilled" in changed(killed, tmp_path, "risk_events.parquet", lambda events: events[events["kind"] != "kill"])
+    assert "nothing was drilled" in changed(
+        killed, tmp_path, "risk_events.parquet", lambda events: events[events["kind"] != "kill"]
+    )
 
 
 def test_a_law_that_does_not_flatten_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +200,12 @@ WITNESS = {"before": 2_000, "after": 0, "waiting": 100, "tried_after": 500}
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [({}, ""), ({"after": 1}, "1 orders reached the client"), ({"waiting": 0}, "nothing was saturated"), ({"tried_after": 0}, "nothing was saturated")],
+    [
+        ({}, ""),
+        ({"after": 1}, "1 orders reached the client"),
+        ({"waiting": 0}, "nothing was saturated"),
+        ({"tried_after": 0}, "nothing was saturated"),
+    ],
 )
 def test_the_clients_own_count_decides(fault: dict[str, int], words: str) -> None:
     told = kill.swamped(WITNESS | fault)
@@ -365,7 +384,9 @@ def test_a_rollback_is_judged_by_who_is_in_charge_and_who_flies(fault: dict[str,
 PACKET: dict[str, Any] = {
     "at": {"ts": "200"}, "what": {"detail": "why"}, "action": {"factor": 0.5, "freeze": True}, "runbook": RUNBOOK,
 }  # fmt: skip
-TURNED = drift.Seen(100, [PACKET], 1, [(200, "held; drift x0.5 (why)"), (210, "held; drift x0.5 (why)")], 200, 0.0, 1.0, 300.0)
+TURNED = drift.Seen(
+    100, [PACKET], 1, [(200, "held; drift x0.5 (why)"), (210, "held; drift x0.5 (why)")], 200, 0.0, 1.0, 300.0
+)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +422,12 @@ def test_the_market_of_the_drill_brings_no_alarm_if_it_does_not_turn(tmp_path: P
 
 S = runaway.SECOND_NS
 HELD = runaway.Seen(
-    [(n * S // 2, "Flood-999") for n in range(9)] + [(9 * S, "Organism-000")], 30, {"ORDER_RATE": 20, "NATIVE": 1}, 0, 2, 10
+    [(n * S // 2, "Flood-999") for n in range(9)] + [(9 * S, "Organism-000")],
+    30,
+    {"ORDER_RATE": 20, "NATIVE": 1},
+    0,
+    2,
+    10,
 )
 ALONE = runaway.Tripped("REPEATED", True, 0, 0.0, 0)
 
@@ -474,12 +500,15 @@ def test_a_node_that_was_stopped_and_an_order_that_came_twice_are_found() -> Non
 def test_an_order_at_the_exchange_that_the_node_knows_nothing_of_is_found(killed: Path) -> None:
     own = pd.read_parquet(killed / "orders.parquet")["order_id"].iloc[0]
     assert exchange.strangers(killed, {"orders": [{"clientOrderId": own}]}) == ""
-    assert "['O-other']" in exchange.strangers(killed, {"orders": [{"clientOrderId": own}, {"clientOrderId": "O-other"}]})
+    assert "['O-other']" in exchange.strangers(
+        killed, {"orders": [{"clientOrderId": own}, {"clientOrderId": "O-other"}]}
+    )
 
 
 S = 10**9
 EVENTS = pd.DataFrame(
-    [(14 * S, "denied", "STALE_REFERENCE", ""), (16 * S, "feed_gap", "FEED", "6.0")], columns=["ts", "kind", "limit", "value"]
+    [(14 * S, "denied", "STALE_REFERENCE", ""), (16 * S, "feed_gap", "FEED", "6.0")],
+    columns=["ts", "kind", "limit", "value"],
 )  # the last price at 10 s, too old from 12 s on
 ORDERS = pd.DataFrame([(11 * S, "submitted"), (17 * S, "submitted")], columns=["ts", "event"])
 

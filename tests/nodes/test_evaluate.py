@@ -33,7 +33,9 @@ def settings(tmp: Path, *words: str) -> Settings:
 def evaluate(own: Settings, spec: GridSpec) -> list[Row]:
     """Return the fitness table of `own`, as ``alphatrade fitness`` comes to it."""
     search = SearchSpec(operators={"op_mutate_tunable": 1.0})
-    return list(measured(SearchSettings(own, cast("Genotype", None), spec, search, cast("Domain", None), None, None)).rows)
+    return list(
+        measured(SearchSettings(own, cast("Genotype", None), spec, search, cast("Domain", None), None, None)).rows
+    )
 
 
 def test_cells_are_replayed_and_the_held_out_are_not(tmp_path: Path) -> None:

@@ -115,7 +115,9 @@ def test_a_request_that_waits_is_taken_at_the_next_start(tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_a_desk_that_cannot_be_written_tells_once_and_the_run_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_desk_that_cannot_be_written_tells_once_and_the_run_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own, told = settings("tape.end=2026-08-17T12:00:00Z"), list[str]()
     flown(own, tmp_path / "was", state=tmp_path / "state", speed=6000.0)
     begin = Desk.__init__

@@ -23,7 +23,15 @@ from tests.nodes.make_archive import serving
 pytestmark = pytest.mark.long
 
 BOTH = ("BTCUSDT", "ETHUSDT")
-CALLS = ("GET /api/v3/time", "GET /api/v3/exchangeInfo", "GET /api/v3/account", "GET /api/v3/openOrders", "DELETE /api/v3/openOrders", "GET /api/v3/ticker/price", "POST /api/v3/order")
+CALLS = (
+    "GET /api/v3/time",
+    "GET /api/v3/exchangeInfo",
+    "GET /api/v3/account",
+    "GET /api/v3/openOrders",
+    "DELETE /api/v3/openOrders",
+    "GET /api/v3/ticker/price",
+    "POST /api/v3/order",
+)
 
 
 @pytest.fixture
@@ -35,7 +43,9 @@ def account() -> Iterator[Account]:
         yield one
 
 
-def killed(account: Account, symbols: tuple[str, ...] = BOTH, deadline_s: float = 10.0, secret: str = SECRET) -> DirectReport:
+def killed(
+    account: Account, symbols: tuple[str, ...] = BOTH, deadline_s: float = 10.0, secret: str = SECRET
+) -> DirectReport:
     return asyncio.run(kill_direct(account.url, credentials(secret), symbols, deadline_s))
 
 
@@ -44,14 +54,19 @@ def flat(account: Account) -> bool:
     return not account.orders and account.free["BTC"] < Decimal("0.0001") and account.free["ETH"] < Decimal("0.0001")
 
 
-@pytest.mark.parametrize("secret", [SECRET, PEM, "".join(PEM.splitlines()[1:-1])], ids=["hmac", "pem", "pem without its frame"])
+@pytest.mark.parametrize(
+    "secret", [SECRET, PEM, "".join(PEM.splitlines()[1:-1])], ids=["hmac", "pem", "pem without its frame"]
+)
 def test_all_is_canceled_and_sold(account: Account, secret: str) -> None:
     report = killed(account, secret=secret)
     assert report.flat
     assert flat(account)
     assert account.free["USDT"] == 1000 + Decimal("1.5") * 50_000 + Decimal("20.25") * 2500
     assert (report.canceled, report.open_orders, report.held, report.dust, report.troubles) == (3, (), (), (), {})
-    assert [(sale.symbol, sale.filled) for sale in report.sales] == [("BTCUSDT", Decimal("1.5")), ("ETHUSDT", Decimal("20.25"))]
+    assert [(sale.symbol, sale.filled) for sale in report.sales] == [
+        ("BTCUSDT", Decimal("1.5")),
+        ("ETHUSDT", Decimal("20.25")),
+    ]
     assert report.canceled_ms is not None
     assert report.flat_ms is not None
     assert 0 < report.canceled_ms < report.sales[0].at_ms < report.sales[1].at_ms < report.flat_ms <= report.took_ms
@@ -95,7 +110,10 @@ def test_dust_is_reported_and_no_error(account: Account) -> None:
     account.free |= {"BTC": Decimal("1.50009"), "ETH": Decimal("0.0039")}  # off the step; worth 9.75
     report = killed(account)
     assert report.flat
-    assert [(one.asset, one.quantity) for one in report.dust] == [("BTC", Decimal("0.00009")), ("ETH", Decimal("0.0039"))]
+    assert [(one.asset, one.quantity) for one in report.dust] == [
+        ("BTC", Decimal("0.00009")),
+        ("ETH", Decimal("0.0039")),
+    ]
     assert "the least is 0.0001" in report.dust[0].why
     assert "worth 9.75" in report.dust[1].why
     assert report.troubles == {}
@@ -120,9 +138,15 @@ def test_more_than_the_venue_takes_at_once_is_sold_in_parts(account: Account) ->
 
 @pytest.mark.parametrize(
     ("call", "fault"),
-    [*itertools.product(CALLS, ["500", "drop", "garbage", "slow"]), ("DELETE /api/v3/openOrders", "429:1"), ("POST /api/v3/order", "429:1")],
+    [
+        *itertools.product(CALLS, ["500", "drop", "garbage", "slow"]),
+        ("DELETE /api/v3/openOrders", "429:1"),
+        ("POST /api/v3/order", "429:1"),
+    ],
 )
-def test_it_gets_flat_through_any_fault_that_passes(call: str, fault: str, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gets_flat_through_any_fault_that_passes(
+    call: str, fault: str, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_PATIENCE_S", 0.4)
     account.faults = {call: [fault, fault] if fault not in ("slow", "429:1") else [fault]}
     report = killed(account)
@@ -223,7 +247,9 @@ def refused(account: Account, given: Credentials, symbols: tuple[str, ...] = BOT
 
 
 def test_what_nothing_can_be_done_with_is_said_at_once(account: Account) -> None:
-    other = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    other = (
+        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    )
     for secret in (other, PEM.replace("MC4", "M4"), PEM.replace("MC4", "!C4")):
         assert "an Ed25519 key, not encrypted" in str(refused(account, Credentials(KEY, secret)))
     assert account.asked == []
@@ -245,7 +271,11 @@ def test_neither_half_of_a_key_is_ever_shown(account: Account, caplog: pytest.Lo
     caplog.set_level(logging.DEBUG)
     account.faults = {call: ["500", "garbage"] for call in ("POST /api/v3/order", "GET /api/v3/account")}
     shown = [*killed(account).lines(), repr(credentials()), str(credentials(PEM)), caplog.text]
-    for given in (Credentials(KEY, "wrong-canary"), Credentials("wrong-canary", SECRET), Credentials(KEY, PEM[:60] + "A" + PEM[61:])):
+    for given in (
+        Credentials(KEY, "wrong-canary"),
+        Credentials("wrong-canary", SECRET),
+        Credentials(KEY, PEM[:60] + "A" + PEM[61:]),
+    ):
         shown.append(repr(refused(account, given)))
     assert not [one for one in shown if "canary" in one or PEM[40:70] in one]
 

@@ -43,7 +43,16 @@ def kill(place: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_it_latches_and_leaves_nothing_at_the_venue(account: Account, tmp_path: Path) -> None:
-    done = kill(tmp_path, "--direct", "BTCUSDT,ETHUSDT", *TESTNET, "--url", account.url, "--secrets-dir", str(keys(tmp_path / "keys")))
+    done = kill(
+        tmp_path,
+        "--direct",
+        "BTCUSDT,ETHUSDT",
+        *TESTNET,
+        "--url",
+        account.url,
+        "--secrets-dir",
+        str(keys(tmp_path / "keys")),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[:5] == [
         "kill requested for paper/SIM; see: alphatrade status --env paper --account SIM",
@@ -61,19 +70,41 @@ def test_it_latches_and_leaves_nothing_at_the_venue(account: Account, tmp_path: 
 
 def test_what_is_left_is_said_with_exit_code_1(account: Account, tmp_path: Path) -> None:
     account.closed.add("BTCUSDT")
-    done = kill(tmp_path, "--direct", "BTCUSDT", *TESTNET, "--url", account.url, "--secrets-dir", str(keys(tmp_path / "keys")), "--deadline", "2")
+    done = kill(
+        tmp_path,
+        "--direct",
+        "BTCUSDT",
+        *TESTNET,
+        "--url",
+        account.url,
+        "--secrets-dir",
+        str(keys(tmp_path / "keys")),
+        "--deadline",
+        "2",
+    )
     assert done.returncode == 1
     assert "BTC" in done.stdout
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("case", ["no keys", "open keys", "wrong secret", "no venue", "no such venue", "keys of another venue", "nobody there"])
-def test_what_cannot_work_is_one_line_and_2_and_the_latch_is_there_all_the_same(account: Account, tmp_path: Path, case: str) -> None:
-    folder = tmp_path / "keys" if case == "no keys" else keys(tmp_path / "keys", "another" if case == "wrong secret" else SECRET)
+@pytest.mark.parametrize(
+    "case",
+    ["no keys", "open keys", "wrong secret", "no venue", "no such venue", "keys of another venue", "nobody there"],
+)
+def test_what_cannot_work_is_one_line_and_2_and_the_latch_is_there_all_the_same(
+    account: Account, tmp_path: Path, case: str
+) -> None:
+    folder = (
+        tmp_path / "keys"
+        if case == "no keys"
+        else keys(tmp_path / "keys", "another" if case == "wrong secret" else SECRET)
+    )
     if case == "open keys":
         (folder / "binance_testnet_api_secret").chmod(0o644)
     url = "http://127.0.0.1:9" if case == "nobody there" else account.url
-    venue = {"no venue": (), "no such venue": ("--venue", "moon"), "keys of another venue": ("--venue", "binance")}.get(case, TESTNET)
+    venue = {"no venue": (), "no such venue": ("--venue", "moon"), "keys of another venue": ("--venue", "binance")}.get(
+        case, TESTNET
+    )
     done = kill(tmp_path, "--direct", "BTCUSDT", *venue, "--url", url, "--secrets-dir", str(folder), "--deadline", "2")
     assert done.returncode == (1 if case == "nobody there" else 2), done.stdout + done.stderr
     assert len(done.stderr.splitlines()) == (0 if case == "nobody there" else 1)
@@ -86,7 +117,11 @@ def test_what_cannot_work_is_one_line_and_2_and_the_latch_is_there_all_the_same(
 
 def test_each_sale_is_said_before_it_is_sent(account: Account) -> None:
     told: list[tuple[str, int]] = []
-    asyncio.run(kill_direct(account.url, credentials(), ["BTCUSDT", "ETHUSDT"], tell=lambda line: told.append((line, len(account.sold)))))
+    asyncio.run(
+        kill_direct(
+            account.url, credentials(), ["BTCUSDT", "ETHUSDT"], tell=lambda line: told.append((line, len(account.sold)))
+        )
+    )
     assert told == [("selling 1.5 BTC by BTCUSDT", 0), ("selling 20.25 ETH by ETHUSDT", 1)]
 
 

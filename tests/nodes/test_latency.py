@@ -21,6 +21,10 @@ def test_all_at_once_is_one_by_one(seed: int) -> None:
     latency.record([])
     found = latency._histogram
     assert list(found.counts) == list(wanted.counts)
-    assert (found.total_count, found.min_value, found.max_value) == (wanted.total_count, wanted.min_value, wanted.max_value)
+    assert (found.total_count, found.min_value, found.max_value) == (
+        wanted.total_count,
+        wanted.min_value,
+        wanted.max_value,
+    )
     for name, percentile in (("p50_ns", 50.0), ("p99_ns", 99.0), ("p999_ns", 99.9)):
         assert latency.quantiles()[name] == wanted.get_value_at_percentile(percentile)

@@ -75,7 +75,9 @@ def test_a_bad_start_is_said_in_diary_and_heartbeat_and_the_table_trades(
     else:
         more = ("tape.instrument=TWO/USD",)
         file.rename(learned / "TWO-USD.SIM.bin")
-    found = run([*WORLD, *QUIET, *ON, *more, f"learned={learned}", f"paths.artifacts={tmp_path}", f"paths.state={tmp_path}"])
+    found = run(
+        [*WORLD, *QUIET, *ON, *more, f"learned={learned}", f"paths.artifacts={tmp_path}", f"paths.state={tmp_path}"]
+    )
     faults = json.loads((found.path / "heartbeat.json").read_text())["faults"]
     assert [fault.split(":")[0] for fault in faults] == ["linear_attention", "fast_weights"]
     assert found.decisions["explanation"].str.contains("linear_attention off: learned").all()

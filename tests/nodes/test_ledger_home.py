@@ -24,7 +24,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def test_first_use_makes_keys_and_a_ledger_and_tells_the_fingerprint(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_first_use_makes_keys_and_a_ledger_and_tells_the_fingerprint(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(LedgerError, match="no ledger"):
         existing()
     assert not state.exists()
@@ -55,7 +57,9 @@ def test_whoever_comes_first_there_is_one_ledger(state: Path, door_env: dict[str
     script = "from alphatrade.nodes.ledger_home import home; print(home().ledger.chain.fingerprint)"
     env = door_env | {"ALPHATRADE_STATE": str(state)}
     many = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=ROOT)
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=ROOT
+        )
         for _ in range(6)
     ]
     said = [one.communicate() for one in many]

@@ -41,7 +41,9 @@ def link(keys: Secrets, told: list[str]) -> Link:
     return made
 
 
-def test_the_loop_goes_on_while_the_keys_are_looked_for_and_they_are_taken_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_goes_on_while_the_keys_are_looked_for_and_they_are_taken_up_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("alphatrade.nodes.paper.link.KEYS_S", 0.2)
     keys, told = Slow(), list[str]()
 

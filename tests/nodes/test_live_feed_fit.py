@@ -40,8 +40,12 @@ def live() -> Iterator[LiveFeed]:
     loop.close()
 
 
-def quote(bid: str = "30000.00000000", ask: str = "30001.00000000", size: str = "0.50000000", name: Any = NAME) -> QuoteTick:
-    return QuoteTick(name, Price.from_str(bid), Price.from_str(ask), Quantity.from_str(size), Quantity.from_str(size), 1, 2)
+def quote(
+    bid: str = "30000.00000000", ask: str = "30001.00000000", size: str = "0.50000000", name: Any = NAME
+) -> QuoteTick:
+    return QuoteTick(
+        name, Price.from_str(bid), Price.from_str(ask), Quantity.from_str(size), Quantity.from_str(size), 1, 2
+    )
 
 
 def bar(*prices: str) -> Bar:
@@ -52,7 +56,9 @@ def test_what_is_fit_has_the_decimals_of_its_instrument_and_its_own_stamps(live:
     found = live._fit(quote())
     assert (str(found.bid_price), str(found.ask_size)) == ("30000.00", "0.50000")
     assert (found.ts_event, found.ts_init) == (1, 2)
-    trade = TradeTick(NAME, Price.from_str("1.10000000"), Quantity.from_str("2"), AggressorSide.BUYER, TradeId("7"), 1, 2)
+    trade = TradeTick(
+        NAME, Price.from_str("1.10000000"), Quantity.from_str("2"), AggressorSide.BUYER, TradeId("7"), 1, 2
+    )
     assert str(live._fit(trade).price) == "1.10"
     assert [str(one) for one in (live._fit(bar("1.0", "3.0", "1.0", "2.0")).high,)] == ["3.00"]
     assert type(live._fit(bar("1.0", "3.0", "1.0", "2.0"))) is Bar
@@ -75,7 +81,9 @@ def test_what_is_not_fit_is_left_out(live: LiveFeed, what: Any, why: str) -> Non
         live._fit(what)
 
 
-def test_a_node_that_fails_on_an_event_is_not_fed_any_more_and_ends(live: LiveFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_fails_on_an_event_is_not_fed_any_more_and_ends(
+    live: LiveFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     came: list[Any] = []
 
     def fail(event: Any) -> None:
@@ -97,7 +105,14 @@ def test_instruments_of_any_adapter_are_told_in_our_words() -> None:
     btc, spy, eur = (instrument(one) for one in (feed.instrument(SPEC), TestInstrumentProvider.equity("SPY", "ARCA"),
                                                   TestInstrumentProvider.default_fx_ccy("EUR/USD")))  # fmt: skip
     assert btc == SPEC
-    assert (spy.id, spy.base, spy.quote, spy.asset, spy.tick, spy.lot) == ("SPY.ARCA", "SPY", "USD", "equity", "0.01", "1")
+    assert (spy.id, spy.base, spy.quote, spy.asset, spy.tick, spy.lot) == (
+        "SPY.ARCA",
+        "SPY",
+        "USD",
+        "equity",
+        "0.01",
+        "1",
+    )
     assert (eur.base, eur.quote, eur.asset, eur.taker_fee) == ("EUR", "USD", "fx", "0.00002")
 
 
@@ -116,7 +131,9 @@ def test_assumptions_of_a_market_follow_its_kind() -> None:
     assert market(spec, SPEC, 5).tape_hash == market(spec, SPEC, 5).tape_hash != market(spec, SPEC, 6).tape_hash
 
 
-def test_the_lines_for_another_adapter_make_a_client_that_asks_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_for_another_adapter_make_a_client_that_asks_where_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Those for Bybit: the others need a package that is not here. Nothing answers, so that is all that is shown."""
     lines = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "paper.md").read_text(), re.S)
     monkeypatch.setattr(adapters, "ADAPTERS", dict(adapters.ADAPTERS))
@@ -142,13 +159,21 @@ def test_a_node_that_cannot_process_what_a_broker_said_ends(live: LiveFeed) -> N
 
 
 @pytest.mark.parametrize(("live", "waited", "moved"), [(True, 2, True), (True, 0, False), (False, 2, False)])
-def test_an_event_that_waited_finds_the_node_at_the_present(monkeypatch: pytest.MonkeyPatch, live: bool, waited: int, moved: bool) -> None:
+def test_an_event_that_waited_finds_the_node_at_the_present(
+    monkeypatch: pytest.MonkeyPatch, live: bool, waited: int, moved: bool
+) -> None:
     """Also where a loop is behind all the time, so that something always comes and no beat moves the time on."""
     intake, done = object.__new__(Intake), list[tuple[str, int]]()
     intake._live, intake._loop = live, asyncio.new_event_loop()
     monkeypatch.setattr(Intake, "tick", lambda _, ts: done.append(("tick", ts)))
     monkeypatch.setattr(Intake, "take", lambda _, event: done.append(("take", event.ts_init)))
-    event = QuoteTick(NAME, *(Price.from_str("1.00"),) * 2, *(Quantity.from_str("1.00000"),) * 2, 1, stamp := time.time_ns() - waited * HELD_UP_NS)
+    event = QuoteTick(
+        NAME,
+        *(Price.from_str("1.00"),) * 2,
+        *(Quantity.from_str("1.00000"),) * 2,
+        1,
+        stamp := time.time_ns() - waited * HELD_UP_NS,
+    )
     intake.receive(event)
     intake._loop.close()
     assert [what for what, _ in done] == ["tick", "take"][not moved :]

@@ -101,7 +101,9 @@ def test_twice_is_the_same_and_replaces_the_folder_whole(
     assert json.loads((path / "nightly.json").read_bytes())["digests"] == json.loads(before)["digests"]
     third, _ = nightly(settings(artifacts, state_dir))
     assert not (third / "stray.txt").exists()
-    assert [item.name for item in path.parent.iterdir() if item.name != "rim"] == ["nightly"], "no link, nothing half written"
+    assert [item.name for item in path.parent.iterdir() if item.name != "rim"] == ["nightly"], (
+        "no link, nothing half written"
+    )
     assert not (artifacts / "latest").exists()
 
 
@@ -132,13 +134,17 @@ def test_a_step_that_cannot_be_made_is_a_failed_row_and_the_others_go_on(
     monkeypatch.setattr(module, "audit", broken)
     path, rows = nightly(settings(tmp_path, state_dir, *WORLD))
     found = by_name(rows)
-    assert found["audit"] == Row("audit", "not possible", "orders.parquet: got 'half a file', expected a whole one", False)
+    assert found["audit"] == Row(
+        "audit", "not possible", "orders.parquet: got 'half a file', expected a whole one", False
+    )
     assert not any(row.holds is False for name, row in found.items() if name != "audit")
     assert "DOES NOT HOLD" in (path / "index.html").read_text()
 
 
 def test_without_a_tape_everything_that_needs_it_fails_and_the_page_says_so(tmp_path: Path, state_dir: Path) -> None:
-    done = CliRunner().invoke(app, ["nightly", *words(tmp_path, state_dir), "tape=file", f"tape.path={tmp_path}/none.csv"])
+    done = CliRunner().invoke(
+        app, ["nightly", *words(tmp_path, state_dir), "tape=file", f"tape.path={tmp_path}/none.csv"]
+    )
     assert done.exit_code == 1
     (page,) = tmp_path.glob("*/nightly/index.html")
     found = json.loads(page.with_name("nightly.json").read_text())
@@ -147,12 +153,21 @@ def test_without_a_tape_everything_that_needs_it_fails_and_the_page_says_so(tmp_
     assert not any(rows[name] for name in ("replay", "audit", "coverage", "same digests as before"))
 
 
-def test_the_night_starts_with_what_is_in_force(tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_night_starts_with_what_is_in_force(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As every node does; without a tape, as only the policy's hash is looked at."""
-    own, other = (settings(tmp_path, state_dir, "tape=file", f"tape.path={tmp_path}/none.csv", *more) for more in ((), ("policy/risk=tight",)))
+    own, other = (
+        settings(tmp_path, state_dir, "tape=file", f"tape.path={tmp_path}/none.csv", *more)
+        for more in ((), ("policy/risk=tight",))
+    )
     monkeypatch.setattr(module, "taken_up", lambda asked: other if asked == own else asked)
     path, _ = nightly(own)
-    assert json.loads((path / "nightly.json").read_text())["policy_hash"] == other.policy.policy_hash != own.policy.policy_hash
+    assert (
+        json.loads((path / "nightly.json").read_text())["policy_hash"]
+        == other.policy.policy_hash
+        != own.policy.policy_hash
+    )
 
 
 def test_an_error_of_ours_is_not_swallowed() -> None:
@@ -202,7 +217,9 @@ def quotes(first_s: int, last_s: int, step: int = 60) -> Tape:
 
 def test_the_last_whole_day() -> None:
     hour, day = 3600, 86_400
-    assert last_day(quotes(0, 3 * day - 60)) == (BEGIN + 2 * DAY, BEGIN + 3 * DAY), "whole as far as a reference may be old"
+    assert last_day(quotes(0, 3 * day - 60)) == (BEGIN + 2 * DAY, BEGIN + 3 * DAY), (
+        "whole as far as a reference may be old"
+    )
     assert last_day(quotes(0, 3 * day - 2 * hour)) == (BEGIN + DAY, BEGIN + 2 * DAY)
     assert last_day(quotes(hour, 2 * day + hour)) == (BEGIN + DAY, BEGIN + 2 * DAY)
     whole = quotes(hour, day - 2 * hour)

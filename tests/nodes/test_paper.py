@@ -127,7 +127,9 @@ def test_a_journal_that_cannot_be_written_stops_trading(tmp_path: Path, monkeypa
     assert came.killed is not None
     assert "journal" in came.killed
     orders = pd.read_parquet(tmp_path / "run" / "orders.parquet")
-    late = orders[orders["ts"] > pd.read_parquet(tmp_path / "run" / "risk_events.parquet").query("kind == 'kill'")["ts"].iloc[0]]
+    late = orders[
+        orders["ts"] > pd.read_parquet(tmp_path / "run" / "risk_events.parquet").query("kind == 'kill'")["ts"].iloc[0]
+    ]
     assert set(late[late["event"] == "submitted"]["strategy"]) <= {"RiskGate", ""}, "only the law's own closing orders"
     assert pd.read_parquet(tmp_path / "run" / "fills.parquet")["position_after"].iloc[-1] == 0
 
@@ -142,7 +144,9 @@ def sent(folder: Path) -> pd.DataFrame:
 
 def test_outside_of_a_session_nothing_is_sent_and_before_its_end_what_is_held_is_closed(tmp_path: Path) -> None:
     """From 08:00 to 16:00 UTC on weekdays; without sessions the same policy trades around the clock."""
-    hours = SessionSpec(calendar="24/5", week_open="Mon 10:00", week_close="Mon 18:00", week_zone="Europe/Berlin", lead_s=1800)
+    hours = SessionSpec(
+        calendar="24/5", week_open="Mon 10:00", week_close="Mon 18:00", week_zone="Europe/Berlin", lead_s=1800
+    )
     own = settings("tape.end=2026-08-18")
     flown(own, tmp_path / "free")
     flown(own, tmp_path / "shut", sessions=Sessions(hours))
@@ -160,7 +164,9 @@ def test_outside_of_a_session_nothing_is_sent_and_before_its_end_what_is_held_is
 
 def test_the_law_denies_what_the_organism_would_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutation: an organism that does not hear of sessions is denied by the law, with SESSION; nothing leaves."""
-    hours = SessionSpec(calendar="24/5", week_open="Mon 10:00", week_close="Mon 18:00", week_zone="Europe/Berlin", lead_s=0)
+    hours = SessionSpec(
+        calendar="24/5", week_open="Mon 10:00", week_close="Mon 18:00", week_zone="Europe/Berlin", lead_s=0
+    )
     monkeypatch.setattr(Organism, "on_session", lambda *_: None)
     own = settings("tape.end=2026-08-18")
     flown(own, tmp_path / "deaf", sessions=Sessions(hours))
@@ -350,7 +356,10 @@ def test_a_long_reading_of_the_journal_beats_and_asks_for_time(tmp_path: Path, m
     """Else a service manager ends a start that takes longer than it expects, and a supervisor a node without beats."""
     own, state = settings("tape.end=2026-08-17T08:00:00Z"), tmp_path / "state"
     monkeypatch.setattr(pulse_module, "READ_S", 0.0)
-    with Journal.open(tmp_path / "journal", {"format": 1}) as journal, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+    with (
+        Journal.open(tmp_path / "journal", {"format": 1}) as journal,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))

@@ -60,7 +60,9 @@ def test_the_journal_of_something_else(node: Node, word: str, field: str) -> Non
     assert "this is the journal of another" in told
     assert field in told or "run" in told
     assert files(node.journal) == before
-    assert all(path.name.startswith(".partial-") for path in node.root.glob("artifacts/*/*")), "what the killed one left"
+    assert all(path.name.startswith(".partial-") for path in node.root.glob("artifacts/*/*")), (
+        "what the killed one left"
+    )
 
 
 def test_the_journal_of_something_else_is_read_on_by_whose_it_is(node: Node) -> None:
@@ -106,7 +108,18 @@ def test_an_account_that_is_in_use(tmp_path: Path) -> None:
 def test_a_direct_kill_with_what_the_exchange_does_not_know(tmp_path: Path) -> None:
     node, folder = Node(tmp_path), keys(tmp_path / "keys")
     with serving(Account()) as account:
-        words = ("--why", "drill", *TESTNET, "--url", account.url, "--secrets-dir", str(folder), "--deadline", "3", "--direct")
+        words = (
+            "--why",
+            "drill",
+            *TESTNET,
+            "--url",
+            account.url,
+            "--secrets-dir",
+            str(folder),
+            "--deadline",
+            "3",
+            "--direct",
+        )
         done = node.start(*words, "BTCUSDT,MOONUSDT", verb="kill")
         out, err = done.communicate(timeout=60)
         assert done.returncode == 2, out + err

@@ -21,7 +21,15 @@ from alphatrade.risk.errors import LedgerError
 from tests.nodes.make_dossier import Made, make
 from tests.reflection.make_ledger import Cast, digest, stage, verdict
 
-SMALL = ("feed.speed=max", "tape=world", "tape.hours=2", "tape.step_s=2", "output.stress=false", "output.report=false", "metrics.enabled=false")
+SMALL = (
+    "feed.speed=max",
+    "tape=world",
+    "tape.hours=2",
+    "tape.step_s=2",
+    "output.stress=false",
+    "output.report=false",
+    "metrics.enabled=false",
+)
 Door = Callable[..., str]
 
 
@@ -69,10 +77,18 @@ def test_a_promoted_policy_is_on_paper_byte_for_byte(door: Door, made: Made, tmp
     door("paper", f"policy_entry={name[:12]}", *SMALL)
     run = tmp_path / "artifacts" / "latest"
     told = json.loads((run / "summary.json").read_text())
-    named = {"policy_hash": name, "stage": "paper", "seq": last.seq, "hash": last.hash, "ledger": home().ledger.chain.fingerprint}
+    named = {
+        "policy_hash": name,
+        "stage": "paper",
+        "seq": last.seq,
+        "hash": last.hash,
+        "ledger": home().ledger.chain.fingerprint,
+    }
     assert told["policy_entry"] == named == yaml.safe_load((run / "run.yaml").read_text())["policy_entry"]
     door("rebuild-policy", name, "--out", "one.json")
-    door("paper", "policy_file=one.json", "paths.artifacts=again", "account=AGAIN", *SMALL)  # losses are remembered by account
+    door(
+        "paper", "policy_file=one.json", "paths.artifacts=again", "account=AGAIN", *SMALL
+    )  # losses are remembered by account
     again = json.loads((tmp_path / "again" / "latest" / "summary.json").read_text())
     assert (again["run_id"], again["digests"], again["policy_hash"]) == (told["run_id"], told["digests"], name)
     assert "policy_entry" not in again
@@ -110,7 +126,9 @@ def test_two_of_a_prefix_need_more_digits(door: Door, made: Made) -> None:
     for n in (1, 2):
         Home(own.ledger, SigningKey.load(key_file("person"))).append_stage(stage(n, "experiment", "paper"), verdict(n))
     assert "more digits" in door("paper", f"policy_entry='{digest(1001)[:20]}'", *SMALL, code=2)
-    assert "that was bred" in door("paper", f"policy_entry='{digest(1001)}'", *SMALL, code=2), "in the stage, and no trial has it"
+    assert "that was bred" in door("paper", f"policy_entry='{digest(1001)}'", *SMALL, code=2), (
+        "in the stage, and no trial has it"
+    )
 
 
 def test_a_damaged_ledger_is_refused_and_so_is_none(door: Door, made: Made, tmp_path: Path) -> None:
@@ -135,7 +153,9 @@ def test_a_damaged_ledger_is_refused_and_so_is_none(door: Door, made: Made, tmp_
     door("paper", f"policy_entry={name}", *SMALL, code=2)
 
 
-def test_mutations_without_the_stage_or_without_the_check_it_would_fly(door: Door, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutations_without_the_stage_or_without_the_check_it_would_fly(
+    door: Door, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, folder = promoted(door, made), home().ledger.folder
     batch = next(iter(sorted((folder / BATCHES).iterdir())))
     data = batch.read_bytes()

@@ -19,7 +19,10 @@ from alphatrade.risk.gate import RiskGate
 from alphatrade.risk.kill import State, request_kill, status
 from tests.nodes.make_paper import Node, flown, settings
 
-DAY, LONGER = ("tape.end=2026-08-17T16:00:00Z", "flat_at_end=false"), ("tape.end=2026-08-17T20:00:00Z", "flat_at_end=false")
+DAY, LONGER = (
+    ("tape.end=2026-08-17T16:00:00Z", "flat_at_end=false"),
+    ("tape.end=2026-08-17T20:00:00Z", "flat_at_end=false"),
+)
 LATENCY_NS = 50_000_000  # of the venue
 MINUTE_NS = 60 * 10**9
 HALF = 500  # records: the journal of that day has 959
@@ -34,7 +37,11 @@ def fills(folder: Path) -> pd.DataFrame:
 
 
 def resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halfway: Callable[[], object], words: tuple[str, ...] = DAY, **flight: float
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    halfway: Callable[[], object],
+    words: tuple[str, ...] = DAY,
+    **flight: float,
 ) -> tuple[ReplayOutput, ReplayOutput]:
     """Fly, then read the journal of that, with something that happens in the middle of it; return what came of both."""
     with Journal.open(tmp_path / "journal", {"format": 1}) as journal:
@@ -98,7 +105,9 @@ def test_a_kill_while_the_journal_is_read_comes_after_it(tmp_path: Path, monkeyp
 
 
 @pytest.mark.long
-def test_without_the_venues_clock_at_the_present_the_kill_waits_for_the_next_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_venues_clock_at_the_present_the_kill_waits_for_the_next_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Mutation: the venue's clock stays at the last bar, and an order is looked for at a moment that has passed."""
 
     def tick(self: Intake, ts: int) -> None:
@@ -121,7 +130,9 @@ def test_without_waiting_it_would_rewrite_what_was(tmp_path: Path, monkeypatch: 
     assert told(tmp_path / "now")["value"].tolist() == ["", "REDUCING", "HALTED"]
 
 
-def test_a_stop_while_the_journal_is_read_ends_it_flat_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_while_the_journal_is_read_ends_it_flat_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     was, now = resumed(tmp_path, monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM), LONGER)
     before, after = fills(tmp_path / "was"), fills(tmp_path / "now")
     assert after[: was.fills].equals(before[: was.fills])

@@ -66,7 +66,9 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
 def up(own: Home, n: int, why: str = "because") -> None:
     """Enter that policy `n` came to paper, with no dossier to show: what a ledger has, and no command would enter."""
-    Home(own.ledger, SigningKey.load(key_file("person"))).append_stage(stage(n, "experiment", "paper", why=why), verdict(n))
+    Home(own.ledger, SigningKey.load(key_file("person"))).append_stage(
+        stage(n, "experiment", "paper", why=why), verdict(n)
+    )
 
 
 @pytest.fixture
@@ -250,12 +252,14 @@ def test_a_policy_file_is_the_whole_policy(door: Door, tmp_path: Path) -> None:
         assert message in door("sim", "policy_file=policy.json", word, code=2).err
 
 
-def test_the_commands_of_the_page_work(
-    door: Door, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_of_the_page_work(door: Door, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line of the section on the ledger is run as it stands, with a hash and keys in their places."""
     page = (ROOT / "docs" / "evolution.md").read_text(encoding="utf-8").split("## Policy ledger")[1]
-    lines = [line.split("  #")[0].strip() for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    lines = [
+        line.split("  #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", page, re.S)
+        for line in block.splitlines()
+    ]
     assert len(lines) == 15
     told, ran, words = "", list[str](), {"HASH": made.policy_hash, "FINGERPRINT": "", "NUMBER:HASH": "", "PUBLIC": ""}
 

@@ -69,7 +69,10 @@ def test_a_scenario_is_about_something(whole: tuple[Path, list[Outcome]]) -> Non
         if one.scenario is not None and one.scenario.denies:
             assert int(told["orders tried on the fault"]) >= 9, one.name
         if one.name.startswith("gap_against"):
-            sigmas = abs(one.scenario.market.mid[one.scenario.market.at] / one.scenario.market.mid[one.scenario.market.at - 1] - 1)  # type: ignore[union-attr]
+            sigmas = abs(
+                one.scenario.market.mid[one.scenario.market.at] / one.scenario.market.mid[one.scenario.market.at - 1]
+                - 1
+            )  # type: ignore[union-attr]
             assert sigmas > GAP_SIGMAS * tapes.step_sigma(one.scenario.market, 15)  # type: ignore[union-attr]
             assert told["kill switch"].startswith("DAILY_LOSS")
 

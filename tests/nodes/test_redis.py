@@ -96,7 +96,12 @@ def test_the_flush_that_nautilus_has_would_take_the_keys_of_others(server: Redis
 
 
 def test_two_accounts_share_a_server(server: Redis) -> None:
-    keys = {Mirror(server.spec(prefix=p), env, account, print).keys for p in "ab" for env in ("paper", "sim") for account in ("A", "B")}
+    keys = {
+        Mirror(server.spec(prefix=p), env, account, print).keys
+        for p in "ab"
+        for env in ("paper", "sim")
+        for account in ("A", "B")
+    }
     assert len(keys) == 8
 
 
@@ -115,7 +120,9 @@ def test_kill_9_and_on_with_it(server: Redis, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
-def test_a_server_that_is_lost_in_mid_run_changes_nothing_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
+def test_a_server_that_is_lost_in_mid_run_changes_nothing_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
     monkeypatch.setattr(module, "LOST", 1)
     told: list[str] = []
     flown(OWN, tmp_path / "without")

@@ -16,7 +16,7 @@ INPUTS: dict[str, tuple[str, str]] = {
     "policy/risk=reckless": ("policy/risk: got 'reckless'", "one of default, pilot, tight"),
     "venue=nasdaq": ("venue: got 'nasdaq'", "one of default, stock"),
     "env=prod": ("env: got 'prod'", "one of live, live-shadow, paper, sim"),
-    "env=paper": ("env.name: got 'paper'", "sim: paper has a verb of its own, and live cannot run yet"),
+    "env=paper": ("env.name: got 'paper'", "sim: paper and live have verbs of their own"),
     "policy=null": ("policy: got 'null'", "one of chaser, default"),
     "risk=tight": (
         "policy.risk: got 'tight'",
@@ -64,7 +64,10 @@ INPUTS: dict[str, tuple[str, str]] = {
     # values
     "governed_feedback=perhaps": ("governed_feedback: got 'perhaps'", "a valid boolean"),
     "explore.share=0": ("explore.share: got 0", "greater than 0"),
-    "explore.delta_bps=[1,2]": ("explore.delta_bps: got [1, 2]", "a bound below 0 and one above, basis points: [-60, 60]"),
+    "explore.delta_bps=[1,2]": (
+        "explore.delta_bps: got [1, 2]",
+        "a bound below 0 and one above, basis points: [-60, 60]",
+    ),
     "seed=": ("seed: got ''", "a valid integer"),
     "seed=null": ("seed: got None", "a valid integer"),
     "seed=[1,2]": ("seed: got [1, 2]", "a valid integer"),
@@ -134,7 +137,10 @@ RISK = "policy/risk: got 'foo', expected one of default, pilot, tight"
         ((*FILE, "policy/riks=tight"), "policy/riks: got 'tight', expected a group, one of "),
         ((*FILE, "policy/risk@foo=tight"), "override: got 'policy/risk@foo=tight', expected one that Hydra accepts ("),
         ((*FILE, "+policy/risk=foo"), "override: got '+policy/risk=foo', expected one that Hydra accepts ("),
-        (("tape=moon", "tape.path=bars.csv"), "tape: got 'moon', expected one of btcusd_1m, catalog, file, reverting, world"),
+        (
+            ("tape=moon", "tape.path=bars.csv"),
+            "tape: got 'moon', expected one of btcusd_1m, catalog, file, reverting, world",
+        ),
         (("policy/risk=foo", "sed=2"), RISK),
         ((*FILE, "policy/risk=foo", "policy.belief.kk=1"), RISK),
         ((*FILE, "policy/risk=tight", "sed=2"), "sed: got '2', expected a known key, one of "),

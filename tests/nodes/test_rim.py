@@ -102,7 +102,11 @@ def test_the_flag_applies_by_rule_and_each_phase_needs_later_data(flow: Flow, at
     place = at(4)
     case = place.begun()
     assert case.ruling is not None
-    assert (case.ruling.outcome, case.signoff, [body.phase for _, _, body in case.applied]) == ("apply", None, list(PHASES))
+    assert (case.ruling.outcome, case.signoff, [body.phase for _, _, body in case.applied]) == (
+        "apply",
+        None,
+        list(PHASES),
+    )
     kinds = [entry.kind for entry in place.entries("proposal", "ruling", "application", "signoff", "rollback")]
     assert kinds[:5] == ["proposal", "proposal", "ruling", "ruling", "application"]
     assert kinds.count("application") == 3
@@ -197,7 +201,9 @@ def test_the_flag_off_stops_a_change_under_way(flow: Flow, at: Make) -> None:
 def test_the_trace_goes_from_the_rows_to_the_policy_in_force(flow: Flow, at: Make) -> None:
     place = at(4)
     case, entries = place.begun(), place.keeper.entries()
-    by_id, by_child = (trace(place.keeper.ledger.chain, entries, name[:12]) for name in (case.proposal.id, case.proposal.child))
+    by_id, by_child = (
+        trace(place.keeper.ledger.chain, entries, name[:12]) for name in (case.proposal.id, case.proposal.child)
+    )
     assert by_id == by_child
     text = " ".join([line.strip() for line in by_id])  # a long line goes on in the next
     evidence = case.proposal.evidence[0]
@@ -239,8 +245,12 @@ BACK: dict[str, tuple[int, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "flag"), [*[(name, OFF) for name in BACK], ("a killed canary", FLAG), ("a policy that drifts", FLAG)])
-def test_what_goes_wrong_is_taken_back(flow: Flow, at: Make, name: str, flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "flag"), [*[(name, OFF) for name in BACK], ("a killed canary", FLAG), ("a policy that drifts", FLAG)]
+)
+def test_what_goes_wrong_is_taken_back(
+    flow: Flow, at: Make, name: str, flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     n, cause, parts = BACK[name]
     place = at(n)
     silent(monkeypatch)
@@ -251,7 +261,9 @@ def test_what_goes_wrong_is_taken_back(flow: Flow, at: Make, name: str, flag: st
 
 @pytest.mark.parametrize("flag", [FLAG, OFF])
 @pytest.mark.parametrize(("cause", "made"), [("shadow", {"gain": -1e-5}), ("risk", {"hits": 1})])
-def test_a_shadow_is_taken_back(flow: Flow, at: Make, cause: str, made: dict[str, Any], flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shadow_is_taken_back(
+    flow: Flow, at: Make, cause: str, made: dict[str, Any], flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = at(1)
     silent(monkeypatch)
     replays(monkeypatch, **made)
@@ -334,7 +346,9 @@ LIES = {"target": ("target",), "child": ("edit",), "model": ("hashes",), "config
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_proposal_that_lies_is_rejected_with_the_reason(flow: Flow, at: Make, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proposal_that_lies_is_rejected_with_the_reason(
+    flow: Flow, at: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = at(0)
     replays(monkeypatch)
     job = place.open(flow.runs[0].path)
@@ -352,7 +366,13 @@ def test_what_was_ruled_on_is_not_ruled_on_again(flow: Flow, at: Make, monkeypat
     replays(monkeypatch, gain=-1e-4)
     place.job(flow.runs[0].path)
     job = place.open(flow.runs[0].path)
-    assert [words[:4] for words in module._ruling(job, job.proposals[0], 1, []).why] == ["new:", "wind", "peri", "upli", "inte"]
+    assert [words[:4] for words in module._ruling(job, job.proposals[0], 1, []).why] == [
+        "new:",
+        "wind",
+        "peri",
+        "upli",
+        "inte",
+    ]
 
 
 FED: dict[str, tuple[str, tuple[str, ...], Callable[[pytest.MonkeyPatch], None]]] = {
@@ -392,7 +412,9 @@ def test_each_condition_is_fed_by_the_job(flow: Flow, at: Make, name: str, monke
     assert job.keeper.ledger.chain.feedback.cases[one.id].granted
 
 
-def test_a_grant_by_rule_does_not_outlive_its_stage_nor_its_day(flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grant_by_rule_does_not_outlive_its_stage_nor_its_day(
+    flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = at(0)
     replays(monkeypatch)
     with monkeypatch.context() as patch:
@@ -419,7 +441,9 @@ def test_a_change_waits_where_its_policy_was_promoted(flow: Flow, at: Make, monk
     assert place.begun().phase == "shadow"
 
 
-def test_a_level_that_cannot_be_shown_is_a_reason_and_still_a_report(flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_level_that_cannot_be_shown_is_a_reason_and_still_a_report(
+    flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = at(0)
     replays(monkeypatch)
     monkeypatch.setattr(module, "write_page", write_page)
@@ -434,7 +458,9 @@ def test_a_level_that_cannot_be_shown_is_a_reason_and_still_a_report(flow: Flow,
 # -- bad input
 
 
-@pytest.mark.parametrize("word", ["slice=0", "slice=nan", "rim.least=9007199254740993", "governance.stage=pilot", "smaller=[a.b]"])
+@pytest.mark.parametrize(
+    "word", ["slice=0", "slice=nan", "rim.least=9007199254740993", "governance.stage=pilot", "smaller=[a.b]"]
+)
 def test_a_setting_is_refused_by_name(word: str) -> None:
     with pytest.raises(ConfigError, match=WRONG[word]):
         settings_of(Path("x"), Path("x"), word)
@@ -522,7 +548,11 @@ def test_a_wrong_model_file(flow: Flow, at: Make, tmp_path: Path, text: str, mon
 
     file = tmp_path / "ridge.json"
     whole = model_file("ridge").read_text()
-    texts = {"half": whole[: len(whole) // 2], "other": whole.replace('"seed":', '"seed":1', 1), "another engine": model_file("trm").read_text()}
+    texts = {
+        "half": whole[: len(whole) // 2],
+        "other": whole.replace('"seed":', '"seed":1', 1),
+        "another engine": model_file("trm").read_text(),
+    }
     if text != "missing":
         file.write_text(texts.get(text, text))
     monkeypatch.setattr(module, "load", load)
@@ -553,8 +583,12 @@ def test_thresholds_looser_than_they_come_are_told(flow: Flow, at: Make, monkeyp
     rows = {row.check: row for row in place.job(flow.runs[0].path)}
     assert "level 0.9 (0.95)" in rows["thresholds"].detail
     name = place.begun().proposal.id
-    assert "by thresholds looser than they come" in " ".join(trace(place.keeper.ledger.chain, place.keeper.entries(), name))
-    assert "thresholds" not in {row.check for row in module._loose(place.own(flow.runs[0].path)._replace(governance=shipped_governance()))}
+    assert "by thresholds looser than they come" in " ".join(
+        trace(place.keeper.ledger.chain, place.keeper.entries(), name)
+    )
+    assert "thresholds" not in {
+        row.check for row in module._loose(place.own(flow.runs[0].path)._replace(governance=shipped_governance()))
+    }
 
 
 def test_a_ledger_that_cannot_be_read(flow: Flow, at: Make) -> None:
@@ -575,10 +609,15 @@ def full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "/the/disk")
 
 
-def test_a_full_disk_in_the_middle_and_the_next_job_goes_on(flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_in_the_middle_and_the_next_job_goes_on(
+    flow: Flow, at: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = at(0)
     replays(monkeypatch)
-    real, words = ledger.write_line, (f"run={flow.runs[0].path}", f"paths.artifacts={place.root}/artifacts", FLAG, *RULE_WORDS)
+    real, words = (
+        ledger.write_line,
+        (f"run={flow.runs[0].path}", f"paths.artifacts={place.root}/artifacts", FLAG, *RULE_WORDS),
+    )
     for n in range(5):  # each job gets one entry further
         left = [1]
 

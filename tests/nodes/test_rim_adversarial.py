@@ -45,8 +45,19 @@ def test_none_of_a_thousand_is_granted(job: module.Job, n: int, monkeypatch: pyt
     assert good.outcome == "apply", "the door is open for what is right"
 
 
-@pytest.mark.parametrize(("condition", "kind"), [("hashes", "wrong hash"), ("evidence", "wrong rows"), ("edit", "wrong child"), ("target", "alien target"), ("budget", "no budget")])
-def test_the_count_sees_what_gets_through(job: module.Job, condition: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("condition", "kind"),
+    [
+        ("hashes", "wrong hash"),
+        ("evidence", "wrong rows"),
+        ("edit", "wrong child"),
+        ("target", "alien target"),
+        ("budget", "no budget"),
+    ],
+)
+def test_the_count_sees_what_gets_through(
+    job: module.Job, condition: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The mutant: with a condition disabled some are granted."""
     replays(monkeypatch)
     for conditions in (governance.EVIDENCE, governance.AUTHORITY):

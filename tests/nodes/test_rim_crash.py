@@ -44,11 +44,21 @@ class Calm(NamedTuple):
 
 def told(state: Path) -> Told:
     """Return kinds and bodies of all entries, without when and by whom."""
-    return [(entry.kind, entry.body) for entry in Ledger(state / "ledger").entries() if entry.kind not in ("genesis", "roster")]
+    return [
+        (entry.kind, entry.body)
+        for entry in Ledger(state / "ledger").entries()
+        if entry.kind not in ("genesis", "roster")
+    ]
 
 
 def started(root: Path, run: Path, env: dict[str, str]) -> "subprocess.Popen[str]":
-    job = subprocess.Popen([sys.executable, "-W", "ignore", "-c", JOB, str(root), str(run)], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    job = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", JOB, str(root), str(run)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     assert job.stdout is not None
     assert job.stdout.readline() == "ready\n"
     return job
@@ -74,7 +84,9 @@ def calm(tmp_path_factory: pytest.TempPathFactory, door_env: dict[str, str]) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(7))
-def test_a_killed_job_goes_on_and_nothing_is_applied_twice(calm: Calm, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door_env: dict[str, str]) -> None:
+def test_a_killed_job_goes_on_and_nothing_is_applied_twice(
+    calm: Calm, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door_env: dict[str, str]
+) -> None:
     rng, killed = random.Random(seed), 0
     knowing(monkeypatch)
     place = placed(tmp_path, calm.state, monkeypatch)

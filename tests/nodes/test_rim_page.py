@@ -46,7 +46,10 @@ def make_slice() -> Any:
 @pytest.fixture
 def page(tmp_path: Path) -> Any:
     def made(*cases: Case, governed: bool = True) -> str:
-        rows = [*STEPS, *[Row(f"{one.proposal.id[:12]} x", one.ruling.outcome, "", True) for one in cases if one.ruling]]
+        rows = [
+            *STEPS,
+            *[Row(f"{one.proposal.id[:12]} x", one.ruling.outcome, "", True) for one in cases if one.ruling],
+        ]
         write_page(Folder(tmp_path), make_slice(), governed, rows, cases)
         return (tmp_path / PAGE).read_text(encoding="utf-8")
 
@@ -86,7 +89,9 @@ def test_the_figures_show_interval_threshold_and_every_name_whole(page: Any) -> 
     told = page(case("apply"), case("reject", 2, why=REASONS))
     assert "each bound at 99.00%" in told, "one of five together"
     assert re.search(r'"x0":\s*0.05', told), "the threshold is drawn"
-    assert "1. a_tactic_with_rather_a_long_name leads in flat-low with weight 0.1" in told.replace("\\u003cbr\\u003e", " ")
+    assert "1. a_tactic_with_rather_a_long_name leads in flat-low with weight 0.1" in told.replace(
+        "\\u003cbr\\u003e", " "
+    )
     assert told.count('id="figure-') == 2
 
 
@@ -122,5 +127,16 @@ def test_the_flag_is_on_the_page(page: Any, governed: bool) -> None:
 
 def test_the_rule_shows_every_threshold_of_a_ruling(page: Any) -> None:
     told = " ".join(cell for row in rows_of(page(case("apply")), "rule") for cell in row)
-    for word in ("0.05 bps", "99.00%", "95%", "40 whole hours", "12 of them", "3600 s", "1 a day", "20%", "10%", "paper"):
+    for word in (
+        "0.05 bps",
+        "99.00%",
+        "95%",
+        "40 whole hours",
+        "12 of them",
+        "3600 s",
+        "1 a day",
+        "20%",
+        "10%",
+        "paper",
+    ):
         assert word in told, word

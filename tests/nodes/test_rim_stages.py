@@ -71,7 +71,9 @@ class Stage:
 
     def looked(self, *words: str, **parts: Any) -> Row:
         """Let the stages look at the run, or at what differs from it in parts."""
-        return advance(self.place.own(self.run, FLAG, *words), self.place.keeper, self.read.run, self.seen._replace(**parts))
+        return advance(
+            self.place.own(self.run, FLAG, *words), self.place.keeper, self.read.run, self.seen._replace(**parts)
+        )
 
     @property
     def seen(self) -> Seen:
@@ -204,7 +206,10 @@ def test_a_run_without_this_canary_says_nothing(at: Make, lie: dict[str, Any], m
 
 def test_a_run_with_another_canary_says_nothing(at: Make) -> None:
     stage = at(CANARY)
-    assert stage.looked(record=stage.seen.record._replace(canary="1" * 64)).detail == "waits: no later run had it as a canary"
+    assert (
+        stage.looked(record=stage.seen.record._replace(canary="1" * 64)).detail
+        == "waits: no later run had it as a canary"
+    )
     assert stage.phase == "canary"
 
 

@@ -104,12 +104,19 @@ def runs(process: int) -> bool:
 
 
 @pytest.mark.parametrize(("terminal", "words"), [(False, ()), (True, ("console=false",)), (True, ("--help",))])
-def test_without_a_terminal_or_if_not_wanted_there_is_a_node_only(tmp_path: Path, terminal: bool, words: tuple[str, ...]) -> None:
+def test_without_a_terminal_or_if_not_wanted_there_is_a_node_only(
+    tmp_path: Path, terminal: bool, words: tuple[str, ...]
+) -> None:
     script = begun(tmp_path, "feed.speed=60", "policy/risk=tight", *words, terminal=terminal)
     try:
         process, said = told(tmp_path, "paper")
         assert process == script.pid, "the script became the node"
-        assert said.split() == ["paper", "feed.speed=60", "policy/risk=tight", *[word for word in words if word != "console=false"]]
+        assert said.split() == [
+            "paper",
+            "feed.speed=60",
+            "policy/risk=tight",
+            *[word for word in words if word != "console=false"],
+        ]
         assert told(tmp_path, "console", 0.5) == (0, "")
     finally:
         script.send_signal(signal.SIGTERM)
@@ -140,7 +147,9 @@ def send(how: str, terminal: Terminal, job: "subprocess.Popen[bytes]") -> None:
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "hang-up"])
-def test_what_a_terminal_sends_is_for_the_node_and_the_console_stays_until_that_has_ended(tmp_path: Path, how: str) -> None:
+def test_what_a_terminal_sends_is_for_the_node_and_the_console_stays_until_that_has_ended(
+    tmp_path: Path, how: str
+) -> None:
     terminal = Terminal()
     script = terminal.begin(*stubs(tmp_path))
     try:
@@ -188,7 +197,16 @@ def answers(at: int) -> bool:
 @pytest.mark.parametrize("ignored", [True, False])
 def test_a_console_minds_a_sigint_unless_that_was_ignored_from_the_start(tmp_path: Path, ignored: bool) -> None:
     node, at = Node(tmp_path), port()
-    command = [sys.executable, "-m", "alphatrade", "console", "--port", str(at), "--metrics", "http://127.0.0.1:9/metrics"]
+    command = [
+        sys.executable,
+        "-m",
+        "alphatrade",
+        "console",
+        "--port",
+        str(at),
+        "--metrics",
+        "http://127.0.0.1:9/metrics",
+    ]
     keep = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)  # noqa: E731
     console = subprocess.Popen(command, env=node.env, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=keep)
     try:
@@ -215,7 +233,13 @@ def trading(place: Path, nohup: bool = False) -> "Iterator[tuple[Terminal, subpr
     (bin_ / "alphatrade").chmod(0o755)
     node, terminal = Node(place), Terminal()
     words = ("feed.speed=1200", "output.report=false", "output.flush_ms=500", f"metrics.port={port()}")
-    command = [*(["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] if nohup else []), "sh", str(ROOT / "scripts" / "run-paper"), str(bin_), *words]
+    command = [
+        *(["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] if nohup else []),
+        "sh",
+        str(ROOT / "scripts" / "run-paper"),
+        str(bin_),
+        *words,
+    ]
     process = terminal.begin(*command, cwd=place, env=node.env)
     try:
         assert until(lambda: answers(at) and held(place), 90), terminal.shown.decode(errors="replace")[-2000:]
@@ -251,7 +275,9 @@ def test_a_real_node_ends_flat_by_what_its_terminal_sends(tmp_path: Path, how: s
         fills = pd.read_parquet(tmp_path / "artifacts" / "latest" / "fills.parquet")
         assert summary["fills"] == len(fills) > 0
         assert set(fills.groupby("instrument")["position_after"].last()) == {0.0}, "flat"
-        assert not (tmp_path / "state" / "paper" / "SIM" / "journal").exists(), "the run is over, and not left to the next start"
+        assert not (tmp_path / "state" / "paper" / "SIM" / "journal").exists(), (
+            "the run is over, and not left to the next start"
+        )
         assert b"Traceback" not in terminal.shown
 
 

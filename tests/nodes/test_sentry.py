@@ -148,7 +148,9 @@ def test_every_alarm_that_acts_has_a_packet_whose_evidence_is_in_the_diary(sharp
 
 def test_the_statistics_of_every_stream_are_kept(sharp: Done) -> None:
     kept = pd.read_parquet(sharp.folder / "drift.parquet")
-    assert {"ts", "stream", "value", "score", "cusum_up", "cusum_down", "page_hinkley", "threshold", "level"} <= set(kept)
+    assert {"ts", "stream", "value", "score", "cusum_up", "cusum_down", "page_hinkley", "threshold", "level"} <= set(
+        kept
+    )
     assert {"overall", "belief"} <= set(kept["stream"])
     assert kept["ts"].is_monotonic_increasing
     watching = kept[kept["level"] != "learning"]

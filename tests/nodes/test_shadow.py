@@ -22,7 +22,14 @@ COMMANDS = ("submit_order", "submit_order_list", "modify_order", "cancel_order",
 def flown(folder: Path, *words: str) -> RunResult:
     places = (f"paths.artifacts={folder}/artifacts", f"paths.state={folder}/state")
     pace = () if "feed=binance" in words else ("feed.speed=max",)
-    return paper(run_config("paper", [*SHORT, *pace, "output.report=false", "metrics.enabled=false", *places, *words], "paper", paper_settings))
+    return paper(
+        run_config(
+            "paper",
+            [*SHORT, *pace, "output.report=false", "metrics.enabled=false", *places, *words],
+            "paper",
+            paper_settings,
+        )
+    )
 
 
 @pytest.fixture

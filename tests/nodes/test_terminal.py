@@ -31,7 +31,11 @@ def test_a_table_shows_text_and_nothing_else(capsys: pytest.CaptureFixture[str])
 
 def test_there_is_no_other_console() -> None:
     """Mutation: a module with a console of its own is found."""
-    own = [path.name for path in sorted((ROOT / "nodes").glob("*.py")) if re.search(r"\bConsole\)?\(|\(Console\)", path.read_text())]
+    own = [
+        path.name
+        for path in sorted((ROOT / "nodes").glob("*.py"))
+        if re.search(r"\bConsole\)?\(|\(Console\)", path.read_text())
+    ]
     assert own == ["terminal.py"]
 
 

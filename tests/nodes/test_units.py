@@ -162,7 +162,15 @@ def test_a_job_of_the_night_is_known_to_systemd_and_hardened_like_the_node(name:
     verb = own["ExecStart"][0].split()
     assert verb == [PROGRAM, JOBS[name]]
     assert own["Type"] == ["oneshot"]
-    kept = ("StateDirectory", "ReadWritePaths", "NoNewPrivileges", "CapabilityBoundingSet", "ProtectSystem", "SystemCallFilter", "User")
+    kept = (
+        "StateDirectory",
+        "ReadWritePaths",
+        "NoNewPrivileges",
+        "CapabilityBoundingSet",
+        "ProtectSystem",
+        "SystemCallFilter",
+        "User",
+    )
     assert {key: own[key] for key in kept} == {key: node[key] for key in kept}
     assert settings(timer, "Timer")["Persistent"] == ["yes"]
     assert settings(timer, "Install")["WantedBy"] == ["timers.target"]
@@ -172,10 +180,30 @@ def test_a_job_of_the_night_is_known_to_systemd_and_hardened_like_the_node(name:
     assert subprocess.run([tool, "calendar", calendar], capture_output=True, check=False).returncode == 0
     for path in (service, timer):
         (tmp_path / path.name).write_text(path.read_text().replace(PROGRAM, "/bin/true"))
-    done = subprocess.run([tool, "verify", "--man=no", str(tmp_path / timer.name)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool, "verify", "--man=no", str(tmp_path / timer.name)], capture_output=True, text=True, check=False
+    )
     assert [line for line in done.stderr.splitlines() if "alphatrade" in line] == []
 
 
 def test_room_is_made_before_the_night_and_that_fails_alone() -> None:
     (before,) = settings(UNITS / "alphatrade-nightly.service")["ExecStartPre"]
     assert before == f"-{PROGRAM} retain --apply"
+
+
+LIVE = UNITS / "alphatrade-live.service"
+OWN = {"User", "Group", "WorkingDirectory", "Environment", "StateDirectory", "ReadWritePaths", "ExecStart", "LoadCredential"}
+
+
+def test_the_unit_of_real_orders_is_as_hard_as_that_of_paper_and_shares_nothing_with_it():
+    paper, live = settings(SERVICE), settings(LIVE)
+    assert {key for key in paper.keys() | live.keys() if paper.get(key) != live.get(key)} == OWN
+    assert live["RestartPreventExitStatus"] == [str(EXIT_BAD_INPUT)]
+    assert live["LimitCORE"] == ["0"]
+    assert live["ReadWritePaths"] == ["/var/lib/alphatrade-live"]
+    assert not {*live["User"], *live["Group"], *live["StateDirectory"]} & {*paper["User"], *paper["StateDirectory"]}
+    (command,) = live["ExecStart"]
+    assert command.split() == [PROGRAM, "live", "broker.secrets_dir=%d"]
+    names = {one.partition(":")[0] for one in live["LoadCredential"]}
+    assert names == {f"{VENUE}_{field}" for field in FIELDS}
+    assert not any("live.json" in path for path in live["ReadWritePaths"])

@@ -35,7 +35,11 @@ def on(folder: Path) -> RunResult:
 
 def order_of(result: RunResult, topology: str = "momentum") -> str:
     rows = result.decisions
-    late = rows[(rows["exec_topo"] == topology) & rows["action"].str.contains("market") & (rows["step"] < rows["step"].max() - 30)]
+    late = rows[
+        (rows["exec_topo"] == topology)
+        & rows["action"].str.contains("market")
+        & (rows["step"] < rows["step"].max() - 30)
+    ]
     return str(late["order_ids"].iloc[0][0])
 
 

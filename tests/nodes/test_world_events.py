@@ -58,7 +58,16 @@ def vol(rows: pd.DataFrame) -> float:
             "b30774086ecbb1619e58a1a007da7f64a1c715a1ce725a4ec0b07590519e3526",
         ),
         (
-            {"seed": 9, "hours": 6, "step_s": 0.5, "halts": 3, "gaps": 0, "bad_prints": 9, "alpha_half_life_s": 3600, "spread_ticks": 4},
+            {
+                "seed": 9,
+                "hours": 6,
+                "step_s": 0.5,
+                "halts": 3,
+                "gaps": 0,
+                "bad_prints": 9,
+                "alpha_half_life_s": 3600,
+                "spread_ticks": 4,
+            },
             "a85a472d90e902c7b5235088eef7b50a49b1f23b6430a3a2406039ce9aca33ed",
         ),
     ],

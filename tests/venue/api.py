@@ -23,6 +23,7 @@ from tests.venue.market import Market
 from tests.venue.matching import Matching, Print
 from tests.venue.orders import answer_cancel, answer_new, parse_order
 from tests.venue.params import Params, a_day, in_time, integer, limit, page
+from tests.venue.rights import Rights
 from tests.venue.rules import Rules, text
 from tests.venue.streams import ticker
 
@@ -48,7 +49,7 @@ class Api:
         self, matching: Matching, market: Market, keys: Keys, faults: Faults, clock: Callable[[], int]
     ) -> None:
         self.matching, self.market, self.keys, self.faults, self.clock = matching, market, keys, faults, clock
-        self.books = matching.books
+        self.books, self.rights = matching.books, Rights()
         self._cancels = itertools.count(1)
         self.operations = self._operations()
 
@@ -68,6 +69,9 @@ class Api:
             "ticker/bookTicker": Operation(self.ticker_book, 2, weight_of_all=4),
             "account": Operation(self.account, 20, signed=True),
             "tradeFee": Operation(self.trade_fee, 1, signed=True),
+            "apiRestrictions": Operation(self.rights.show_restrictions, 1, signed=True),
+            "bnbBurn": Operation(self.rights.show_burn, 1, signed=True),
+            "withdraw": Operation(self.rights.withdraw, 600, signed=True),
             "rateLimit/order": Operation(lambda p: rate_limits()[1:], 40, signed=True),
             "order.place": Operation(self.place, 1, signed=True, is_order=True),
             "order.test": Operation(self.test, 1, signed=True),
@@ -202,7 +206,7 @@ class Api:
             "makerCommission": int(maker * 10_000), "takerCommission": int(taker * 10_000),
             "buyerCommission": 0, "sellerCommission": 0,
             "commissionRates": {"maker": text(maker), "taker": text(taker), "buyer": text(Decimal(0)), "seller": text(Decimal(0))},
-            "canTrade": True, "canWithdraw": False, "canDeposit": False, "brokered": False,
+            "canTrade": self.rights.can_trade, "canWithdraw": False, "canDeposit": False, "brokered": False,
             "requireSelfTradePrevention": False, "preventSor": False, "updateTime": self.books.updated,
             "accountType": "SPOT", "balances": self.books.account(), "permissions": ["SPOT"], "uid": 1,
         }  # fmt: skip
@@ -267,10 +271,12 @@ class Api:
     def my_trades(self, params: Params) -> list[dict[str, Any]]:
         symbol, first, order_id = self.rules(params).symbol, integer(params, "fromId"), integer(params, "orderId")
         start, end = a_day(params)
+        shown = self.clock() - 1000 * self.faults.behind("rest")
         found = [
             trade
             for trade in self.books.trades
             if trade.symbol == symbol
+            and trade.time <= shown
             and trade.id >= (first or 0)
             and order_id in (None, trade.order_id)
             and in_time(trade.time, start, end)

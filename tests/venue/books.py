@@ -117,6 +117,10 @@ class Books:
         """Return the newest order of that client id: Binance lets an id be used again once its order is closed."""
         return self._client.get(client_id)
 
+    def change(self, symbol: str, asked: dict[str, Any]) -> None:
+        """Have other rules for the new orders of a symbol."""
+        self.rules[symbol] = self.rules[symbol].changed(asked)
+
     def lock_asset(self, order: Order) -> str:
         rule = self.rules[order.symbol]
         return rule.quote if order.side == "BUY" else rule.base

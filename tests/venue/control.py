@@ -33,6 +33,9 @@ class Control:
                 web.post("/control/resume", self.resume),
                 web.post("/control/limits", self.limits),
                 web.post("/control/keys", self.keys),
+                web.post("/control/permissions", self.permissions),
+                web.post("/control/rules", self.rules),
+                web.post("/control/late", self.late),
             ]
         )
         return app
@@ -46,7 +49,8 @@ class Control:
                 "market_sockets": len(venue.streams.clients), "user_sockets": len(venue.ws_api.sessions),
                 "subscriptions": sum(len(s.subscriptions) for s in venue.ws_api.sessions),
                 "streams": sorted(venue.streams.wanted()), "quotes": venue.market.quotes_sent,
-                "requests": venue.record.count, "events": venue.ws_api.pushed, "time": venue.clock(),
+                "requests": venue.record.count, "events": venue.ws_api.pushed,
+                "withdrawals": venue.api.rights.withdrawals, "time": venue.clock(),
                 "best": {
                     name: {"bid": text(b.bid), "bid_size": text(b.bid_size), "ask": text(b.ask),
                            "ask_size": text(b.ask_size), "last": text(b.last)}
@@ -133,3 +137,22 @@ class Control:
             self.venue.keys.revoke(asked["revoke"])
             self.venue.ws_api.expel(asked["revoke"])
         return web.json_response({})
+
+    async def permissions(self, request: web.Request) -> web.Response:
+        """Change what the keys may do: ``{"enableWithdrawals": true, "spotBNBBurn": true, "told": false}``."""
+        self.venue.api.rights.change(await request.json())
+        return web.json_response({})
+
+    async def rules(self, request: web.Request) -> web.Response:
+        """Change rules of a symbol: ``{"symbol", "status", "min_notional", "tick", …}``."""
+        asked = await request.json()
+        self.venue.books.change(asked.pop("symbol"), asked)
+        return web.json_response({})
+
+    async def late(self, request: web.Request) -> web.Response:
+        """Tell fills late: ``{"seconds": 3, "count": 1, "where": "user"}``; at ``rest`` it lasts until cleared."""
+        asked = await request.json()
+        where = asked.get("where", "user")
+        count = {} if where == "rest" else {"count": int(asked.get("count", 1))}
+        self.venue.faults.inject("late", where, delay=float(asked["seconds"]), **count)
+        return web.json_response(self.venue.faults.state())

@@ -16,6 +16,8 @@ rate_limit rest                                   count (1), status (429 or 418)
 error     rest                                    count (1), status (503), code (-1000), path, method, after
 lost      rest                                    count (1), path, method: done, but the answer never arrives
 skew      the venue's clock                       ms: from now on, until it is set back to 0
+late      user, rest                              count (1), delay (2): fills are told so many seconds later, also after
+                                                  the order's end; at `rest`, until cleared, no list has them before
 restart   everything                              seconds (1): the server goes away and comes back
 ========= ======================================= =====================================================
 
@@ -30,7 +32,7 @@ from typing import Any
 
 NAMES = (
     "drop", "stall", "slow", "reorder", "duplicate", "gap", "garbage", "reject", "rate_limit", "error", "lost",
-    "skew", "restart", "terminate",
+    "skew", "restart", "terminate", "late",
 )  # fmt: skip
 TIMED = ("stall", "slow")
 GARBAGE: tuple[str | bytes, ...] = (
@@ -105,6 +107,11 @@ class Faults:
     def stalled(self, where: str) -> bool:
         """Whether messages are held back right now; does not count."""
         return any(fault.name == "stall" and fault.applies(where, "", "") for fault in self._on)
+
+    def behind(self, where: str) -> float:
+        """Return how many seconds what is told is behind the books right now; does not count."""
+        late = [fault for fault in self._on if fault.name == "late" and fault.applies(where, "", "")]
+        return max((float(fault.options.get("delay", 2)) for fault in late), default=0.0)
 
     def garbage(self) -> str | bytes:
         self._garbage += 1

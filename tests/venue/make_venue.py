@@ -60,7 +60,7 @@ class Handle:
         return fetch("GET", f"http://127.0.0.1:{self.control_port}/control/{what}").body
 
     def tell(self, what: str, **values: Any) -> Any:
-        """Post to ``fault``, ``clear``, ``quote``, ``trade``, ``pause``, ``resume``, ``limits`` or ``keys``."""
+        """Post to ``fault``, ``clear``, ``quote``, ``trade``, ``pause``, ``resume``, ``limits``, ``keys``, ``permissions`` …"""
         url = f"http://127.0.0.1:{self.control_port}/control/{what}"
         return fetch("POST", url, json.dumps(values).encode()).body
 

@@ -25,6 +25,8 @@ def parse_order(params: Params, matching: Matching) -> Order:
     rules = books.rules.get(params.get("symbol", ""))
     if rules is None:
         raise BAD_SYMBOL
+    if rules.status != "TRADING":
+        raise VenueError(-1013, "Market is closed.")
     side, kind, tif = params.get("side"), params.get("type", ""), params.get("timeInForce")
     if side not in ("BUY", "SELL"):
         raise VenueError(-1117, "Invalid side.")

@@ -39,6 +39,9 @@ ROUTES = {
     ("GET", "/api/v3/allOrders"): "allOrders",
     ("GET", "/api/v3/myTrades"): "myTrades",
     ("GET", "/sapi/v1/asset/tradeFee"): "tradeFee",
+    ("GET", "/sapi/v1/account/apiRestrictions"): "apiRestrictions",
+    ("GET", "/sapi/v1/bnbBurn"): "bnbBurn",
+    ("POST", "/sapi/v1/capital/withdraw/apply"): "withdraw",
 }
 
 

@@ -1,6 +1,6 @@
 """Trading rules of a symbol: what exchangeInfo says, and the filters that refuse an order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
@@ -31,6 +31,11 @@ class Rules:
     max_stops: int = 5
     multiplier_up: Decimal = Decimal("5")
     multiplier_down: Decimal = Decimal("0.2")
+    status: str = "TRADING"
+
+    def changed(self, asked: dict[str, Any]) -> "Rules":
+        """Return these rules with other values: ``tick``, ``lot``, ``min_notional``, ``status`` …"""
+        return replace(self, **{k: v if k == "status" else Decimal(str(v)) for k, v in asked.items()})
 
     @classmethod
     def parse(cls, text: str) -> "Rules":
@@ -68,7 +73,7 @@ class Rules:
     def info(self) -> dict[str, Any]:
         """Return the symbol's entry in exchangeInfo."""
         return {
-            "symbol": self.symbol, "status": "TRADING",
+            "symbol": self.symbol, "status": self.status,
             "baseAsset": self.base, "baseAssetPrecision": 8,
             "quoteAsset": self.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
             "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,

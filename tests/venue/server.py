@@ -68,7 +68,7 @@ class Venue:
         self.keys, self.limits, self.record = Keys(), Limits(self.clock), Record(state)
         for key in (ED25519_KEY, HMAC_KEY):
             self.keys.accept(key.public())
-        api = Api(self.matching, self.market, self.keys, self.faults, self.clock)
+        self.api = api = Api(self.matching, self.market, self.keys, self.faults, self.clock)
         self.rest = Rest(api, self.limits, self.faults, self.record)
         self.streams = Streams(self.market, self.faults, self.clock)
         self.ws_api = WsApi(api, self.limits, self.faults, self.record, self.clock)

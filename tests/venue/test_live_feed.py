@@ -141,7 +141,9 @@ def test_messages_that_make_no_sense_come_twice_late_or_never_do_no_harm(tmp_pat
         node.beat(lambda beat: beat.fills >= 2)
         for name in ("garbage", "duplicate", "reorder", "gap", "slow"):
             venue.fault(name, where="market", count=20)
-        until(lambda: all(venue.look("faults")["hits"].get(name, 0) >= 20 for name in ("garbage", "duplicate", "gap")), 30)
+        until(
+            lambda: all(venue.look("faults")["hits"].get(name, 0) >= 20 for name in ("garbage", "duplicate", "gap")), 30
+        )
         later = node.beat()
         node.beat(lambda beat: beat.fills > later.fills and beat.facts["feed_state"] == "up")
         node.end()
@@ -164,8 +166,6 @@ def test_a_second_way_is_heard_while_the_first_is_lost_and_the_first_again_when_
     assert node.happened() == [
         ("lost", first.ws), ("source", second.ws), ("gap", second.ws), ("source", first.ws),
     ]  # fmt: skip
-
-
 
 
 def test_it_begins_by_the_second_way_where_the_first_does_not_answer(tmp_path: Path) -> None:
@@ -207,20 +207,30 @@ def test_prices_that_waited_for_a_loop_that_was_held_up_are_old(tmp_path: Path) 
     with moving() as venue:
         node = Live(tmp_path, venue, "feed.stale_after_s=2", "feed.stall_s=20")
         node.begin("hang", module="tests.venue.make_hooked")
-        held = node.beat(lambda _: any(beat.lag_s > 3 for beat in history(node.folder)))  # a beat in time follows at once
+        held = node.beat(
+            lambda _: any(beat.lag_s > 3 for beat in history(node.folder))
+        )  # a beat in time follows at once
         node.beat(lambda beat: beat.fills > held.fills + 2)
         said = node.end()
     since = int(said.partition("held up from ")[2].split()[0])
     orders = node.table("orders")
-    sent = orders[(orders["event"] == "initialized") & orders["ts"].between(since + 4 * 10**9, since + 8 * 10**9)]["order_id"]
-    late = orders[orders["order_id"].isin(sent.head(20)) & (orders["event"] != "initialized")].groupby("order_id").first()
+    sent = orders[(orders["event"] == "initialized") & orders["ts"].between(since + 4 * 10**9, since + 8 * 10**9)][
+        "order_id"
+    ]
+    late = (
+        orders[orders["order_id"].isin(sent.head(20)) & (orders["event"] != "initialized")].groupby("order_id").first()
+    )
     assert len(late) == 20
     assert set(late["event"]) == {"denied"}
     assert late["reason"].str.startswith("STALE_REFERENCE").all()
-    assert (orders["event"].eq("submitted") & (orders["ts"] > since + 5 * 10**9)).any(), "fresh prices are traded on again"
+    assert (orders["event"].eq("submitted") & (orders["ts"] > since + 5 * 10**9)).any(), (
+        "fresh prices are traded on again"
+    )
 
 
-def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_the_same_records(tmp_path: Path) -> None:
+def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_the_same_records(
+    tmp_path: Path,
+) -> None:
     with moving() as venue:
         node = Live(tmp_path, venue, "feed.stall_s=60")
         node.begin()
@@ -232,7 +242,11 @@ def test_killed_without_warning_it_goes_on_where_it_stood_and_its_journal_makes_
             node.begin()
             first = node.beat()
             assert first.events == before.events
-            assert (first.orders, first.fills, first.facts["equity"]) == (before.orders, before.fills, before.facts["equity"])
+            assert (first.orders, first.fills, first.facts["equity"]) == (
+                before.orders,
+                before.fills,
+                before.facts["equity"],
+            )
             venue.tell("resume")
         node.beat(lambda beat: beat.events > first.events + 200)
         node.crash()  # and once in the midst of it: what comes while the journal is read has to wait

@@ -1,5 +1,6 @@
 """The WS-API: requests over a socket, sessions (`session.logon`), and the user data stream."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +66,12 @@ class WsApi:
 
     def push(self, event: dict[str, Any]) -> None:
         """Send an event of the account to every subscription; who is not connected never sees it."""
+        if event.get("x") == "TRADE" and (late := self.faults.take("late", "user")) is not None:
+            asyncio.get_running_loop().call_later(float(late.options.get("delay", 2)), self._push, event)
+        else:
+            self._push(event)
+
+    def _push(self, event: dict[str, Any]) -> None:
         for session in self.sessions:
             for ident in session.subscriptions:
                 self.pushed += 1

@@ -1,0 +1,194 @@
+"""An exchange, a machine with a ledger of two persons, and its live node: each a process, or files, of its own."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alphatrade.nodes.beats import Beat, last_beat
+from alphatrade.nodes.identity import code_hash
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.reflection.ledger import Ledger
+from alphatrade.reflection.permit_entries import Terms
+from alphatrade.reflection.permits import cosigned
+from benchmarks.faults.judge import apart, books_of
+from tests.nodes.make_live import CAPITAL, SECOND, ready
+from tests.nodes.make_paper import Node
+from tests.venue.keys import ED25519_KEY
+from tests.venue.make_venue import Handle, spawned, until
+
+ACCOUNT, SYMBOL, INSTRUMENT = "PILOT", "BTCUSDT", "BTCUSDT.BINANCE"
+LOSS = CAPITAL // 5
+PATIENCE_S = 60.0
+HOUR_S = 3_600.0
+
+
+class Place:
+    """
+    An exchange, and a machine whose node trades there under a permit.
+
+    Parameters
+    ----------
+    venue : Handle
+    root : Path
+        Folder of the machine: state, ledger, anchor, keys, artifacts.
+    """
+
+    def __init__(self, venue: Handle, root: Path) -> None:
+        self.venue, self.root, self.machine = venue, root, ready(root)
+        self.folder = self.machine.state / "live" / ACCOUNT
+        self.anchor = root / "anchor.json"
+        fingerprint = Ledger(self.machine.ledger).chain.fingerprint
+        told = {"state": str(self.machine.state), "ledger": str(self.machine.ledger), "fingerprint": fingerprint}
+        self.anchor.write_text(json.dumps(told))
+        self.anchor.chmod(0o600)
+        keys = root / "keys"
+        keys.mkdir(mode=0o700)
+        secret = "".join(line for line in ED25519_KEY.secret.splitlines() if not line.startswith("-----"))
+        for name, value in (("api_key", ED25519_KEY.name), ("api_secret", secret)):
+            (keys / f"binance_testnet_{name}").write_text(value)
+            (keys / f"binance_testnet_{name}").chmod(0o600)
+        self.node = Node(
+            root, f"feed.symbols=[{SYMBOL}]", f"feed.http={venue.http}", f"feed.ws={venue.ws}", "feed.stall_s=2",
+            "feed.pause_s=0.1", "feed.pause_most_s=1", f"broker.http={venue.http}", f"broker.ws_api={venue.ws_api}",
+            f"broker.secrets_dir={keys}", "broker.check_s=0.5", "output.report=false", "guard.look_s=0.5",
+            "guard.reconcile_min=0.05", f"policy_entry={self.machine.policy_hash}",
+        )  # fmt: skip
+        self.process: subprocess.Popen[str] | None = None
+        self.said: list[str] = []
+
+    # -- the ledger
+
+    def permit(self, seconds: float = HOUR_S) -> str:
+        """Let both persons permit the policy from now on, and return the permit's id."""
+        now, ledger = time.time_ns(), Ledger(self.machine.ledger)
+        terms = Terms(
+            policy_hash=self.machine.policy_hash, code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
+            symbols=[INSTRUMENT], currency="USDT", capital=str(CAPITAL), loss=str(LOSS), begins=str(now),
+            ends=str(now + int(seconds * 1e9)), ledger=ledger.chain.fingerprint, nonce=f"{now:032x}",
+        )  # fmt: skip
+        second = {"key": SECOND, "sig": cosigned(terms, SigningKey.load(self.machine.second))}
+        body = {"terms": terms.model_dump(), "cosign": second, "why": "drill"}
+        ledger.append("limited_live", body, self._key("person"), now)
+        return ledger.chain.permits.all[-1].id
+
+    def revoke(self, permit: str) -> None:
+        """Let the machine's service take a permit back; the node has to notice by itself."""
+        Ledger(self.machine.ledger).append(
+            "revocation", {"permit": permit, "why": "drill"}, self._key("service"), time.time_ns()
+        )
+
+    def _key(self, whose: str) -> SigningKey:
+        return SigningKey.load(self.machine.state / "keys" / f"{whose}.pem")
+
+    # -- the node
+
+    def start(self) -> None:
+        """Start the node, and go on."""
+        self.process = self.node.start(str(self.anchor), "live", module="benchmarks.live.launch")
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()  # type: ignore[union-attr]
+
+    def _listen(self, process: "subprocess.Popen[str]") -> None:
+        with (self.root / "said").open("a") as file:
+            for line in process.stderr or ():
+                self.said.append(line)
+                file.write(line)
+                file.flush()
+
+    def refused(self) -> str:
+        """Start the node where it must not, and return its one line; empty: it has started."""
+        process = self.node.start(str(self.anchor), "live", module="benchmarks.live.launch")
+        try:
+            _, told = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return ""
+        return told.strip().splitlines()[-1] if process.returncode == 2 else ""
+
+    def beat(self, what: Any = lambda beat: True, timeout: float = PATIENCE_S) -> Beat:
+        """Wait for a beat of the process of which something is true."""
+
+        def found() -> Beat | None:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the node has ended: {''.join(self.said[-8:])}"
+            beat = last_beat(self.folder)
+            return beat if beat is not None and beat.pid == self.process.pid and what(beat) else None
+
+        return until(found, timeout, 0.05)  # type: ignore[no-any-return]
+
+    def trading(self, fills: int) -> None:
+        """Wait until the node has so many fills in this run."""
+        self.beat(lambda beat: beat.fills >= fills, 2 * PATIENCE_S)
+
+    def agree(self) -> list[str]:
+        """Stop the market, end what is wrong, and wait until node and books agree; return in what they do not."""
+        self.venue.tell("pause")
+        self.venue.tell("clear")
+        since, ends, found = time.time_ns(), time.monotonic() + PATIENCE_S, ["no beat"]
+        while found and time.monotonic() < ends:
+            beat = self.beat(lambda beat, since=since: beat.ts > since)
+            since = beat.ts
+            found = apart(beat.facts, books_of(self.venue.look("books"), "BTC"))
+            if found and beat.kill != "ACTIVE":
+                return [f"kill switch {beat.kill}", *found]
+        self.venue.tell("resume")
+        return found
+
+    def kill_9(self) -> None:
+        """Kill the node without warning."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> list[str]:
+        """Stop the node; return what is wrong with how it ended."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE_S)
+        return [f"exit code {code}: {''.join(self.said[-4:])}"] if code else []
+
+    def command(self, verb: str, *words: str) -> str:
+        """Give an operator's command for the account."""
+        return self.node.run(
+            "--env", "live", "--account", ACCOUNT, "--who", "drill", "--why", "drill", *words, verb=verb
+        )
+
+    # -- what is left
+
+    def books(self) -> dict[str, Any]:
+        """Return the exchange's books."""
+        found: dict[str, Any] = self.venue.look("books")
+        return found
+
+    def posts(self) -> int:
+        """Return how many orders were sent to the exchange."""
+        return len(self.venue.look("requests?path=/api/v3/order&method=POST"))
+
+    def report(self) -> dict[str, Any]:
+        """Return the day's report of the node."""
+        (file,) = self.root.glob(f"artifacts/*/live/{ACCOUNT}/reconcile.json")
+        return dict(json.loads(file.read_text()))
+
+
+@contextmanager
+def placed(root: Path, seed: int) -> Iterator[Place]:
+    """Run an exchange for a machine; what still runs afterwards is killed."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    with spawned("--speed", "5", "--seed", str(seed)) as venue:
+        venue.tell("limits", orders=1_000_000, weight=100_000_000)
+        place = Place(venue, root)
+        try:
+            yield place
+        finally:
+            if place.process is not None and place.process.poll() is None:
+                place.kill_9()
+            (root / "books.json").write_text(json.dumps(venue.look("books")))

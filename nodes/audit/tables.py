@@ -1,0 +1,141 @@
+"""Runs as members of an audit archive: settings as JSON, tables as JSON Lines that anybody can read."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from alphatrade.evolution.dossier import dumped
+from alphatrade.nodes.journal_folder import head_of
+from alphatrade.reflection.query import read_mapping
+from alphatrade.risk.audit import audit
+from alphatrade.risk.errors import RunDirError
+
+TABLES = {
+    "orders": "orders", "fills": "fills", "risk_events": "risk_events", "equity": "equity",
+    "decisions": "diary/decisions", "expost": "diary/expost",
+}  # fmt: skip
+_EXACT = 2**53  # beyond it other readers of JSON lose digits
+
+
+class Span(NamedTuple):
+    """Days, both counted, UTC."""
+
+    first: date
+    last: date
+
+    def days(self) -> list[str]:
+        """Return them as the artifacts have them."""
+        return [(self.first + timedelta(n)).isoformat() for n in range((self.last - self.first).days + 1)]
+
+    def has(self, ns: int) -> bool:
+        """Return whether a moment, UTC ns, is in it."""
+        return self.first <= date(1970, 1, 1) + timedelta(ns // (86_400 * 10**9)) <= self.last
+
+
+class Taken(NamedTuple):
+    """What was found of runs: members by name, settings of each run by its id, and what was left out, in words."""
+
+    members: dict[str, bytes]
+    runs: dict[str, Path]
+    left_out: list[str]
+
+
+def runs_of(artifacts: Path, span: Span) -> Taken:
+    """
+    Return the runs of a span that were on paper or live; replays are counted, and left out.
+
+    Parameters
+    ----------
+    artifacts : Path
+        Root of the dated folders; a run is of the day on which it began.
+    span : Span
+    """
+    taken = Taken({}, {}, [])
+    replays = 0
+    for day in span.days():
+        for folder in sorted((artifacts / day).glob("*")):
+            if not (folder / "run.yaml").is_file() or folder.name.startswith(".replaced-"):
+                continue
+            if folder.name.startswith("."):
+                taken.left_out.append(f"{day}/{folder.name}: not finished")
+                continue
+            try:
+                run, summary = read_mapping(folder, "run.yaml"), read_mapping(folder, "summary.json")
+                if run["env"]["name"] == "sim":
+                    replays += 1
+                    continue
+                taken.members.update(_run(folder, run, summary))
+                taken.runs[folder.name] = folder
+            except (RunDirError, LookupError, TypeError, OSError, ValueError) as error:
+                taken.left_out.append(f"{day}/{folder.name}: cannot be read: {error}")
+    if replays:
+        taken.left_out.append(f"{replays} replays (env sim), in which no order was sent anywhere")
+    return taken
+
+
+def _run(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, bytes]:
+    found = {"run.json": dumped(portable(run)), "summary.json": dumped(portable(summary))}
+    found["policy.json"] = dumped(read_mapping(folder, "policy.json"))
+    if (head := head_of(folder / "journal")) is not None:
+        found["journal.json"] = dumped(portable(head))
+    for name, path in TABLES.items():
+        if (folder / f"{path}.parquet").is_file():
+            found[f"{name}.jsonl"] = lines(rows(folder / f"{path}.parquet"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    found["files.json"] = dumped({path.relative_to(folder).as_posix(): _digest(path) for path in files})
+    found["audit.json"] = dumped(_audited(folder))
+    return {f"runs/{folder.name}/{name}": data for name, data in found.items()}
+
+
+def _audited(folder: Path) -> dict[str, Any]:
+    """Return what the auditor finds in a run today."""
+    try:
+        report = audit(folder)
+    except RunDirError as error:
+        return {"ok": False, "not_possible": portable(str(error))}
+    findings = {"violations": report.violations, "integrity": report.integrity}
+    told = {name: [f"{one.code} {one.subject}: {one.detail}" for one in found] for name, found in findings.items()}
+    used = {limit: round(share, 6) for limit, share in report.utilisation.items()}
+    return {"ok": report.ok, **told, "passive": dict(report.passive), "utilisation": used}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file as plain values."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+
+
+def lines(values: Iterable[Any]) -> bytes:
+    """Return values as JSON Lines, fields in order of their names."""
+    text = [json.dumps(portable(one), sort_keys=True, separators=(",", ":"), allow_nan=False) for one in values]
+    return "".join(f"{line}\n" for line in text).encode()
+
+
+def portable(value: Any) -> Any:
+    """Return plain values as any reader of JSON takes them: exact, and without the paths of this machine."""
+    if isinstance(value, Mapping):
+        return {str(name): portable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(one) for one in value]
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT:
+        return str(value)
+    if isinstance(value, str) and value.startswith(("/", "~/")):
+        return Path(value).name
+    return value

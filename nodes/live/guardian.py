@@ -1,0 +1,223 @@
+"""Shim: who watches over a node with real orders: its permit, its key, its market's rules and its books, by the wall.
+
+Nothing here decides what is traded. It gives the node a permit as an input, trips the switch, and tells somebody. What
+takes time is done beside the loop that trades, and what fails there never stops it: then the permit is not renewed, and
+a permit that nobody has looked at permits nothing.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nautilus_trader.model.data import InstrumentStatus
+from nautilus_trader.model.enums import MarketStatusAction
+from nautilus_trader.model.identifiers import InstrumentId
+
+from alphatrade.nodes.live import preflight
+from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.checks import Check, filter_checks
+from alphatrade.nodes.live.day_report import DayReport
+from alphatrade.nodes.live.full import UNREADABLE, Reconciler
+from alphatrade.nodes.live.settings import GuardSpec
+from alphatrade.nodes.live.sides import Book
+from alphatrade.nodes.venue_answers import FAILURES
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.permit import Permit
+from alphatrade.risk.units import from_atto
+
+TICK_S = 0.2  # between two looks at what is due
+REFUSALS, REFUSED_S, REFUSAL_S = 10, 60.0, 1.0  # so many rejected orders in so many seconds are too many; each look
+UNREAD_S = 60.0  # after a reconciliation that could not be made, the next
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """
+    What a guardian is given.
+
+    Attributes
+    ----------
+    look : callable
+        Looks at the ledger and returns what is permitted, on any thread; never raises.
+    hear : callable
+        Takes how far the exchange's clock is ahead, ms.
+    asked : preflight.Asked
+    every : GuardSpec
+    alerts : Alerts
+    report : DayReport
+    kept : callable
+        Reads the node's journal from the disk.
+    """
+
+    look: Callable[[], Permit]
+    hear: Callable[[float], None]
+    asked: preflight.Asked
+    every: GuardSpec
+    alerts: Alerts
+    report: DayReport
+    kept: Callable[[], Book]
+
+
+class Guardian:
+    """
+    Watches over one node.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the node.
+    duty : Duty
+    """
+
+    def __init__(self, parts: Any, duty: Duty) -> None:
+        self._parts, self._duty, self._alerts = parts, duty, duty.alerts
+        self.reconciler = Reconciler(parts, duty.asked.markets, duty.alerts)
+        self._trading = dict.fromkeys((one.symbol for one in duty.asked.markets), True)
+        self._refused = deque[tuple[float, int]]()
+        self._due = dict.fromkeys((self._look, self._again, self._books, self._refusals), 0.0)
+
+    async def begun(self) -> None:
+        """Give the node its permit; one that has lapsed since stops it, and closes what is open."""
+        await self._look()
+
+    async def joined(self) -> None:
+        """Compare all books before a market is heard."""
+        await self._reconcile("start")
+        now = time.monotonic()
+        self._refused.append((now, len(self.reconciler.book.refused)))
+        self._due = {
+            self._look: now + self._duty.every.look_s,
+            self._again: now + 60 * self._duty.every.again_min,
+            self._books: now + self._next_books(),
+            self._refusals: now,
+        }
+
+    async def ended(self, flat: bool) -> None:
+        """Compare all books once more, with what the journal has on the disk, and close the day's report."""
+        self._parts.intake.flush()
+        await self._reconcile("stop", self._duty.kept, flat)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what its metrics are."""
+        law, permit = self._parts.gate.law, self._parts.gate.live_gate.permit
+        used: tuple[int, int] = law.headroom()
+        caps = dict(zip(("capital", "loss"), zip(used, (permit.capital, permit.loss), strict=True), strict=True))
+        agreed = [one.ts for one in self.reconciler.outcomes if one.clean]
+        return {
+            "alerts": dict(self._alerts.counts),
+            "reconcile_differences": self.reconciler.differences,
+            "reconciled_at": agreed[-1] / 1e9 if agreed else None,
+            "permit_end": 0.0 if permit.refused else permit.ends / 1e9,
+            "permit_used": {
+                name: (float(from_atto(cap - left)), float(from_atto(cap))) for name, (left, cap) in caps.items()
+            },
+        }
+
+    async def run(self) -> None:
+        """Do what is due, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for duty in self._due:
+                tasks.create_task(self._repeat(duty))
+
+    async def _repeat(self, duty: Callable[[], Any]) -> None:
+        """Do one of the duties whenever it is due; none of them waits for another."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            if time.monotonic() < self._due[duty]:
+                continue
+            try:
+                await duty()
+            except Exception as error:  # whatever it is: the others go on, and somebody is told
+                self._due[duty] = time.monotonic() + UNREAD_S
+                self._alerts.give("guard", f"{duty.__name__.strip('_')} failed: {type(error).__name__}: {error}")
+
+    # -- the permit
+
+    async def _look(self) -> None:
+        permit = await asyncio.to_thread(self._duty.look)
+        before = self._parts.gate.live_gate.permit
+        if permit.refused and permit.refused != before.refused:
+            self._alerts.give("permit", permit.refused)
+        self._parts.intake.permit(permit)
+        self._due[self._look] = time.monotonic() + self._wait(permit)
+
+    def _wait(self, permit: Permit) -> float:
+        """Return after how many seconds the ledger is looked at again: at the latest when the permit ends."""
+        left = (permit.ends - time.time_ns()) / 1e9
+        return min(self._duty.every.look_s, left) if left > 0 else self._duty.every.look_s
+
+    # -- the exchange
+
+    async def _again(self) -> None:
+        """Check key, account, clock and filters once more."""
+        self._due[self._again] = time.monotonic() + 60 * self._duty.every.again_min
+        rest = self._parts.broker.reader
+        if rest is None:
+            return
+        try:
+            checks = await preflight.again(rest, self._duty.asked)
+        except ConfigError as error:
+            self._alerts.give("preflight", f"the checks could not be made again: {error}")
+            return
+        self._judge(checks, "PREFLIGHT", "preflight")
+
+    def _judge(self, checks: tuple[Check, ...], code: str, kind: str) -> None:
+        odd = [one for one in checks if not one.holds]
+        if odd:
+            words = "; ".join(f"{one.name}: {one.found}, wanted: {one.wanted}" for one in odd[:3])
+            self._alerts.give(kind, words)
+            self._parts.gate.trip(code, words, "guardian")
+
+    async def _books(self) -> None:
+        """Ask for the clock and the filters, and compare all books."""
+        rest = self._parts.broker.reader
+        if rest is not None:
+            try:
+                self._duty.hear(await rest.ahead_ms())
+                self._filters(await rest.exchange_info(list(self._trading)))
+            except (*FAILURES, *UNREADABLE) as error:
+                self._alerts.give("unread", f"filters: {str(error) or type(error).__name__}")
+        await self._reconcile("running")
+        self._due[self._books] = time.monotonic() + self._next_books()
+
+    def _next_books(self) -> float:
+        last = self.reconciler.outcomes[-1]
+        wait = 60 * self._duty.every.reconcile_min
+        return min(UNREAD_S, wait) if last.unread else wait
+
+    def _filters(self, told: Any) -> None:
+        """Hold a symbol that does not trade; stop for one whose steps or smallest order are others."""
+        for market in self._duty.asked.markets:
+            entry = told[market.symbol]
+            trading = entry["status"] == "TRADING"
+            if trading != self._trading[market.symbol]:
+                self._trading[market.symbol] = trading
+                self._alerts.give("filters", f"{market.symbol} is {entry['status']} at the exchange")
+                self._status(market.symbol, trading)
+            checks = filter_checks(entry | {"status": "TRADING"}, market, self._duty.asked.most)
+            self._judge(tuple(checks), "FILTERS", "filters")
+
+    def _status(self, symbol: str, trading: bool) -> None:
+        action = MarketStatusAction.TRADING if trading else MarketStatusAction.HALT
+        name, now = InstrumentId.from_str(f"{symbol}.{self._parts.broker.venue.value}"), time.time_ns()
+        self._parts.intake.receive(InstrumentStatus(name, action, now, now, is_trading=trading))
+
+    async def _refusals(self) -> None:
+        """Stop where the exchange refuses one order after the other."""
+        now, reasons = time.monotonic(), self.reconciler.book.refused
+        self._due[self._refusals] = now + REFUSAL_S
+        self._refused.append((now, len(reasons)))
+        while self._refused[0][0] < now - REFUSED_S:
+            self._refused.popleft()
+        if (count := len(reasons) - self._refused[0][1]) >= REFUSALS and self._parts.gate.switch.state == "ACTIVE":
+            words = f"{count} orders refused within {REFUSED_S:g} s, the last: {list(reasons.values())[-1]}"
+            self._alerts.give("rejected", words)
+            self._parts.gate.trip("REJECTED", words, "guardian")
+
+    async def _reconcile(self, when: str, kept: Callable[[], Book] | None = None, flat: bool | None = None) -> None:
+        await self.reconciler.run(when, kept)
+        told = list(self.reconciler.outcomes), self.reconciler.book.copy(), str(self._parts.gate.switch.state), flat
+        await asyncio.to_thread(self._duty.report.write, *told)

@@ -1,0 +1,178 @@
+"""The checks before a node with real orders starts, and those that are made again while it runs.
+
+All are shown; the first that does not hold is the reason why nothing starts. An exchange that does not answer, or whose
+answer cannot be read, lets nothing start either.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from alphatrade.nodes.live.checks import (
+    Check,
+    Market,
+    account_checks,
+    clock_check,
+    filter_checks,
+    key_checks,
+    money_check,
+    spent_of,
+    stranger_checks,
+)
+from alphatrade.nodes.live.history import trades
+from alphatrade.nodes.venue_answers import FAILURES, RefusedError
+from alphatrade.nodes.venue_rest import VenueRest
+from alphatrade.risk.errors import ConfigError
+
+_MS = 1_000_000  # ns
+
+
+class Asked(NamedTuple):
+    """
+    What a start is checked for.
+
+    Attributes
+    ----------
+    net : {"mainnet", "testnet", "sandbox"}
+    markets : tuple of Market
+    most : Decimal
+        Largest value of an order that the law lets through, quote units.
+    capital : Decimal
+        Of the permit, quote units.
+    begins, ends : int
+        Of the permit, UTC ns.
+    own : frozenset of str
+        Ids of the orders that the node knows, from its journal.
+    again : bool
+        It goes on with a run, whose money may be in orders and positions.
+    """
+
+    net: str
+    markets: tuple[Market, ...]
+    most: Decimal
+    capital: Decimal
+    begins: int
+    ends: int
+    own: frozenset[str] = frozenset()
+    again: bool = False
+
+
+class Found(NamedTuple):
+    """
+    The checks that were made, and what was spent under the permit before, quote units.
+
+    Attributes
+    ----------
+    checks : tuple of Check
+    spent : Decimal
+        Never below zero: what was gained before is not to be spent on top of the capital.
+    """
+
+    checks: tuple[Check, ...]
+    spent: Decimal
+
+
+async def preflight(rest: VenueRest, asked: Asked) -> Found:
+    """
+    Make all checks that the exchange has to be asked for.
+
+    Raises
+    ------
+    ConfigError
+        If it does not answer, refuses the key, or answers what cannot be read.
+    """
+    return await _read(rest, lambda: _all(rest, asked))
+
+
+async def again(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:
+    """
+    Make the checks of key, account, fees and clock once more.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`preflight`.
+    """
+    return await _read(rest, lambda: _standing(rest, asked))
+
+
+def require(checks: tuple[Check, ...]) -> None:
+    """
+    Refuse to start where a check does not hold.
+
+    Raises
+    ------
+    ConfigError
+        Of the first one.
+    """
+    for one in checks:
+        if not one.holds:
+            raise ConfigError(one.name, one.found, one.wanted)
+
+
+def table(checks: tuple[Check, ...]) -> str:
+    """Return checks as lines of text, for a terminal."""
+    wide = max((len(one.name) for one in checks), default=0)
+    return "".join(
+        f"{'ok ' if one.holds else 'NOT'}  {one.name:<{wide}}  {one.found}"
+        + ("" if one.holds else f"; wanted: {one.wanted}")
+        + "\n"
+        for one in checks
+    )
+
+
+async def _read[T](rest: VenueRest, step: Callable[[], Any]) -> T:
+    try:
+        return await step()  # type: ignore[no-any-return]
+    except RefusedError as no:
+        raise ConfigError("exchange", str(no), "an exchange that lets this key read its account") from None
+    except FAILURES as error:
+        told = str(error) or "no answer in time"
+        raise ConfigError("exchange", told, "an exchange that answers") from None
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise ConfigError("exchange", told, "answers that can be read") from None
+
+
+async def _all(rest: VenueRest, asked: Asked) -> Found:
+    checks = list(await _standing(rest, asked))
+    told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
+    for market in asked.markets:
+        checks += filter_checks(told.get(market.symbol), market, asked.most)
+    rows = await rest.asked("/api/v3/openOrders")
+    checks += stranger_checks(rows, asked.own)
+    spent, odd = Decimal(0), "none"
+    now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
+    try:
+        for market in asked.markets:
+            done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
+            spent += spent_of(done, market)
+    except ValueError as error:
+        odd = str(error)
+    checks.append(Check("trades under the permit", odd, "fees in what was traded", odd == "none"))
+    spent = max(spent, Decimal(0))
+    if not asked.again:
+        account = await rest.asked("/api/v3/account")
+        checks.append(money_check(account, asked.markets[0].quote, asked.capital - spent))
+    return Found(tuple(checks), spent)
+
+
+async def _standing(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:
+    began = time.monotonic()
+    ahead_ms = await rest.ahead_ms()
+    checks = [clock_check(ahead_ms, 500 * (time.monotonic() - began))]
+    rights = await _told(rest, "/sapi/v1/account/apiRestrictions")
+    checks += key_checks(rights, await _told(rest, "/sapi/v1/bnbBurn"), asked.net, asked.ends // _MS)
+    checks += account_checks(await rest.asked("/api/v3/account"), asked.markets)
+    return tuple(checks)
+
+
+async def _told(rest: VenueRest, path: str) -> Any:
+    """Return an answer; None: the exchange has no such interface."""
+    try:
+        return await rest.asked(path)
+    except RefusedError as no:
+        if no.status == 404:
+            return None
+        raise

@@ -1,0 +1,216 @@
+"""Shim: ``alphatrade live``: a policy with real orders, from a permit to a finished run folder."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+from alphatrade.nodes.live.anchor import agree
+from alphatrade.nodes.live.permits import Asked, Watch
+from nautilus_trader.model.identifiers import InstrumentId
+
+from alphatrade.nodes.identity import Identity, code_hash
+from alphatrade.nodes.ledger_home import ledger_dir
+from alphatrade.nodes.live import preflight
+from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.broker import LiveBroker
+from alphatrade.nodes.live.checks import Market
+from alphatrade.nodes.live.day_report import DayReport
+from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
+from alphatrade.nodes.live.guardian import Duty, Guardian
+from alphatrade.nodes.live.settings import LiveSettings
+from alphatrade.nodes.live.sides import Book, first_permit, kept
+from alphatrade.nodes.paper.assembly import LiveParts
+from alphatrade.nodes.paper.link import ANSWER_S, VENUE
+from alphatrade.nodes.paper.run import Launch, put_by, say
+from alphatrade.nodes.paper.run import paper as node
+from alphatrade.nodes.paper.settings import LiveFeedSpec
+from alphatrade.nodes.result import RunResult
+from alphatrade.nodes.secrets import Secrets
+from alphatrade.nodes.tape import Market as Tape
+from alphatrade.nodes.venue_rest import Credentials
+from alphatrade.risk.approval import Approvals, fresh_key
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.kill import latch_dir
+from alphatrade.risk.permit import Permit
+from alphatrade.risk.units import NANO, from_atto, to_nano
+
+
+class Start(NamedTuple):
+    """
+    What a start has found out.
+
+    Attributes
+    ----------
+    live : LiveSettings
+        With the permit's capital as what the account starts with.
+    watch : Watch
+    permit : Permit
+    first : Permit or None
+        With which the run began that this one goes on with; None: it is a new one.
+    """
+
+    live: LiveSettings
+    watch: Watch
+    permit: Permit
+    first: Permit | None
+
+
+def live(told: LiveSettings) -> RunResult:
+    """
+    Run a policy with real orders, or go on with a run that was killed; write the run folder.
+
+    Raises
+    ------
+    ConfigError
+        If no permit stands, a check before the start does not hold, or something cannot be asked.
+    InputError, LatchedError
+        As a run on paper.
+    """
+    start = _permitted(told)
+    return node(start.live.own, Launch("live", partial(_parts, start)))
+
+
+def check(told: LiveSettings) -> tuple[preflight.Check, ...]:
+    """Return the checks that a start would make, permit and exchange; nothing is started."""
+    start = _permitted(told, strict=False)
+    found = preflight.Check(
+        "permit", start.permit.refused or start.permit.entry, "one that stands", not start.permit.refused
+    )
+    checks: list[preflight.Check] = [found]
+
+    def parts(tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
+        raise _CheckedError(_preflight(start, _exchange(start, tapes), _markets(start, tapes), Book(())).checks)
+
+    try:
+        node(start.live.own, Launch("live", parts))
+    except _CheckedError as done:
+        checks += done.checks
+    return tuple(checks)
+
+
+class _CheckedError(Exception):
+    def __init__(self, checks: tuple[preflight.Check, ...]) -> None:
+        super().__init__()
+        self.checks = checks
+
+
+def _permitted(told: LiveSettings, strict: bool = True) -> Start:
+    """Look at the ledger; refuse to start anew without a permit that stands, and take its capital for the account's."""
+    own, run = told.own, told.own.settings.run
+    agree(told.anchor, run.paths.state, ledger_dir())
+    folder = latch_dir(run.paths.state, run.env.name, own.account)
+    put_by(own)
+    first = first_permit(folder / "journal")
+    assert isinstance(own.feed, LiveFeedSpec)
+    names = tuple(f"{symbol}.{VENUE}" for symbol in own.feed.symbols)
+    asked = Asked(own.settings.policy.policy_hash, code_hash(), told.broker.venue, own.account, names)
+    watch = Watch(told.anchor, asked, folder)
+    permit = watch.look()
+    if permit.refused and first is None and strict:
+        raise ConfigError("permit", permit.refused, "an entry limited_live of two persons: alphatrade permit")
+    capital = (first or permit).capital
+    if capital:
+        venue = run.venue.model_copy(update={"starting_balance": from_atto(capital)})
+        run = run.model_copy(update={"venue": venue})
+        own = own._replace(settings=own.settings.model_copy(update={"run": run}))
+    return Start(told._replace(own=own), watch, permit, first)
+
+
+def _parts(start: Start, tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
+    """Make the checks that the exchange is asked for, and return what makes orders real."""
+    own, markets = start.live.own, _markets(start, tapes)
+    exchange, book = _exchange(start, tapes), kept(journal, markets)
+    found, odd = _judged(start, exchange, markets, book)
+    spent = start.first.spent if start.first is not None else to_nano(found) * NANO
+    fee = to_nano(max(max(one.maker_fee, one.taker_fee) for one in markets))
+    folder = latch_dir(own.settings.run.paths.state, own.settings.run.env.name, own.account)
+    about = {
+        "policy": identity.policy_hash, "code": identity.code_hash, "run": identity.run_id,
+        "venue": start.live.broker.venue, "permit": start.permit.entry,
+    }  # fmt: skip
+    duty = Duty(
+        look=_looker(start.watch, spent, fee, odd),
+        hear=start.watch.clocks.hear,
+        asked=_asked(start, markets, book),
+        every=start.live.guard,
+        alerts=Alerts(folder, time.time_ns, say),
+        report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
+        kept=lambda: kept(journal, markets),
+    )
+    return LiveParts(exchange, LiveBroker, exchange.approvals, lambda parts: Guardian(parts, duty))
+
+
+def _looker(watch: Watch, spent: int, fee: int, odd: str) -> Callable[[], Permit]:
+    def look() -> Permit:
+        permit = watch.look()
+        return permit._replace(spent=spent, fee=fee, refused=permit.refused or odd)
+
+    return look
+
+
+def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], book: Book) -> tuple[Decimal, str]:
+    """
+    Return what was spent before, and why a run that goes on must send nothing but what closes it.
+
+    Raises
+    ------
+    ConfigError
+        If a new run must not start.
+    """
+    try:
+        found = _preflight(start, exchange, markets, book)
+        preflight.require(found.checks)
+        return found.spent, ""
+    except ConfigError as error:
+        if start.first is None:
+            raise
+        say(f"it goes on, to close what is open: {error}")
+        return Decimal(0), str(error)
+
+
+def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], book: Book) -> preflight.Found:
+    keys = Secrets(start.live.broker.secrets_dir).read(exchange.keys)
+    held = exchange.held(Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value()))
+
+    async def run() -> preflight.Found:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
+            rest = exchange.reader(session, held)
+            found = await preflight.preflight(rest, _asked(start, markets, book))
+            start.watch.clocks.hear(await rest.ahead_ms())
+            return found
+
+    return asyncio.run(run())
+
+
+def _asked(start: Start, markets: tuple[Market, ...], book: Book) -> preflight.Asked:
+    own, permit = start.live.own, start.first or start.permit
+    capital = from_atto(permit.capital)
+    return preflight.Asked(
+        net=start.live.broker.venue, markets=markets, capital=capital,
+        most=capital * Decimal(repr(own.settings.policy.risk.order_notional_max)),
+        begins=permit.begins, ends=start.permit.ends, own=frozenset(book.orders) | book.sent,
+        again=start.first is not None,
+    )  # fmt: skip
+
+
+def _exchange(start: Start, tapes: Sequence[Tape]) -> LiveExchange:
+    broker = start.live.broker
+    approvals = Approvals(fresh_key(), time.monotonic_ns)
+    names = tuple(InstrumentId.from_str(tape.instrument.id) for tape in tapes)
+    kind = exchange_of(broker.kind)
+    return kind(broker.http, broker.ws_api, names, broker.keys, approvals=approvals, mainnet=not broker.testnet)
+
+
+def _markets(start: Start, tapes: Sequence[Tape]) -> tuple[Market, ...]:
+    venue = start.live.own.settings.run.venue
+    specs = [venue.priced(tape.instrument) for tape in tapes]
+    return tuple(
+        Market(one.symbol, one.base, one.quote, Decimal(one.tick), Decimal(one.lot), Decimal(one.maker_fee),
+               Decimal(one.taker_fee))
+        for one in specs
+    )  # fmt: skip

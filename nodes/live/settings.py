@@ -1,0 +1,161 @@
+"""Settings of a node with real orders: those of a node on paper, less what no such node may be told."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from alphatrade.nodes.live.anchor import Anchor
+from omegaconf import DictConfig
+from pydantic import Field
+
+from alphatrade.nodes.paper.entry import FIELD, Entered, entered
+from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec, PaperSettings, node_settings
+from alphatrade.reflection.ledger import Ledger
+from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.strategies.policy import Spec
+
+ENVS = ("live",)
+STAGE = "limited_live"
+INCUMBENT = "incumbent"  # the one policy in that stage, whichever it is
+SANDBOX = "sandbox"  # an exchange on this machine
+
+
+class LiveBrokerSpec(BrokerSpec):
+    """
+    Who executes real orders.
+
+    Attributes
+    ----------
+    kind : {"binance"}
+        An exchange whose adapter has a last door here.
+    net : {"testnet", "mainnet"}
+        Whether money is at stake.
+    http, ws_api : str, optional
+        Addresses on this machine: a sandbox, whatever `net` says.
+    """
+
+    kind: Literal["binance"] = "binance"
+    net: Literal["testnet", "mainnet"] = "testnet"
+
+    @property
+    def testnet(self) -> bool:
+        """Whether no money is at stake where there is no address."""
+        return self.net == "testnet"
+
+    @property
+    def venue(self) -> str:
+        """The venue as a permit names it."""
+        return SANDBOX if self.http else self.net
+
+    @property
+    def keys(self) -> str:
+        """What the names of its keys begin with."""
+        return f"{self.kind}_{'testnet' if self.net == 'testnet' else 'live'}"
+
+    @property
+    def place(self) -> str:
+        """Where orders go, in a word."""
+        return f"{self.kind} {self.venue}"
+
+
+class GuardSpec(Spec):
+    """
+    How a node with real orders is watched.
+
+    Attributes
+    ----------
+    reconcile_min : float
+        Minutes between two full reconciliations.
+    look_s : float
+        Seconds between two looks at the ledger.
+    again_min : float
+        Minutes between two checks of the key's rights.
+    """
+
+    reconcile_min: Annotated[float, Field(ge=0.02, le=60)] = 15.0
+    look_s: Annotated[float, Field(ge=0.2, le=60)] = 60.0
+    again_min: Annotated[float, Field(ge=0.02, le=60)] = 60.0
+
+
+class LiveSettings(NamedTuple):
+    """What a live node is told: as on paper, how it is watched, and where its law is from."""
+
+    own: PaperSettings
+    broker: LiveBrokerSpec
+    guard: GuardSpec
+    anchor: Anchor
+
+
+def live_settings(config: DictConfig, anchor: Anchor) -> LiveSettings:
+    """
+    Validate a composed configuration.
+
+    Raises
+    ------
+    ConfigError
+        Naming path, value and expectation of the first problem.
+    LedgerError
+        If the ledger does not have the policy in stage limited_live.
+    """
+    guard: GuardSpec | None = None
+
+    def take(plain: dict[str, Any]) -> Entered:
+        nonlocal guard
+        guard = GuardSpec(**_mapping(plain, "guard"))
+        for name in ("policy_file", "genotype", "learned"):
+            if plain.get(name) is not None:
+                raise ConfigError(name, plain[name], f"nothing: what runs is what the ledger has ({FIELD})")
+        return in_force(plain.get(FIELD), anchor)
+
+    own = node_settings(config, ENVS, LiveBrokerSpec, take)
+    assert guard is not None
+    assert isinstance(own.broker, LiveBrokerSpec)
+    return _fits(LiveSettings(own, own.broker, guard, anchor))
+
+
+def _mapping(plain: dict[str, Any], name: str) -> Mapping[str, Any]:
+    value = plain.pop(name, None)
+    if not isinstance(value, dict):
+        raise ConfigError(name, value, "what conf/live.yaml has there")
+    return value
+
+
+def in_force(name: object, anchor: Anchor) -> Entered:
+    """
+    Return the policy that the ledger has in stage limited_live, by its hash or as the incumbent.
+
+    Raises
+    ------
+    ConfigError
+        If none is named.
+    LedgerError
+        If the ledger is damaged, or has it not there.
+    """
+    if name is None:
+        raise ConfigError(FIELD, None, f"{INCUMBENT}, or the policy_hash of a policy in stage {STAGE}")
+    if name == INCUMBENT:
+        there = sorted(Ledger(anchor.ledger).chain.stages.policies(STAGE))
+        if len(there) != 1:
+            raise LedgerError(FIELD, f"{len(there)} policies in stage {STAGE}", "one of them")
+        name = there[0]
+    found = entered(name, anchor.ledger)
+    if found.entry["stage"] != STAGE:
+        wanted = f"stage {STAGE}, which two persons let it into: alphatrade permit"
+        raise LedgerError(FIELD, f"{found.entry['policy_hash'][:12]} in stage {found.entry['stage']}", wanted)
+    if found.entry["ledger"] != anchor.fingerprint:
+        raise LedgerError(FIELD, found.entry["ledger"][:12], f"{anchor.fingerprint[:12]}, of the anchor's ledger")
+    return found
+
+
+def _fits(live: LiveSettings) -> LiveSettings:
+    """Refuse what no word may switch on where money is at stake."""
+    own, run, policy = live.own, live.own.settings.run, live.own.settings.policy
+    for name in ("exploration", "governed_feedback"):
+        if getattr(run, name):
+            raise ConfigError(name, True, "false in live, where nothing is tried out")
+    if run.canary is not None:
+        raise ConfigError("canary", "a policy", "none in live: one policy, which a permit names")
+    if not isinstance(own.feed, LiveFeedSpec):
+        raise ConfigError("feed.source", own.feed.source, "the exchange itself: it executes at its own prices")
+    if policy.risk.gross_max > 1:
+        raise ConfigError("policy.risk.gross_max", policy.risk.gross_max, "at most 1: money that is there")
+    return live

@@ -1,0 +1,261 @@
+"""The audit archive of a real paper run and a ledger with promotions: whole, the same each time, free of secrets."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pytest
+
+from alphatrade.evolution.dossier import unpack
+from alphatrade.nodes.app import main
+from alphatrade.nodes.audit.export import Exported, Places, export, gathered
+from alphatrade.nodes.audit.known import leaks
+from alphatrade.nodes.audit.tables import Span, portable
+from alphatrade.reflection.keys import SigningKey
+from alphatrade.risk.errors import InputError
+from alphatrade.risk.kill import KillSwitch
+from tests.nodes.make_audit import VERIFY, loaded
+from tests.nodes.make_canaries import KEY, SECRET, Canaries
+from tests.nodes.make_live import Ready, ready
+from tests.nodes.make_paper import Node
+
+PEM = b"-----BEGIN PRIVATE" + b" KEY-----"
+
+
+class Machine(NamedTuple):
+    """A node's place with a finished paper run, promotions, secrets, and what was exported of it."""
+
+    node: Node
+    ready: Ready
+    places: Places
+    signers: list[SigningKey]
+    secrets: Path
+    span: Span
+    found: Exported
+
+    def again(self, **parts: object) -> Exported:
+        asked = {"span": self.span, "places": self.places, "signers": self.signers, "secrets": [self.secrets]} | parts
+        return export(**asked)  # type: ignore[arg-type]
+
+    @property
+    def run(self) -> Path:
+        return next(path.parent for path in self.places.artifacts.glob("*/*/run.yaml"))
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    place = tmp_path_factory.mktemp("machine")
+    made, node = ready(place), Node(place)
+    node.run(
+        f"policy_entry={made.policy_hash}", "feed.speed=max", "tape=world", "tape.hours=2", "tape.step_s=2", "venue.account=cash",
+        "output.report=false",
+    )  # fmt: skip
+    shutil.copytree(made.artifacts, place / "artifacts", dirs_exist_ok=True)
+    secrets = place / "secrets"
+    secrets.mkdir(mode=0o700)
+    for name, value in (("binance_api_key", KEY), ("binance_api_secret", SECRET)):
+        (secrets / name).write_text(value)
+    latch = KillSwitch(place / "state" / "paper" / "OTHER")
+    latch.trip("OPERATOR", "seen enough", "ada", 1)
+    today = datetime.now(UTC).date()
+    span, places = Span(today - timedelta(1), today), Places(place / "artifacts", made.state, made.ledger)
+    signers = [SigningKey.load(made.state / "keys" / "service.pem"), SigningKey.load(made.second)]
+    with patch.dict(os.environ, node.env):
+        yield Machine(node, made, places, signers, secrets, span, export(span, places, signers, [secrets]))
+
+
+def members(machine: Machine) -> dict[str, bytes]:
+    return unpack(machine.found.path.read_bytes())
+
+
+def test_it_verifies_itself_as_a_stranger_runs_it(machine: Machine, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text(f"{SigningKey.load(machine.ready.second).public} person ben\n")
+    words = [sys.executable, "-I", "-S", str(VERIFY), str(machine.found.path), "--trust", str(keys)]
+    done = subprocess.run(words, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "rules kept"), done.stdout + done.stderr
+    assert "signed by whom you trust" in done.stdout
+    assert machine.found.kept
+
+
+def test_it_has_ledger_diary_orders_fills_events_settings_signoffs_drills_and_dossiers(machine: Machine) -> None:
+    found, run = members(machine), machine.run.name
+    assert {
+        f"runs/{run}/{name}.jsonl" for name in ("orders", "fills", "risk_events", "equity", "decisions", "expost")
+    } <= set(found)
+    assert (
+        len(found[f"runs/{run}/fills.jsonl"].splitlines()) == json.loads(found[f"runs/{run}/summary.json"])["fills"] > 3
+    )
+    assert json.loads(found[f"runs/{run}/audit.json"])["ok"]
+    assert json.loads(found[f"runs/{run}/run.json"])["policy_entry"]["policy_hash"] == machine.ready.policy_hash
+    assert found["ledger/ledger.jsonl"] == (machine.ready.ledger / "ledger.jsonl").read_bytes()
+    assert len(found["signoffs.jsonl"].splitlines()) == 5  # three members, two promotions
+    assert sum(name.startswith("dossiers/") for name in found) == 2
+    assert [one["drill"]["sent"] for one in json.loads(found["kill_drills.json"])] == [0, 0]
+    assert [(one["account"], one["latch"]["code"]) for one in json.loads(found["latches.json"])] == [
+        ("OTHER", "OPERATOR")
+    ]
+    told = json.loads(found["manifest.json"])
+    assert told["first"] == machine.span.first.isoformat()
+    assert told["head"].startswith("8:")
+
+
+def test_the_same_state_gives_the_same_archive(machine: Machine) -> None:
+    assert machine.again().sha256 == machine.found.sha256
+    assert {path.name for path in machine.found.path.parent.iterdir()} == {machine.found.path.name}
+
+
+def test_the_command_writes_it_and_says_its_hashes(machine: Machine) -> None:
+    words = ("--from", str(machine.span.first), "--to", str(machine.span.last), "--secrets-dir", str(machine.secrets))
+    out = machine.node.run(*words, "--key", str(machine.ready.second), verb="audit-export")
+    assert f"sha256     {machine.found.sha256}" in out
+    assert f"verify.py  {machine.found.verifier}" in out
+
+
+def test_no_secret_and_no_path_of_this_machine_is_in_it(machine: Machine, tmp_path: Path) -> None:
+    with zipfile.ZipFile(BytesIO(machine.found.path.read_bytes())) as file:
+        file.extractall(tmp_path)
+    assert Canaries(KEY, SECRET).in_files(tmp_path) == []
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert str(machine.node.root).encode() not in path.read_bytes(), path.name
+            assert PEM not in path.read_bytes()
+
+
+@pytest.mark.parametrize("text", [f"Bearer {SECRET}", PEM.decode()])
+def test_mutations_a_planted_secret_is_refused_and_nothing_written(machine: Machine, text: str) -> None:
+    path, kept = machine.run / "summary.json", (machine.run / "summary.json").read_text()
+    before = sorted(machine.places.artifacts.rglob("*.zip"))
+    path.write_text(json.dumps(json.loads(kept) | {"note": text}))
+    try:
+        with pytest.raises(InputError, match="no secret in what is handed to others") as refused:
+            machine.again()
+    finally:
+        path.write_text(kept)
+    assert text not in str(refused.value)
+    assert sorted(machine.places.artifacts.rglob("*.zip")) == before
+
+
+def test_private_keys_of_the_machine_are_looked_for_in_every_form(machine: Machine) -> None:
+    raw = (machine.ready.state / "keys" / "service.pem").read_bytes()
+    body = b"".join(raw.splitlines()[1:-1])
+    secret = SECRET.encode()
+    for form in (secret, secret.hex().encode(), base64.b64encode(b"id:" + secret)):
+        assert list(leaks({"a": b"x" + form + b"x"}, machine.ready.state, [machine.secrets]))
+    for form in (raw, body):
+        assert list(leaks({"a": form}, machine.ready.state, ()))
+    assert not list(leaks({"a": body[: len(body) // 2]}, machine.ready.state, ()))
+    with pytest.raises(InputError, match="a folder of secrets that can be read"):
+        list(leaks({}, machine.ready.state, [machine.ready.state / "nowhere"]))
+
+
+def test_what_was_left_out_is_said(machine: Machine) -> None:
+    day = machine.run.parent
+    for name in (".partial-0000000000000000", "1111111111111111", "2222222222222222"):
+        (day / name).mkdir()
+    (day / ".partial-0000000000000000" / "run.yaml").write_text("{}")
+    (day / "1111111111111111" / "run.yaml").write_text("env: {name: sim}")
+    (day / "2222222222222222" / "run.yaml").write_text("env: [")
+    try:
+        found, facts = gathered(machine.span, machine.places)
+    finally:
+        for path in (day / ".partial-0000000000000000", day / "1111111111111111", day / "2222222222222222"):
+            shutil.rmtree(path)
+    left = "\n".join(facts["left_out"])
+    for words in (
+        "marks, beliefs",
+        ".partial-0000000000000000: not finished",
+        "2222222222222222: cannot be read",
+        "1 replays",
+    ):
+        assert words in left
+    assert "2222222222222222: cannot be read" in "\n".join(json.loads(found["assessment.json"])["deficiencies"])
+
+
+def test_a_run_whose_files_were_changed_is_in_it_and_is_said_to_be_wrong(machine: Machine) -> None:
+    path, kept = machine.run / "summary.json", (machine.run / "summary.json").read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"fees": "0.00"}))
+    try:
+        found = machine.again()
+    finally:
+        path.write_text(kept)
+    assert not found.kept
+    assert "fees do not add up" in found.said
+    assert found.path.is_file()
+    assert machine.again().kept
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--from", "2026-13-01", "--to", "2026-01-01"), "--from: got '2026-13-01'"),
+        (("--from", "2026-01-02", "--to", "2026-01-01"), "--to: got '2026-01-01'"),
+        (("--from", "2026-01-01", "--to", "2999-01-01"), "--to: got '2999-01-01'"),
+        (("--from", "2026-01-01", "--to", "2026-01-02", "--folder", "none"), "no ledger"),
+        (("--from", "2026-01-01", "--to", "2026-01-02", "--key", "none.pem"), "none.pem"),
+        (("--from", "2026-01-01", "--to", "2026-01-02", "--secrets-dir", "none"), "--secrets-dir"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    machine: Machine,
+    words: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["alphatrade", "audit-export", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    out, err = capsys.readouterr()
+    assert (left.value.code, out, len(err.splitlines())) == (2, "", 1)
+    assert said in err
+
+
+def test_a_damaged_ledger_and_a_key_of_nobody_are_refused(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="somebody in the roster"):
+        machine.again(signers=[SigningKey.generate(tmp_path / "eve.pem")])
+    copy = tmp_path / "ledger"
+    shutil.copytree(machine.ready.ledger, copy)
+    whole = (copy / "ledger.jsonl").read_bytes()
+    (copy / "ledger.jsonl").write_bytes(whole + b'{"half')
+    with pytest.raises(InputError, match="6 bytes without an end"):
+        machine.again(places=machine.places._replace(ledger=copy))
+    (copy / "ledger.jsonl").write_bytes(whole)
+    next(iter((copy / "verdicts").iterdir())).write_text("{}")
+    with pytest.raises(InputError, match="another verdict"):
+        machine.again(places=machine.places._replace(ledger=copy))
+
+
+def test_numbers_are_exact_and_paths_relative() -> None:
+    assert portable({"a": 2**53 + 1, "b": [1, True, float("nan")], "c": "/home/x/tape.csv"}) == {
+        "a": "9007199254740993", "b": [1, True, None], "c": "tape.csv",
+    }  # fmt: skip
+
+
+@pytest.mark.long
+def test_200_bytes_of_a_real_archive_changed_are_200_found(machine: Machine) -> None:
+    import random
+
+    good, draw, verify = machine.found.path.read_bytes(), random.Random(1), loaded()
+    for _ in range(200):
+        at = draw.randrange(len(good))
+        data = bytearray(good)
+        data[at] ^= draw.randrange(1, 256)
+        assert verify.judged(bytes(data))[0], at
+
+
+def test_days_are_counted_from_both_ends() -> None:
+    span = Span(date(2026, 1, 30), date(2026, 2, 1))
+    assert span.days() == ["2026-01-30", "2026-01-31", "2026-02-01"]
+    noon = int(datetime(2026, 2, 1, 12, tzinfo=UTC).timestamp()) * 10**9
+    assert [span.has(noon + n * 86_400 * 10**9) for n in (-3, -2, 0, 1)] == [False, True, True, False]

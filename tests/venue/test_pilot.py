@@ -1,0 +1,208 @@
+"""A whole live node at a venue: it starts if all is in order, trades, is compared, and stops for each thing that is not."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.venue.make_live import moving
+from tests.venue.make_pilot import CAPITAL, Pilot
+from tests.venue.make_venue import Handle, until
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def venue() -> Iterator[Handle]:
+    with moving() as handle:
+        yield handle
+
+
+@pytest.fixture
+def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
+    made = Pilot(tmp_path, venue)
+    yield made
+    made.close()
+
+
+def refused(pilot: Pilot, words: str) -> None:
+    """See that a start ends with one line that says something, and that nothing was sent or written."""
+    said = pilot.start().end(2, by=0)
+    lines = [line for line in said.splitlines() if line.startswith("alphatrade: ")]
+    assert len(lines) == 1, said
+    assert words in lines[0]
+    assert pilot.venue.look("requests?method=POST") == []
+    assert not (pilot.folder / "journal").exists()
+    assert not list(pilot.root.glob("artifacts/*/*"))
+
+
+def clean(pilot: Pilot) -> None:
+    """See that every reconciliation found that all agree, and that the venue's books add up."""
+    report = pilot.report
+    assert (report["differences"], report["unread"]) == (0, 0), report
+    whens = [one["when"] for one in report["reconciliations"]]
+    assert whens[0] == "start"
+    assert whens[-1] == "stop"
+    assert "running" in whens
+    assert pilot.venue.look("books")["audit"] == []
+
+
+def held(pilot: Pilot) -> float:
+    return sum(float(t["qty"]) * (1 if t["isBuyer"] else -1) for t in pilot.venue.look("books")["trades"])
+
+
+def test_without_a_permit_nothing_starts(pilot):
+    pilot.permits(refused="permit 123 was revoked")
+    refused(pilot, "permit 123 was revoked")
+
+
+@pytest.mark.parametrize("right", ["enableWithdrawals", "spotBNBBurn"])
+def test_a_key_with_a_right_too_many_starts_nothing(pilot, right):
+    pilot.venue.tell("permissions", **{right: True})
+    refused(pilot, right)
+
+
+def test_an_open_order_of_a_stranger_starts_nothing_and_stays(pilot):
+    pilot.venue.tell("permissions", enableWithdrawals=False)
+    pilot.venue.order("BUY", "LIMIT", "0.001", price=20_000, newClientOrderId="web-1")
+    said = pilot.start().end(2, by=0)
+    assert "web-1 of BTCUSDT" in said
+    assert [row["clientOrderId"] for row in pilot.venue.look("books")["open"]] == ["web-1"]
+
+
+def test_an_exchange_that_is_away_starts_nothing(pilot):
+    pilot.venue.fault("restart", seconds=30)
+    assert "alphatrade: " in pilot.start().end(2, by=0)
+
+
+def test_it_trades_within_its_capital_is_compared_and_ends_flat(pilot):
+    pilot.start().trading(6)
+    time.sleep(2)
+    pilot.end()
+    clean(pilot)
+    report = pilot.report
+    assert report["flat"]
+    assert report["fills"] == len(pilot.venue.look("books")["trades"]) >= 6
+    assert abs(held(pilot)) < 1e-4
+    assert "<table>" in next(pilot.root.glob("artifacts/*/live/PILOT/reconcile.html")).read_text()
+    out, most = 0.0, 0.0
+    for trade in pilot.venue.look("books")["trades"]:
+        out += float(trade["quoteQty"]) * (1 if trade["isBuyer"] else -1)
+        most = max(most, out)
+    assert 0 < most <= CAPITAL
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+def test_a_permit_that_ends_closes_what_is_held_and_lets_nothing_else_out(pilot, how):
+    pilot.start().trading(3)
+    if how == "revoked":
+        pilot.permits(refused="permit 123 was revoked")
+    else:
+        pilot.permits(ends=time.time_ns() + 10**9)
+        time.sleep(2)
+    assert "PERMIT" in pilot.halted()
+    before = set(pilot.orders())
+    time.sleep(2)
+    assert set(pilot.orders()) == before
+    assert abs(held(pilot)) < 1e-4
+    assert pilot.venue.look("books")["open"] == []
+    if how == "revoked":
+        assert "permit" in pilot.alerts
+    pilot.end()
+
+
+def test_an_order_of_a_stranger_halts_it_and_is_not_touched(pilot):
+    pilot.start().trading(2)
+    pilot.venue.order("BUY", "LIMIT", "0.001", price=20_000, newClientOrderId="web-2")
+    assert "web-2" in pilot.halted()
+    assert [row["clientOrderId"] for row in pilot.venue.look("books")["open"]] == ["web-2"]
+    until(lambda: "stranger" in pilot.alerts, 10)
+    pilot.end()
+    assert pilot.report["differences"] > 0
+
+
+def test_a_fill_of_a_stranger_is_a_difference(pilot):
+    pilot.start().trading(2)
+    pilot.venue.order("BUY", "MARKET", "0.001", newClientOrderId="web-3")
+    assert "RECONCILE" in pilot.halted()
+    until(lambda: "stranger" in pilot.alerts and "reconcile" in pilot.alerts, 20)
+    pilot.end()
+    rows = {odd["row"] for one in pilot.report["reconciliations"] for odd in one["differences"]}
+    assert {"stranger", "fills", "positions", "balances", "fees"} <= rows
+
+
+def test_a_right_that_the_key_is_given_while_it_trades_stops_it(pilot):
+    pilot.start().trading(2)
+    pilot.venue.tell("permissions", enableWithdrawals=True)
+    assert "enableWithdrawals" in pilot.halted()
+    assert "preflight" in pilot.alerts
+    pilot.end()
+
+
+def test_a_symbol_that_does_not_trade_is_waited_for_and_other_filters_stop_it(pilot):
+    pilot.start().trading(2)
+    pilot.venue.tell("rules", symbol="BTCUSDT", status="BREAK")
+    until(lambda: "filters" in pilot.alerts, 20)
+    time.sleep(0.5)
+    before = len(pilot.orders())
+    time.sleep(2)
+    assert len(pilot.orders()) == before
+    pilot.venue.tell("rules", symbol="BTCUSDT", status="TRADING")
+    until(lambda: len(pilot.orders()) > before, 20)
+    pilot.venue.tell("rules", symbol="BTCUSDT", tick="0.001")  # of which none of its orders is refused
+    assert "price step" in pilot.halted()
+    pilot.end()
+
+
+def test_one_refused_order_after_the_other_stops_it(pilot):
+    pilot.start().trading(2)
+    pilot.venue.fault("reject", count=200)
+    pilot.beat(lambda beat: beat.kill != "ACTIVE", 40)
+    assert "REJECTED" in (pilot.folder / "latch.json").read_text()
+    pilot.venue.tell("clear")
+    pilot.halted()
+    pilot.end()
+    assert sum(pilot.report["refused"].values()) >= 10
+
+
+def test_a_node_that_was_killed_goes_on_with_no_difference(pilot):
+    pilot.start().trading(3)
+    pilot.end(-9, by=9)
+    pilot.start().trading(5)
+    time.sleep(2)
+    pilot.end()
+    clean(pilot)
+
+
+def test_a_node_that_was_killed_and_has_lost_its_permit_closes_what_it_holds(pilot):
+    pilot.start()
+    pilot.beat(lambda beat: "BTCUSDT" in beat.facts.get("positions", ""), 60)
+    pilot.end(-9, by=9)
+    pilot.permits(refused="permit 123 was revoked")
+    before = set(pilot.orders())
+    pilot.start()
+    assert "PERMIT" in pilot.halted()
+    assert abs(held(pilot)) < 1e-4
+    assert all(order.startswith("LAW-") for order in set(pilot.orders()) - before)
+    pilot.end()
+
+
+@pytest.mark.parametrize("where", ["user", "rest"])
+def test_fills_that_are_told_late_are_no_difference(pilot, where):
+    pilot.start().trading(2)
+    pilot.venue.tell("late", seconds=2, count=6, where=where)
+    pilot.trading(10)
+    time.sleep(3)
+    pilot.venue.tell("clear")
+    pilot.end()
+    clean(pilot)
+
+
+def test_an_exchange_that_is_away_at_the_end_is_told(pilot):
+    pilot.start().trading(2)
+    time.sleep(1)
+    pilot.venue.fault("error", count=100_000, path="/api/v3/allOrders")
+    pilot.end()
+    assert "unread" in pilot.alerts
+    assert pilot.report["reconciliations"][-1]["unread"]
