@@ -18,9 +18,8 @@ def live(context: typer.Context) -> None:
         return
     from functools import partial
 
-    from alphatrade.nodes.live.anchor import read
-
     from alphatrade.nodes.hydra_app import run_config
+    from alphatrade.nodes.live.anchor import read
     from alphatrade.nodes.live.settings import live_settings
     from alphatrade.nodes.redact import refuse_plain
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-from alphatrade.nodes.live.anchor import agree
-from alphatrade.nodes.live.permits import Asked, Watch
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.nodes.live import preflight
 from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.day_report import DayReport
 from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
 from alphatrade.nodes.live.guardian import Duty, Guardian
+from alphatrade.nodes.live.permits import Asked, Watch
 from alphatrade.nodes.live.settings import LiveSettings
 from alphatrade.nodes.live.sides import Book, first_permit, kept
 from alphatrade.nodes.paper.assembly import LiveParts

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from alphatrade.nodes.live.anchor import Anchor
 from omegaconf import DictConfig
 from pydantic import Field
 
+from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.paper.entry import FIELD, Entered, entered
 from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec, PaperSettings, node_settings
 from alphatrade.reflection.ledger import Ledger
