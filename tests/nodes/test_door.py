@@ -4,6 +4,7 @@ import ast
 import asyncio
 import base64
 import copy
+import json
 import pickle
 import re
 import time
@@ -24,7 +25,7 @@ from nautilus_trader.adapters.binance.http.error import BinanceClientError
 from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.factories import OrderFactory
-from nautilus_trader.core.nautilus_pyo3 import HttpMethod
+from nautilus_trader.core.nautilus_pyo3 import HttpMethod, WebSocketClientError
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.model.enums import OrderSide, TimeInForce
@@ -32,7 +33,7 @@ from nautilus_trader.model.identifiers import InstrumentId, StrategyId, TraderId
 from nautilus_trader.model.objects import Price, Quantity
 
 from alphatrade.nodes.live import seal
-from alphatrade.nodes.live.door import HttpDoor, install
+from alphatrade.nodes.live.door import HttpDoor, SocketDoor, install
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.live.seal import HARMLESS, LISTED, ORDER, STREAM, Seal, SealedError, throwaway
 from alphatrade.nodes.live.wire import FIELDS, SENT, fields_of, terms_of_query
@@ -378,6 +379,43 @@ def test_nothing_leaves_for_another_place_or_with_a_body(method: Any, url: str, 
     assert asked == [] or (
         method == HttpMethod.GET and body is None and url.startswith("http://here/") and signed_nothing
     )
+
+
+class Socket:
+    """The connection of a bundled client to a WS-API: notes what leaves."""
+
+    disconnect = is_active = is_closed = is_disconnecting = is_reconnecting = staticmethod(bool)
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    async def send_text(self, data: bytes) -> None:
+        self.sent.append(json.loads(data))
+
+
+def test_on_a_socket_only_what_is_about_the_stream_leaves_and_says_no_more_than_it_has_to() -> None:
+    _, sealed, alarms = made()
+    raw, answers = Socket(), list[bytes]()
+    socket = SocketDoor(raw, sealed, answers.append, lambda: 7)
+    order = {"symbol": "BTCUSDT", "side": "BUY", "signature": "x", "apiKey": "k"}
+
+    def send(method: Any, **params: Any) -> None:
+        asyncio.run(socket.send_text(json.dumps({"id": "1", "method": method, "params": params}).encode()))
+
+    send("session.logon", apiKey="k", timestamp=1, signature="x")
+    assert (raw.sent, [json.loads(one) for one in answers]) == ([], [{"id": "1", "status": 200, "result": {}}])
+    send("userDataStream.subscribe", **order)
+    (told,) = raw.sent
+    signature = told["params"].pop("signature")
+    assert told == {"id": "1", "method": STREAM[1], "params": {"apiKey": ED25519_KEY.name, "timestamp": 7}}
+    assert right(f"apiKey={ED25519_KEY.name}&timestamp=7", signature)
+    send("userDataStream.unsubscribe", subscriptionId="3", **order)
+    send("session.status", **order)
+    assert [one["params"] for one in raw.sent[1:]] == [{"subscriptionId": "3"}, {}]
+    for method in ("order.place", "order.cancelReplace", "sor.order.place", STREAM[1], "ORDER.PLACE", "", None):
+        with pytest.raises(WebSocketClientError, match=UNLISTED):
+            send(method, **order)
+    assert (len(raw.sent), len(alarms)) == (3, 7)
 
 
 def test_a_client_of_another_make_gets_no_door() -> None:
