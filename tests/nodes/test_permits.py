@@ -365,10 +365,9 @@ def test_an_hour_ahead_is_wrong_and_not_remembered(pair: Pair, hands: Hands) -> 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "home").mkdir()
+    for name in ("etc", "home"):
+        (tmp_path / name).mkdir(mode=0o700)
     monkeypatch.setattr(anchors, "PLACES", (tmp_path / "etc" / "live.json", tmp_path / "home" / anchors.HOME))
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid())
     return tmp_path / "etc" / "live.json"
 
 
