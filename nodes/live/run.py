@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-from alphatrade.nodes.live.anchor import agree
-from alphatrade.nodes.live.permits import Asked, Watch
 from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.nodes.live import preflight
 from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.day_report import DayReport
 from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
 from alphatrade.nodes.live.guardian import Duty, Guardian
+from alphatrade.nodes.live.permits import Asked, Watch
 from alphatrade.nodes.live.settings import LiveSettings
 from alphatrade.nodes.live.sides import Book, first_permit, kept
-from alphatrade.nodes.paper.assembly import LiveParts
+from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.link import ANSWER_S, VENUE
 from alphatrade.nodes.paper.run import Launch, put_by, say
 from alphatrade.nodes.paper.run import paper as node
@@ -60,7 +60,14 @@ class Start(NamedTuple):
     first: Permit | None
 
 
-def live(told: LiveSettings) -> RunResult:
+class Outcome(NamedTuple):
+    """What a node came to; `switched` says why it is to start again, empty: it is not."""
+
+    result: RunResult
+    switched: str
+
+
+def live(told: LiveSettings) -> Outcome:
     """
     Run a policy with real orders, or go on with a run that was killed; write the run folder.
 
@@ -72,7 +79,9 @@ def live(told: LiveSettings) -> RunResult:
         As a run on paper.
     """
     start = _permitted(told)
-    return node(start.live.own, Launch("live", partial(_parts, start)))
+    guards: list[Guardian] = []
+    result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
+    return Outcome(result, guards[0].switched)
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:
@@ -121,7 +130,7 @@ def _permitted(told: LiveSettings, strict: bool = True) -> Start:
     return Start(told._replace(own=own), watch, permit, first)
 
 
-def _parts(start: Start, tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
+def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
     """Make the checks that the exchange is asked for, and return what makes orders real."""
     own, markets = start.live.own, _markets(start, tapes)
     exchange, book = _exchange(start, tapes), kept(journal, markets)
@@ -141,8 +150,14 @@ def _parts(start: Start, tapes: Sequence[Tape], identity: Identity, journal: Pat
         alerts=Alerts(folder, time.time_ns, say),
         report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
         kept=lambda: kept(journal, markets),
+        folder=folder,
     )
-    return LiveParts(exchange, LiveBroker, exchange.approvals, lambda parts: Guardian(parts, duty))
+
+    def guard(parts: Parts) -> Guardian:
+        guards.append(Guardian(parts, duty))
+        return guards[-1]
+
+    return LiveParts(exchange, LiveBroker, exchange.approvals, guard)
 
 
 def _looker(watch: Watch, spent: int, fee: int, odd: str) -> Callable[[], Permit]:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from alphatrade.nodes.live.anchor import Anchor
 from omegaconf import DictConfig
 from pydantic import Field
 
+from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.paper.entry import FIELD, Entered, entered
 from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec, PaperSettings, node_settings
 from alphatrade.reflection.ledger import Ledger
@@ -15,7 +15,7 @@ from alphatrade.strategies.policy import Spec
 
 ENVS = ("live",)
 STAGE = "limited_live"
-INCUMBENT = "incumbent"  # the one policy in that stage, whichever it is
+INCUMBENT = "incumbent"  # the policy in charge of that stage, whichever it is
 SANDBOX = "sandbox"  # an exchange on this machine
 
 
@@ -133,10 +133,9 @@ def in_force(name: object, anchor: Anchor) -> Entered:
     if name is None:
         raise ConfigError(FIELD, None, f"{INCUMBENT}, or the policy_hash of a policy in stage {STAGE}")
     if name == INCUMBENT:
-        there = sorted(Ledger(anchor.ledger).chain.stages.policies(STAGE))
-        if len(there) != 1:
-            raise LedgerError(FIELD, f"{len(there)} policies in stage {STAGE}", "one of them")
-        name = there[0]
+        name = Ledger(anchor.ledger).chain.stages.incumbent(STAGE)
+        if not name:
+            raise LedgerError(FIELD, f"no policy in stage {STAGE}", "one that two persons let in: alphatrade permit")
     found = entered(name, anchor.ledger)
     if found.entry["stage"] != STAGE:
         wanted = f"stage {STAGE}, which two persons let it into: alphatrade permit"
