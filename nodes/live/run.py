@@ -39,6 +39,8 @@ from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
 
+TRIES, AGAIN_S = 30, 2.0  # of the checks, by a node that goes on while the exchange is away
+
 
 class Start(NamedTuple):
     """
@@ -177,15 +179,20 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], b
     ConfigError
         If a new run must not start.
     """
-    try:
-        found = _preflight(start, exchange, markets, book)
-        preflight.require(found.checks)
-        return found.spent, ""
-    except ConfigError as error:
-        if start.first is None:
-            raise
-        say(f"it goes on, to close what is open: {error}")
-        return Decimal(0), str(error)
+    for left in range(TRIES)[::-1]:
+        try:
+            found = _preflight(start, exchange, markets, book)
+            preflight.require(found.checks)
+            return found.spent, ""
+        except ConfigError as error:
+            if start.first is None:
+                raise
+            if error.field != preflight.AWAY or not left:
+                say(f"it goes on, to close what is open: {error}")
+                return Decimal(0), str(error)
+            say(f"again in {AGAIN_S:g} s: {error}")
+            time.sleep(AGAIN_S)
+    raise AssertionError("one of the tries has returned or raised")
 
 
 def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], book: Book) -> preflight.Found:

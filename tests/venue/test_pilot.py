@@ -176,6 +176,15 @@ def test_a_node_that_was_killed_goes_on_with_no_difference(pilot):
     clean(pilot)
 
 
+def test_a_node_that_was_killed_waits_for_an_exchange_that_is_away(pilot):
+    pilot.start().trading(2)
+    pilot.end(-9, by=9)
+    pilot.venue.fault("error", count=3, path="/api/v3/openOrders", status=503)
+    pilot.start().trading(3)
+    pilot.end()
+    clean(pilot)
+
+
 def test_a_node_that_was_killed_and_has_lost_its_permit_closes_what_it_holds(pilot):
     pilot.start()
     pilot.beat(lambda beat: "BTCUSDT" in beat.facts.get("positions", ""), 60)
