@@ -4,13 +4,16 @@ import ast
 import asyncio
 import base64
 import copy
+import json
 import pickle
+import re
 import time
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import nautilus_trader
 import pytest
@@ -22,7 +25,7 @@ from nautilus_trader.adapters.binance.http.error import BinanceClientError
 from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.factories import OrderFactory
-from nautilus_trader.core.nautilus_pyo3 import HttpMethod
+from nautilus_trader.core.nautilus_pyo3 import HttpMethod, WebSocketClientError
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.model.enums import OrderSide, TimeInForce
@@ -30,7 +33,7 @@ from nautilus_trader.model.identifiers import InstrumentId, StrategyId, TraderId
 from nautilus_trader.model.objects import Price, Quantity
 
 from alphatrade.nodes.live import seal
-from alphatrade.nodes.live.door import HttpDoor, install
+from alphatrade.nodes.live.door import HttpDoor, SocketDoor, install
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.live.seal import HARMLESS, LISTED, ORDER, STREAM, Seal, SealedError, throwaway
 from alphatrade.nodes.live.wire import FIELDS, SENT, fields_of, terms_of_query
@@ -218,6 +221,28 @@ def test_an_order_is_signed_once_it_is_approved_and_presented_and_no_second_time
     assert alarms == [UNKNOWN, USED]
 
 
+SIGNS = "&=;%+#?/.0159 -_éBUYSELLsymbolquantity"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, len(QUERY)), st.integers(0, 3), st.text(SIGNS, max_size=4))
+def test_whatever_is_changed_what_is_signed_says_what_was_approved(at: int, gone: int, put: str) -> None:
+    """Read by two readers of other makes: of a field that is there twice one takes the first, the other the last."""
+    approvals, sealed, _ = made()
+    approvals.present("O-1", approvals.approve(TERMS))
+    query = QUERY[:at] + put + QUERY[at + gone :]
+    try:
+        sealed.signer()(*ORDER, query)
+    except SealedError:
+        return
+    pairs = [tuple(unquote_plus(part) for part in pair.split("=", 1)) for pair in re.split("[&;]", query)]
+    wanted = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "newClientOrderId": "O-1"}
+    for found in (dict(pairs), dict(reversed(pairs))):
+        assert {name: found[name] for name in wanted} == wanted
+        assert (Decimal(found["quantity"]), Decimal(found["price"])) == (Decimal("0.01"), Decimal(29000))
+        assert len(found) == 9
+
+
 def test_an_approval_is_for_orders_of_one_venue() -> None:
     approvals, _, _ = made()
     elsewhere = Seal(REAL, approvals, "BYBIT")
@@ -354,6 +379,43 @@ def test_nothing_leaves_for_another_place_or_with_a_body(method: Any, url: str, 
     assert asked == [] or (
         method == HttpMethod.GET and body is None and url.startswith("http://here/") and signed_nothing
     )
+
+
+class Socket:
+    """The connection of a bundled client to a WS-API: notes what leaves."""
+
+    disconnect = is_active = is_closed = is_disconnecting = is_reconnecting = staticmethod(bool)
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    async def send_text(self, data: bytes) -> None:
+        self.sent.append(json.loads(data))
+
+
+def test_on_a_socket_only_what_is_about_the_stream_leaves_and_says_no_more_than_it_has_to() -> None:
+    _, sealed, alarms = made()
+    raw, answers = Socket(), list[bytes]()
+    socket = SocketDoor(raw, sealed, answers.append, lambda: 7)
+    order = {"symbol": "BTCUSDT", "side": "BUY", "signature": "x", "apiKey": "k"}
+
+    def send(method: Any, **params: Any) -> None:
+        asyncio.run(socket.send_text(json.dumps({"id": "1", "method": method, "params": params}).encode()))
+
+    send("session.logon", apiKey="k", timestamp=1, signature="x")
+    assert (raw.sent, [json.loads(one) for one in answers]) == ([], [{"id": "1", "status": 200, "result": {}}])
+    send("userDataStream.subscribe", **order)
+    (told,) = raw.sent
+    signature = told["params"].pop("signature")
+    assert told == {"id": "1", "method": STREAM[1], "params": {"apiKey": ED25519_KEY.name, "timestamp": 7}}
+    assert right(f"apiKey={ED25519_KEY.name}&timestamp=7", signature)
+    send("userDataStream.unsubscribe", subscriptionId="3", **order)
+    send("session.status", **order)
+    assert [one["params"] for one in raw.sent[1:]] == [{"subscriptionId": "3"}, {}]
+    for method in ("order.place", "order.cancelReplace", "sor.order.place", STREAM[1], "ORDER.PLACE", "", None):
+        with pytest.raises(WebSocketClientError, match=UNLISTED):
+            send(method, **order)
+    assert (len(raw.sent), len(alarms)) == (3, 7)
 
 
 def test_a_client_of_another_make_gets_no_door() -> None:

@@ -39,7 +39,7 @@ def credentials() -> Credentials:
 class Behind:
     """A client behind the door, and what a test can do with it."""
 
-    def __init__(self, venue: Handle) -> None:
+    def __init__(self, venue: Handle, mainnet: bool = False) -> None:
         self.venue, self.clock, self.cache = venue, LiveClock(), Cache()
         self.bus = MessageBus(trader_id=TRADER, clock=self.clock)
         self.events: list[Any] = []
@@ -50,7 +50,7 @@ class Behind:
         self.bus.register("Portfolio.update_account", self._account)
         for what in ("report", "mass_status"):
             self.bus.register(f"ExecEngine.reconcile_execution_{what}", lambda _: None)
-        self.exchange = LiveExchange(venue.http, venue.ws_api, (NAME,), approvals=self.approvals)
+        self.exchange = LiveExchange(venue.http, venue.ws_api, (NAME,), approvals=self.approvals, mainnet=mainnet)
         self.seal: Any = self.exchange.held(credentials())
         assert isinstance(self.seal, Seal)
         self.client: Any = self.exchange.client(asyncio.get_running_loop(), self.bus, self.cache, self.seal)
@@ -125,11 +125,11 @@ class Behind:
         return [row["clientOrderId"] for row in self.venue.look("books")["orders"]]
 
 
-def behind(venue: Handle, scenario: Callable[[Behind], Awaitable[None]]) -> None:
+def behind(venue: Handle, scenario: Callable[[Behind], Awaitable[None]], mainnet: bool = False) -> None:
     """Run a scenario with a client that is connected."""
 
     async def run() -> None:
-        made = Behind(venue)
+        made = Behind(venue, mainnet)
         await asyncio.wait_for(made.client._connect(), 10)
         try:
             await scenario(made)

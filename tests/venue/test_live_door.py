@@ -73,33 +73,45 @@ async def settled(what: Callable[[], Any]) -> None:
 # -- what is approved goes through, as the adapter sends it
 
 
-@pytest.mark.parametrize(
-    ("price", "more"),
-    [
-        ("29000.50", {}),
-        ("29000.5", {"time_in_force": TimeInForce.IOC}),
-        ("29000", {"time_in_force": TimeInForce.FOK}),
-        ("29000", {"post_only": True}),
-        ("29000", {"post_only": True, "reduce_only": True}),
-        (None, {}),
-        (None, {"side": OrderSide.SELL, "reduce_only": True}),
-    ],
+KINDS: tuple[tuple[str | None, dict[str, Any]], ...] = (
+    ("29000.50", {}),
+    ("29000.5", {"time_in_force": TimeInForce.IOC}),
+    ("29000", {"time_in_force": TimeInForce.FOK}),
+    ("29000", {"post_only": True}),
+    ("29000", {"post_only": True, "reduce_only": True}),
+    (None, {}),
+    (None, {"side": OrderSide.SELL, "reduce_only": True}),
 )
-def test_an_approved_order_is_signed_and_comes_to_the_venue_once(
-    venue: Handle, price: str | None, more: dict[str, Any]
-) -> None:
+
+
+def test_an_approved_order_is_signed_and_comes_to_the_venue_once(venue: Handle) -> None:
     async def scenario(one: Behind) -> None:
         before = one.posts()
-        order = one.order(price, **more)
-        one.approved(order)
-        one.client.submit_order(one.command(order, {"approval": {}}))
-        await settled(lambda: order.client_order_id.value in one.orders())
-        await settled(lambda: "OrderAccepted" in one.names)
-        await asyncio.wait_for(one.account.cancel_all_open_orders("BTCUSDT"), 5) if order.is_open else None
-        assert one.posts() == before + 1
-        assert (one.approvals.counts["redeemed"], one.alarms) == (1, [])
+        for number, (price, more) in enumerate(KINDS, 1):
+            order = one.order(price, **more)
+            one.approved(order)
+            one.client.submit_order(one.command(order, {"approval": {}}))
+            await settled(lambda name=order.client_order_id.value: name in one.orders())
+            await settled(lambda number=number: one.names.count("OrderAccepted") == number)
+            assert (one.posts(), one.approvals.counts["redeemed"]) == (before + number, number)
+        await one.account.cancel_all_open_orders("BTCUSDT")
+        assert one.alarms == []
 
     behind(venue, scenario)
+
+
+def test_with_the_settings_of_real_money_the_adapter_asks_for_fees_and_has_its_answer(venue: Handle) -> None:
+    async def scenario(one: Behind) -> None:
+        order = one.order(None)
+        one.approved(order)
+        one.client.submit_order(one.command(order))
+        await settled(lambda: "OrderFilled" in one.names)
+        rows = venue.look(f"requests?path=/sapi/v1/asset/tradeFee&since={since}")
+        assert [row["status"] for row in rows] == [200]
+        assert one.alarms == []
+
+    since = venue.look("state")["requests"]
+    behind(venue, scenario, mainnet=True)
 
 
 def test_a_list_of_orders_goes_one_by_one(venue: Handle) -> None:
@@ -336,18 +348,17 @@ def test_what_leaves_is_what_was_approved_field_by_field(venue: Handle) -> None:
     behind(venue, scenario)
 
 
-@pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("newClientOrderId", "symbol")])
-def test_without_comparing_the_wire_another_order_would_leave(
-    venue: Handle, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_without_comparing_the_wire_another_order_would_leave(venue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(one: Behind) -> None:
-        order = one.order("29000")
-        one.approved(order)
-        monkeypatch.setattr(seal, "terms_of_query", lambda query, venue: terms_of(order))  # mutation
-        before, fields = one.posts(), one.fields(order.client_order_id.value) | CHANGES[name]
-        with suppress(BinanceClientError):
-            await one.http.sign_request(POST, "/api/v3/order", fields)
-        assert one.posts() == before + 1
+        for name, changed in CHANGES.items():
+            order = one.order("29000")
+            one.approved(order)
+            monkeypatch.setattr(seal, "terms_of_query", lambda query, venue, order=order: terms_of(order))  # mutation
+            before, fields = one.posts(), one.fields(order.client_order_id.value) | changed
+            with suppress(BinanceClientError):
+                await one.http.sign_request(POST, "/api/v3/order", fields)
+            assert one.posts() == before + 1, name
+        await one.account.cancel_all_open_orders("BTCUSDT")
 
     behind(venue, scenario)
 
