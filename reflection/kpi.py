@@ -17,6 +17,7 @@ from alphatrade.risk.errors import LedgerError
 
 NS, HOUR_S, LIMIT_H = 1_000_000_000, 3_600, 24.0
 DIGITS = 9
+UPWARDS = ("promotion", "admission")
 
 
 class Figure(NamedTuple):
@@ -60,7 +61,7 @@ class Week(NamedTuple):
 def kpis(book: Book) -> dict[str, Any]:
     """Return all figures as plain values, with the rows that they are made of."""
     searches = [_search(book, one) for one in book.searches.values()]
-    promotions = [_promotion(book, move) for move in book.chain.stages.history if move.kind == "promotion"]
+    promotions = [_promotion(book, move) for move in book.chain.stages.history if move.kind in UPWARDS]
     retreats = [_retreat(move) for move in book.chain.stages.history if move.kind in ("demotion", "rollback")]
     weeks = people(book)
     figures = [
@@ -122,19 +123,25 @@ def _since(start: int, stamps: list[int]) -> float | None:
 
 
 def _promotion(book: Book, move: Move) -> dict[str, Any]:
-    """Return a promotion, and what it lacks: a dossier, a verdict that holds, or a part of its lineage."""
+    """
+    Return a promotion, and what it lacks: a dossier, a verdict that holds, or a part of its lineage.
+
+    An admission to limited_live rests on the promotion that brought the policy into pilot, and on two persons.
+    """
     body, lacks = move.body, []
-    entry = book.entries[move.seq]
-    if not body.dossier:
+    ways = [one for one in book.chain.stages.history if one.kind == "promotion" and one.seq <= move.seq]
+    proof = [one for one in ways if one.body.policy_hash == body.policy_hash][-1]
+    if not proof.body.dossier:
         lacks.append("no dossier")
     try:
-        read_verdict(book.folder, entry)
+        read_verdict(book.folder, book.entries[proof.seq])
     except LedgerError as error:
         lacks.append(str(error))
     if missing := gap(book, body.policy_hash, move.seq):
         lacks.append(missing)
     return {
-        "seq": move.seq, "ts": when(move.ts), "policy_hash": body.policy_hash, "to": body.to, "by": move.key,
+        "seq": move.seq, "ts": when(move.ts), "policy_hash": body.policy_hash, "to": body.to,
+        "by": ", ".join([move.key, *(one.second for one in book.chain.permits.all if one.seq == move.seq)]),
         "lacks": lacks,
     }  # fmt: skip
 

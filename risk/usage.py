@@ -6,7 +6,8 @@ from alphatrade.risk.caps import CappedLaw
 from alphatrade.risk.exposure import Holding
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code
-from alphatrade.risk.units import NANO
+from alphatrade.risk.live_law import LiveLaw
+from alphatrade.risk.units import ATTO, NANO
 
 _MONEY2 = 2 * 10**18  # in one unit of the account currency
 
@@ -36,7 +37,8 @@ def used(law: Law, now: int, value2: int | None = None) -> dict[Code, Used]:
     -------
     dict of Code to Used
         Exposures and the loss of the day in the account currency, of instruments the largest; the inventory in units;
-        working orders, and orders in the last sixty seconds; the drawdown as a fraction.
+        working orders, and orders in the last sixty seconds; the drawdown as a fraction; in live what is out, and what
+        would be lost after a jump of the price, of what the permit lets be.
     """
     if law.capital is None:
         return {}
@@ -58,6 +60,9 @@ def used(law: Law, now: int, value2: int | None = None) -> dict[Code, Used]:
         found[Code.DAILY_LOSS] = Used(max(law.day_start2 - equity2, 0) / _MONEY2, limits.daily_loss2 / _MONEY2)
     if limits.inventory_n is not None:
         found[Code.INVENTORY] = Used(max((qty for qty, _ in worst), default=0) / NANO, limits.inventory_n / NANO)
+    if isinstance(law, LiveLaw) and law.permit.capital:
+        found[Code.CAPITAL_CAP] = Used(law.committed() / ATTO, law.permit.capital / ATTO)
+        found[Code.LOSS_CAP] = Used(law.worst_loss() / ATTO, law.permit.loss / ATTO)
     if isinstance(law, CappedLaw) and (capped := law.capped()) is not None:
         found[Code.CAP] = Used(capped[0] / _MONEY2, capped[1] / _MONEY2)
     return found

@@ -8,7 +8,7 @@ added is. Whatever is wrong with ledger, clock or permit is a permit that permit
 import fcntl
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.live.clocks import Clocks
@@ -77,9 +77,11 @@ def margin_of(ledger: Ledger, policy_hash: str) -> str:
     if not names:
         return f"no search of the ledger has tried policy {policy_hash[:12]}: nobody can tell on which kind of account"
     for name in sorted(names):
-        account = book.searches[name].search.evaluator.get("run", {}).get("venue", {}).get("account")
-        if account != "cash":
-            words = f"search {name[:12]} has bred policy {policy_hash[:12]} on a {account or 'margin'} account"
+        told: Any = book.searches[name].search.evaluator
+        for part in ("run", "venue", "account"):
+            told = told.get(part) if isinstance(told, dict) else None
+        if told != "cash":
+            words = f"search {name[:12]} has bred policy {policy_hash[:12]} on a {told or 'margin'} account"
             return f"{words}, and a cash account cannot do what it did: breed it with venue.account=cash"
     return ""
 
@@ -116,8 +118,8 @@ class Watch:
             permit = self._looked(now)
         except AlphaTradeError as error:
             permit = Permit(refused=str(error), at=now)
-        except (OSError, RecursionError, MemoryError) as error:
-            permit = Permit(refused=f"the ledger cannot be read ({error})", at=now)
+        except Exception as error:  # whatever it is: nothing is permitted
+            permit = Permit(refused=f"the ledger cannot be read ({type(error).__name__}: {error})", at=now)
         if not self.clocks.wrong():
             self.clocks.keep()
         wrong = self.clocks.wrong()
@@ -139,8 +141,8 @@ class Watch:
             size = (folder / FILE).stat().st_size
         if found.problems:
             raise LedgerError(str(folder), found.problems[0], "a ledger in which nothing is wrong")
-        self._chain, self._offset, self._whole_at = found.chain, size, now
         self._keep(found.head)
+        self._chain, self._offset, self._whole_at = found.chain, size, now
 
     def _follow(self) -> None:
         """Take what was added; whatever does not continue what was seen is looked at as a whole the next time, too."""
@@ -154,8 +156,8 @@ class Watch:
             raise LedgerError(str(folder), "a ledger that is shorter, or cut off in an entry", "one that grows")
         for line in lines:
             chain.take(line)
-        self._chain, self._offset, self._whole_at = chain, size, whole_at
         self._keep(chain.head)
+        self._chain, self._offset, self._whole_at = chain, size, whole_at
 
     def _seen(self) -> Head | None:
         try:

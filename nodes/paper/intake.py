@@ -158,12 +158,14 @@ class Intake:
 
         The record has each that says something new, as a whole: what an auditor holds the run against.
         """
-        ts = max(permit.at, TIME.now)
+        gate, ts = self._gate, max(permit.at, TIME.now)
+        if permit.currency not in ("", gate.settings.currency) and not permit.refused:
+            words = f"a permit in {permit.currency}, and the account counts in {gate.settings.currency}"
+            permit = permit._replace(refused=words)
         if self._recorder is not None:
             self._kept(self._recorder.permit, permit)
         self._venue.advance(ts)
         self._begin(ts)
-        gate = self._gate
         if permit._replace(at=0) != gate.live_gate.permit._replace(at=0):
             words = msgspec.json.encode(permit.plain()).decode()
             gate.record.event(ts, "permit", None, None, "PERMIT", "", "", words)

@@ -33,7 +33,8 @@ class Two(NamedTuple):
 
 @pytest.fixture
 def two(tmp_path: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> Two:  # noqa: F811
-    monkeypatch.setattr(anchors, "PLACES", (tmp_path / "live.json",))
+    (tmp_path / "etc").mkdir(mode=0o700)
+    monkeypatch.setattr(anchors, "PLACES", (tmp_path / "etc" / "live.json",))
     keys = [SigningKey.load(key_file(whose)) for whose in ("root", "person", "service") if home()]
     cast = Cast(home().ledger.folder, *keys)
     ben = SigningKey.generate(tmp_path / "ben.pem")

@@ -107,6 +107,16 @@ def test_one_that_is_taken_back_stops_the_node_and_flattens(tmp_path: Path) -> N
     assert digests(tmp_path / "again") == digests(tmp_path / "was")
 
 
+def test_a_permit_in_another_currency_permits_nothing(tmp_path: Path) -> None:
+    made = own()
+    with Journal.open(tmp_path / "journal", {"format": 1}) as journal:
+        give = permit_for(made, currency="BTC")
+        flown_live(made, tmp_path / "run", lambda parts: parts.intake.permit(give), journal=journal)
+    assert opened(tmp_path / "run").empty
+    (row,) = rows(tmp_path / "run", "kill")
+    assert row["detail"].startswith("a permit in BTC, and the account counts in ")
+
+
 def test_no_feedback_changes_a_policy_that_was_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
     made = own()
     on = made.model_copy(update={"run": made.run.model_copy(update={"governed_feedback": True})})

@@ -8,11 +8,13 @@ import pytest
 
 from alphatrade.reflection import permits as module
 from alphatrade.reflection.keys import Roster, SigningKey
+from alphatrade.reflection.kpi import kpis
 from alphatrade.reflection.ledger_chain import MAY
 from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.permits import PURPOSE, permit_id
+from alphatrade.reflection.trials import read
 from alphatrade.risk.errors import LedgerError
-from tests.reflection.make_ledger import HOUR, NOW, digest, make_cast, stage
+from tests.reflection.make_ledger import HOUR, NOW, digest, leaf, make_cast, search, stage
 from tests.reflection.make_permits import POLICY, Pair, make_pair
 
 
@@ -282,3 +284,21 @@ def test_without_its_line_in_who_may_a_service_enters_one(pair: Pair, monkeypatc
     monkeypatch.setitem(MAY, "limited_live", frozenset({"person", "service"}))  # type: ignore[arg-type]
     with pytest.raises(LedgerError, match="a second person"):
         pair.ledger.append("limited_live", pair.body(), pair.cast.service, NOW)  # the second lock
+
+
+# -- the key figure of promotions
+
+
+def test_an_admission_counts_as_a_promotion_by_two_persons_with_the_proof_of_the_pilot(pair: Pair) -> None:
+    ledger = pair.ledger
+    ledger.append("search", search(), pair.cast.service, NOW)
+    ledger.append_batch([leaf(0), leaf(1)], pair.cast.service, NOW)
+    pair.enter()
+    found = kpis(read(pair.ledger))
+    last = found["promotions"][-1]
+    assert (last["to"], last["by"]) == ("limited_live", "person, ben")
+    assert found["retreats"] == []
+    (entry,) = [one for one in pair.ledger.entries() if one.kind == "stage" and one.body["to"] == "pilot"]
+    assert last["lacks"] == []
+    (pair.cast.folder / "verdicts" / f"{entry.body['verdict']}.json").unlink()
+    assert kpis(read(pair.ledger))["promotions"][-1]["lacks"], "the verdict is gone"

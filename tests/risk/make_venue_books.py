@@ -29,7 +29,7 @@ def permit(capital: int = 50, loss: int = 50, **more: Any) -> Permit:
 
 
 def law_of(given: Permit, **limits: Any) -> LiveLaw:
-    made = LiveLaw(RiskTemplate(**{**WIDE, "jump_max": float(JUMP), **limits}), 1000 * ATTO)
+    made = LiveLaw(RiskTemplate(**{**WIDE, "jump_max": float(JUMP), **limits}), 1000 * ATTO, long_only=False)
     made.permit = given
     for name in NAMES:
         mark(made, 10, name)

@@ -1,22 +1,29 @@
 """The auditor on a run of real money: each thing that a permit does not cover is found, and each can be let pass."""
 
+import contextlib
 import json
+import random
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nautilus_trader.backtest.models import LatencyModel
+from nautilus_trader.model.enums import OrderSide, TimeInForce
 
 from alphatrade.risk import audit as module
 from alphatrade.risk.audit import audit
 from alphatrade.risk.audit_permit import Permitted
 from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.live_law import LiveLaw
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import ATTO
-from tests.risk.rig import BTCUSDT, START, Scripted, audited, engine, flat_quotes, gate_of
+from tests.risk.rig import BTCUSDT, START, Scripted, audited, engine, flat_quotes, gate_of, quote
 from tests.risk.test_audit import START as BEGIN
 from tests.risk.test_audit import Run
+from tests.risk.test_live_law import MUTATIONS
 from tests.risk.test_permit import PERMIT, buy
 
 DAY = 86_400 * 10**9
@@ -185,3 +192,85 @@ def test_it_agrees_with_the_law_on_a_run_of_the_gate(tmp_path: Path) -> None:
 def test_without_the_look_nothing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "permitted", lambda *_: Permitted())  # mutation
     assert found(tmp_path, CASES["more than the capital"][0]) == []
+
+
+# -- a rogue with a permit: law, auditor and Nautilus's own matching, each with arithmetic of its own
+
+LOOSE = {
+    "order_notional_max": 1, "instrument_max": 1, "gross_max": 1, "net_max": 1, "orders_per_second": 1000,
+    "orders_per_minute": 10_000, "repeat_max": 1000, "duplicate_window_s": 0, "open_orders_max": 1000, "daily_loss_max": 1,
+    "drawdown_max": 1,
+}  # fmt: skip
+
+
+class Rogue(Scripted):
+    """Sends what chance tells it, at prices far and near, and cancels some of what rests."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__({})
+        self.draw = random.Random(seed)
+
+    def on_quote_tick(self, tick: Any) -> None:
+        self.n += 1
+        if self.n < 4:
+            return
+        draw, mid = self.draw, float(tick.bid_price)
+        for _ in range(draw.randrange(3)):
+            side = OrderSide.BUY if draw.random() < 0.7 else OrderSide.SELL
+            terms = BTCUSDT.make_qty(draw.choice([0.02, 0.05, 0.1])), BTCUSDT.make_price(mid * draw.uniform(0.99, 1.01))
+            kind = draw.choice([TimeInForce.GTC, TimeInForce.IOC])
+            self.submit_order(self.order_factory.limit(BTCUSDT.id, side, *terms, kind))
+        for order in self.cache.orders_open():
+            if draw.random() < 0.2:
+                self.cancel_order(order)
+
+
+def rogue_run(seed: int, folder: Path, loss: int = 2_000) -> tuple[Any, Counter[str]]:
+    draw = random.Random(seed + 1000)
+    mids = [50_000.0]
+    for _ in range(300):
+        mids.append(mids[-1] * draw.uniform(0.996, 1.004))
+    quotes = [quote(BTCUSDT, mid, START + i * 10**9, size=0.03) for i, mid in enumerate(mids)]
+    strategy = Rogue(seed)
+    latency = LatencyModel(base_latency_nanos=1_500_000_000)
+    built = engine(quotes, [strategy], {"env": "live", "template": LOOSE}, latency=latency)
+    gate = gate_of(built)
+    fee = int(BTCUSDT.taker_fee * 10**9)
+    permit = PERMIT._replace(capital=20_000 * ATTO, loss=loss * ATTO, fee=fee)
+
+    def begin(s: Scripted) -> None:
+        Scripted.on_start(strategy)
+        gate.record.event(START, "permit", None, None, "PERMIT", "", "", json.dumps(permit.plain()))
+        gate.live_gate.permitted(permit)
+
+    strategy.on_start = lambda: begin(strategy)  # type: ignore[method-assign]
+    built.run()
+    gate.save(str(folder))
+    with contextlib.suppress(AssertionError):  # it writes the files; the verdict is asked for below
+        audited(gate, folder, LOOSE, True, env={"name": "live"})  # type: ignore[arg-type]
+    return audit(folder), Counter(reason.partition(":")[0] for reason in strategy.denied.values())
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_rogue_with_a_permit_stays_within_it_by_the_auditor_too(tmp_path: Path, seed: int) -> None:
+    report, denied = rogue_run(seed, tmp_path)
+    assert (report.violations, report.integrity) == ((), ())
+    assert denied["CAPITAL_CAP"] > 10
+    assert report.fills > 30
+    assert 0.95 < report.utilisation["CAPITAL_CAP"] <= 1
+
+
+def test_one_that_may_lose_little_is_stopped_by_the_law(tmp_path: Path) -> None:
+    report, denied = rogue_run(4, tmp_path, loss=800)
+    assert report.violations == ()
+    assert denied["LOSS_ROOM"] > 3
+    assert report.utilisation["LOSS_CAP"] < 1
+
+
+@pytest.mark.parametrize("name", ["_buys", "_capped"])
+def test_without_a_mechanism_of_the_law_the_auditor_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(LiveLaw, name, MUTATIONS[name])
+    report, _ = rogue_run(1, tmp_path)
+    assert "CAPITAL_CAP" in {one.code for one in report.violations}

@@ -163,16 +163,19 @@ def test_a_permit_counts_from_when_it_is_given_until_it_ends_or_is_refused() -> 
     ("permit", "last"), [(PERMIT._replace(ends=START + 9 * SECOND), 10), (PERMIT._replace(at=START - 171 * SECOND), 11)]
 )
 def test_one_that_ends_or_is_not_looked_at_stops_trading_at_the_next_price(permit: Permit, last: int) -> None:
-    built, strategy = run({3: give(permit), 5: buy, last - 1: buy, last: buy})
+    built, strategy = run({3: give(permit), 5: buy, last - 1: buy})
     gate = gate_of(built)
-    assert len(strategy.denied) == 1
+    assert strategy.denied == {}, "no order is needed for it"
+    assert gate.switch.trip_cause.ts == START + (last - 1) * SECOND
     assert (gate.switch.trip_cause.code, gate.switch.state) == ("PERMIT_ENDED", "HALTED")
     assert [one.order_side for one in strategy.fills] == [OrderSide.BUY, OrderSide.BUY, OrderSide.SELL]
 
 
-def test_where_nothing_is_open_one_that_has_ended_only_denies() -> None:
-    _, strategy = run({3: give(PERMIT._replace(ends=START + 9 * SECOND)), 10: buy})
+def test_where_nothing_is_open_one_that_has_ended_stops_at_the_next_order() -> None:
+    built, strategy = run({3: give(PERMIT._replace(ends=START + 9 * SECOND)), 10: buy})
+    gate = gate_of(built)
     assert codes(strategy) == ["PERMIT_ENDED"]
+    assert (gate.switch.trip_cause.code, gate.switch.state) == ("PERMIT_ENDED", "HALTED")
 
 
 def test_a_permit_comes_back_whole_from_plain_values() -> None:

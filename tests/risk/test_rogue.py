@@ -93,7 +93,6 @@ for _path in PATHS:
         "NO_PERMIT",
         "PERMIT_ENDED",
         "PERMIT_SCOPE",
-        "CLOCK",
         "CAPITAL_CAP",
         "LOSS_CAP",
         "LOSS_ROOM",

@@ -8,6 +8,8 @@ from alphatrade.risk.caps import Cap, CappedLaw
 from alphatrade.risk.exposure import BUY, SELL, Order
 from alphatrade.risk.law import Law
 from alphatrade.risk.limits import Code
+from alphatrade.risk.live_law import LiveLaw
+from alphatrade.risk.permit import Permit
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO, NANO
 from alphatrade.risk.usage import used
@@ -59,3 +61,14 @@ def test_what_is_capped_has_a_limit_of_its_own() -> None:
     assert used(law, SECOND)[Code.CAP] == (0, 1_000)
     law.commit((order(1, BUY, 3, strategy="Canary-002"), order(2, BUY, 5)), SECOND)
     assert used(law, SECOND)[Code.CAP] == (300, 1_000)
+
+
+def test_in_live_both_caps_of_the_permit_are_told_once_there_is_one() -> None:
+    law = marked(LiveLaw(TEMPLATE, 10_000 * ATTO))
+    assert Code.CAPITAL_CAP not in used(law, SECOND)
+    law.permit = Permit("e", capital=5_000 * ATTO, loss=400 * ATTO, ends=2**62)
+    law.commit((order(1, BUY, 10), order(2, BUY, 5)), SECOND)
+    law.on_fill("O-1", "A", BUY, 10 * NANO, 100 * NANO, 0)
+    found = used(law, SECOND)
+    assert found[Code.CAPITAL_CAP] == (1_500, 5_000)
+    assert found[Code.LOSS_CAP] == (1_500 - 15 * 99 * 0.95, 400)
