@@ -1,19 +1,23 @@
-"""A run of the drill: no entry, capital on, faults, kill -9, kill, revocation, expiry, a stranger's order; in this order.
+"""A run of the drill: no entry, capital on, faults, kill -9, kill, revocation, expiry, an order of a stranger.
 
 After each step the exchange's own books are asked; nothing of what the node says of itself is taken for it.
 """
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.injections import drawn
+from benchmarks.live.archive import verdict
 from benchmarks.live.judge import LAW, flat, lost, most_out, sent_after, wrong
 from benchmarks.live.place import LOSS, SYMBOL, Place, placed
 from tests.nodes.make_live import CAPITAL
+from tests.nodes.make_paper import Node
 from tests.venue.make_venue import until
 
 Row = dict[str, Any]
@@ -177,14 +181,28 @@ def stranger(place: Place, _: random.Random) -> Row:
     place.beat(lambda beat: beat.kill == "HALTED", 30)
     there = [one["clientOrderId"] for one in place.books()["open"]]
     bad = [] if there == ["web-1"] else [f"open at the exchange: {there}"]
-    alerts = (place.folder / "alerts.jsonl").read_text()
-    bad += [] if "web-1" in alerts else ["nobody was told of the stranger's order"]
+    alerts = place.folder / "alerts.jsonl"
+    until(lambda: alerts.is_file() and "web-1" in alerts.read_text(), 30)
     found = bad + place.stop()
     place.venue.signed("DELETE", "/api/v3/order", symbol=SYMBOL, origClientOrderId="web-1")
     return {"wrong": found}
 
 
+def archived(place: Place, _: random.Random) -> Row:
+    """Export the day for an auditor; the archive verifies, and says that the rules were kept."""
+    shutil.copytree(place.machine.artifacts, place.root / "artifacts", dirs_exist_ok=True)
+    day = datetime.now(UTC).date()
+    words = ("--from", str(day - timedelta(1)), "--to", str(day), "--secrets-dir", str(place.root / "keys"))
+    said = Node(place.root).run(*words, verb="audit-export")
+    (path,) = place.root.glob("artifacts/*/audit/*.zip")
+    bad = [] if "rules kept" in said.splitlines() and verdict(path) == 0 else [f"its verifier said: {said[-200:]}"]
+    report = place.report()
+    whens = [one for one in report["reconciliations"] if one["differences"]]
+    return {"wrong": bad, "reconciliations": len(report["reconciliations"]), "differing": len(whens)}
+
+
 STEPS: dict[str, Callable[[Place, random.Random], Row]] = {
     "no entry": no_entry, "capital on": capital_on, "faults": faults, "kill -9": kill_9, "kill": kill,
     "revoked": revoked, "expired": expired, "stranger": stranger,
+    "archived": archived,
 }  # fmt: skip

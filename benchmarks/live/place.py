@@ -157,7 +157,7 @@ class Place:
 
     def command(self, verb: str, *words: str) -> str:
         """Give an operator's command for the account."""
-        return self.node.run(
+        return Node(self.root).run(
             "--env", "live", "--account", ACCOUNT, "--who", "drill", "--why", "drill", *words, verb=verb
         )
 
