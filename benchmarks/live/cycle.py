@@ -168,7 +168,7 @@ def expired(place: Place, _: random.Random) -> Row:
     place.start()
     place.trading(2)
     place.beat(lambda beat: beat.kill != "ACTIVE", EXPIRES_S + 30)
-    return _stopped(place, time.monotonic(), ends)
+    return _stopped(place, time.monotonic() - (time.time() - ends / 1000), ends)
 
 
 def stranger(place: Place, _: random.Random) -> Row:
