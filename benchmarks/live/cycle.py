@@ -23,7 +23,7 @@ from tests.venue.make_venue import until
 Row = dict[str, Any]
 STEP = Decimal("0.0002")  # what is worth less than the exchange takes cannot be sold
 FLAT_S, NOTICED_S = 20.0, 3.0  # a look at the ledger comes each half second here
-FAULTS, EXPIRES_S = 6, 20.0
+FAULTS_S, EXPIRES_S = 75.0, 20.0
 
 
 def cycle(root: Path, seed: int) -> Iterator[Row]:
@@ -90,9 +90,9 @@ def capital_on(place: Place, _: random.Random) -> Row:
 
 
 def faults(place: Place, rng: random.Random) -> Row:
-    """Inject faults while it trades; then node and books agree."""
-    names = []
-    for _ in range(FAULTS):
+    """Inject faults while it trades, for longer than anything closed is remembered; then node and books agree."""
+    names, ends = [], time.monotonic() + FAULTS_S
+    while time.monotonic() < ends:
         time.sleep(rng.uniform(0.1, 0.6))
         fault = drawn(rng)
         names.append(fault.name)

@@ -27,6 +27,7 @@ ACCOUNT, SYMBOL, INSTRUMENT = "PILOT", "BTCUSDT", "BTCUSDT.BINANCE"
 LOSS = CAPITAL // 5
 PATIENCE_S = 60.0
 HOUR_S = 3_600.0
+_READY = threading.Lock()  # a machine is made in this process, whose environment names it meanwhile
 
 
 class Place:
@@ -41,7 +42,9 @@ class Place:
     """
 
     def __init__(self, venue: Handle, root: Path) -> None:
-        self.venue, self.root, self.machine = venue, root, ready(root)
+        self.venue, self.root = venue, root
+        with _READY:
+            self.machine = ready(root)
         self.folder = self.machine.state / "live" / ACCOUNT
         self.anchor = root / "anchor.json"
         fingerprint = Ledger(self.machine.ledger).chain.fingerprint
