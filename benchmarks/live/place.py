@@ -140,7 +140,7 @@ class Place:
             beat = self.beat(lambda beat, since=since: beat.ts > since)
             since = beat.ts
             found = apart(beat.facts, books_of(self.venue.look("books"), "BTC"))
-            if found and beat.kill != "ACTIVE":
+            if beat.kill != "ACTIVE":
                 return [f"kill switch {beat.kill}", *found]
         self.venue.tell("resume")
         return found
