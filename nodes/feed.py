@@ -9,7 +9,7 @@ from nautilus_trader.model.data import Bar, BarType, InstrumentStatus, QuoteTick
 from nautilus_trader.model.enums import CurrencyType, MarketStatusAction
 from nautilus_trader.model.identifiers import InstrumentId, Symbol
 from nautilus_trader.model.instruments import CurrencyPair, Equity, Instrument
-from nautilus_trader.model.objects import Currency, Price, Quantity
+from nautilus_trader.model.objects import Currency, Money, Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from alphatrade.nodes import tape_catalog
@@ -30,7 +30,7 @@ def currency(code: str) -> Currency:
     return fresh
 
 
-def instrument(spec: InstrumentSpec, exact: bool = False) -> Instrument:
+def instrument(spec: InstrumentSpec, exact: bool = False, min_notional: str = "0") -> Instrument:
     """
     Return the Nautilus instrument of `spec`: an Equity for shares, a CurrencyPair for all else.
 
@@ -40,6 +40,8 @@ def instrument(spec: InstrumentSpec, exact: bool = False) -> Instrument:
     exact : bool
         Its quantities have the decimals of a balance, not those of a lot: where the venue keeps fees of what is bought,
         Nautilus would round the position after each fill.
+    min_notional : str
+        Smallest value of an order, quote units; 0: none is known.
     """
     margin = Decimal(MARGIN[spec.asset])
     digits = BALANCE_DIGITS if exact else spec.size_precision
@@ -64,6 +66,7 @@ def instrument(spec: InstrumentSpec, exact: bool = False) -> Instrument:
         size_precision=digits,
         size_increment=size_step,
         min_quantity=size_step,
+        min_notional=None if Decimal(min_notional) == 0 else Money(Decimal(min_notional), currency(spec.quote)),
         **common,
     )
 

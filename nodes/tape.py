@@ -157,13 +157,16 @@ class LiveMarket(Market):
     ----------
     begun : int
         UTC ns.
+    min_notional : str
+        Smallest value of an order that its exchange takes, quote units.
     """
 
     begun: int
+    min_notional: str = "0"
 
     def __post_init__(self) -> None:
         """Compute the hash."""
-        head = [self.kind, asdict(self.instrument), self._assumed(), str(self.begun)]
+        head = [self.kind, asdict(self.instrument), self._assumed(), str(self.begun), self.min_notional]
         object.__setattr__(self, "tape_hash", hashlib.sha256(_packed(head)).hexdigest())
 
     @property

@@ -27,6 +27,7 @@ ACCOUNT, SYMBOL, INSTRUMENT = "PILOT", "BTCUSDT", "BTCUSDT.BINANCE"
 LOSS = CAPITAL // 5
 PATIENCE_S = 60.0
 HOUR_S = 3_600.0
+_READY = threading.Lock()  # a machine is made in this process, whose environment names it meanwhile
 
 
 class Place:
@@ -41,7 +42,9 @@ class Place:
     """
 
     def __init__(self, venue: Handle, root: Path) -> None:
-        self.venue, self.root, self.machine = venue, root, ready(root)
+        self.venue, self.root = venue, root
+        with _READY:
+            self.machine = ready(root)
         self.folder = self.machine.state / "live" / ACCOUNT
         self.anchor = root / "anchor.json"
         fingerprint = Ledger(self.machine.ledger).chain.fingerprint
@@ -137,7 +140,7 @@ class Place:
             beat = self.beat(lambda beat, since=since: beat.ts > since)
             since = beat.ts
             found = apart(beat.facts, books_of(self.venue.look("books"), "BTC"))
-            if found and beat.kill != "ACTIVE":
+            if beat.kill != "ACTIVE":
                 return [f"kill switch {beat.kill}", *found]
         self.venue.tell("resume")
         return found
@@ -157,7 +160,7 @@ class Place:
 
     def command(self, verb: str, *words: str) -> str:
         """Give an operator's command for the account."""
-        return self.node.run(
+        return Node(self.root).run(
             "--env", "live", "--account", ACCOUNT, "--who", "drill", "--why", "drill", *words, verb=verb
         )
 

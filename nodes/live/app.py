@@ -1,14 +1,22 @@
-"""``alphatrade live``: a policy with real orders, in a Nautilus TradingNode."""
+"""``alphatrade live`` and ``alphatrade live-rollback``: a policy with real orders, and back to the one before."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 app = typer.Typer()
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-CHECK = "--check"
+Check = Annotated[bool, typer.Option("--check", help="make every check, and start nothing")]
+Why = Annotated[str, typer.Option("--why", help="for the ledger")]
+Key = Annotated[Path | None, typer.Option("--key", help="private key file of a person; none: this machine's")]
+Account = Annotated[str, typer.Option("--account", help="of the node")]
 
 
 @app.command(context_settings=_HYDRA, add_help_option=False)
-def live(context: typer.Context) -> None:
+def live(context: typer.Context, check: Check = False) -> None:
     """Run a policy with real orders, if a permit of two persons stands; Ctrl-C closes what is held. See live --help."""
     from alphatrade.nodes.live.help import PAGE
     from alphatrade.nodes.paper.help import ASKED
@@ -23,15 +31,29 @@ def live(context: typer.Context) -> None:
     from alphatrade.nodes.live.settings import live_settings
     from alphatrade.nodes.redact import refuse_plain
 
-    refuse_plain(context.args)  # before Hydra, which repeats what it does not understand
-    words = [word for word in context.args if word != CHECK]
+    words = tuple(context.args)
+    refuse_plain(words)  # before Hydra, which repeats what it does not understand
     told = run_config("live", words, "live", partial(live_settings, anchor=read()))
     from alphatrade.nodes.live import preflight, run
     from alphatrade.nodes.show import show_result
 
-    if CHECK in context.args:
+    if check:
         checks = run.check(told)
         print(preflight.table(checks), end="")
         preflight.require(checks)
         return
-    show_result(run.live(told))
+    done = run.live(told)
+    show_result(done.result)
+    if done.switched:
+        sys.stdout.flush()
+        again = [sys.executable, "-m", "alphatrade", "live", *words]
+        os.execv(again[0], again)  # the same service, a fresh process
+
+
+@app.command("live-rollback")
+def rollback(why: Why, key: Key = None, account: Account = "PILOT") -> None:
+    """Go back to the policy in limited_live before: the node ends flat and starts again. Signed by a person."""
+    from alphatrade.nodes.live.rollback import roll_back
+
+    for line in roll_back(why, key, account):
+        print(line, flush=True)

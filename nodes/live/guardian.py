@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nautilus_trader.model.data import InstrumentStatus
@@ -23,6 +24,7 @@ from alphatrade.nodes.live.day_report import DayReport
 from alphatrade.nodes.live.full import UNREADABLE, Reconciler
 from alphatrade.nodes.live.settings import GuardSpec
 from alphatrade.nodes.live.sides import Book
+from alphatrade.nodes.live.switch import take_switch
 from alphatrade.nodes.venue_answers import FAILURES
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.permit import Permit
@@ -50,6 +52,8 @@ class Duty:
     report : DayReport
     kept : callable
         Reads the node's journal from the disk.
+    folder : Path
+        Of the account in the state folder, where requests are left.
     """
 
     look: Callable[[], Permit]
@@ -59,6 +63,7 @@ class Duty:
     alerts: Alerts
     report: DayReport
     kept: Callable[[], Book]
+    folder: Path
 
 
 class Guardian:
@@ -70,6 +75,11 @@ class Guardian:
     parts : Parts
         Of the node.
     duty : Duty
+
+    Attributes
+    ----------
+    switched : str
+        Why the node ends to start again; empty: it does not.
     """
 
     def __init__(self, parts: Any, duty: Duty) -> None:
@@ -77,10 +87,12 @@ class Guardian:
         self.reconciler = Reconciler(parts, duty.asked.markets, duty.alerts)
         self._trading = dict.fromkeys((one.symbol for one in duty.asked.markets), True)
         self._refused = deque[tuple[float, int]]()
-        self._due = dict.fromkeys((self._look, self._again, self._books, self._refusals), 0.0)
+        self._due = dict.fromkeys((self._look, self._again, self._books, self._refusals, self._switch), 0.0)
+        self.switched = ""
 
     async def begun(self) -> None:
         """Give the node its permit; one that has lapsed since stops it, and closes what is open."""
+        take_switch(self._duty.folder)  # of a node that did not live to take it
         await self._look()
 
     async def joined(self) -> None:
@@ -93,6 +105,7 @@ class Guardian:
             self._again: now + 60 * self._duty.every.again_min,
             self._books: now + self._next_books(),
             self._refusals: now,
+            self._switch: now,
         }
 
     async def ended(self, flat: bool) -> None:
@@ -216,6 +229,12 @@ class Guardian:
             words = f"{count} orders refused within {REFUSED_S:g} s, the last: {list(reasons.values())[-1]}"
             self._alerts.give("rejected", words)
             self._parts.gate.trip("REJECTED", words, "guardian")
+
+    async def _switch(self) -> None:
+        """End flat, to start again under another policy, if an operator asks for it."""
+        self.switched = self.switched or take_switch(self._duty.folder)
+        if self.switched:
+            self._parts.stop.set()
 
     async def _reconcile(self, when: str, kept: Callable[[], Book] | None = None, flat: bool | None = None) -> None:
         await self.reconciler.run(when, kept)

@@ -25,6 +25,7 @@ from alphatrade.nodes.venue_answers import FAILURES, RefusedError
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.risk.errors import ConfigError
 
+AWAY = "exchange"  # what a refusal is about where it cannot be asked
 _MS = 1_000_000  # ns
 
 
@@ -126,13 +127,13 @@ async def _read[T](rest: VenueRest, step: Callable[[], Any]) -> T:
     try:
         return await step()  # type: ignore[no-any-return]
     except RefusedError as no:
-        raise ConfigError("exchange", str(no), "an exchange that lets this key read its account") from None
+        raise ConfigError(AWAY, str(no), "an exchange that lets this key read its account") from None
     except FAILURES as error:
         told = str(error) or "no answer in time"
-        raise ConfigError("exchange", told, "an exchange that answers") from None
+        raise ConfigError(AWAY, told, "an exchange that answers") from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise ConfigError("exchange", told, "answers that can be read") from None
+        raise ConfigError(AWAY, told, "answers that can be read") from None
 
 
 async def _all(rest: VenueRest, asked: Asked) -> Found:

@@ -24,7 +24,7 @@ from alphatrade.nodes.live.guardian import Duty, Guardian
 from alphatrade.nodes.live.permits import Asked, Watch
 from alphatrade.nodes.live.settings import LiveSettings
 from alphatrade.nodes.live.sides import Book, first_permit, kept
-from alphatrade.nodes.paper.assembly import LiveParts
+from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.link import ANSWER_S, VENUE
 from alphatrade.nodes.paper.run import Launch, put_by, say
 from alphatrade.nodes.paper.run import paper as node
@@ -38,6 +38,8 @@ from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
+
+TRIES, AGAIN_S = 30, 2.0  # of the checks, by a node that goes on while the exchange is away
 
 
 class Start(NamedTuple):
@@ -60,7 +62,14 @@ class Start(NamedTuple):
     first: Permit | None
 
 
-def live(told: LiveSettings) -> RunResult:
+class Outcome(NamedTuple):
+    """What a node came to; `switched` says why it is to start again, empty: it is not."""
+
+    result: RunResult
+    switched: str
+
+
+def live(told: LiveSettings) -> Outcome:
     """
     Run a policy with real orders, or go on with a run that was killed; write the run folder.
 
@@ -72,7 +81,9 @@ def live(told: LiveSettings) -> RunResult:
         As a run on paper.
     """
     start = _permitted(told)
-    return node(start.live.own, Launch("live", partial(_parts, start)))
+    guards: list[Guardian] = []
+    result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
+    return Outcome(result, guards[0].switched)
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:
@@ -121,7 +132,7 @@ def _permitted(told: LiveSettings, strict: bool = True) -> Start:
     return Start(told._replace(own=own), watch, permit, first)
 
 
-def _parts(start: Start, tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
+def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
     """Make the checks that the exchange is asked for, and return what makes orders real."""
     own, markets = start.live.own, _markets(start, tapes)
     exchange, book = _exchange(start, tapes), kept(journal, markets)
@@ -141,8 +152,14 @@ def _parts(start: Start, tapes: Sequence[Tape], identity: Identity, journal: Pat
         alerts=Alerts(folder, time.time_ns, say),
         report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
         kept=lambda: kept(journal, markets),
+        folder=folder,
     )
-    return LiveParts(exchange, LiveBroker, exchange.approvals, lambda parts: Guardian(parts, duty))
+
+    def guard(parts: Parts) -> Guardian:
+        guards.append(Guardian(parts, duty))
+        return guards[-1]
+
+    return LiveParts(exchange, LiveBroker, exchange.approvals, guard)
 
 
 def _looker(watch: Watch, spent: int, fee: int, odd: str) -> Callable[[], Permit]:
@@ -162,15 +179,20 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], b
     ConfigError
         If a new run must not start.
     """
-    try:
-        found = _preflight(start, exchange, markets, book)
-        preflight.require(found.checks)
-        return found.spent, ""
-    except ConfigError as error:
-        if start.first is None:
-            raise
-        say(f"it goes on, to close what is open: {error}")
-        return Decimal(0), str(error)
+    for left in range(TRIES)[::-1]:
+        try:
+            found = _preflight(start, exchange, markets, book)
+            preflight.require(found.checks)
+            return found.spent, ""
+        except ConfigError as error:
+            if start.first is None:
+                raise
+            if error.field != preflight.AWAY or not left:
+                say(f"it goes on, to close what is open: {error}")
+                return Decimal(0), str(error)
+            say(f"again in {AGAIN_S:g} s: {error}")
+            time.sleep(AGAIN_S)
+    raise AssertionError("one of the tries has returned or raised")
 
 
 def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], book: Book) -> preflight.Found:

@@ -1,6 +1,5 @@
 """Settings of a node with real orders: those of a node on paper, less what no such node may be told."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from omegaconf import DictConfig
@@ -8,14 +7,15 @@ from pydantic import Field
 
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.paper.entry import FIELD, Entered, entered
-from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec, PaperSettings, node_settings
+from alphatrade.nodes.paper.settings import BrokerSpec, PaperSettings, node_settings
+from alphatrade.nodes.refusals import checked
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.risk.errors import ConfigError, LedgerError
 from alphatrade.strategies.policy import Spec
 
 ENVS = ("live",)
 STAGE = "limited_live"
-INCUMBENT = "incumbent"  # the one policy in that stage, whichever it is
+INCUMBENT = "incumbent"  # the policy in charge of that stage, whichever it is
 SANDBOX = "sandbox"  # an exchange on this machine
 
 
@@ -100,7 +100,7 @@ def live_settings(config: DictConfig, anchor: Anchor) -> LiveSettings:
 
     def take(plain: dict[str, Any]) -> Entered:
         nonlocal guard
-        guard = GuardSpec(**_mapping(plain, "guard"))
+        guard = checked(GuardSpec, plain.pop("guard", None), "guard")
         for name in ("policy_file", "genotype", "learned"):
             if plain.get(name) is not None:
                 raise ConfigError(name, plain[name], f"nothing: what runs is what the ledger has ({FIELD})")
@@ -110,13 +110,6 @@ def live_settings(config: DictConfig, anchor: Anchor) -> LiveSettings:
     assert guard is not None
     assert isinstance(own.broker, LiveBrokerSpec)
     return _fits(LiveSettings(own, own.broker, guard, anchor))
-
-
-def _mapping(plain: dict[str, Any], name: str) -> Mapping[str, Any]:
-    value = plain.pop(name, None)
-    if not isinstance(value, dict):
-        raise ConfigError(name, value, "what conf/live.yaml has there")
-    return value
 
 
 def in_force(name: object, anchor: Anchor) -> Entered:
@@ -133,10 +126,9 @@ def in_force(name: object, anchor: Anchor) -> Entered:
     if name is None:
         raise ConfigError(FIELD, None, f"{INCUMBENT}, or the policy_hash of a policy in stage {STAGE}")
     if name == INCUMBENT:
-        there = sorted(Ledger(anchor.ledger).chain.stages.policies(STAGE))
-        if len(there) != 1:
-            raise LedgerError(FIELD, f"{len(there)} policies in stage {STAGE}", "one of them")
-        name = there[0]
+        name = Ledger(anchor.ledger).chain.stages.incumbent(STAGE)
+        if not name:
+            raise LedgerError(FIELD, f"no policy in stage {STAGE}", "one that two persons let in: alphatrade permit")
     found = entered(name, anchor.ledger)
     if found.entry["stage"] != STAGE:
         wanted = f"stage {STAGE}, which two persons let it into: alphatrade permit"
@@ -148,14 +140,12 @@ def in_force(name: object, anchor: Anchor) -> Entered:
 
 def _fits(live: LiveSettings) -> LiveSettings:
     """Refuse what no word may switch on where money is at stake."""
-    own, run, policy = live.own, live.own.settings.run, live.own.settings.policy
+    run, policy = live.own.settings.run, live.own.settings.policy
     for name in ("exploration", "governed_feedback"):
         if getattr(run, name):
             raise ConfigError(name, True, "false in live, where nothing is tried out")
     if run.canary is not None:
         raise ConfigError("canary", "a policy", "none in live: one policy, which a permit names")
-    if not isinstance(own.feed, LiveFeedSpec):
-        raise ConfigError("feed.source", own.feed.source, "the exchange itself: it executes at its own prices")
     if policy.risk.gross_max > 1:
         raise ConfigError("policy.risk.gross_max", policy.risk.gross_max, "at most 1: money that is there")
     return live

@@ -21,6 +21,7 @@ from nautilus_trader.live.config import LiveDataClientConfig
 from nautilus_trader.live.factories import LiveExecClientFactory
 from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.instruments import Instrument
 
 from alphatrade.nodes import feed, wiring
 from alphatrade.nodes.engine import TRADER_ID
@@ -39,6 +40,7 @@ from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.stages import Stages
 from alphatrade.nodes.status_line import StatusView
+from alphatrade.nodes.tape import LiveMarket, Market
 from alphatrade.risk.approval import Approvals
 from alphatrade.risk.gate import RiskGate
 
@@ -49,7 +51,16 @@ if TYPE_CHECKING:
 
 
 class Guard(Protocol):
-    """Who watches over a node with real orders, from its start to its end."""
+    """
+    Who watches over a node with real orders, from its start to its end.
+
+    Attributes
+    ----------
+    switched : str
+        Why the node is to start again once it has ended; empty: it is not.
+    """
+
+    switched: str
 
     async def begun(self) -> None:
         """Act before anything is sent: the journal has been read."""
@@ -190,7 +201,7 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
 def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
-    instruments = [feed.instrument(tape.instrument, flight.broker.kind != "simulated") for tape in what.priced]
+    instruments = [_instrument(tape, flight) for tape in what.priced]
     feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
     with node_clocks(min(tape.begin for tape in tapes)):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
@@ -215,6 +226,13 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
         assert isinstance(parts.feed, LiveFeed)  # an exchange executes at its own prices
         parts.broker.attach(intake.broker, lambda why: gate.trip("RECONCILE", why, "broker"), parts.feed.fail)
     return parts
+
+
+def _instrument(tape: Market, flight: Flight) -> Instrument:
+    """Return an instrument, as exact as an exchange that executes has it."""
+    if flight.broker.kind == "simulated" or not isinstance(tape, LiveMarket):
+        return feed.instrument(tape.instrument)
+    return feed.instrument(tape.instrument, True, tape.min_notional)
 
 
 def _execution(what: Replay, flight: Flight, made: list[Any]) -> type[LiveExecClientFactory]:

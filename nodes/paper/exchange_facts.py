@@ -68,7 +68,7 @@ def _checked(spec: LiveFeedSpec, heard: Heard) -> list[LiveMarket]:
         if one is None:
             raise ConfigError("feed.symbols", name, f"symbols that {spec.source} knows")
     begun = time.time_ns()
-    return [market(spec, instrument(one), begun) for one in heard.instruments]
+    return [market(spec, instrument(one), begun, smallest(one)) for one in heard.instruments]
 
 
 def instrument(told: Any) -> InstrumentSpec:
@@ -85,7 +85,12 @@ def instrument(told: Any) -> InstrumentSpec:
     )  # fmt: skip
 
 
-def market(spec: LiveFeedSpec, found: InstrumentSpec, begun: int) -> LiveMarket:
+def smallest(told: Any) -> str:
+    """Return the smallest value of an order by what an adapter says of its instrument, quote units."""
+    return "0" if told.min_notional is None else plain(told.min_notional.as_decimal())
+
+
+def market(spec: LiveFeedSpec, found: InstrumentSpec, begun: int, min_notional: str = "0") -> LiveMarket:
     """Return the market of an instrument of a feed that is heard from `begun` (UTC ns) on."""
     bar_s = float(spec.bar_s) if spec.kind == "bars" else 0.0
     stale = spec.stale_after_s or _STALE_S.get(spec.kind, max(60.0, 3.0 * bar_s))
@@ -98,4 +103,5 @@ def market(spec: LiveFeedSpec, found: InstrumentSpec, begun: int) -> LiveMarket:
         stale_after_s=stale,
         bar_s=bar_s,
         begun=begun,
+        min_notional=min_notional,
     )

@@ -120,7 +120,8 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
-    pulse.end()
+    if guard is None or not guard.switched:  # else the service goes on, in the same process
+        pulse.end()
     parts.intake.flush()
     for task in aside:
         task.cancel()

@@ -173,15 +173,20 @@ def _journal(own: PaperSettings, folder: Path, tapes: Sequence[Market], identity
 
 
 def put_by(own: PaperSettings) -> None:
+    """Put a journal from before a release of the kill switch beside its place: what it tells of is over."""
+    run = own.settings.run
+    if own.journal:
+        folder = latch_dir(run.paths.state, run.env.name, own.account)
+        _put_by(folder / "journal", status(run.paths.state, run.env.name, own.account).releases)
+
+
+def _put_by(folder: Path, releases: int) -> None:
     """
-    Put a journal from before a release of the kill switch beside its place: what it tells of is over.
+    Put a journal from before that many releases of the kill switch beside its place.
 
     It ends in the trip that was released, and to read it on would end in the same. A rename: whole or not at all.
     """
-    run = own.settings.run
-    folder = latch_dir(run.paths.state, run.env.name, own.account) / "journal"
-    releases = status(run.paths.state, run.env.name, own.account).releases
-    found = head_of(folder) if own.journal else None
+    found = head_of(folder)
     if found is None or found.get("releases", releases) >= releases:
         return
     beside = folder.with_name(f"journal-until-release-{releases}")

@@ -1,7 +1,8 @@
 """A machine that is ready for real money but for a permit: a ledger with a policy promoted on cash, and two persons.
 
-The policy is a maker without stops, bred in a search whose venue had a cash account and promoted to pilot by a gate
-that asks for little: what it earns is made up. Keys are those of the machine, and a second person's elsewhere.
+The policy, a maker in a flat market and else a taker, has no stops. It was bred in a search whose venue had a cash
+account, and promoted to pilot by a gate that asks for little: what it earns is made up. Keys are those of the machine;
+the second person's is elsewhere.
 """
 
 import os
@@ -23,6 +24,7 @@ FIRST, SECOND = "owner", "ben"  # the two persons, by their names in the roster
 FEW = ("ledger", "latency")  # checks of the gate that made-up figures pass
 CAPITAL = 100
 _MAKER = "[{kind:two_sided_maker,params:{half_spread:1.0,skew:0.1,clips:1.0,max_clips:1.5}}]"
+_TAKER = "[{kind:taker_momentum,params:{signal:ret_5,enter:0.5,leave:0.0,hold_min:2}}]"
 REGIMES = ("down-low", "down-high", "flat-low", "flat-high", "up-low", "up-high")
 RISK = {
     "order_notional_max": 0.3, "gross_max": 1, "net_max": 1, "instrument_max": 1, "daily_loss_max": 0.2,
@@ -33,7 +35,7 @@ WORDS = (
     "policy/features@genotype.features=quotes", "genotype.cadence.kind=events", "genotype.cadence.n=2",
     "genotype.regime.vol_long=40", "genotype.sizing.fraction=0.25", "genotype.sizing.vol_target_bps=1000",
     "domain.tunables.sizing.fraction.high=0.3", "domain.tunables.sizing.vol_target_bps.high=2000",
-    "domain.topologies.two_sided_maker.never=[]", *(f"genotype.topologies.{one}={_MAKER}" for one in REGIMES),
+    "domain.topologies.two_sided_maker.never=[]", *(f"genotype.topologies.{one}={_MAKER if 'flat' in one else _TAKER}" for one in REGIMES),
     *(f"genotype.risk.{name}={value}" for name, value in RISK.items()),
 )  # fmt: skip
 

@@ -15,7 +15,9 @@ from alphatrade.reflection.ledger_check import verify
 from alphatrade.reflection.permits import Granted, Permits, permit_id
 from alphatrade.risk.approval import Approvals
 from benchmarks.live import attempts as module
+from benchmarks.live.__main__ import came
 from benchmarks.live.attempts import Tally, attempts, figures, kinds
+from benchmarks.live.cycle import STEPS
 from benchmarks.live.forgeries import FORGERIES, Desk
 from tests.venue.keys import ED25519_KEY as KEY
 
@@ -133,6 +135,7 @@ MECHANISMS: dict[str, tuple[Any, str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_mutations_without_its_mechanism_a_forged_permit_gets_through(
     monkeypatch: pytest.MonkeyPatch, name: str
@@ -143,3 +146,36 @@ def test_mutations_without_its_mechanism_a_forged_permit_gets_through(
     if name == "entered by a service":
         monkeypatch.setattr(*ANY)
     assert through(monkeypatch, name)
+
+
+# -- runs
+
+
+def rows(run: int, **parts: Any) -> list[dict[str, Any]]:
+    times = {
+        "kill": {"flat_s": 1.0},
+        "revoked": {"flat_s": 2.0},
+        "expired": {"flat_s": 3.0},
+        "kill -9": {"adopted_s": 4.0},
+    }
+    made = [{"run": run, "step": step, "wrong": [], **times.get(step, {})} for step in STEPS]
+    return [
+        row | parts.get(row["step"], {}) for row in [*made, {"run": run, "step": "end", "wrong": [], "most_out": "60"}]
+    ]
+
+
+def held(found: list[dict[str, Any]], runs: int = 2) -> dict[str, bool | None]:
+    return {row.id: row.holds for row in came(found, runs)}
+
+
+def test_runs_are_green_only_if_every_step_of_each_is() -> None:
+    good = held([*rows(1), *rows(2)])
+    assert all(good[name] for name in ("live.cycles", "live.caps", "live.step.kill", "live.step.revoked"))
+    assert not held(rows(1))["live.cycles"], "a run is missing"
+    assert not held([*rows(1), *rows(2)[:-1]])["live.cycles"], "a run was cut short"
+    odd = held([*rows(1), *rows(2, kill={"wrong": ["one order after it"]})])
+    assert (odd["live.cycles"], odd["live.step.kill"], odd["live.step.revoked"]) == (False, False, True)
+    assert not held([*rows(1), *rows(2, end={"most_out": "100.01"})])["live.caps"]
+    assert not held([*rows(1, end={"most_out": "0"}), *rows(2, end={"most_out": "0"})])["live.caps"], "nothing traded"
+    kept = {row.id: row.figure for row in came([*rows(1), *rows(2, kill={"flat_s": 9.0})], 2)}
+    assert (kept["live.kill.p50"], kept["live.kill.max"]) == (1.0, 9.0)

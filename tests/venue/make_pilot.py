@@ -166,7 +166,7 @@ def main(words: list[str]) -> None:
         print(table(checks))
         require(checks)
     else:
-        run.live(composed)
+        print("switched:", run.live(composed).switched)
 
 
 if __name__ == "__main__":

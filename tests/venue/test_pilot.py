@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alphatrade.nodes.live.switch import Switch, pending, request_switch
 from tests.venue.make_live import moving
 from tests.venue.make_pilot import CAPITAL, Pilot
 from tests.venue.make_venue import Handle, until
@@ -175,6 +176,15 @@ def test_a_node_that_was_killed_goes_on_with_no_difference(pilot):
     clean(pilot)
 
 
+def test_a_node_that_was_killed_waits_for_an_exchange_that_is_away(pilot):
+    pilot.start().trading(2)
+    pilot.end(-9, by=9)
+    pilot.venue.fault("error", count=3, path="/api/v3/openOrders", status=503)
+    pilot.start().trading(3)
+    pilot.end()
+    clean(pilot)
+
+
 def test_a_node_that_was_killed_and_has_lost_its_permit_closes_what_it_holds(pilot):
     pilot.start()
     pilot.beat(lambda beat: "BTCUSDT" in beat.facts.get("positions", ""), 60)
@@ -206,3 +216,16 @@ def test_an_exchange_that_is_away_at_the_end_is_told(pilot):
     pilot.end()
     assert "unread" in pilot.alerts
     assert pilot.report["reconciliations"][-1]["unread"]
+
+
+def test_a_node_that_is_asked_to_start_again_ends_flat_and_says_so(pilot):
+    pilot.folder.mkdir(parents=True)
+    request_switch(pilot.folder, Switch(1, "ada", "left over"))
+    pilot.start().trading(2)
+    assert not pending(pilot.folder)
+    request_switch(pilot.folder, Switch(2, "ada", "a bad week"))
+    said = pilot.end(0, by=0)
+    assert "switched: operator: a bad week (by ada)" in said
+    assert abs(held(pilot)) < 1e-4
+    assert pilot.venue.look("books")["open"] == []
+    clean(pilot)

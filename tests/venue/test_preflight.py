@@ -10,6 +10,10 @@ import pytest
 
 from alphatrade.nodes.live import history
 from alphatrade.nodes.live.preflight import Asked, Found, again, preflight, require, table
+from alphatrade.nodes.paper import assembly
+from alphatrade.nodes.paper.assembly import Flight
+from alphatrade.nodes.paper.exchange_facts import markets
+from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
 from alphatrade.nodes.venue_rest import Credentials, VenueRest
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_checks import BTC
@@ -185,3 +189,12 @@ def test_of_a_full_day_none_is_missed_if_the_exchange_gives_the_newest_of_it(mon
 
     found = asyncio.run(history.trades(Newest(), "BTCUSDT", 0, 10**8))  # type: ignore[arg-type]
     assert found == rows
+
+
+def test_the_smallest_order_of_an_exchange_reaches_the_instrument_that_a_node_closes_by(venue):
+    spec = LiveFeedSpec(source="binance", symbols=("BTCUSDT",), http=venue.http, ws=venue.ws)
+    (market,) = markets(spec)
+    assert Decimal(market.min_notional) == KNOWN["BTCUSDT"].min_notional == 5
+    at_exchange = assembly._instrument(market, Flight(broker=BrokerSpec(kind="binance")))
+    assert str(at_exchange.min_notional) == "5.00000000 USDT"
+    assert assembly._instrument(market, Flight()).min_notional is None  # a simulated venue takes all

@@ -1,0 +1,49 @@
+"""A request that a live node ends flat and starts again under the policy that the ledger has in charge then.
+
+A file in the folder of the account, as a request to freeze is; the node takes it away when it has taken it.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from alphatrade.risk.disk import write_whole, writing
+
+REQUEST = "switch.request"
+
+
+class Switch(NamedTuple):
+    """Who asks for it, and why; `ts` is UTC ns."""
+
+    ts: int
+    who: str
+    why: str
+
+
+def request_switch(folder: Path, asked: Switch) -> None:
+    """
+    Ask the node of an account to start again.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    with writing(folder):
+        write_whole(folder / REQUEST, json.dumps(asked._asdict()))
+
+
+def pending(folder: Path) -> bool:
+    """Return whether a request has not been taken yet."""
+    return (folder / REQUEST).exists()
+
+
+def take_switch(folder: Path) -> str:
+    """Return the words of a pending request, and take it away; empty: there is none, or it cannot be read or taken."""
+    path = folder / REQUEST
+    try:
+        told = Switch(**json.loads(path.read_text(encoding="utf-8")))
+        path.unlink()
+    except (OSError, ValueError, TypeError):
+        return ""
+    return f"operator: {told.why} (by {told.who})"

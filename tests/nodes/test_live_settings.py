@@ -1,0 +1,129 @@
+"""What no word may switch on where money is at stake, and where a live node takes its policy from."""
+
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from alphatrade.nodes.live import run, settings
+from alphatrade.nodes.live.anchor import Anchor
+from alphatrade.nodes.live.settings import LiveSettings, live_settings
+from alphatrade.nodes.overrides import CONFIG_MODULE, completed
+from alphatrade.nodes.paper.entry import Entered
+from alphatrade.nodes.settings import compose_settings
+from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.permit import Permit
+
+ANCHOR = Anchor(Path("/state"), Path("/ledger"), "f" * 64)
+ENTRY = {"policy_hash": "a" * 64, "stage": "limited_live", "seq": 1, "hash": "", "ledger": "f" * 64}
+LOCAL = (
+    "feed.http=http://127.0.0.1:1",
+    "feed.ws=ws://127.0.0.1:1",
+    "broker.http=http://127.0.0.1:1",
+    "broker.ws_api=ws://127.0.0.1:1",
+)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Any:
+    return compose_settings([]).policy
+
+
+@pytest.fixture(autouse=True)
+def ledger(monkeypatch, policy):
+    monkeypatch.setattr(settings, "entered", lambda name, folder: Entered(policy, ENTRY))
+    stages = SimpleNamespace(incumbent=lambda _: "a" * 64)
+    monkeypatch.setattr(settings, "Ledger", lambda _: SimpleNamespace(chain=SimpleNamespace(stages=stages)))
+
+
+def told(*words: str) -> LiveSettings:
+    full = completed(words, "live")
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return live_settings(compose("live", overrides=full), ANCHOR)
+
+
+def test_as_it_is_a_live_node_runs_the_policy_of_the_ledger_at_the_testnet(policy):
+    live = told()
+    assert live.own.settings.policy == policy
+    assert (live.broker.venue, live.broker.keys, live.own.account) == ("testnet", "binance_testnet", "PILOT")
+    assert live.own.settings.run.venue.bounded_market
+    real = told("broker.net=mainnet", "feed.testnet=false")
+    assert (real.broker.venue, real.broker.keys) == ("mainnet", "binance_live")
+    assert told(*LOCAL).broker.venue == told(*LOCAL, "broker.net=mainnet").broker.venue == "sandbox"
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("exploration=true",), "exploration"),
+        (("governed_feedback=true",), "governed_feedback"),
+        (("policy_file=mine.json",), "policy_file"),
+        (("learned=state",), "learned"),
+        (("policy_entry=null",), "policy_entry"),
+        (("journal=false",), "journal"),
+        (("venue.account=margin",), "venue.account"),
+        (("broker=simulated",), "broker.kind"),
+        (("feed=replay", "~feed.testnet"), "broker"),
+        (("env=paper",), "env.name"),
+        (("broker.net=mainnet",), "feed.testnet"),
+        (("feed.testnet=false",), "feed.testnet"),
+        (("broker.net=moon",), "broker.net"),
+        (("broker.http=http://10.0.0.1:80",), "broker.http"),
+        (("broker.http=http://127.0.0.1:1",), "broker.ws_api"),
+        (("guard.reconcile_min=1000",), "guard.reconcile_min"),
+        (("guard.look_s=600",), "guard.look_s"),
+    ],
+)
+def test_what_no_live_node_may_be_told_is_refused_by_its_name(words, field):
+    with pytest.raises(ConfigError) as error:
+        told(*words)
+    assert error.value.field.startswith(field)
+
+
+@pytest.mark.parametrize("change", [{"stage": "pilot"}, {"ledger": "0" * 64}])
+def test_a_policy_of_another_stage_or_another_ledger_does_not_run(monkeypatch, policy, change):
+    monkeypatch.setattr(settings, "entered", lambda name, folder: Entered(policy, ENTRY | change))
+    with pytest.raises(LedgerError):
+        told()
+
+
+def test_without_a_policy_in_charge_there_is_no_incumbent(monkeypatch):
+    stages = SimpleNamespace(incumbent=lambda _: "")
+    monkeypatch.setattr(settings, "Ledger", lambda _: SimpleNamespace(chain=SimpleNamespace(stages=stages)))
+    with pytest.raises(LedgerError, match="no policy in stage limited_live"):
+        told()
+
+
+def test_each_look_at_the_ledger_says_what_was_spent_before_and_what_is_wrong_with_the_start():
+    watch: Any = SimpleNamespace(look=lambda: Permit(entry="e", capital=7))
+    assert run._looker(watch, 5, 3, "")() == Permit(entry="e", capital=7, spent=5, fee=3)
+    assert run._looker(watch, 5, 3, "a right too many")().refused == "a right too many"
+    watch = SimpleNamespace(look=lambda: Permit(refused="revoked"))
+    assert run._looker(watch, 5, 3, "a right too many")().refused == "revoked"
+
+
+def start(first: Permit | None) -> Any:
+    return SimpleNamespace(first=first)
+
+
+def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends_nothing_new(monkeypatch):
+    def fails(field: str) -> Any:
+        def preflight(*_: Any) -> Any:
+            raise ConfigError(field, "true", "false")
+
+        return preflight
+
+    slept: list[float] = []
+    monkeypatch.setattr(run.time, "sleep", slept.append)
+    monkeypatch.setattr(run, "_preflight", fails("enableWithdrawals"))
+    with pytest.raises(ConfigError):
+        run._judged(start(None), *[None] * 3)  # type: ignore[arg-type]
+    spent, odd = run._judged(start(Permit()), *[None] * 3)  # type: ignore[arg-type]
+    assert (spent, slept) == (Decimal(0), [])
+    assert "enableWithdrawals" in odd
+    monkeypatch.setattr(run, "_preflight", fails("exchange"))
+    assert "exchange" in run._judged(start(Permit()), *[None] * 3)[1]  # type: ignore[arg-type]
+    assert len(slept) == run.TRIES - 1
