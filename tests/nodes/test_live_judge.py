@@ -1,6 +1,7 @@
 """The judge of the live drill: from books of the test exchange, each wrong that a pilot could do is found."""
 
 import copy
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -21,6 +22,7 @@ def books() -> Iterator[dict[str, Any]]:
         buy(venue, "A", "0.0004", 30_000)
         buy(venue, "B", "0.001", 29_900)
         venue.signed("DELETE", "/api/v3/order", symbol="BTCUSDT", origClientOrderId="B")
+        time.sleep(0.005)  # in one millisecond the end of one counts after the beginning of another
         buy(venue, "C", "0.0008", 30_000)
         held = venue.balance("BTC")[0]
         venue.order("SELL", "MARKET", held.quantize(Decimal("0.00001"), "ROUND_DOWN"), newClientOrderId="LAW-1")
