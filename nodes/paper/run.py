@@ -1,5 +1,6 @@
 """``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
 
+import asyncio
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -26,7 +27,7 @@ from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joi
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
 from alphatrade.risk.disk import FolderLock, sync, write_whole
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, StoppedError
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
@@ -54,6 +55,8 @@ def paper(own: PaperSettings) -> RunResult:
         If a tape, an exchange, a folder or a port cannot be used, or the journal that lies there is of something else.
     LatchedError
         While the kill switch of the account is latched.
+    StoppedError
+        If a signal came before the first decision.
     """
     with _served(own) as watched:  # first of all: a port that is taken is found before anything is written
         return _paper(own, watched)
@@ -76,13 +79,19 @@ def _paper(own: PaperSettings, watched: "Watched | None") -> RunResult:
     with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
+            stops = list[asyncio.Event]()
             with StatusView() as view:
                 pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
                 flight = Flight(
                     pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, None, own.broker,
                     watched,
                 )  # fmt: skip
-                return fly(what, run_dir, flight)
+                output = fly(what, run_dir, replace(flight, ready=lambda parts: stops.append(parts.stop)))
+            if stops[0].is_set() and not output.decisions:
+                begun = f"{output.steps} steps of a warm-up of {output.warmup}"
+                more = "; the next start goes on from here" if own.journal else ""
+                raise StoppedError(f"stopped before its first decision ({begun}): there is no run to write{more}")
+            return output
 
         source = None if live is None else live.model_dump(mode="json")
         result = published(settings, tapes, identity, "paper", run_it, source)
