@@ -83,10 +83,10 @@ def _paper(own: PaperSettings, watched: "Watched | None") -> RunResult:
             with StatusView() as view:
                 pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
                 flight = Flight(
-                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, None, own.broker,
-                    watched,
+                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror,
+                    lambda parts: stops.append(parts.stop), own.broker, watched,
                 )  # fmt: skip
-                output = fly(what, run_dir, replace(flight, ready=lambda parts: stops.append(parts.stop)))
+                output = fly(what, run_dir, flight)
             if stops[0].is_set() and not output.decisions:
                 begun = f"{output.steps} steps of a warm-up of {output.warmup}"
                 more = "; the next start goes on from here" if own.journal else ""
