@@ -26,7 +26,7 @@ from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.reflection.trail import TRAIL
-from alphatrade.risk.errors import ConfigError, NotFlatError, StoppedError
+from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
@@ -52,8 +52,6 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
 
     Raises
     ------
-    StoppedError
-        If a signal came before the first decision.
     NotFlatError
         If it was stopped, and an exchange still has something of it.
     """
@@ -69,10 +67,6 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
         with quiet_gc():
             loop.run_until_complete(_run(parts, what, run_dir, flight))
         output = collect(parts.node, started, parts.venue.bus, parts.stages)
-        if parts.stop.is_set() and not output.decisions:
-            begun = f"{output.steps} steps of a warm-up of {output.warmup}"
-            more = "" if flight.journal is None else "; the next start goes on from here"
-            raise StoppedError(f"stopped before its first decision ({begun}): there is no run to write{more}")
         if run_dir is not None:
             (run_dir / TRAIL).unlink(missing_ok=True)  # the tables have it now
         return output

@@ -1,5 +1,6 @@
 """``alphatrade paper``: a policy on paper, from its settings to a finished run folder."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -26,7 +27,7 @@ from alphatrade.nodes.sim import identity_of, load_tapes, published, require_joi
 from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
 from alphatrade.risk.disk import FolderLock, sync, write_whole
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, StoppedError
 from alphatrade.risk.kill import latch_dir, status
 from alphatrade.risk.losses import LOSSES
 
@@ -73,6 +74,8 @@ def paper(own: PaperSettings, launch: Launch | None = None) -> RunResult:
         If a tape, an exchange, a folder or a port cannot be used, or the journal that lies there is of something else.
     LatchedError
         While the kill switch of the account is latched.
+    StoppedError
+        If a signal came before the first decision.
     """
     with _served(own) as watched:  # first of all: a port that is taken is found before anything is written
         return _paper(own, watched, launch)
@@ -95,13 +98,19 @@ def _paper(own: PaperSettings, watched: "Watched | None", launch: Launch | None)
     with _mirror(own) as mirror, _journal(own, kept, tapes, identity) as journal:
 
         def run_it(what: Replay, run_dir: Path) -> ReplayOutput:
+            stops = list[asyncio.Event]()
             with StatusView() as view:
                 pace = 1.0 if isinstance(own.feed, LiveFeedSpec) else own.feed.pace
                 flight = Flight(
-                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror, None, own.broker,
-                    watched, real,
+                    pace, run.paths.state, own.account, journal, sessions, view, say, live, mirror,
+                    lambda parts: stops.append(parts.stop), own.broker, watched, real,
                 )  # fmt: skip
-                return fly(what, run_dir, flight)
+                output = fly(what, run_dir, flight)
+            if stops[0].is_set() and not output.decisions:
+                begun = f"{output.steps} steps of a warm-up of {output.warmup}"
+                more = "; the next start goes on from here" if own.journal else ""
+                raise StoppedError(f"stopped before its first decision ({begun}): there is no run to write{more}")
+            return output
 
         source = None if live is None else live.model_dump(mode="json")
         verb = "paper" if launch is None else launch.verb

@@ -44,7 +44,7 @@ class Terminal:
     def begin(self, *command: str, **more: object) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             command, stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **more,
+            preexec_fn=_of_a_terminal, **more,
         )  # type: ignore[call-overload]  # fmt: skip
         os.close(self._theirs)
         self._reader.start()
@@ -63,6 +63,13 @@ class Terminal:
         self._unplugged.set()
         self._reader.join()  # while somebody reads, it is not closed
         os.close(self._keyboard)
+
+
+def _of_a_terminal() -> None:
+    """Begin as a terminal's shell does, also where the tests run under nohup: what is ignored could not be trapped."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def stubs(place: Path) -> list[str]:
