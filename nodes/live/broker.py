@@ -5,6 +5,7 @@ is given back when it ends: then it must be known what it has filled. So an end 
 read the books, and nothing more.
 """
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from nautilus_trader.model.orders import Order
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.outstanding import Report
-from alphatrade.nodes.paper.reconcile import UNSEEN
+from alphatrade.nodes.paper.reconcile import unseen
 from alphatrade.risk.gate_live import token_of
 
+LEAST_S = 0.001  # an exchange that has only just gone is away too
 HELD_S = 1.0  # between two readings of the books, at most, while an order is held open that may be over
 
 
@@ -35,6 +37,24 @@ class LiveBroker(Broker):
         assert isinstance(self._exchange, LiveExchange)
         self._approvals = self._exchange.approvals
         self.ending: dict[str, Order] = {}
+        self._begun = time.monotonic()
+
+    @property
+    def away_s(self) -> float:
+        """For how many seconds the exchange could not be read; 0: it can be."""
+        if self._link.client is not None and not self._away:
+            return 0.0
+        return max(time.monotonic() - max(self._link.read_at, self._begun), LEAST_S)
+
+    @property
+    def readings(self) -> int:
+        """How often the books were read so far, to the end."""
+        return self._outstanding.readings
+
+    async def begin(self, again: bool) -> None:
+        """Connect as the paper node does; how long the exchange is away is counted from here at the earliest."""
+        self._begun = time.monotonic()
+        await super().begin(again)
 
     def _unapproved(self, command: Any, orders: list[Order]) -> str:
         """Present the token of each order; return why they must not leave."""
@@ -50,7 +70,7 @@ class LiveBroker(Broker):
         if order is None or order.is_closed or self._outstanding.bringing:
             super()._told(event)
             return
-        if isinstance(event, OrderRejected) and order.status in UNSEEN:
+        if isinstance(event, OrderRejected) and unseen(order):
             super()._told(event)  # the answer to the order itself, which is believed where it is clear
             return
         self.ending[event.client_order_id.value] = order

@@ -21,7 +21,7 @@ from alphatrade.nodes.live import preflight
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.checks import Check, filter_checks
 from alphatrade.nodes.live.day_report import DayReport
-from alphatrade.nodes.live.full import UNREADABLE, Reconciler
+from alphatrade.nodes.live.full import AWAY_S, UNREADABLE, Reconciler
 from alphatrade.nodes.live.settings import GuardSpec
 from alphatrade.nodes.live.sides import Book
 from alphatrade.nodes.live.switch import take_switch
@@ -32,6 +32,7 @@ from alphatrade.risk.units import from_atto
 
 TICK_S = 0.2  # between two looks at what is due
 REFUSALS, REFUSED_S, REFUSAL_S = 10, 60.0, 1.0  # so many rejected orders in so many seconds are too many; each look
+REACH_S = 1.0  # between two looks whether the exchange can be read
 UNREAD_S = 60.0  # after a reconciliation that could not be made, the next
 
 
@@ -87,7 +88,8 @@ class Guardian:
         self.reconciler = Reconciler(parts, duty.asked.markets, duty.alerts)
         self._trading = dict.fromkeys((one.symbol for one in duty.asked.markets), True)
         self._refused = deque[tuple[float, int]]()
-        self._due = dict.fromkeys((self._look, self._again, self._books, self._refusals, self._switch), 0.0)
+        duties = (self._look, self._again, self._books, self._reach, self._refusals, self._switch)
+        self._due = dict.fromkeys(duties, 0.0)
         self.switched = ""
 
     async def begun(self) -> None:
@@ -104,6 +106,7 @@ class Guardian:
             self._look: now + self._duty.every.look_s,
             self._again: now + 60 * self._duty.every.again_min,
             self._books: now + self._next_books(),
+            self._reach: now,
             self._refusals: now,
             self._switch: now,
         }
@@ -195,6 +198,15 @@ class Guardian:
                 self._alerts.give("unread", f"filters: {str(error) or type(error).__name__}")
         await self._reconcile("running")
         self._due[self._books] = time.monotonic() + self._next_books()
+
+    async def _reach(self) -> None:
+        """Stop where the exchange cannot be read for too long: nobody knows then what is open and held there."""
+        self._due[self._reach] = time.monotonic() + REACH_S
+        blind_s = self.reconciler.blind_s
+        if blind_s > AWAY_S and self._parts.gate.switch.state == "ACTIVE":
+            words = f"the exchange could not be read for {blind_s:.0f} s"
+            self._alerts.give("unreachable", words)
+            self._parts.gate.trip("UNREACHABLE", words, "guardian")
 
     def _next_books(self) -> float:
         last = self.reconciler.outcomes[-1]

@@ -211,6 +211,43 @@ def test_fills_that_are_told_late_are_no_difference(pilot, where):
     clean(pilot)
 
 
+@pytest.mark.parametrize("hook", ["--forgetful", "--amnesiac"])
+def test_what_has_left_the_cache_is_no_difference_because_it_is_known_what_it_was(pilot, hook):
+    pilot.start(hook)
+    if hook == "--amnesiac":  # the mutation
+        assert "RECONCILE" in pilot.halted()
+        pilot.end()
+        return
+    pilot.trading(12)
+    time.sleep(3)
+    pilot.end()
+    clean(pilot)
+
+
+def test_an_exchange_that_is_away_for_a_while_is_waited_for_and_then_compared(pilot):
+    pilot.start().trading(3)
+    for seconds in (3, 5):
+        pilot.venue.fault("restart", seconds=seconds)
+        time.sleep(seconds + 1)
+        fills = pilot.beat().fills
+        pilot.trading(fills + 3)
+    time.sleep(2)
+    pilot.end()
+    clean(pilot)
+
+
+def test_an_exchange_that_is_away_for_too_long_stops_it(pilot):
+    pilot.start("--impatient").trading(2)
+    pilot.venue.fault("restart", seconds=8)
+    pilot.beat(lambda beat: beat.kill != "ACTIVE", 20)
+    assert "UNREACHABLE" in (pilot.folder / "latch.json").read_text()
+    assert "unreachable" in pilot.alerts
+    pilot.halted()
+    assert abs(held(pilot)) < 1e-4
+    pilot.end()
+    assert pilot.report["differences"] == 0
+
+
 def test_an_exchange_that_is_away_at_the_end_is_told(pilot):
     pilot.start().trading(2)
     time.sleep(1)
