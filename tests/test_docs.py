@@ -534,10 +534,12 @@ def test_a_command_of_an_operator_does_what_it_says_or_is_refused_for_want_of_wh
     command: str, short_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Really, in a folder of a real run; what composes a configuration is asked to show it."""
+    from alphatrade.nodes.live import anchor
     from alphatrade.risk.errors import AlphaTradeError
 
     monkeypatch.chdir(short_run)
     monkeypatch.setenv("ALPHATRADE_STATE", str(short_run / "state"))
+    monkeypatch.setattr(anchor, "PLACES", (short_run / "live.json",))  # never that of this machine
     monkeypatch.setenv("ALPHATRADE_ALERTMANAGER", "http://127.0.0.1:9")
     words = shlex.split(command)[1:]
     if words[0] in ("paper", "rim", "nightly", "evolve"):
@@ -547,7 +549,8 @@ def test_a_command_of_an_operator_does_what_it_says_or_is_refused_for_want_of_wh
         assert kill.exit_code == 0
     done = CliRunner().invoke(app, words)
     refused = isinstance(done.exception, AlphaTradeError)
-    # A direct kill: tests/test_deploy.py; a rollback: its drill; there is no Alertmanager here.
-    assert done.exit_code == 0 or (refused and {"--direct", "rollback", "alarms"} & set(words)), f"{done.output} {done.exception}"
+    # A direct kill: tests/test_deploy.py; a rollback: its drill; there is no Alertmanager here, and no anchor.
+    elsewhere = {"--direct", "rollback", "alarms", "live"}
+    assert done.exit_code == 0 or (refused and elsewhere & set(words)), f"{done.output} {done.exception}"
     assert "select kind" not in command or re.search(r"denied +ORDER_RATE", done.output), done.output
     CliRunner().invoke(app, ["release", "--who", "test", "--why", "the next one"])

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import CHECKS
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("actors", "evolution", "nodes", "reflection", "risk", "strategies")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
 
 # Wall clock is allowed where it cannot reach a digest; each entry says why.
 ALLOWED = {
@@ -123,6 +126,15 @@ def test_modules_stay_readable() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     silent = [p.relative_to(ROOT).as_posix() for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text()))]
     assert silent == []
+
+
+def test_every_long_test_is_in_the_acceptance() -> None:
+    """Nobody else runs it."""
+    rows = [check.command for check in CHECKS if "long or not long" in check.command]
+    shown = {word for row in rows for word in row if word.startswith("tests/")}
+    long = [path.relative_to(ROOT) for path in TESTS if re.search(r"pytest\.mark\.long\b", path.read_text())]
+    assert len(long) > 30
+    assert [path.as_posix() for path in long if shown.isdisjoint(map(str, (path, *path.parents)))] == []
 
 
 def test_nothing_of_a_machine_or_an_index_is_tracked() -> None:

@@ -1,7 +1,8 @@
 """Alerts: each fires on its cause, arrives, and is acknowledged; and a channel that is dead is noticed.
 
-Causes of real paper nodes: kill -9, SIGSTOP, a loop that stands still, ``alphatrade kill``, a feed that falls silent. A
-mail server that is not there. All others are planted readings (``causes.py``), some with a past of three days. All
+Causes of real paper nodes: kill -9, SIGSTOP, a loop that stands still, ``alphatrade kill``, a feed that falls silent.
+Of a real node with a permit (``pilot.py``): a right of its key, an order of somebody else, a permit that is taken back.
+A mail server that is not there. All others are planted readings (``causes.py``), some with a past of three days. All
 causes are side by side, each at a node of its own name, and one node is well all the time.
 """
 
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 from alphatrade.nodes.alarms import Alarm, alarms, silence
 from alphatrade.nodes.metrics import Reading
+from benchmarks.drills import pilot
 from benchmarks.drills.causes import PLANTED, REMEMBERED, past, well
 from benchmarks.drills.exchange import trading
 from benchmarks.drills.place import MAKER, beat_of, operator_kills, started
@@ -28,8 +30,10 @@ from tests.nodes.make_paper import Node
 from tests.venue.make_venue import until
 
 CALM = "calm"
-AT_NODES = {"killed -9": "DeadNode", "stopped": "DeadNode", "stuck": "StuckLoop", "halted": "KillSwitch",
-            "silent": "FeedSilent"}  # fmt: skip
+AT_NODES: dict[str, tuple[str, ...]] = {
+    "killed -9": ("DeadNode",), "stopped": ("DeadNode",), "stuck": ("StuckLoop",), "halted": ("KillSwitch",),
+    "silent": ("FeedSilent",), "live": pilot.ALERTS,
+}  # fmt: skip
 OTHERS = {"Watchdog": "", "ChannelFails": "alertmanager"}
 QUIET_S, PATIENCE_S = 15.0, 420.0
 MISSED_S = 120.0  # without a Watchdog; it is sent each minute, give or take half of one
@@ -48,7 +52,8 @@ class Came(NamedTuple):
 def wanted() -> Wanted:
     """Return each alert that has a cause, with the node it is at."""
     planted = {(name, name) for name in (*PLANTED, *REMEMBERED)}
-    return frozenset(planted | {(name, at) for at, name in AT_NODES.items()} | set(OTHERS.items()))
+    real = {(name, at) for at, names in AT_NODES.items() for name in names}
+    return frozenset(planted | real | set(OTHERS.items()))
 
 
 def judged(came: Came, severities: Mapping[str, str], began: float, ended: float) -> str:
@@ -168,7 +173,7 @@ class Nodes(NamedTuple):
 
 
 def _nodes(place: Path, number: int, stack: ExitStack) -> Nodes:
-    """Start a paper node for each cause that is one's."""
+    """Start a node for each cause that is one's."""
     targets, harm = dict[str, str](), dict[str, Callable[[], object]]()
 
     def run_one(name: str, node: Node, *words: str, module: str = "") -> "Popen[str]":
@@ -197,6 +202,7 @@ def _nodes(place: Path, number: int, stack: ExitStack) -> Nodes:
     at = stack.enter_context(trading(place / "exchange", number, "broker=simulated"))
     silent = run_one("silent", at.node)
     at.beat(silent)
+    targets["live"], harm["live"] = pilot.begun(place / "live", number, stack)
     harm["killed -9"] = lambda: os.killpg(dead.pid, signal.SIGKILL)
     harm["stopped"] = lambda: os.killpg(still.pid, signal.SIGSTOP)
     harm["stuck"] = lambda: os.kill(stuck.pid, signal.SIGUSR1)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from alphatrade.nodes.beats import Beat
 from alphatrade.nodes.latency import Reached
+from alphatrade.nodes.live.alerts import KINDS
 from alphatrade.nodes.metrics import Reading
 from alphatrade.nodes.stages import BOUNDS_NS
 
@@ -31,7 +32,9 @@ def well(second: float) -> Reading:
         cash=100_000.0, day_change=100.0, drawdown=0.01,
         used={"GROSS_EXPOSURE": (10.0, 100.0), "DRAWDOWN": (0.01, 0.1)}, drift={("reward", "cusum"): (1.0, 5.0)},
         drift_alarms=2, decisions=lived, diary_rows=lived, diary_lag_s=0.1, faults={"graph": 0},
-        feed_gaps=0, session_open=True, journal_records=lived,
+        feed_gaps=0, session_open=True, journal_records=lived, alerts=dict.fromkeys(KINDS, 0), reconcile_differences=0,
+        reconciled_at=time.time(), permit_end=time.time() + 30 * DAY_S,
+        permit_used={"capital": (40.0, 100.0), "loss": (1.0, 10.0)},
     )  # fmt: skip
 
 
@@ -93,6 +96,9 @@ PLANTED: dict[str, Cause] = {
     "LossLimitNear": _is(drawdown=0.085, used={"DRAWDOWN": (0.085, 0.1)}),
     "ExposureNear": _is(used={"GROSS_EXPOSURE": (95.0, 100.0)}),
     "LatencySpike": _slower,
+    "ReconcileStale": lambda now, s: replace(now, reconciled_at=time.time() - 3601 - s),
+    "PermitEnds": lambda now, s: replace(now, permit_end=time.time() + DAY_S - 60 - s),
+    "LossCapNear": _is(permit_used={"capital": (40.0, 100.0), "loss": (8.1, 10.0)}),
 }
 # Of each alert whose windows are longer than a drill, what is said; the past is given to Prometheus before it starts.
 REMEMBERED: dict[str, Cause] = {

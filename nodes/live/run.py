@@ -25,10 +25,10 @@ from alphatrade.nodes.live.permits import Asked, Watch
 from alphatrade.nodes.live.settings import LiveSettings
 from alphatrade.nodes.live.sides import Book, first_permit, kept
 from alphatrade.nodes.paper.assembly import LiveParts, Parts
+from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.link import ANSWER_S, VENUE
 from alphatrade.nodes.paper.run import Launch, put_by, say
 from alphatrade.nodes.paper.run import paper as node
-from alphatrade.nodes.paper.settings import LiveFeedSpec
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.tape import Market as Tape

@@ -23,7 +23,7 @@ from nautilus_trader.model.identifiers import InstrumentId, TraderId
 from nautilus_trader.model.instruments import Instrument
 
 from alphatrade.nodes.engine import TRADER_ID
-from alphatrade.nodes.paper.settings import Address
+from alphatrade.nodes.paper.feeds import Address
 
 ANSWER_S = 10.0  # for an exchange to answer, or a connection to be closed
 _UNKNOWN_SYMBOL = -1121

@@ -29,11 +29,12 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.chain import straighten
 from alphatrade.nodes.paper.clock import node_clocks
 from alphatrade.nodes.paper.factories import factory_of
+from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, live_factory
 from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.replay_feed import ReplayFeed, feed_factory
-from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
+from alphatrade.nodes.paper.settings import BrokerSpec
 from alphatrade.nodes.paper.venue import PaperVenue, venue_factory
 from alphatrade.nodes.replay import Replay, members
 from alphatrade.nodes.secrets import Secrets

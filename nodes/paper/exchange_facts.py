@@ -9,7 +9,7 @@ from typing import Any
 
 from alphatrade.nodes.instruments import FEES, asset_of, decimals, plain
 from alphatrade.nodes.paper.adapters import ANSWER_S, Connection
-from alphatrade.nodes.paper.settings import Address, LiveFeedSpec
+from alphatrade.nodes.paper.feeds import Address, LiveFeedSpec
 from alphatrade.nodes.tape import Asset, InstrumentSpec, LiveMarket
 from alphatrade.risk.errors import ConfigError
 

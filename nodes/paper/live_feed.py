@@ -27,7 +27,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from alphatrade.nodes.paper.adapters import ANSWER_S, Connection
 from alphatrade.nodes.paper.factories import factory_of
 from alphatrade.nodes.paper.feed_switch import Arrivals, FeedChange, Patience, Switch, pause
-from alphatrade.nodes.paper.settings import LiveFeedSpec
+from alphatrade.nodes.paper.feeds import LiveFeedSpec
 
 LOOK_S = 0.1  # between two looks at whether something comes
 _DIGITS = 16  # decimals of a raw value

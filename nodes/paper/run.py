@@ -16,9 +16,10 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.journal_folder import head_of
 from alphatrade.nodes.paper.assembly import Flight, LiveParts
 from alphatrade.nodes.paper.exchange_facts import markets
+from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.mirror import Mirror
 from alphatrade.nodes.paper.node import fly
-from alphatrade.nodes.paper.settings import LiveFeedSpec, PaperSettings
+from alphatrade.nodes.paper.settings import PaperSettings
 from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.secrets import Secrets

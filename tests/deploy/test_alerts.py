@@ -72,6 +72,17 @@ def test_each_alert_says_how_urgent_it_is_what_has_happened_and_what_to_do(name:
     assert (page, anchor in ANCHORS) == ("docs/playbook.md", True)
 
 
+def test_the_page_has_a_row_for_each_alert() -> None:
+    """With how long it has to last, how urgent it is, and the section of the playbook."""
+    rows = re.findall(r"^\| ([A-Z]\w+) \| .+? \| (\d+)(?: (s|m))? \| (\w+) \| ([\w-]+) \|$", (ROOT / "docs" / "alerts.md").read_text(), re.M)
+    told = {name: (f"{number}{unit or 's'}", severity, section) for name, number, unit, severity, section in rows}
+    wanted = {
+        name: (rule.get("for", "0s"), rule["labels"]["severity"], rule["annotations"]["runbook"].partition("#")[2])
+        for name, rule in RULES.items()
+    }
+    assert told == wanted
+
+
 @pytest.mark.long
 @installed
 @pytest.mark.parametrize("expr", ["vector(0) > 1", "vector(1)"], ids=["never", "always"])

@@ -21,9 +21,9 @@ from alphatrade.nodes.instruments import on_grid
 from alphatrade.nodes.paper import adapters
 from alphatrade.nodes.paper.exchange_facts import instrument, market
 from alphatrade.nodes.paper.feed_switch import HELD_UP_NS
+from alphatrade.nodes.paper.feeds import Address, LiveFeedSpec
 from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.paper.live_feed import LiveFeed, Unfit
-from alphatrade.nodes.paper.settings import Address, LiveFeedSpec
 from tests.conftest import ROOT
 
 SPEC = on_grid("BTC/USDT.BINANCE", D("0.01"), D("0.00001"), D("0.001"), D("0.001"))

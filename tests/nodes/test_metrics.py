@@ -22,8 +22,8 @@ from alphatrade.nodes.latency import Latency
 from alphatrade.nodes.metrics import ABOUT, FAMILIES, NAMES, PREFIX, WINDOW, NodeMetrics, Reading
 from alphatrade.nodes.metrics_server import served
 from alphatrade.nodes.paper.assembly import Parts
+from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.reading import Reader
-from alphatrade.nodes.paper.settings import LiveFeedSpec
 from alphatrade.nodes.stages import BOUNDS_NS, STAGES, Stages
 from alphatrade.reflection.coverage import coverage
 from alphatrade.reflection.diary import DecisionBuffer

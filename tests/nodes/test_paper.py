@@ -21,8 +21,9 @@ from alphatrade.nodes.paper import pulse as pulse_module
 from alphatrade.nodes.paper import run
 from alphatrade.nodes.paper import venue as venue_module
 from alphatrade.nodes.paper.assembly import Parts
+from alphatrade.nodes.paper.feeds import FeedSpec
 from alphatrade.nodes.paper.run import head, paper
-from alphatrade.nodes.paper.settings import BrokerSpec, FeedSpec, PaperSettings, paper_settings
+from alphatrade.nodes.paper.settings import BrokerSpec, PaperSettings, paper_settings
 from alphatrade.nodes.sessions import Sessions, SessionSpec
 from alphatrade.nodes.sim import identity_of, load_tapes
 from alphatrade.nodes.stages import STAGES

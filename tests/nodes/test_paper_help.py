@@ -15,9 +15,11 @@ from alphatrade.nodes.app import main
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.paper.help import PAGE
 from alphatrade.nodes.paper.settings import paper_settings
+from alphatrade.risk.errors import ConfigError
 from tests.conftest import ROOT
 
 EXAMPLES = re.findall(r"(?<=  )alphatrade paper\b.*", PAGE)
+OF_OTHERS = {"env": {"live", "sim"}, "broker": {"live"}}  # of other commands
 CHOICES = re.findall(r"^  ([a-z/]+)  +(.*)$", PAGE.partition("GROUP=CHOICE:\n")[2].partition("Keys,")[0], re.MULTILINE)
 
 
@@ -72,7 +74,13 @@ def test_each_group_has_the_choices_that_it_shows(monkeypatch: pytest.MonkeyPatc
     for group, told in CHOICES:
         shown = {choice.split()[0] for choice in told.split(", ")}
         there = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
-        assert shown == there - ({"live", "sim"} if group == "env" else set()), group
+        assert shown == there - OF_OTHERS.get(group, set()), group
+
+
+@pytest.mark.parametrize("word", [f"{group}={choice}" for group in OF_OTHERS for choice in sorted(OF_OTHERS[group])])
+def test_the_choice_of_another_command_is_refused(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=word.partition("=")[0]):
+        run_config("paper", [word, "feed=binance", "venue.account=cash"], "paper", paper_settings)
 
 
 def test_each_key_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """``alphatrade permit`` as two persons use it, and what it says when something is not as it has to be."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.risk.disk import FolderLock
 from alphatrade.risk.kill import latch_dir, status
+from tests.conftest import ROOT
 from tests.nodes.test_permits import bred
 from tests.nodes.test_policy_app import Door, door  # noqa: F401
 from tests.reflection.make_ledger import NOW, Cast, digest, stage, verdict
@@ -138,6 +141,23 @@ def test_where_no_node_runs_none_is_asked_to_stop(two: Two, door: Door) -> None:
     assert "stopping" not in door("permit", "revoke", name, "--why", "enough").out
     assert not latch_dir(Path("state"), "live", "PILOT").exists()
     assert "the id of one permit" in door("permit", "revoke", "0" * 7, "--why", "x", code=2).err
+
+
+def test_the_commands_of_the_page_work(two: Two, door: Door) -> None:  # noqa: F811
+    """Every line of the section on permits is run as it stands, with a hash and an id in their places."""
+    page = (ROOT / "docs" / "evolution.md").read_text(encoding="utf-8").split("### Permits\n")[1].split("\n### ")[0]
+    lines = [
+        line.split("  #")[0] for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()
+    ]
+    assert len(lines) == 6
+    for line in lines:
+        found = [one.id for one in two.cast.ledger.chain.permits.all]
+        words = {"HASH": POLICY, "ID": found[-1] if found else ""}
+        door(*[words.get(word, word) for word in shlex.split(line)[1:]])
+    (permit,) = two.cast.ledger.chain.permits.all
+    assert (permit.terms.policy_hash, bool(permit.revoked)) == (POLICY, True)
+    assert "enough" in door("permit", "show").out
+    assert anchors.read().fingerprint == two.cast.ledger.chain.fingerprint
 
 
 def test_an_anchor_is_of_this_machines_ledger(two: Two, door: Door) -> None:  # noqa: F811

@@ -13,7 +13,8 @@ from alphatrade.nodes.live.preflight import Asked, Found, again, preflight, requ
 from alphatrade.nodes.paper import assembly
 from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.exchange_facts import markets
-from alphatrade.nodes.paper.settings import BrokerSpec, LiveFeedSpec
+from alphatrade.nodes.paper.feeds import LiveFeedSpec
+from alphatrade.nodes.paper.settings import BrokerSpec
 from alphatrade.nodes.venue_rest import Credentials, VenueRest
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_checks import BTC
