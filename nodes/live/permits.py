@@ -40,7 +40,10 @@ class Asked(NamedTuple):
 
 def permitted(chain: Chain, asked: Asked, now: int) -> Permit:
     """
-    Return what a ledger permits; of several permits that which was entered last and covers what is asked for.
+    Return what a ledger permits.
+
+    Of several permits for this policy, code, venue and account the one counts that was entered last of those that have
+    begun, whatever has become of it: who revokes it wants no orders, and not those of the permit before.
 
     Parameters
     ----------
@@ -53,9 +56,10 @@ def permitted(chain: Chain, asked: Asked, now: int) -> Permit:
     found = chain.permits.of(asked.policy)
     if not found:
         return Permit(refused=f"no entry limited_live permits policy {asked.policy[:12]}", at=now)
-    told = [(one, _unlike(one, asked) or _unfit(chain, one, now)) for one in reversed(found)]
-    one, why = next(((one, why) for one, why in told if not why), told[0])
-    terms = one.terms
+    like = [one for one in found if not _unlike(one, asked)]
+    begun = [one for one in like if int(one.terms.begins) <= now]
+    one = (begun or like or found)[-1]
+    terms, why = one.terms, _unlike(one, asked) or _short(one, asked) or _unfit(chain, one, now)
     return Permit(
         entry=one.id, policy=terms.policy_hash, code=terms.code_hash, venue=terms.venue, account=terms.account,
         instruments=tuple(terms.symbols), currency=terms.currency, capital=to_nano(terms.capital) * NANO,
@@ -174,7 +178,7 @@ class Watch:
 
 
 def _unlike(one: Granted, asked: Asked) -> str:
-    """Return in what a permit is not the one that is asked for."""
+    """Return in what a permit is for something else than what is asked for."""
     terms, name = one.terms, f"permit {one.id[:12]}"
     fields: tuple[tuple[str, str, str, Callable[[str], str]], ...] = (
         ("code", terms.code_hash, asked.code, lambda text: text[:12]),
@@ -184,6 +188,12 @@ def _unlike(one: Granted, asked: Asked) -> str:
     for what, granted, wanted, short in fields:
         if granted != wanted:
             return f"{name} is for {what} {short(granted)}, not {short(wanted)}"
+    return ""
+
+
+def _short(one: Granted, asked: Asked) -> str:
+    """Return which of the instruments a permit does not name, or does not count in what they are paid in."""
+    terms, name = one.terms, f"permit {one.id[:12]}"
     if more := sorted(set(asked.instruments) - set(terms.symbols)):
         return f"{name} is not for {', '.join(more)}"
     other = [one for one in asked.instruments if not one.partition(".")[0].endswith(terms.currency)]

@@ -87,14 +87,30 @@ def test_what_two_persons_have_signed_comes_out_as_plain_numbers(pair: Pair, han
     )  # fmt: skip
 
 
-def test_of_two_that_stand_the_later_one_counts_and_of_one_that_does_not_the_other(pair: Pair, hands: Hands) -> None:
-    first = pair.enter()
+def test_of_two_the_later_one_counts_and_once_that_is_revoked_none(pair: Pair, hands: Hands) -> None:
+    pair.enter()
     second = pair.enter(pair.terms(nonce="1" * 32, capital="60"))
     looking = watch(pair)
     assert looking.look().entry == second
     pair.ledger.append("revocation", {"permit": second, "why": "enough"}, pair.cast.person, NOW)
-    assert looking.look().entry == first
-    assert not looking.look().refused
+    assert looking.look().refused.startswith(f"permit {second[:12]} was revoked")
+
+
+def test_one_that_begins_later_leaves_the_one_before_in_force_until_then(pair: Pair, hands: Hands) -> None:
+    first = pair.enter()
+    second = pair.enter(pair.terms(nonce="1" * 32, begins=str(LATER + HOUR), ends=str(LATER + 2 * HOUR)))
+    looking = watch(pair)
+    assert (looking.look().entry, looking.look().refused) == (first, "")
+    hands.go(HOUR)
+    assert (looking.look().entry, looking.look().refused) == (second, "")
+    hands.go(2 * HOUR)
+    assert looking.look().refused.startswith(f"permit {second[:12]} ended"), "the one before does not come back"
+
+
+def test_one_for_other_code_leaves_this_one_in_force(pair: Pair, hands: Hands) -> None:
+    first = pair.enter()
+    pair.enter(pair.terms(nonce="1" * 32, code_hash="f" * 64))
+    assert watch(pair).look().entry == first
 
 
 # -- the forged, the ended, the foreign: nothing is permitted, and it is said why
