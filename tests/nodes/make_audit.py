@@ -123,6 +123,7 @@ class Pilot:
     def permitted(self, **parts: Any) -> "Pilot":
         """Enter a permit and trade under it."""
         self.permit = self.book.permit(**parts)
+        self.events.append(self.given(parts))
         self.order("O-1", "BUY", "1", "20", at=1)
         self.fill("O-1", "BUY", "1", "20")
         self.order("O-2", "BUY", "1", "20", at=2)
@@ -131,6 +132,20 @@ class Pilot:
         self.order("O-3", "SELL", "1", "19", at=3)
         self.fill("O-3", "SELL", "1", "19")
         return self
+
+    def given(self, parts: dict[str, Any], spent: str = "0") -> dict[str, Any]:
+        """Return what a run says of a permit that it was given."""
+        self.seq += 1
+        told = {"capital": "50", "loss": "5", "begins": str(NOW), "ends": str(NOW + HOUR)} | parts
+        amounts = {name: str(int(float(told[name]) * 10**18)) for name in ("capital", "loss")}
+        detail = {"entry": self.permit, **amounts, "begins": told["begins"], "ends": told["ends"], "spent": spent}
+        return {
+            "seq": self.seq,
+            "ts": str(NOW),
+            "kind": "permit",
+            "value": "",
+            "detail": json.dumps(detail | {"refused": ""}),
+        }
 
     def order(self, name: str, side: str, qty: str, price: str | None, at: int, instrument: str = BTC) -> None:
         for event in ("initialized", "submitted"):
