@@ -187,6 +187,10 @@ class Archive:
                 raise ValueError("something in it is compressed")  # unpacked it may be of any size
             self.members = {info.filename: file.read(info) for info in file.infolist()}
 
+    def left_out(self) -> list[str]:
+        """Return what was not put into it, by its own word."""
+        return [str(line) for line in loads(self.members[MANIFEST]).get("left_out", ())]
+
     def rows(self, name: str) -> list[Any]:
         """Return the values of the lines of a member; a missing one has none."""
         return [loads(line) for line in self.members.get(name, b"").splitlines()]
@@ -374,6 +378,10 @@ def _tables(it: Archive) -> Iterator[str]:
         if [len({row["order_id"] for row in one.orders}), len(one.fills)] != [summary["orders"], summary["fills"]]:
             yield f"run {one.name}: not the {summary['orders']} orders and {summary['fills']} fills of the summary"
         yield from _filled(one)
+
+
+def _left(it: Archive) -> Iterator[str]:
+    yield from (line for line in it.left_out() if "cannot be read" in line)  # it might have kept no rule
 
 
 def _filled(one: Run) -> Iterator[str]:
@@ -617,8 +625,8 @@ GENUINE: dict[str, Check] = {
     "copies": _copies,
 }  # fmt: skip
 RULES: dict[str, Check] = {
-    "tables": _tables, "moves": _moves, "permits": _permits, "given": _given, "scope": _scope, "spent": _spent,
-    "capital": _capital, "loss": _loss, "explored": _explored,
+    "left": _left, "tables": _tables, "moves": _moves, "permits": _permits, "given": _given, "scope": _scope,
+    "spent": _spent, "capital": _capital, "loss": _loss, "explored": _explored,
 }  # fmt: skip
 
 
@@ -666,7 +674,7 @@ def main() -> int:
     if asked.trust and not trust:
         parser.error("--trust: no public key in it, 64 hexadecimal digits")
     wrong, broken = judged(data, trust, asked.fingerprint, asked.head)
-    for line in wrong + broken:
+    for line in wrong + broken + ([] if wrong else [f"left out: {one}" for one in Archive(data).left_out()]):
         print(line)
     told = "by whom you trust" if trust else "by a member of its own roster; nobody was named whom you trust (--trust)"
     print("NOT GENUINE" if wrong else f"genuine: signed {told}", "" if wrong else f"sha256 {sha(data)}", sep="\n")

@@ -117,6 +117,7 @@ class Pilot:
         self.events: list[dict[str, Any]] = []
         self.equity = ["50", "49.9"]
         self.other: dict[str, bytes] = {}
+        self.left_out = ["3 replays"]
         self.journal = {"account": "PILOT", "broker": "binance sandbox"}
         self.env, self.run, self.summary, self.seq = "live", dict[str, Any](), dict[str, Any](), 0
 
@@ -198,7 +199,7 @@ class Pilot:
         """Return it as an archive that `by` has signed as `name`."""
         first, last = self.book.lines[0], self.book.lines[-1]
         head = f"{len(self.book.lines) - 1}:{sha256(last).hexdigest()}"
-        facts = {"fingerprint": sha256(first).hexdigest(), "head": head}
+        facts = {"fingerprint": sha256(first).hexdigest(), "head": head, "left_out": self.left_out}
         return sealed(self.members() | (changed or {}), facts, [(name, KEYS[by])])
 
 

@@ -152,6 +152,10 @@ def test_an_archive_verifies_with_nothing_but_python(tmp_path: Path, good: bytes
     )
 
 
+def test_what_was_left_out_is_told(tmp_path: Path, good: bytes) -> None:
+    assert "left out: 3 replays" in alone(written(tmp_path / "a.zip", good)).stdout
+
+
 @pytest.mark.parametrize("words", [("missing.zip",), (), ("--head", "x"), ("--trust", "empty")])
 def test_what_cannot_be_asked_is_exit_code_2(tmp_path: Path, words: tuple[str, ...], good: bytes) -> None:
     path, empty = written(tmp_path / "audit.zip", good), written(tmp_path / "empty", b"no key")
@@ -416,6 +420,7 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: sent(name="O-4", qty="1", price="40"),
         lambda: traded(lambda pilot: earlier(pilot, qty="1.94")),
     ],
+    "left": [lambda: traded(lambda pilot: pilot.left_out.append("2026-11-27/0123: cannot be read: half a file"))],
     "given": [
         lambda: traded(lambda pilot: pilot.events.clear()),
         lambda: traded(lambda pilot: pilot.events.append(pilot.given({"capital": "60"}))),
