@@ -14,7 +14,7 @@ from nautilus_trader.model.orders import Order
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.outstanding import Report
-from alphatrade.nodes.paper.reconcile import UNSEEN
+from alphatrade.nodes.paper.reconcile import unseen
 from alphatrade.risk.gate_live import token_of
 
 HELD_S = 1.0  # between two readings of the books, at most, while an order is held open that may be over
@@ -50,7 +50,7 @@ class LiveBroker(Broker):
         if order is None or order.is_closed or self._outstanding.bringing:
             super()._told(event)
             return
-        if isinstance(event, OrderRejected) and order.status in UNSEEN:
+        if isinstance(event, OrderRejected) and unseen(order):
             super()._told(event)  # the answer to the order itself, which is believed where it is clear
             return
         self.ending[event.client_order_id.value] = order
