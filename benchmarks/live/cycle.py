@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
-from benchmarks.live.judge import flat, lost, most_out, own, wrong
-from benchmarks.live.place import DEPOSITS, LOSS, SYMBOL, Place, placed
-from benchmarks.live.steps import GAPS, STEP, STEPS, Row, fall
+from benchmarks.live.judge import lost, most_out, own, wrong
+from benchmarks.live.place import LOSS, SYMBOL, Place, placed
+from benchmarks.live.steps import GAPS, STEPS, Row, fall
 from tests.nodes.make_live import CAPITAL
 
 
@@ -42,7 +42,7 @@ def cycle(root: Path, seed: int) -> Iterator[Row]:
             yield {"step": name, "s": round(time.monotonic() - began, 3), **row}
             if row["wrong"]:
                 return
-        left = flat(place.books(), DEPOSITS, STEP)
+        left = place.held_up()
         yield {"step": "end", "wrong": [left] if left else [], "most_out": str(most_out(own(place.books())))}
 
 

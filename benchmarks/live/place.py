@@ -17,12 +17,12 @@ import numpy as np
 
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.identity import code_hash
-from alphatrade.nodes.live.switch import pending
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.permit_entries import Terms
 from alphatrade.reflection.permits import cosigned
 from benchmarks.faults.judge import apart, books_of
+from benchmarks.live.judge import flat, held
 from benchmarks.live.mix import thin
 from tests.nodes.make_live import CAPITAL, SECOND, another, ready
 from tests.nodes.make_paper import Node
@@ -34,6 +34,7 @@ LOSS = CAPITAL // 5
 PATIENCE_S = 60.0
 HOUR_S = 3_600.0
 DEPOSITS = {"USDT": "1000", "BTC": "0.00004"}  # of which the second is dust, and nobody's
+STEP = Decimal("0.0002")  # what is worth less than the exchange takes cannot be sold
 SPEED = "10"
 OTHER = "genotype.sizing.fraction=0.2"  # by which the second policy differs from the first
 LAUNCH = "benchmarks.live.launch"
@@ -87,11 +88,11 @@ class Place:
 
     # -- the ledger
 
-    def permit(self, seconds: float = HOUR_S, policy: int = 0, loss: int = LOSS) -> str:
-        """Let both persons permit a policy from now on, and return the permit's id."""
+    def permit(self, seconds: float = HOUR_S, policy: int | None = None, loss: int = LOSS) -> str:
+        """Let both persons permit a policy, else that in charge, from now on, and return the permit's id."""
         now, ledger = time.time_ns(), Ledger(self.machine.ledger)
         terms = Terms(
-            policy_hash=self.policies[policy], code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
+            policy_hash=self.policies[self.in_charge if policy is None else policy], code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
             symbols=[INSTRUMENT], currency="USDT", capital=str(CAPITAL), loss=str(loss), begins=str(now),
             ends=str(now + int(seconds * 1e9)), ledger=ledger.chain.fingerprint, nonce=f"{now:032x}",
         )  # fmt: skip
@@ -200,14 +201,25 @@ class Place:
 
     # -- what is left
 
+    @property
+    def before(self) -> dict[str, str]:
+        """What was held when the node's run began."""
+        return DEPOSITS | {"BTC": str(Decimal(DEPOSITS["BTC"]) + self.left)}
+
+    def held_up(self) -> str:
+        """Return what the run has open or holds that could be closed; empty: it is flat."""
+        return flat(self.books(), self.before, STEP)
+
+    def left_over(self) -> Decimal:
+        """Take what the run holds for dust that it leaves, and return how much, base units."""
+        dust = held(self.books(), self.before)
+        self.left += dust
+        return dust
+
     def books(self) -> dict[str, Any]:
         """Return the exchange's books."""
         found: dict[str, Any] = self.venue.look("books")
         return found
-
-    def pending(self) -> bool:
-        """Return whether the node has still to take the request to go back."""
-        return pending(self.folder)
 
     @property
     def run(self) -> dict[str, Any]:

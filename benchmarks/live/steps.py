@@ -15,14 +15,13 @@ from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.trials import read
 from alphatrade.risk.audit import audit
 from benchmarks.live.archive import verdict
-from benchmarks.live.judge import LAW, Books, flat, held, lost_since, own, sent_after
+from benchmarks.live.judge import LAW, Books, held, lost_since, own, sent_after
 from benchmarks.live.mix import mixed
-from benchmarks.live.place import DEPOSITS, SYMBOL, Place
+from benchmarks.live.place import STEP, SYMBOL, Place
 from tests.nodes.make_paper import Node
 from tests.venue.make_venue import until
 
 Row = dict[str, Any]
-STEP = Decimal("0.0002")  # what is worth less than the exchange takes cannot be sold
 FLAT_S, NOTICED_S = 20.0, 3.0  # a look at the ledger comes each half second here
 EXPIRES_S, QUIET_S = 30.0, 1.5
 RUNS = 6  # that end in a run of the drill, each with a folder
@@ -90,7 +89,7 @@ def kill_9(place: Place, rng: random.Random) -> Row:
     place.start()
     bad = place.agree()
     took = time.monotonic() - began
-    return {"wrong": bad, "open": len(left["open"]), "held": str(_held(left)), "adopted_s": round(took, 3)}
+    return {"wrong": bad, "open": len(left["open"]), "held": f"{_held(place):f}", "adopted_s": round(took, 3)}
 
 
 def rollback(place: Place, _: random.Random) -> Row:
@@ -98,9 +97,13 @@ def rollback(place: Place, _: random.Random) -> Row:
     _holding(place)
     began, run = time.monotonic(), place.run
     process = place.roll_back()
-    until(lambda: not flat(place.books(), DEPOSITS, STEP) and not place.pending(), FLAT_S, 0.05)
-    flat_s, place.left = time.monotonic() - began, _held(place.books())
-    said, _ = process.communicate(timeout=300)
+    assert process.stdout is not None
+    said = process.stdout.readline()  # that the node has taken it
+    until(lambda: not place.held_up(), FLAT_S, 0.05)
+    flat_s = time.monotonic() - began
+    time.sleep(0.5)
+    place.left_over()
+    said += process.communicate(timeout=300)[0]
     took = time.monotonic() - began
     if process.returncode:
         return {"wrong": [f"exit code {process.returncode}: {said[-300:]}"], "flat_s": flat_s}
@@ -128,10 +131,10 @@ def dusted(place: Place) -> bool:
         place.venue.tell("pause")
         books = place.books()
         bids = [one for one in books["open"] if one["side"] == "BUY" and Decimal(one["executedQty"]) == 0]
-        if bids and _held(books) < Decimal("0.00002"):
+        if bids and _held(place) < Decimal("0.00002"):
             place.venue.tell("trade", symbol=SYMBOL, price=bids[0]["price"], qty="0.00012", buyer_maker=True)
             time.sleep(0.3)
-            if Decimal("0.0001") < _held(place.books()) < STEP:
+            if Decimal("0.0001") < _held(place) < STEP:
                 return True
         place.venue.tell("resume")
         time.sleep(0.1)
@@ -140,11 +143,11 @@ def dusted(place: Place) -> bool:
 
 def _holding(place: Place, value: int = 6) -> None:
     """Wait until the node holds so much, quote units."""
-    until(lambda: _held(place.books()) * place.bid() > value, 60, 0.05)
+    until(lambda: _held(place) * place.bid() > value, 60, 0.05)
 
 
-def _held(books: Books) -> Decimal:
-    return held(books, DEPOSITS)
+def _held(place: Place) -> Decimal:
+    return held(place.books(), place.before)
 
 
 def _latched(said: str) -> list[str]:
@@ -153,7 +156,7 @@ def _latched(said: str) -> list[str]:
 
 def _stopped(place: Place, began: float, ms: int) -> Row:
     """Wait until the exchange has nothing of the node's any more, and see that nothing comes after it."""
-    until(lambda: not flat(place.books(), DEPOSITS, STEP), FLAT_S)
+    until(lambda: not place.held_up(), FLAT_S)
     took = time.monotonic() - began
     place.beat(lambda beat: beat.kill == "HALTED", 30)
     halted = now_ms()
@@ -161,8 +164,8 @@ def _stopped(place: Place, began: float, ms: int) -> Row:
     books = place.books()
     late = sent_after(own(books), ms) + _after(books, halted)
     bad = [f"{len(late)} orders after it: {late[:3]}"] if late else []
-    place.left = _held(books)
-    return {"wrong": bad + place.stop(), "flat_s": round(took, 3), "dust": f"{place.left:f}"}
+    dust = place.left_over()
+    return {"wrong": bad + place.stop(), "flat_s": round(took, 3), "dust": f"{dust:f}"}
 
 
 def _after(books: Books, ms: int) -> list[str]:
@@ -221,7 +224,7 @@ def fall(place: Place, rng: random.Random, gap: bool = False) -> Row:
         step = min(step, Decimal("0.02"))
         time.sleep(0.5)
     row = _stopped(place, began, now_ms() + int(1000 * NOTICED_S))
-    gone = lost_since(place.books(), ms, price, DEPOSITS)
+    gone = lost_since(place.books(), ms, price)
     place.venue.tell("resume")
     why = (place.folder / "latch.json").read_text()
     bad = [] if "LOSS_CAP" in why else [f"it has stopped for {why[:200]}"]
