@@ -91,8 +91,9 @@ class Place:
     def permit(self, seconds: float = HOUR_S, policy: int | None = None, loss: int = LOSS) -> str:
         """Let both persons permit a policy, else that in charge, from now on, and return the permit's id."""
         now, ledger = time.time_ns(), Ledger(self.machine.ledger)
+        which = self.policies[self.in_charge if policy is None else policy]
         terms = Terms(
-            policy_hash=self.policies[self.in_charge if policy is None else policy], code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
+            policy_hash=which, code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
             symbols=[INSTRUMENT], currency="USDT", capital=str(CAPITAL), loss=str(loss), begins=str(now),
             ends=str(now + int(seconds * 1e9)), ledger=ledger.chain.fingerprint, nonce=f"{now:032x}",
         )  # fmt: skip
