@@ -87,7 +87,7 @@ CHECKS = (
     Check(("M4.1",), "a running diary stays few files, and loses nothing when a join is killed at any step", _tests("tests/reflection/test_segments.py", long=True)),
     Check(("M2.C", "K1", "K2", "K5"), "key figures from the ledger alone", _tests("tests/reflection/test_kpi.py")),
     Check(("M5.3",), "audit archive: verified by Python alone, each check red without it, 200 changed bytes found, no secret, control map", _tests("tests/nodes/test_audit_verify.py", "tests/nodes/test_audit_export.py", "tests/nodes/test_audit_controls.py", long=True)),
-    Check(("M5.2", "M5.A", "M5.B"), "live drill: attempts of every kind past the last door, each mechanism off gets one through; judged by the exchange's books", _tests("tests/nodes/test_live_drill.py", "tests/nodes/test_live_judge.py", "tests/venue/test_pilot.py", long=True)),
+    Check(("M5.2", "M5.A", "M5.B"), "live drill: attempts of every kind past the last door, each mechanism off gets one through; judged by the exchange's books", _tests("tests/nodes/test_live_drill.py", "tests/nodes/test_live_judge.py", "tests/venue/test_pilot.py", "tests/venue/test_pilot_caps.py", long=True)),
     Check(("M5.A", "M5.B"), "one run of the live drill: a node with a permit of two persons, from no entry to the archive", (sys.executable, "-W", "ignore", "-m", "benchmarks.live", "--only", "cycles", "--runs", "1")),
     Check(("Q4",), "bad input is one line and exit code 2", _tests("tests/nodes/test_bad_input.py", "tests/nodes/test_console_bad_input.py", long=True)),
     Check(("Q4",), "a wheel in an empty environment beside a user's own strategies/", _tests("tests/test_wheel.py", long=True)),
