@@ -3,6 +3,9 @@
 An exchange's stream may tell a fill after the end of its order, or not at all. What the law has reserved for an order
 is given back when it ends: then it must be known what it has filled. So an end that the stream tells is a reason to
 read the books, and nothing more.
+
+An order that the exchange refuses is a reason to look at its rules before the next one is sent: its market may be
+closed, or its steps may be others.
 """
 
 import time
@@ -12,10 +15,11 @@ from typing import Any
 from nautilus_trader.model.events import OrderCanceled, OrderExpired, OrderRejected
 from nautilus_trader.model.orders import Order
 
+from alphatrade.nodes.live.door import CODE
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.outstanding import Report
-from alphatrade.nodes.paper.reconcile import unseen
+from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
 from alphatrade.risk.gate_live import token_of
 
 LEAST_S = 0.001  # an exchange that has only just gone is away too
@@ -30,6 +34,10 @@ class LiveBroker(Broker):
     ----------
     ending : dict of str to Order
         Orders of which the stream has told an end that the books have not told yet.
+    holds : bool
+        Whether a refusal holds the orders after it; set by who looks at the rules then, and calls `go_on`.
+    refusal : str
+        What the exchange has said of an order that it refused, while orders are held for it; empty: none are.
     """
 
     def __init__(self, *given: Any) -> None:
@@ -38,6 +46,7 @@ class LiveBroker(Broker):
         self._approvals = self._exchange.approvals
         self.ending: dict[str, Order] = {}
         self._begun = time.monotonic()
+        self.holds, self.refusal = False, ""
 
     @property
     def away_s(self) -> float:
@@ -58,6 +67,8 @@ class LiveBroker(Broker):
 
     def _unapproved(self, command: Any, orders: list[Order]) -> str:
         """Present the token of each order; return why they must not leave."""
+        if self.refusal:
+            return "held until the exchange's rules were looked at, for it has refused an order"
         why = ""
         for order in orders:
             order_id = order.client_order_id.value
@@ -71,11 +82,17 @@ class LiveBroker(Broker):
             super()._told(event)
             return
         if isinstance(event, OrderRejected) and unseen(order):
+            if self.holds and code_of(event.reason) not in (*UNCLEAR, CODE):
+                self.refusal = " ".join(event.reason.split())[:200]
             super()._told(event)  # the answer to the order itself, which is believed where it is clear
             return
         self.ending[event.client_order_id.value] = order
         self._patience_s = min(HELD_S, self._check_s)
         self._wake.set()
+
+    def go_on(self) -> None:
+        """Send orders again: the rules were looked at."""
+        self.refusal = ""
 
     @staticmethod
     def _ends(event: Any) -> bool:

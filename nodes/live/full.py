@@ -164,6 +164,8 @@ class Reconciler:
             if not said:
                 self._alerts.say("the exchange is away: the books are compared when it is back")
                 said = True
+            if self._parts.stop.is_set():  # of a node that was to start: it is to end now
+                most_s = END_S
             if most_s is not None and away_s > most_s:
                 raise TroubleError(f"the exchange has been away for {away_s:.0f} s")
             await asyncio.sleep(LOOK_S)

@@ -153,6 +153,9 @@ def _fits(live: LiveSettings) -> LiveSettings:
         for name, one in part.items():
             if ":" in one.kind:  # its file is not in the hash of the code that a permit names
                 raise ConfigError(f"policy, {name}", one.kind, "a kind of this package: no plug-in trades real money")
+    if not run.venue.bounded_market:
+        wanted = "true in live: what opens has a price, and no order is modified, but cancelled and sent anew"
+        raise ConfigError("venue.bounded_market", False, wanted)
     if policy.risk.gross_max > 1:
         raise ConfigError("policy.risk.gross_max", policy.risk.gross_max, "at most 1: money that is there")
     return live

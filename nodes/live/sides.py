@@ -29,7 +29,7 @@ from alphatrade.nodes.live import history
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.reconcile import Fill, Order, Side, balances, fees, positions
 from alphatrade.nodes.paper.inputs import BROKER, PERMIT, event_of
-from alphatrade.nodes.paper.reconcile import unseen
+from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.risk.permit import Permit, permit_of
 
@@ -66,6 +66,8 @@ class Book:
         Ids of orders without an answer.
     refused : dict of str to str
         Why orders were refused, by id.
+    refusals : list of str
+        Likewise, of those that the exchange has refused itself, in clear words, in order.
     """
 
     def __init__(self, markets: tuple[Market, ...]) -> None:
@@ -75,6 +77,7 @@ class Book:
         self.fills: dict[tuple[str, str], Fill] = {}
         self.sent: set[str] = set()
         self.refused: dict[str, str] = {}
+        self.refusals: list[str] = []
 
     def seen(self, event: Any) -> None:
         """Take an event that is in the journal."""
@@ -90,6 +93,8 @@ class Book:
             self.sent.add(order_id)
         elif isinstance(event, OrderRejected):
             self.refused[order_id] = event.reason
+            if code_of(event.reason) not in UNCLEAR:
+                self.refusals.append(event.reason)
             self.sent.discard(order_id)
             self.orders.pop(order_id, None)
         elif isinstance(event, (OrderAccepted, OrderFilled, OrderCanceled, OrderExpired)):

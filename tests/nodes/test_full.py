@@ -48,7 +48,8 @@ class Rig:
         trader = SimpleNamespace(actors=lambda: [self.keeper], strategies=list)
         self.cache = Cache()
         node = SimpleNamespace(trader=trader, kernel=SimpleNamespace(cache=self.cache))
-        self.parts = SimpleNamespace(broker=broker, gate=gate, node=node)
+        self.stop = asyncio.Event()
+        self.parts = SimpleNamespace(broker=broker, gate=gate, node=node, stop=self.stop)
         self.alerts = Alerts(folder, lambda: 7, self.told.append)
         self.reconciler = Reconciler(self.parts, (BTC,), self.alerts)
         self.reconciler.book.opened_ns = 1
@@ -228,6 +229,14 @@ def test_a_start_and_a_stop_wait_for_a_while(rig, when, most):
     assert "has been away for" in outcome.unread
     assert sum(one.slept) == pytest.approx(most, rel=0.1)
     assert (one.trips, one.alerts.counts["unread"]) == ([], 1)
+
+
+def test_a_start_that_is_to_end_waits_no_longer_than_a_stop(rig):
+    one = rig([side(FILL)], [side(FILL)])
+    one.broker.away_s = 0.1
+    one.stop.set()
+    assert one.run("start").unread
+    assert sum(one.slept) == pytest.approx(full.END_S, rel=0.1)
 
 
 @pytest.mark.parametrize("how", ["away", "unread"])

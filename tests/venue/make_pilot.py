@@ -8,6 +8,9 @@ that begin with ``--`` change the node for a test:
 --forgetful  what is closed leaves the cache after a second, not after a minute
 --amnesiac   likewise, and nobody is told what leaves it
 --impatient  an exchange that is away for three seconds is away for too long
+--hungry     it buys as long as the price falls, in small orders
+--uncapped   its law has no cap of capital
+--careless   its law has no cap of loss
 ============ ======================================================================
 """
 
@@ -29,6 +32,7 @@ from alphatrade.nodes.live.preflight import require, table
 from alphatrade.nodes.paper.entry import Entered
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import AlphaTradeError
+from alphatrade.risk.live_law import LiveLaw
 from alphatrade.risk.permit import Permit
 from benchmarks.faults.place import LIVELY
 from tests.nodes.make_paper import Node
@@ -174,7 +178,23 @@ def impatient() -> None:
     guardian.AWAY_S = 3.0
 
 
-HOOKS = {"--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient}
+def hungry() -> None:
+    global POLICY
+    POLICY = (*POLICY, "policy.sizing.fraction=0.15", "policy.topologies.maker.params.max_clips=10")
+
+
+def uncapped() -> None:
+    LiveLaw.committed = lambda self, more=(): 0  # type: ignore[method-assign]
+
+
+def careless() -> None:
+    LiveLaw.worst_loss = lambda self, more=(): 0  # type: ignore[method-assign]
+
+
+HOOKS = {
+    "--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient, "--hungry": hungry,
+    "--uncapped": uncapped, "--careless": careless,
+}  # fmt: skip
 
 
 def main(words: list[str]) -> None:
