@@ -36,8 +36,6 @@ def audit_export(
     found = export(span, places, signers, secrets_dir or ())
     if not secrets_dir:
         print("not looked for: keys of an exchange; name their folder with --secrets-dir")
-    for line in found.left_out:
-        print(f"left out   {line}")
     print(found.said)
     print(f"archive    {found.path}\nsha256     {found.sha256}\nverify.py  {found.verifier}")
     if not found.kept:

@@ -71,7 +71,6 @@ class Exported(NamedTuple):
     verifier: str
     said: str
     kept: bool
-    left_out: list[str]
 
 
 class Places(NamedTuple):
@@ -121,7 +120,7 @@ def export(span: Span, places: Places, signers: Sequence[SigningKey], secrets: I
         write_whole(path, data)
     except OSError as error:
         raise unwritable(path, error) from error
-    return Exported(path, sha(data), sha(members[VERIFY]), said, code == 0, facts["left_out"])
+    return Exported(path, sha(data), sha(members[VERIFY]), said, code == 0)
 
 
 def gathered(span: Span, places: Places) -> tuple[dict[str, bytes], dict[str, Any]]:

@@ -8,6 +8,7 @@
 """
 
 import json
+import re
 import secrets
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Permits to trade real money, each signed by two persons.", no_args_is_help=True)
 
 HOUR_NS = 3_600 * 10**9
+NAME = re.compile(r"\S(.{0,198}\S)?")  # of a member of a roster
 Why = Annotated[str, typer.Option(help="why; recorded")]
 Key = Annotated[Path | None, typer.Option(help="private key; a person's, else keys/person.pem in the state folder")]
 File = Annotated[Path, typer.Argument(help="file of the permit, as `permit draft` writes it")]
@@ -60,6 +62,8 @@ def draft(
         raise LedgerError("policy_hash", policy_hash, f"a policy for a cash account: {why}")
     start = parse_moment(begins, "--begins") if begins else time.time_ns()
     assert start is not None
+    if start + hours * HOUR_NS <= time.time_ns():
+        raise ConfigError("--hours", hours, "an end that is not over already")
     terms = {
         "policy_hash": policy_hash, "code_hash": code_hash(), "venue": venue, "account": account,
         "symbols": sorted({one.strip() for one in symbols.split(",")}), "currency": currency, "capital": capital,
@@ -81,9 +85,11 @@ def cosign(
     from alphatrade.reflection.keys import SigningKey
     from alphatrade.reflection.permits import cosigned
 
-    terms = _terms(_read(file).get("terms"), str(file))
+    terms, signing = _terms(_read(file).get("terms"), str(file)), SigningKey.load(key)
+    if not NAME.fullmatch(name):
+        raise ConfigError("--name", name, "your name in the roster of the ledger")
     _tell(terms)
-    _write(file, {"terms": terms.model_dump(), "cosign": {"key": name, "sig": cosigned(terms, SigningKey.load(key))}})
+    _write(file, {"terms": terms.model_dump(), "cosign": {"key": name, "sig": cosigned(terms, signing)}})
     print(f"{file}: cosigned by {name}, to be entered by another person, with `alphatrade permit enter`")
 
 
@@ -195,7 +201,8 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         plain = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise LedgerError(str(file), type(error).__name__, "a permit, as `alphatrade permit draft` writes it") from None
+        why = (isinstance(error, OSError) and error.strerror) or "no JSON"
+        raise LedgerError(str(file), why, "a permit, as `alphatrade permit draft` writes it") from None
     if not isinstance(plain, dict):
         raise LedgerError(str(file), type(plain).__name__, "a permit, as `alphatrade permit draft` writes it")
     return plain

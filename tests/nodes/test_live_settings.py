@@ -1,19 +1,23 @@
 """What no word may switch on where money is at stake, and where a live node takes its policy from."""
 
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_module
 
 from alphatrade.nodes.live import run, settings
 from alphatrade.nodes.live.anchor import Anchor
+from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.live.settings import LiveSettings, live_settings
 from alphatrade.nodes.overrides import CONFIG_MODULE, completed
 from alphatrade.nodes.paper.entry import Entered
 from alphatrade.nodes.settings import compose_settings
+from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import ConfigError, LedgerError
 from alphatrade.risk.permit import Permit
 
@@ -85,6 +89,16 @@ def test_what_no_live_node_may_be_told_is_refused_by_its_name(words, field):
     assert error.value.field.startswith(field)
 
 
+@pytest.mark.parametrize("net", ["testnet", "mainnet"])
+def test_a_kill_past_the_node_finds_the_keys_with_which_it_trades(net):
+    known = yaml.safe_load(files("alphatrade.conf").joinpath("kill.yaml").read_text())
+    broker = settings.LiveBrokerSpec(net=net)
+    exchange = LiveExchange(
+        None, None, (), broker.keys, approvals=Approvals(fresh_key(), int), mainnet=net == "mainnet"
+    )
+    assert known[broker.keys]["rest"] == exchange.rest
+
+
 @pytest.mark.parametrize("part", ["features", "topologies"])
 def test_a_policy_with_a_plug_in_is_refused_as_no_permit_names_its_file(monkeypatch, policy, part):
     name, one = next(iter(getattr(policy, part).items()))
@@ -146,10 +160,10 @@ def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends
     monkeypatch.setattr(run.time, "sleep", slept.append)
     monkeypatch.setattr(run, "_preflight", fails("enableWithdrawals"))
     with pytest.raises(ConfigError):
-        run._judged(start(None), *[None] * 3)  # type: ignore[arg-type]
-    spent, odd = run._judged(start(Permit()), *[None] * 3)  # type: ignore[arg-type]
+        run._judged(start(None), *[None] * 2)  # type: ignore[arg-type]
+    spent, odd = run._judged(start(Permit()), *[None] * 2)  # type: ignore[arg-type]
     assert (spent, slept) == (Decimal(0), [])
     assert "enableWithdrawals" in odd
     monkeypatch.setattr(run, "_preflight", fails("exchange"))
-    assert "exchange" in run._judged(start(Permit()), *[None] * 3)[1]  # type: ignore[arg-type]
+    assert "exchange" in run._judged(start(Permit()), *[None] * 2)[1]  # type: ignore[arg-type]
     assert len(slept) == run.TRIES - 1

@@ -100,6 +100,18 @@ def test_a_file_that_is_no_permit_is_one_line(two: Two, door: Door, text: str) -
     assert door("permit", "enter", "permit.json", "--why", "x", code=2).err
 
 
+def test_who_has_no_name_or_no_key_of_their_own_signs_nothing(two: Two, door: Door) -> None:  # noqa: F811
+    door("permit", "draft", POLICY, *ASKED)
+    before = Path("permit.json").read_bytes()
+    assert "--name: got ''" in door("permit", "cosign", "permit.json", "--name", "", "--key", "ben.pem", code=2).err
+    two.ben.chmod(0o644)
+    shown = door("permit", "cosign", "permit.json", "--name", "ben", "--key", "ben.pem", code=2)
+    assert "only its owner can read" in shown.err
+    missing = door("permit", "cosign", "none.json", "--name", "ben", "--key", "ben.pem", code=2).err
+    assert "none.json: got 'No such file or directory'" in missing
+    assert Path("permit.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -109,6 +121,7 @@ def test_a_file_that_is_no_permit_is_one_line(two: Two, door: Door, text: str) -
         (("--symbols", "BTCUSDT"), "terms.symbols"),
         (("--account", "../PILOT"), "terms.account"),
         (("--begins", "tomorrow"), "--begins"),
+        (("--begins", "2020-01-01T00:00:00Z"), "--hours: got 24, expected an end that is not over already"),
     ],
 )
 def test_what_cannot_be_asked_for_is_not_written(two: Two, door: Door, words: tuple[str, ...], message: str) -> None:  # noqa: F811

@@ -100,7 +100,7 @@ def test_an_order_of_a_stranger_is_named_and_stays_where_it_is(venue):
     line = str(error.value)
     assert "web-77 of BTCUSDT" in line
     assert [row["clientOrderId"] for row in venue.look("books")["open"]] == ["web-77"]
-    require(ask(venue, preflight, asked(own=frozenset({"web-77"}))).checks)
+    require(ask(venue, preflight, asked(again=True)).checks)  # it is compared as a whole, once its journal was read
 
 
 def test_what_was_spent_under_a_permit_is_counted_from_its_beginning_whoever_spent_it(venue):
@@ -122,6 +122,16 @@ def test_money_that_is_not_there_stops_a_start_but_not_one_that_goes_on(venue):
     rich = asked(capital=Decimal(2_000_000))
     assert "free USDT" in refused(venue, rich)
     require(ask(venue, preflight, rich._replace(again=True)).checks)
+
+
+def test_a_permit_that_is_used_up_starts_nothing_but_what_goes_on(venue):
+    begins = time.time_ns()
+    time.sleep(0.01)
+    venue.order("BUY", "MARKET", "0.002")
+    used = asked(begins=begins)
+    with pytest.raises(ConfigError, match=r"left of the permit: got '-10\.002"):
+        require(ask(venue, preflight, used).checks)
+    require(ask(venue, preflight, used._replace(again=True)).checks)
 
 
 def test_a_clock_that_is_off_stops_a_start(venue):
