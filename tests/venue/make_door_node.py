@@ -112,6 +112,7 @@ def main(hook: str, *words: str) -> None:
         exchange = LiveExchange(spec.http, spec.ws_api, instruments, approvals=approvals)
 
         def ready(parts: Parts) -> None:
+            flight.ready(parts)
             if hook in HOOKS:
                 parts.node.kernel.loop.create_task(HOOKS[hook](parts))
 
