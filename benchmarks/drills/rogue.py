@@ -13,8 +13,9 @@ from typing import Any
 
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.paper import run
-from alphatrade.nodes.paper.assembly import Parts
+from alphatrade.nodes.paper.assembly import Flight, Parts
 from alphatrade.nodes.paper.settings import paper_settings
+from alphatrade.nodes.replay import Replay, ReplayOutput
 from alphatrade.risk.audit_judge import LAW_PREFIX
 from benchmarks.drills.flooder import Flood
 from benchmarks.drills.restart import INSTRUMENT
@@ -56,11 +57,16 @@ def main(*words: str) -> None:
     """Run the node, and write down what has reached the venue."""
     stock, rogues = run.fly, list[Rogue]()
 
-    def ready(parts: Parts) -> None:
-        rogues.append(Rogue(parts))
-        parts.node.trader.add_strategy(rogues[0])
+    def fly(what: Replay, run_dir: Path, flight: Flight) -> ReplayOutput:
+        def ready(parts: Parts) -> None:
+            if flight.ready is not None:
+                flight.ready(parts)
+            rogues.append(Rogue(parts))
+            parts.node.trader.add_strategy(rogues[0])
 
-    run.fly = lambda what, run_dir, flight: stock(what, run_dir, dataclasses.replace(flight, ready=ready))
+        return stock(what, run_dir, dataclasses.replace(flight, ready=ready))
+
+    run.fly = fly
     run.paper(run_config("paper", list(words), "paper", paper_settings))
     (rogue,) = rogues
     Path(NOTED).write_text(json.dumps({"tried": rogue.tried, "reached": rogue.reached, "from": rogue.begun}))

@@ -24,12 +24,14 @@ from urllib.request import ProxyHandler, build_opener
 import yaml
 
 from alphatrade.nodes.metrics import CONTENT_TYPE, NodeMetrics, Reading
+from alphatrade.risk.errors import ConfigError
 from benchmarks.figures import ROOT
 
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
 PROGRAMS = "prometheus", "promtool", "prometheus-alertmanager", "amtool"
 OPENER = build_opener(ProxyHandler({}))
+START_S = 60.0  # with a past of three days
 
 
 def missing() -> list[str]:
@@ -177,7 +179,14 @@ class Watch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run both until the block is left."""
+        """
+        Run both until the block is left, from the moment on that both are ready.
+
+        Raises
+        ------
+        ConfigError
+            If one of them ends instead, or is not ready in time; with the last line that it logged.
+        """
         first, second = self.ports
         commands = {
             "prometheus": [
@@ -191,17 +200,29 @@ class Watch:
                 "--cluster.listen-address=",
             ],
         }  # fmt: skip
-        processes = []
+        processes = {}
         try:
             for name, command in commands.items():
                 with (self.place / f"{name}.log").open("w") as log:
-                    processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self.place))
+                    processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.place)
+            self._ready("prometheus", self.prometheus, processes["prometheus"])
+            self._ready("alertmanager", self.url, processes["alertmanager"])
             yield
         finally:
-            for process in processes:
+            for process in processes.values():
                 process.terminate()
-            for process in processes:
+            for process in processes.values():
                 process.wait(30)
+
+    def _ready(self, name: str, url: str, process: "subprocess.Popen[bytes]") -> None:
+        ends = time.monotonic() + START_S
+        while time.monotonic() < ends and process.poll() is None:
+            with suppress(OSError):
+                OPENER.open(f"{url}/-/ready", timeout=5).close()
+                return
+            time.sleep(0.1)
+        said = (self.place / f"{name}.log").read_text(errors="replace").splitlines()
+        raise ConfigError(f"{name}.yml", said[-1] if said else "nothing", "a configuration with which it starts")
 
     def asked(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Return what Prometheus says to an expression; nothing while it does not answer."""

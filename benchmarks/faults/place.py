@@ -156,4 +156,3 @@ def placed(root: Path, seed: int) -> Iterator[Place]:
             if place.process is not None and place.process.poll() is None:
                 place.kill()
             (root / "books.json").write_text(json.dumps(venue.look("books")))
-

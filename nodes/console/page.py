@@ -1,5 +1,6 @@
 """The page of the console: one screen; all text of files goes into labels, which show it as it is."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -212,10 +213,15 @@ class Desk:
                 else:
                     ui.button("Confirm", color="deep-orange-9", on_click=lambda: sent()).props("no-caps")
 
+        on_its_way = asyncio.Lock()
+
         async def sent(**choice: bool) -> None:
+            if on_its_way.locked():  # a double click is one wish
+                return
             span = {} if hours is None else {"hours": float(hours.value or 0)}
             own = {"action": action, "who": who.value or "", "why": why.value or ""}
-            told = await self._send(own | more | choice | span)
+            async with on_its_way:
+                told = await self._send(own | more | choice | span)
             ui.notify(str(told["words"]), type="positive" if told["ok"] else "negative")
             if told["ok"]:
                 dialog.close()

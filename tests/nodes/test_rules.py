@@ -132,3 +132,17 @@ def test_drills_say_so_before_anything_is_started(
     monkeypatch.setattr(alerts, "fired", lambda *_: pytest.fail("a drill began"))
     assert drills.main() == code
     assert (started, capsys.readouterr().err.count("\n")) == ([] if code else [only], 1 if code else 0)
+
+
+@pytest.mark.skipif(bool(watching.missing()), reason="needs the Debian packages prometheus and prometheus-alertmanager")
+@pytest.mark.parametrize("config", ["prometheus/prometheus.yml", "alertmanager.yml"])
+def test_a_server_that_does_not_start_is_told_at_once_with_what_it_said(tmp_path: Path, config: str) -> None:
+    ear = watching.Ear()
+    watch = watching.Watch(tmp_path, ear, "127.0.0.1:1")
+    with watch.running():
+        pass
+    file = tmp_path / config
+    file.write_text("nonsense: 1")
+    with pytest.raises(ConfigError, match=f"{file.name}: got .*nonsense"), watch.running():
+        pytest.fail("it runs")
+    ear.deaf()

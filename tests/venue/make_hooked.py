@@ -60,9 +60,10 @@ def main(hook: str, *words: str) -> None:
 
     def fly(what: Any, run_dir: Any, flight: Any) -> Any:
         def ready(parts: Parts) -> None:
+            flight.ready(parts)
             parts.node.kernel.loop.create_task(HOOKS[hook](parts))
 
-        return stock(what, run_dir, dataclasses.replace(flight, ready=ready if hook in HOOKS else None))
+        return stock(what, run_dir, dataclasses.replace(flight, ready=ready) if hook in HOOKS else flight)
 
     module.fly = fly
     if hook == "reread":
