@@ -7,7 +7,7 @@ it is in the run's record. Orders and balances are the same as without.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -159,10 +159,16 @@ class Housekeeper(Actor):
     ----------
     config : HousekeeperConfig
         The configuration.
+
+    Attributes
+    ----------
+    forgets : callable
+        Is shown each order that leaves the cache.
     """
 
     def __init__(self, config: HousekeeperConfig | None = None) -> None:
         super().__init__(config or HousekeeperConfig())
+        self.forgets: Callable[[Order], object] = lambda _order: None
         self._every, self._keep_ns = self.config.every, self.config.keep_s * 10**9
         self._events = 0
         self._due = False
@@ -209,6 +215,7 @@ class Housekeeper(Actor):
         horizon = now - self._keep_ns
         for order in cache.orders_closed():
             if order.ts_last <= horizon and self._alone(order):
+                self.forgets(order)
                 cache.purge_order(order.client_order_id, purge_from_database=True)
         for position in cache.positions_closed():
             self._retire(position.id)

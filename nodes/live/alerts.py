@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 FILE = "alerts.jsonl"
-KINDS = ("reconcile", "stranger", "unread", "permit", "preflight", "filters", "rejected", "guard")
+KINDS = ("reconcile", "stranger", "unread", "unreachable", "permit", "preflight", "filters", "rejected", "guard")
 
 
 class Alerts:
@@ -35,6 +35,10 @@ class Alerts:
         self._path, self._clock, self._tell = folder / FILE, clock, tell
         self.counts = Counter[str](dict.fromkeys(KINDS, 0))
         self.unwritten = 0
+
+    def say(self, words: str) -> None:
+        """Tell something that is no alert."""
+        self._tell(words)
 
     def give(self, kind: str, words: str) -> None:
         """Give an alert; what cannot be written never stops the node."""

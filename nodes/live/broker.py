@@ -3,20 +3,26 @@
 An exchange's stream may tell a fill after the end of its order, or not at all. What the law has reserved for an order
 is given back when it ends: then it must be known what it has filled. So an end that the stream tells is a reason to
 read the books, and nothing more.
+
+An order that the exchange refuses is a reason to look at its rules before the next one is sent: its market may be
+closed, or its steps may be others.
 """
 
+import time
 from dataclasses import replace
 from typing import Any
 
 from nautilus_trader.model.events import OrderCanceled, OrderExpired, OrderRejected
 from nautilus_trader.model.orders import Order
 
+from alphatrade.nodes.live.door import CODE
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.outstanding import Report
-from alphatrade.nodes.paper.reconcile import UNSEEN
+from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
 from alphatrade.risk.gate_live import token_of
 
+LEAST_S = 0.001  # an exchange that has only just gone is away too
 HELD_S = 1.0  # between two readings of the books, at most, while an order is held open that may be over
 
 
@@ -28,6 +34,10 @@ class LiveBroker(Broker):
     ----------
     ending : dict of str to Order
         Orders of which the stream has told an end that the books have not told yet.
+    holds : bool
+        Whether a refusal holds the orders after it; set by who looks at the rules then, and calls `go_on`.
+    refusal : str
+        What the exchange has said of an order that it refused, while orders are held for it; empty: none are.
     """
 
     def __init__(self, *given: Any) -> None:
@@ -35,9 +45,30 @@ class LiveBroker(Broker):
         assert isinstance(self._exchange, LiveExchange)
         self._approvals = self._exchange.approvals
         self.ending: dict[str, Order] = {}
+        self._begun = time.monotonic()
+        self.holds, self.refusal = False, ""
+
+    @property
+    def away_s(self) -> float:
+        """For how many seconds the exchange could not be read; 0: it can be."""
+        if self._link.client is not None and not self._away:
+            return 0.0
+        return max(time.monotonic() - max(self._link.read_at, self._begun), LEAST_S)
+
+    @property
+    def readings(self) -> int:
+        """How often the books were read so far, to the end."""
+        return self._outstanding.readings
+
+    async def begin(self, again: bool) -> None:
+        """Connect as the paper node does; how long the exchange is away is counted from here at the earliest."""
+        self._begun = time.monotonic()
+        await super().begin(again)
 
     def _unapproved(self, command: Any, orders: list[Order]) -> str:
         """Present the token of each order; return why they must not leave."""
+        if self.refusal:
+            return "held until the exchange's rules were looked at, for it has refused an order"
         why = ""
         for order in orders:
             order_id = order.client_order_id.value
@@ -50,12 +81,18 @@ class LiveBroker(Broker):
         if order is None or order.is_closed or self._outstanding.bringing:
             super()._told(event)
             return
-        if isinstance(event, OrderRejected) and order.status in UNSEEN:
+        if isinstance(event, OrderRejected) and unseen(order):
+            if self.holds and code_of(event.reason) not in (*UNCLEAR, CODE):
+                self.refusal = " ".join(event.reason.split())[:200]
             super()._told(event)  # the answer to the order itself, which is believed where it is clear
             return
         self.ending[event.client_order_id.value] = order
         self._patience_s = min(HELD_S, self._check_s)
         self._wake.set()
+
+    def go_on(self) -> None:
+        """Send orders again: the rules were looked at."""
+        self.refusal = ""
 
     @staticmethod
     def _ends(event: Any) -> bool:

@@ -21,7 +21,7 @@ from alphatrade.nodes.live import preflight
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.checks import Check, filter_checks
 from alphatrade.nodes.live.day_report import DayReport
-from alphatrade.nodes.live.full import UNREADABLE, Reconciler
+from alphatrade.nodes.live.full import AWAY_S, UNREADABLE, Reconciler
 from alphatrade.nodes.live.settings import GuardSpec
 from alphatrade.nodes.live.sides import Book
 from alphatrade.nodes.live.switch import take_switch
@@ -32,6 +32,8 @@ from alphatrade.risk.units import from_atto
 
 TICK_S = 0.2  # between two looks at what is due
 REFUSALS, REFUSED_S, REFUSAL_S = 10, 60.0, 1.0  # so many rejected orders in so many seconds are too many; each look
+HALT_S = 10.0  # between two looks at a symbol that does not trade
+REACH_S = 1.0  # between two looks whether the exchange can be read
 UNREAD_S = 60.0  # after a reconciliation that could not be made, the next
 
 
@@ -87,7 +89,10 @@ class Guardian:
         self.reconciler = Reconciler(parts, duty.asked.markets, duty.alerts)
         self._trading = dict.fromkeys((one.symbol for one in duty.asked.markets), True)
         self._refused = deque[tuple[float, int]]()
-        self._due = dict.fromkeys((self._look, self._again, self._books, self._refusals, self._switch), 0.0)
+        self._unruled = ""  # why the rules could not be read
+        parts.broker.holds = True
+        duties = (self._look, self._again, self._books, self._rules, self._reach, self._refusals, self._switch)
+        self._due = dict.fromkeys(duties, 0.0)
         self.switched = ""
 
     async def begun(self) -> None:
@@ -99,11 +104,13 @@ class Guardian:
         """Compare all books before a market is heard."""
         await self._reconcile("start")
         now = time.monotonic()
-        self._refused.append((now, len(self.reconciler.book.refused)))
+        self._refused.append((now, len(self.reconciler.book.refusals)))
         self._due = {
             self._look: now + self._duty.every.look_s,
             self._again: now + 60 * self._duty.every.again_min,
             self._books: now + self._next_books(),
+            self._rules: now + self._next_books(),
+            self._reach: now,
             self._refusals: now,
             self._switch: now,
         }
@@ -185,16 +192,35 @@ class Guardian:
             self._parts.gate.trip(code, words, "guardian")
 
     async def _books(self) -> None:
-        """Ask for the clock and the filters, and compare all books."""
+        """Compare all books."""
+        await self._reconcile("running")
+        self._due[self._books] = time.monotonic() + self._next_books()
+
+    async def _rules(self) -> None:
+        """Ask for the clock and the filters; orders that were held for them go on."""
         rest = self._parts.broker.reader
         if rest is not None:
             try:
                 self._duty.hear(await rest.ahead_ms())
                 self._filters(await rest.exchange_info(list(self._trading)))
+                self._parts.broker.go_on()
+                self._unruled = ""
             except (*FAILURES, *UNREADABLE) as error:
-                self._alerts.give("unread", f"filters: {str(error) or type(error).__name__}")
-        await self._reconcile("running")
-        self._due[self._books] = time.monotonic() + self._next_books()
+                words = f"filters: {str(error) or type(error).__name__}"
+                if words != self._unruled:
+                    self._alerts.give("unread", words)
+                self._unruled = words
+        wait = 60 * self._duty.every.reconcile_min
+        self._due[self._rules] = time.monotonic() + (wait if all(self._trading.values()) else min(HALT_S, wait))
+
+    async def _reach(self) -> None:
+        """Stop where the exchange cannot be read for too long: nobody knows then what is open and held there."""
+        self._due[self._reach] = time.monotonic() + REACH_S
+        blind_s = self.reconciler.blind_s
+        if blind_s > AWAY_S and self._parts.gate.switch.state == "ACTIVE":
+            words = f"the exchange could not be read for {blind_s:.0f} s"
+            self._alerts.give("unreachable", words)
+            self._parts.gate.trip("UNREACHABLE", words, "guardian")
 
     def _next_books(self) -> float:
         last = self.reconciler.outcomes[-1]
@@ -219,16 +245,18 @@ class Guardian:
         self._parts.intake.receive(InstrumentStatus(name, action, now, now, is_trading=trading))
 
     async def _refusals(self) -> None:
-        """Stop where the exchange refuses one order after the other."""
-        now, reasons = time.monotonic(), self.reconciler.book.refused
+        """Look at the rules when the exchange refuses an order; stop where it refuses one after the other."""
+        now, reasons = time.monotonic(), self.reconciler.book.refusals
         self._due[self._refusals] = now + REFUSAL_S
         self._refused.append((now, len(reasons)))
         while self._refused[0][0] < now - REFUSED_S:
             self._refused.popleft()
         if (count := len(reasons) - self._refused[0][1]) >= REFUSALS and self._parts.gate.switch.state == "ACTIVE":
-            words = f"{count} orders refused within {REFUSED_S:g} s, the last: {list(reasons.values())[-1]}"
+            words = f"{count} orders refused within {REFUSED_S:g} s, the last: {reasons[-1]}"
             self._alerts.give("rejected", words)
             self._parts.gate.trip("REJECTED", words, "guardian")
+        if self._parts.broker.refusal:
+            await self._rules()
 
     async def _switch(self) -> None:
         """End flat, to start again under another policy, if an operator asks for it."""

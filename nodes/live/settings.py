@@ -146,6 +146,9 @@ def _fits(live: LiveSettings) -> LiveSettings:
             raise ConfigError(name, True, "false in live, where nothing is tried out")
     if run.canary is not None:
         raise ConfigError("canary", "a policy", "none in live: one policy, which a permit names")
+    if not run.venue.bounded_market:
+        wanted = "true in live: what opens has a price, and no order is modified, but cancelled and sent anew"
+        raise ConfigError("venue.bounded_market", False, wanted)
     if policy.risk.gross_max > 1:
         raise ConfigError("policy.risk.gross_max", policy.risk.gross_max, "at most 1: money that is there")
     return live

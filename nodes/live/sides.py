@@ -29,12 +29,12 @@ from alphatrade.nodes.live import history
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.reconcile import Fill, Order, Side, balances, fees, positions
 from alphatrade.nodes.paper.inputs import BROKER, PERMIT, event_of
+from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.risk.permit import Permit, permit_of
 
 TURN = 200  # orders read from the cache before others have their turn
 _MS = 1_000_000  # ns
-_SENT = (OrderStatus.SUBMITTED,)
 _NEVER_SENT = (OrderStatus.INITIALIZED, OrderStatus.EMULATED, OrderStatus.RELEASED, OrderStatus.DENIED)
 _STATES = {
     OrderStatus.FILLED: "filled", OrderStatus.CANCELED: "canceled", OrderStatus.EXPIRED: "expired",
@@ -66,6 +66,8 @@ class Book:
         Ids of orders without an answer.
     refused : dict of str to str
         Why orders were refused, by id.
+    refusals : list of str
+        Likewise, of those that the exchange has refused itself, in clear words, in order.
     """
 
     def __init__(self, markets: tuple[Market, ...]) -> None:
@@ -75,6 +77,7 @@ class Book:
         self.fills: dict[tuple[str, str], Fill] = {}
         self.sent: set[str] = set()
         self.refused: dict[str, str] = {}
+        self.refusals: list[str] = []
 
     def seen(self, event: Any) -> None:
         """Take an event that is in the journal."""
@@ -90,6 +93,8 @@ class Book:
             self.sent.add(order_id)
         elif isinstance(event, OrderRejected):
             self.refused[order_id] = event.reason
+            if code_of(event.reason) not in UNCLEAR:
+                self.refusals.append(event.reason)
             self.sent.discard(order_id)
             self.orders.pop(order_id, None)
         elif isinstance(event, (OrderAccepted, OrderFilled, OrderCanceled, OrderExpired)):
@@ -157,23 +162,65 @@ def fill_of(event: OrderFilled) -> Fill:
     )  # fmt: skip
 
 
-async def cached(cache: Cache, venue: str, markets: tuple[Market, ...]) -> tuple[Side, set[str]]:
-    """Return what Nautilus's cache has, and the ids of orders without an answer."""
-    orders, fills, paid, sent = dict[str, Order](), dict[tuple[str, str], Fill](), dict[str, Decimal](), set[str]()
+class Seen:
+    """
+    What Nautilus has, or had, of orders.
+
+    Attributes
+    ----------
+    orders : dict of str to Order
+    fills : dict of (symbol, trade id) to Fill
+    paid : dict of str to Decimal
+        Fees by asset.
+    sent : set of str
+        Ids of orders without an answer.
+    """
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.fills: dict[tuple[str, str], Fill] = {}
+        self.paid: dict[str, Decimal] = {}
+        self.sent: set[str] = set()
+
+    def add(self, order: NautilusOrder) -> None:
+        """Take an order as it is now."""
+        order_id = order.client_order_id.value
+        if order.status in _NEVER_SENT or (order.status == OrderStatus.REJECTED and not order.trade_ids):
+            return
+        if unseen(order):
+            self.sent.add(order_id)
+            return
+        self.orders[order_id] = _of_cache(order)
+        for event in order.events:
+            if isinstance(event, OrderFilled):
+                self.fills[event.instrument_id.symbol.value, event.trade_id.value] = fill_of(event)
+        for one in order.commissions():
+            self.paid[one.currency.code] = self.paid.get(one.currency.code, Decimal(0)) + one.as_decimal()
+
+    def copy(self) -> "Seen":
+        """Return what is known now."""
+        made = Seen()
+        made.orders, made.fills, made.paid = dict(self.orders), dict(self.fills), dict(self.paid)
+        return made
+
+
+async def cached(cache: Cache, venue: str, markets: tuple[Market, ...], gone: Seen) -> tuple[Side, set[str]]:
+    """
+    Return what Nautilus's cache has, and the ids of orders without an answer.
+
+    Parameters
+    ----------
+    cache : Cache
+    venue : str
+    markets : tuple of Market
+    gone : Seen
+        What it had of the orders that have left it: they are over, and are compared as they were then.
+    """
+    seen = gone.copy()
     for number, order in enumerate(cache.orders()):
         if number % TURN == 0:
             await asyncio.sleep(0)
-        order_id = order.client_order_id.value
-        if order.status in _SENT:
-            sent.add(order_id)
-        if order.status in (*_SENT, *_NEVER_SENT) or (order.status == OrderStatus.REJECTED and not order.trade_ids):
-            continue
-        orders[order_id] = _of_cache(order)
-        for event in order.events:
-            if isinstance(event, OrderFilled):
-                fills[event.instrument_id.symbol.value, event.trade_id.value] = fill_of(event)
-        for one in order.commissions():
-            paid[one.currency.code] = paid.get(one.currency.code, Decimal(0)) + one.as_decimal()
+        seen.add(order)
     held = {market.symbol: Decimal(0) for market in markets}
     for position in cache.positions():
         held[position.instrument_id.symbol.value] += position.signed_decimal_qty()
@@ -181,7 +228,7 @@ async def cached(cache: Cache, venue: str, markets: tuple[Market, ...]) -> tuple
     totals = None if account is None else {
         currency.code: one.total.as_decimal() for currency, one in account.balances().items()
     }  # fmt: skip
-    return Side(orders, fills, held, totals, paid), sent
+    return Side(seen.orders, seen.fills, held, totals, seen.paid), seen.sent
 
 
 def _of_cache(order: NautilusOrder) -> Order:

@@ -15,7 +15,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.paper.link import WINDOW_MS
-from alphatrade.nodes.paper.reconcile import UNSEEN, Balances, Difference, behind, bring, lacking, rejected, strangers
+from alphatrade.nodes.paper.reconcile import Balances, Difference, behind, bring, lacking, rejected, strangers, unseen
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.nodes.venue_rows import Placed
 
@@ -211,7 +211,7 @@ class Outstanding:
             return 0
         if asked_ns - self._since[order_id] <= (WINDOW_MS + 1000 * LATE_S) * 1_000_000:
             return 1
-        if order.status not in UNSEEN:
+        if not unseen(order):
             told = f"order {order_id} is open here and not known at the exchange"
             self._lost.append(Difference(order_id, told))
             return 0

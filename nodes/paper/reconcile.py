@@ -25,7 +25,6 @@ from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.venue_rows import Deal, Holding, Placed
 
-UNSEEN = (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED)
 GONE = {"CANCELED": "canceled", "EXPIRED": "expired", "EXPIRED_IN_MATCH": "expired", "REJECTED": "rejected"}
 UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
 WRONG_TIME = -1021
@@ -62,6 +61,11 @@ def code_of(reason: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def unseen(order: Order) -> bool:
+    """Return whether an exchange has never said that it has an order: also one whose cancellation is on its way."""
+    return order.venue_order_id is None and not order.is_closed
+
+
 def known(event: Any, order: Order) -> bool:
     """Return whether an order has what an event says: a stream repeats itself after a reconnect, or comes late."""
     kind = type(event)
@@ -70,13 +74,13 @@ def known(event: Any, order: Order) -> bool:
     if kind is OrderSubmitted:
         return bool(order.status != OrderStatus.INITIALIZED)
     if kind is OrderAccepted:
-        return order.status not in UNSEEN
+        return not unseen(order)
     return kind in _ENDS and order.is_closed
 
 
 def behind(order: Order, placed: Placed) -> bool:
     """Return whether an order has less than the exchange has of it."""
-    return order.status in UNSEEN or bool(lacking(order, placed))
+    return unseen(order) or bool(lacking(order, placed))
 
 
 def lacking(order: Order, placed: Placed) -> Decimal:
@@ -111,7 +115,7 @@ def bring(client: LiveExecutionClient, order: Order, placed: Placed, deals: Iter
     ts, before = placed.updated_ms * 1_000_000, order.event_count
     if order.status == OrderStatus.INITIALIZED:
         client.generate_order_submitted(*who, ts)
-    if order.status == OrderStatus.SUBMITTED and placed.status != "REJECTED":
+    if unseen(order) and placed.status != "REJECTED":
         client.generate_order_accepted(*who, VenueOrderId(placed.order_id), ts)
     for deal in deals:
         if TradeId(deal.trade_id) not in order.trade_ids:

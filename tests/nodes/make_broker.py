@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +10,13 @@ from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.common.factories import OrderFactory
 from nautilus_trader.common.providers import InstrumentProvider
+from nautilus_trader.core.fsm import InvalidStateTrigger
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.live.execution_client import LiveExecutionClient
 from nautilus_trader.model.currencies import BTC, USDT
 from nautilus_trader.model.enums import AccountType, LiquiditySide, OmsType, OrderSide
-from nautilus_trader.model.events import AccountState
+from nautilus_trader.model.events import AccountState, OrderPendingCancel
 from nautilus_trader.model.identifiers import (
     AccountId,
     ClientId,
@@ -130,7 +132,8 @@ class Rig:
         self.events.append(event)
         if not isinstance(event, AccountState):
             order = self.cache.order(event.client_order_id)
-            order.apply(event)
+            with suppress(InvalidStateTrigger):  # as Nautilus's engine
+                order.apply(event)
             self.cache.update_order(order)
         self.broker.seen(event)
 
@@ -175,6 +178,11 @@ class Rig:
         """Return who a command is about."""
         return TRADER, STRATEGY, NAME, order.client_order_id
 
+    def cancels(self, order: Order) -> None:
+        """Cancel an order as a strategy does: it says that it is pending."""
+        order.apply(OrderPendingCancel(*self.ids(order), order.venue_order_id, ACCOUNT, UUID4(), 1, 1))
+        self.cancel(order)
+
     def cancel(self, order: Order, ago_s: float = 0.0) -> None:
         """Cancel an order as the law does, some time ago: it does not say that it is pending."""
         command = cancel_of(order, time.time_ns())
@@ -216,6 +224,10 @@ class Rig:
 
     def canceled(self, order: Order, number: int = 1) -> None:
         self.client.generate_order_canceled(*self._who(order), VenueOrderId(str(number)), 1)
+
+    def not_cancelled(self, order: Order) -> None:
+        reason = "BinanceClientError({'code': -2011, 'msg': 'Unknown order sent.'})"
+        self.client.generate_order_cancel_rejected(*self._who(order), order.venue_order_id, reason, 1)
 
     def rejected(self, order: Order, reason: str) -> None:
         self.client.generate_order_rejected(*self._who(order), reason, 1)

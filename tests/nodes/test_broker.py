@@ -95,6 +95,61 @@ def test_an_order_whose_answer_was_an_error_is_refused_when_it_cannot_arrive_any
     at_exchange(scenario)
 
 
+def test_an_order_that_was_cancelled_before_it_was_heard_of_is_refused_and_is_no_difference() -> None:
+    """Its answer was lost, and the exchange does not know what is to be cancelled: it is asked for the order itself."""
+
+    async def scenario(rig: Rig) -> None:
+        order = rig.sent(ago_s=1.0)
+        rig.submitted(order)
+        rig.rejected(order, "the connection was closed")
+        rig.cancels(order)
+        rig.not_cancelled(order)
+        assert (await rig.read()).unknown == 1  # it may still arrive
+        rig.broker._outstanding.order(order, 0)  # sent long ago
+        for _ in range(3):
+            await rig.read()
+        assert (order.status, rig.distrusted) == (OrderStatus.REJECTED, [])
+        rig.placed(order, ago_s=4.0)  # there it is all the same: a contradiction once it is seen twice
+        await rig.read()
+        assert rig.distrusted == []
+        await rig.read()
+        assert len(rig.distrusted) == 1
+
+    at_exchange(scenario)
+
+
+def test_an_order_that_was_cancelled_before_it_arrived_is_cancelled_again() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.sent(ago_s=1.0)
+        rig.submitted(order)
+        rig.rejected(order, "the connection was closed")
+        rig.cancels(order)
+        rig.not_cancelled(order)
+        rig.placed(order)
+        rig.broker._outstanding._cancels[order.client_order_id.value] = (rig.client.cancelled[0], 1)  # long ago
+        await rig.read()
+        assert order.venue_order_id is not None
+        assert len(rig.client.cancelled) == 2
+        rig.placed(order, "CANCELED")
+        await rig.read()
+        assert (order.status, rig.distrusted) == (OrderStatus.CANCELED, [])
+
+    at_exchange(scenario)
+
+
+def test_an_order_that_the_exchange_has_told_and_forgets_is_told_also_while_it_is_cancelled() -> None:
+    async def scenario(rig: Rig) -> None:
+        order = rig.rests()
+        rig.cancels(order)
+        rig.broker._outstanding.order(order, 0)
+        rig.rest.rows.clear()
+        await rig.read()
+        await rig.read()
+        assert rig.distrusted == [f"order {order.client_order_id} is open here and not known at the exchange"]
+
+    at_exchange(scenario)
+
+
 def test_a_refusal_in_clear_words_is_believed_at_once() -> None:
     async def scenario(rig: Rig) -> None:
         order = rig.sent()

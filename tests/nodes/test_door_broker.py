@@ -14,9 +14,11 @@ from nautilus_trader.model.identifiers import OrderListId, VenueOrderId
 from nautilus_trader.model.orders import Order, OrderList
 
 from alphatrade.nodes.live.broker import HELD_S, LiveBroker
+from alphatrade.nodes.live.door import CODE
 from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.link import Exchange
+from alphatrade.nodes.paper.reconcile import code_of
 from alphatrade.risk.approval import AGAIN, FORGED, OLD, UNKNOWN, WITHDRAWN, Approvals, fresh_key
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_live import APPROVAL, terms_of
@@ -65,6 +67,45 @@ def at_exchange(scenario: Callable[[LiveRig], Coroutine[Any, Any, None]]) -> Non
         await scenario(LiveRig())
 
     asyncio.run(run())
+
+
+# -- refusals
+
+CLOSED = "BinanceClientError({'code': -1013, 'msg': 'Market is closed.'})"
+
+
+@pytest.mark.parametrize(
+    ("holds", "why", "held"),
+    [
+        (True, CLOSED, True),
+        (True, "BinanceClientError({'code': -1013, 'msg': 'Filter failure: PRICE_FILTER'})", True),
+        (True, "BinanceServerError({'code': -1000, 'msg': 'An unknown error'})", False),  # no refusal
+        (True, f"BinanceClientError({{'code': {CODE}, 'msg': 'not approved'}})", False),  # our own door
+        (False, CLOSED, False),  # nobody would let them go again
+    ],
+)
+def test_an_order_that_is_refused_holds_the_next_ones_until_the_rules_were_looked_at(
+    holds: bool, why: str, held: bool
+) -> None:
+    async def scenario(rig: LiveRig) -> None:
+        rig.live.holds = holds
+        first = rig.sent()
+        rig.submitted(first)
+        rig.rejected(first, why)
+        second = rig.sent()
+        await asyncio.sleep(0)
+        assert (second.status == OrderStatus.REJECTED) == held
+        assert (len(rig.client.submitted) == 1) == held
+        if held:
+            assert "rules were looked at" in rig.events[-1].reason
+            assert code_of(rig.events[-1].reason) is None  # it counts as no refusal of the exchange
+            assert rig.live.refusal
+        rig.live.go_on()
+        rig.sent()
+        assert len(rig.client.submitted) == 2 + (not held)
+        assert rig.alarms == []
+
+    at_exchange(scenario)
 
 
 # -- tokens

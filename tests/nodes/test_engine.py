@@ -98,9 +98,14 @@ def test_orders_and_balance_are_those_of_stock_and_the_cache_stays_small() -> No
     bars = wave(1_500)
     stock, ours = stock_engine(bars, ema_cross()), our_engine(bars, ema_cross())
     stock_events, our_events = events_of(stock), events_of(ours)
+    gone = list[str]()
+    (keeper,) = [actor for actor in ours.trader.actors() if isinstance(actor, Housekeeper)]
+    keeper.forgets = lambda order: gone.append(order.client_order_id.value)
     stock.run()
     run_engine(ours)
     assert len(stock.cache.orders()) > 150
+    left = [order.client_order_id.value for order in ours.cache.orders()]
+    assert sorted(gone + left) == sorted(order.client_order_id.value for order in stock.cache.orders())
     assert our_events == stock_events
     assert balance(ours) == balance(stock)
     assert len(ours.cache.orders()) < 80

@@ -7,13 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nautilus_trader.cache.cache import Cache
 
+from alphatrade.nodes.engine import Housekeeper
 from alphatrade.nodes.live import full
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.full import Outcome, Reconciler
-from alphatrade.nodes.live.reconcile import Fill, Order, Side, balances, fees, positions
+from alphatrade.nodes.live.guardian import Guardian
+from alphatrade.nodes.live.reconcile import Fill, Order, Side, balances, compare, fees, positions
 from alphatrade.nodes.live.sides import There
 from alphatrade.nodes.venue_answers import TroubleError
+from tests.nodes import make_broker
 from tests.nodes.make_checks import BTC
 
 D = Decimal
@@ -34,9 +38,18 @@ class Rig:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, ours: list[Side], theirs: list[Any]) -> None:
         self.ours, self.theirs, self.trips, self.looks, self.slept = ours, theirs, list[Any](), 0, list[float]()
         self.told: list[str] = []
-        broker = SimpleNamespace(venue=SimpleNamespace(value="BINANCE"), witnesses=[], reader=object(), look=self._look)
+        self.back_after = 0
+        self.broker = broker = SimpleNamespace(
+            venue=SimpleNamespace(value="BINANCE"), witnesses=[], reader=object(), look=self._look, readings=0,
+            away_s=0.0,
+        )  # fmt: skip
         gate = SimpleNamespace(trip=lambda *words: self.trips.append(words))
-        self.parts = SimpleNamespace(broker=broker, gate=gate)
+        self.keeper = Housekeeper()
+        trader = SimpleNamespace(actors=lambda: [self.keeper], strategies=list)
+        self.cache = Cache()
+        node = SimpleNamespace(trader=trader, kernel=SimpleNamespace(cache=self.cache))
+        self.stop = asyncio.Event()
+        self.parts = SimpleNamespace(broker=broker, gate=gate, node=node, stop=self.stop)
         self.alerts = Alerts(folder, lambda: 7, self.told.append)
         self.reconciler = Reconciler(self.parts, (BTC,), self.alerts)
         self.reconciler.book.opened_ns = 1
@@ -46,9 +59,14 @@ class Rig:
 
     def _look(self) -> None:
         self.looks += 1
+        self.broker.readings += 1
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        if self.broker.away_s:
+            self.broker.away_s += seconds
+            if len(self.slept) == self.back_after:
+                self.broker.away_s, self.ours = 0.0, self.theirs
 
     async def _local(self, _book: Any) -> tuple[dict[str, Side], set[str]]:
         found = self.ours.pop(0) if len(self.ours) > 1 else self.ours[0]
@@ -152,6 +170,189 @@ def test_an_exchange_that_cannot_be_read_is_tried_again_and_then_told(rig, error
     assert outcome.unread
     assert one.alerts.counts["unread"] == 1
     assert one.trips == []  # nothing is sent while it is away; that is seen to elsewhere
+
+
+def away(one: Rig) -> None:
+    """Have the exchange be away, and the node be told what it has missed when it is back."""
+    one.broker.away_s, one.back_after = 0.1, len(one.slept) + 300
+
+
+async def at_once(*_: Any) -> None:
+    """Wait for nothing."""
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "mutation: judges at once"])
+def test_while_the_exchange_is_away_nothing_is_judged_and_it_is_judged_afterwards(rig, monkeypatch, waits):
+    one = rig([side(FILL)], [side(FILL, LATER)])
+    if not waits:
+        monkeypatch.setattr(Reconciler, "_there", at_once)
+    away(one)
+    outcome = one.run()
+    assert (outcome.clean, not one.trips) == (waits, waits)
+    if waits:
+        assert outcome.readings == 1
+        assert sum("the exchange is away" in line for line in one.told) == 1
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "mutation: judges at once"])
+def test_an_exchange_that_goes_away_between_two_readings_is_waited_for(rig, monkeypatch, waits):
+    one = rig([side(FILL)], [side(FILL, LATER)])
+    if not waits:
+        monkeypatch.setattr(Reconciler, "_caught_up", at_once)
+    one.broker.look = lambda: away(one)
+    read = one._sleep
+
+    async def sleep(seconds: float) -> None:
+        await read(seconds)
+        one.broker.readings += not one.broker.away_s
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert one.run().clean == waits
+    assert (not one.trips) == waits
+
+
+def test_a_node_that_does_not_read_the_exchange_any_more_is_told(rig, monkeypatch):
+    one = rig([side(FILL)], [side(FILL, LATER)])
+    one.broker.look = lambda: None
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(full.time, "monotonic", lambda: float(next(ticks)))
+    outcome = one.run()
+    assert "the node has not read the exchange" in outcome.unread
+    assert one.trips == []
+
+
+@pytest.mark.parametrize(("when", "most"), [("start", full.AWAY_S), ("stop", full.END_S)])
+def test_a_start_and_a_stop_wait_for_a_while(rig, when, most):
+    one = rig([side(FILL)], [side(FILL)])
+    one.broker.away_s = 0.1
+    outcome = one.run(when)
+    assert "has been away for" in outcome.unread
+    assert sum(one.slept) == pytest.approx(most, rel=0.1)
+    assert (one.trips, one.alerts.counts["unread"]) == ([], 1)
+
+
+def test_a_start_that_is_to_end_waits_no_longer_than_a_stop(rig):
+    one = rig([side(FILL)], [side(FILL)])
+    one.broker.away_s = 0.1
+    one.stop.set()
+    assert one.run("start").unread
+    assert sum(one.slept) == pytest.approx(full.END_S, rel=0.1)
+
+
+@pytest.mark.parametrize("how", ["away", "unread"])
+def test_an_exchange_that_cannot_be_read_for_too_long_stops_trading(rig, monkeypatch, how):
+    one = rig([side(FILL)], [TroubleError("status 503")])
+    one.parts.gate.switch = SimpleNamespace(state="ACTIVE")
+    duty: Any = SimpleNamespace(alerts=one.alerts, asked=SimpleNamespace(markets=(BTC,)))
+    guardian = Guardian(one.parts, duty)
+    guardian.reconciler = one.reconciler
+    now = [1000.0]
+    monkeypatch.setattr(full.time, "monotonic", lambda: now[0])
+
+    def after(seconds: float) -> list[Any]:
+        now[0] += seconds
+        one.broker.away_s += seconds if how == "away" else 0
+        if how == "unread":
+            one.run()
+        asyncio.run(guardian._reach())
+        return one.trips
+
+    assert after(1.0) == []
+    assert after(full.AWAY_S - 2) == []
+    ((code, why, who),) = after(4.0)
+    assert (code, who) == ("UNREACHABLE", "guardian")
+    assert "could not be read for 12" in why
+    assert one.alerts.counts["unreachable"] == 1
+
+
+def test_an_exchange_that_was_read_again_in_time_stops_nothing(rig, monkeypatch):
+    one = rig([side(FILL)], [TroubleError("status 503")] * 3 + [side(FILL)])
+    now = [1000.0]
+    monkeypatch.setattr(full.time, "monotonic", lambda: now[0])
+    assert one.run().unread
+    now[0] += 100
+    assert one.reconciler.blind_s == 100
+    assert one.run().clean
+    assert one.reconciler.blind_s == 0
+
+
+# -- what Nautilus's cache lets go of
+
+
+class Kept:
+    """A node whose cache lets go of orders that are over."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.rig = rig = make_broker.Rig()
+        self.keeper = Housekeeper()
+        trader = SimpleNamespace(actors=lambda: [self.keeper], strategies=list)
+        node = SimpleNamespace(trader=trader, kernel=SimpleNamespace(cache=rig.cache))
+        gate = SimpleNamespace(law=SimpleNamespace(exposure=SimpleNamespace(holdings={})))
+        self.parts = SimpleNamespace(broker=rig.broker, gate=gate, node=node)
+        self.reconciler = Reconciler(self.parts, (BTC,), Alerts(tmp_path, lambda: 7, print))
+
+    def purge(self, order: Any) -> None:
+        """Do as the housekeeper does."""
+        self.keeper.forgets(order)
+        self.rig.cache.purge_order(order.client_order_id)
+
+    async def found(self) -> list[tuple[str, str]]:
+        """Return the differences of journal and cache; the rig keeps no positions."""
+        sides, _ = await self.reconciler.local(self.reconciler.book)
+        del sides["law"]
+        return [(odd.row, odd.what) for odd in compare(sides, (BTC,)) if odd.row != "positions"]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    def run(scenario: Any) -> None:
+        async def inside() -> None:
+            await scenario(Kept(tmp_path))
+
+        asyncio.run(inside())
+
+    return run
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "mutation: not told"])
+def test_an_order_that_has_left_the_cache_is_compared_as_it_was_then(kept, told):
+    async def scenario(one: Kept) -> None:
+        order = one.rig.rests()
+        one.rig.filled(order, "7", "0.01000000")
+        assert await one.found() == []
+        if not told:
+            one.keeper.forgets = lambda order: None
+        one.purge(order)
+        rows = {row for row, _ in await one.found()}
+        assert rows == (set() if told else {"orders", "fills", "fees"})
+
+    kept(scenario)
+
+
+def test_a_fill_that_the_cache_never_had_is_found_after_the_order_has_left_it(kept):
+    async def scenario(one: Kept) -> None:
+        order = one.rig.rests()
+        one.rig.filled(order, "7", "0.00400000")
+        one.rig.canceled(order)
+        one.purge(order)
+        assert await one.found() == []
+        lost = one.rig.events[-2]
+        one.reconciler.book.seen(type(lost).from_dict(type(lost).to_dict(lost) | {"trade_id": "8"}))
+        assert {row for row, _ in await one.found()} == {"orders", "fills", "fees"}
+
+    kept(scenario)
+
+
+def test_an_order_without_an_answer_is_not_compared_also_while_it_is_cancelled(kept):
+    async def scenario(one: Kept) -> None:
+        order = one.rig.sent()
+        one.rig.submitted(order)
+        one.rig.cancels(order)
+        sides, sent = await one.reconciler.local(one.reconciler.book)
+        assert sent == {order.client_order_id.value}
+        assert sides["cache"].orders == {}
+
+    kept(scenario)
 
 
 def test_an_alert_that_cannot_be_written_is_told_all_the_same(tmp_path):

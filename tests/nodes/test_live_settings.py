@@ -65,6 +65,7 @@ def test_as_it_is_a_live_node_runs_the_policy_of_the_ledger_at_the_testnet(polic
         (("policy_entry=null",), "policy_entry"),
         (("journal=false",), "journal"),
         (("venue.account=margin",), "venue.account"),
+        (("venue.bounded_market=false",), "venue.bounded_market"),
         (("broker=simulated",), "broker.kind"),
         (("feed=replay", "~feed.testnet"), "broker"),
         (("env=paper",), "env.name"),

@@ -1,6 +1,17 @@
 """``alphatrade live`` without a ledger: ``python -m tests.venue.make_pilot PERMIT WORDS…``; what is permitted is read from a file.
 
-The file holds the fields of a permit that are not the default; a test that changes it is a ledger that changes.
+The file holds the fields of a permit that are not the default; a test that changes it is a ledger that changes. Words
+that begin with ``--`` change the node for a test:
+
+============ ======================================================================
+--check      its checks are made, and nothing starts
+--forgetful  what is closed leaves the cache after a second, not after a minute
+--amnesiac   likewise, and nobody is told what leaves it
+--impatient  an exchange that is away for three seconds is away for too long
+--hungry     it buys as long as the price falls, in small orders
+--uncapped   its law has no cap of capital
+--careless   its law has no cap of loss
+============ ======================================================================
 """
 
 import json
@@ -12,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.nodes.beats import Beat, last_beat
+from alphatrade.nodes.engine import Housekeeper
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import run, settings
+from alphatrade.nodes.live import guardian, run, settings
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.live.preflight import require, table
 from alphatrade.nodes.paper.entry import Entered
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import AlphaTradeError
+from alphatrade.risk.live_law import LiveLaw
 from alphatrade.risk.permit import Permit
 from benchmarks.faults.place import LIVELY
 from tests.nodes.make_paper import Node
@@ -148,7 +161,45 @@ class Pilot:
         return [row["clientOrderId"] for row in self.venue.look("books")["orders"]]
 
 
+def forgetful(told: bool = True) -> None:
+    """Have what is closed leave the cache early."""
+    stock = Housekeeper.on_start
+
+    def on_start(keeper: Housekeeper) -> None:
+        stock(keeper)
+        keeper._every, keeper._keep_ns = 4, 10**9
+        if not told:
+            keeper.forgets = lambda _order: None
+
+    Housekeeper.on_start = on_start  # type: ignore[method-assign]
+
+
+def impatient() -> None:
+    guardian.AWAY_S = 3.0
+
+
+def hungry() -> None:
+    global POLICY
+    POLICY = (*POLICY, "policy.sizing.fraction=0.15", "policy.topologies.maker.params.max_clips=10")
+
+
+def uncapped() -> None:
+    LiveLaw.committed = lambda self, more=(): 0  # type: ignore[method-assign]
+
+
+def careless() -> None:
+    LiveLaw.worst_loss = lambda self, more=(): 0  # type: ignore[method-assign]
+
+
+HOOKS = {
+    "--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient, "--hungry": hungry,
+    "--uncapped": uncapped, "--careless": careless,
+}  # fmt: skip
+
+
 def main(words: list[str]) -> None:
+    for word in set(words) & set(HOOKS):
+        HOOKS[word]()
     policy = compose_settings(POLICY).policy
     run.Watch = Watch  # type: ignore[misc,assignment]
     entry = {"policy_hash": policy.policy_hash, "stage": "limited_live", "seq": 0, "hash": "", "ledger": ""}
@@ -157,7 +208,7 @@ def main(words: list[str]) -> None:
     check = "--check" in words
     composed = run_config(
         "live",
-        [word for word in words if word != "--check"],
+        [word for word in words if not word.startswith("--")],
         "live",
         lambda config: settings.live_settings(config, Anchor(Path(config.paths.state), place, "")),
     )

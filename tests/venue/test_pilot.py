@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,20 +143,32 @@ def test_a_right_that_the_key_is_given_while_it_trades_stops_it(pilot):
 
 
 def test_a_symbol_that_does_not_trade_is_waited_for_and_other_filters_stop_it(pilot):
-    pilot.start().trading(2)
-    pilot.venue.tell("pause")  # else so many orders are refused before it is seen that it stops for that
+    pilot.start("guard.reconcile_min=60").trading(2)  # so that nobody looks at the rules for another reason
     pilot.venue.tell("rules", symbol="BTCUSDT", status="BREAK")
     until(lambda: "filters" in pilot.alerts, 20)
-    pilot.venue.tell("resume")
     time.sleep(0.5)
-    before = len(pilot.orders())
-    time.sleep(2)
-    assert len(pilot.orders()) == before
+    before = len(refusals(pilot))
+    assert 0 < before < 6  # it was told by the exchange that its market is closed, and has not hammered on it
+    time.sleep(3)
+    assert len(refusals(pilot)) == before
+    assert pilot.beat().kill == "ACTIVE"
     pilot.venue.tell("rules", symbol="BTCUSDT", status="TRADING")
-    until(lambda: len(pilot.orders()) > before, 20)
-    pilot.venue.tell("rules", symbol="BTCUSDT", tick="0.001")  # of which none of its orders is refused
-    assert "price step" in pilot.halted()
+    seen = len(pilot.orders())
+    until(lambda: len(pilot.orders()) > seen, 20)
+    pilot.venue.tell("rules", symbol="BTCUSDT", tick="0.5")
+    said = pilot.halted()
+    assert "FILTERS" in said
+    assert "price step" in said
+    assert pilot.alerts.count("filters") >= 3  # closed, open, another step
+    assert "rejected" not in pilot.alerts
     pilot.end()
+    assert pilot.report["differences"] == 0
+
+
+def refusals(pilot: Pilot) -> list[dict[str, Any]]:
+    """Return the orders that were sent and that the exchange has refused."""
+    rows = pilot.venue.look("requests?path=/api/v3/order&method=POST")
+    return [row for row in rows if row["status"] != 200]
 
 
 def test_one_refused_order_after_the_other_stops_it(pilot):
@@ -166,7 +179,7 @@ def test_one_refused_order_after_the_other_stops_it(pilot):
     pilot.venue.tell("clear")
     pilot.halted()
     pilot.end()
-    assert sum(pilot.report["refused"].values()) >= 10
+    assert 10 <= len(refusals(pilot)) < 20  # one a second, not one a decision
 
 
 def test_a_node_that_was_killed_goes_on_with_no_difference(pilot):
@@ -209,6 +222,43 @@ def test_fills_that_are_told_late_are_no_difference(pilot, where):
     pilot.venue.tell("clear")
     pilot.end()
     clean(pilot)
+
+
+@pytest.mark.parametrize("hook", ["--forgetful", "--amnesiac"])
+def test_what_has_left_the_cache_is_no_difference_because_it_is_known_what_it_was(pilot, hook):
+    pilot.start(hook)
+    if hook == "--amnesiac":  # the mutation
+        assert "RECONCILE" in pilot.halted()
+        pilot.end()
+        return
+    pilot.trading(12)
+    time.sleep(3)
+    pilot.end()
+    clean(pilot)
+
+
+def test_an_exchange_that_is_away_for_a_while_is_waited_for_and_then_compared(pilot):
+    pilot.start().trading(3)
+    for seconds in (3, 5):
+        pilot.venue.fault("restart", seconds=seconds)
+        time.sleep(seconds + 1)
+        fills = pilot.beat().fills
+        pilot.trading(fills + 3)
+    time.sleep(2)
+    pilot.end()
+    clean(pilot)
+
+
+def test_an_exchange_that_is_away_for_too_long_stops_it(pilot):
+    pilot.start("--impatient").trading(2)
+    pilot.venue.fault("restart", seconds=8)
+    pilot.beat(lambda beat: beat.kill != "ACTIVE", 20)
+    assert "UNREACHABLE" in (pilot.folder / "latch.json").read_text()
+    assert "unreachable" in pilot.alerts
+    pilot.halted()
+    assert abs(held(pilot)) < 1e-4
+    pilot.end()
+    assert pilot.report["differences"] == 0
 
 
 def test_an_exchange_that_is_away_at_the_end_is_told(pilot):

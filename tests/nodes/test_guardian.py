@@ -1,0 +1,135 @@
+"""What a guardian does about refused orders: it looks at the rules first, and stops for what they do not explain."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nautilus_trader.common.component import LiveClock
+from nautilus_trader.common.factories import OrderFactory
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.model.enums import MarketStatusAction, OrderSide
+from nautilus_trader.model.events import OrderRejected
+from nautilus_trader.model.objects import Quantity
+
+from alphatrade.nodes.live import guardian as module
+from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.guardian import REFUSALS, Guardian
+from alphatrade.nodes.live.settings import GuardSpec
+from alphatrade.nodes.venue_answers import TroubleError
+from tests.nodes.make_broker import ACCOUNT, NAME, STRATEGY, TRADER
+from tests.nodes.make_checks import BTC
+from tests.venue.rules import KNOWN
+
+CLOSED = "BinanceClientError({'code': -1013, 'msg': 'Market is closed.'})"
+
+
+def symbol(**changed: str) -> dict[str, Any]:
+    """Return what the exchange says of its rules."""
+    return KNOWN["BTCUSDT"].changed(changed).info()
+
+
+class Rig:
+    """A guardian, and what it watches over."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trips, self.statuses, self.asked = list[Any](), list[Any](), 0
+        self.rules: Any = symbol()
+        self.now = 1000.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        reader = SimpleNamespace(ahead_ms=self._ahead, exchange_info=self._info)
+        self.broker = SimpleNamespace(
+            venue=SimpleNamespace(value="BINANCE"), witnesses=[], reader=reader, holds=False, refusal="", away_s=0.0,
+            go_on=lambda: setattr(self.broker, "refusal", ""),
+        )  # fmt: skip
+        switch = SimpleNamespace(state="ACTIVE")
+        gate = SimpleNamespace(trip=lambda *words: self.trips.append(words), switch=switch)
+        node = SimpleNamespace(trader=SimpleNamespace(actors=list, strategies=list))
+        intake = SimpleNamespace(receive=self.statuses.append)
+        parts = SimpleNamespace(broker=self.broker, gate=gate, node=node, intake=intake)
+        self.alerts = Alerts(folder, lambda: 7, lambda line: None)
+        duty: Any = SimpleNamespace(
+            alerts=self.alerts, asked=SimpleNamespace(markets=(BTC,), most=None), every=GuardSpec(), hear=lambda _: None
+        )
+        self.guardian = Guardian(parts, duty)
+        self.guardian._refused.append((self.now, 0))
+        self._factory = OrderFactory(TRADER, STRATEGY, LiveClock())
+
+    async def _ahead(self) -> float:
+        return 0.0
+
+    async def _info(self, _: Any) -> Any:
+        self.asked += 1
+        if isinstance(self.rules, Exception):
+            raise self.rules
+        return {"BTCUSDT": self.rules}
+
+    def refused(self, reason: str, sent: bool = True) -> None:
+        """Have an order refused, by the exchange or by ourselves."""
+        order = self._factory.market(NAME, OrderSide.BUY, Quantity.from_str("0.001"))
+        ids = TRADER, STRATEGY, NAME, order.client_order_id, ACCOUNT
+        self.guardian.reconciler.book.seen(OrderRejected(*ids, reason, UUID4(), 1, 1))
+        self.broker.refusal = reason if sent else ""
+
+    def look(self) -> None:
+        self.now += 1
+        asyncio.run(self.guardian._refusals())
+
+
+@pytest.fixture
+def rig(tmp_path, monkeypatch):
+    return Rig(tmp_path, monkeypatch)
+
+
+def test_a_market_that_is_closed_is_told_to_the_law_and_is_no_reason_to_stop(rig):
+    assert rig.broker.holds
+    rig.refused(CLOSED)
+    rig.rules = symbol(status="BREAK")
+    rig.look()
+    assert [(one.action, one.is_trading) for one in rig.statuses] == [(MarketStatusAction.HALT, False)]
+    assert (rig.broker.refusal, rig.trips, rig.alerts.counts["filters"]) == ("", [], 1)
+    assert rig.guardian._due[rig.guardian._rules] == rig.now + module.HALT_S
+    rig.rules = symbol()
+    asyncio.run(rig.guardian._rules())
+    assert rig.statuses[-1].is_trading
+    assert rig.guardian._due[rig.guardian._rules] == rig.now + 15 * 60
+
+
+def test_rules_that_are_others_stop_it_by_their_name(rig):
+    rig.refused("BinanceClientError({'code': -1013, 'msg': 'Filter failure: PRICE_FILTER'})")
+    rig.rules = symbol(tick="0.5")
+    rig.look()
+    assert rig.trips[0][0] == "FILTERS"
+    assert "price step of BTCUSDT" in rig.trips[0][1]
+
+
+def test_while_the_rules_cannot_be_read_orders_are_held_and_it_is_told_once(rig):
+    rig.refused(CLOSED)
+    rig.rules = TroubleError("status 503")
+    for _ in range(3):
+        rig.look()
+    assert rig.asked == 3
+    assert rig.broker.refusal
+    assert rig.alerts.counts["unread"] == 1
+    rig.broker.reader = None  # nor while it is away
+    rig.look()
+    assert rig.broker.refusal
+
+
+def test_what_no_rule_explains_stops_it_after_some_and_what_we_refuse_ourselves_does_not_count(rig):
+    for number in range(4 * REFUSALS):
+        rig.refused("the exchange is not connected", sent=False)
+        rig.refused(f"status 503 {number}", sent=False)
+    rig.look()
+    assert rig.trips == []
+    for _ in range(REFUSALS - 1):
+        rig.refused("BinanceClientError({'code': -2010, 'msg': 'Account has insufficient balance.'})")
+    rig.look()
+    assert (rig.trips, rig.broker.refusal) == ([], "")
+    rig.refused("BinanceClientError({'code': -2010, 'msg': 'Account has insufficient balance.'})")
+    rig.look()
+    ((code, why, _),) = rig.trips
+    assert code == "REJECTED"
+    assert "10 orders refused within 60 s" in why
+    assert "insufficient balance" in why
