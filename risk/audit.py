@@ -36,8 +36,8 @@ What it holds against the law:
 - What trades real money keeps to its permit (:mod:`alphatrade.risk.audit_permit`).
 - Peak equity and the day's start are taken at marks of this run: what earlier sessions of a live account have
   lost, and the gate counts with, is in their own files. Only where equity begins, if not at the capital, is told
-  by ``opening`` in ``run.yaml``. A window of time excludes its far end: an order
-  exactly one second old no longer counts for the second.
+  by ``opening`` in ``run.yaml``, or by the row ``resumed`` of ``risk_events.parquet``. A window of time excludes its
+  far end: an order exactly one second old no longer counts for the second.
 
 Not in these files, so not judged: a venue's trading halt, quote-quantity orders, an operator's kill, and
 which position of a hedging account a fill belongs to.

@@ -4,7 +4,7 @@ Prices and quantities count 1e-9 (nano); the units of money are those of :mod:`a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from alphatrade.risk.audit_limits import Limits, read_limits
+from alphatrade.risk.audit_limits import HALF_ATTO, Limits, read_file, read_limits
 from alphatrade.risk.errors import RunDirError
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -97,7 +97,7 @@ def read_run(run_dir: Path) -> RunFiles:
     """
     if not run_dir.is_dir():
         raise RunDirError("run_dir", str(run_dir), "the artifacts folder of a run")
-    limits = read_limits(run_dir)
+    limits = _opened(read_limits(run_dir), run_dir)
     tables = {name: read_columns(run_dir / f"{name}.parquet", spec) for name, spec in _SPECS.items()}
     marks, fills, equity = tables["marks"], tables["fills"], tables["equity"]
     for path, values in (("marks.parquet:bid", marks["bid"]), ("fills.parquet:qty", fills["qty"])):
@@ -117,6 +117,20 @@ def read_run(run_dir: Path) -> RunFiles:
         gaps=_gaps([tables[name]["seq"] for name in ("orders", "fills", "marks", "risk_events")]),
         equity=list(zip(equity["ts"].tolist(), equity["equity"].tolist(), strict=True)),
     )
+
+
+def _opened(limits: Limits, run_dir: Path) -> Limits:
+    """Return limits with the equity at which a session went on, where ``run.yaml`` tells none and its record does."""
+    if "opening" in read_file(run_dir / "run.yaml"):
+        return limits
+    columns = read_columns(run_dir / "risk_events.parquet", "seq:int kind:str? value:str?")
+    for _, kind, value in _rows(columns):
+        if kind == "resumed" and value:
+            try:
+                return replace(limits, opening=int(Decimal(value) * HALF_ATTO))
+            except (ArithmeticError, ValueError):
+                raise RunDirError("risk_events.parquet:value", value, "the equity at which it went on") from None
+    return limits
 
 
 def _rows(columns: dict[str, Any]) -> "zip[tuple[Any, ...]]":

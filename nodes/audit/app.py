@@ -34,6 +34,8 @@ def audit_export(
     places = Places(artifacts.expanduser(), state_root(), ledger_dir(folder))
     signers = [SigningKey.load(path) for path in (key_file(SERVICE), *(key or ()))]
     found = export(span, places, signers, secrets_dir or ())
+    if not secrets_dir:
+        print("not looked for: keys of an exchange; name their folder with --secrets-dir")
     for line in found.left_out:
         print(f"left out   {line}")
     print(found.said)

@@ -16,6 +16,7 @@ from alphatrade.nodes.audit.figures import denials, entered, returns, validated
 from alphatrade.nodes.audit.tables import Span
 from alphatrade.nodes.dossier import DRILL, VERDICT
 from alphatrade.reflection.ledger_chain import Chain, Entry
+from alphatrade.reflection.permits import Granted
 from alphatrade.reflection.report import render
 from alphatrade.reflection.report_blocks import Block, Section, figure, filled
 from alphatrade.reflection.report_tables import Card, Table
@@ -56,13 +57,16 @@ def assessed(
         "revoked": sorted(chain.roster.revoked),
         "in_charge": {stage: chain.stages.incumbent(stage) for stage in STAGES[1:]},
         "moves": [_move(entry) for entry in entries if entry.kind == "stage"],
-        "permits": sum(entry.kind == "limited_live" for entry in entries),
+        "permits": [_permit(one, chain, members) for one in chain.permits.all],
         "signoffs": _within(entries, span, "signoff"),
         "operators": _within(entries, span, "operator"),
         "validation": [_validated(name, data) for name, data in members.items() if name.startswith("dossiers/")],
         "runs": [_run(members, name) for name in run_names(members)],
         "controls": _plain(members, "controls.json"),
         "alerts": len(members["alerts.jsonl"].splitlines()),
+        "unreadable": sum(
+            b'"unreadable":' in members[name] for name in ("alerts.jsonl", "latches.json", "reconcile.jsonl")
+        ),
         "comparisons": len(members["reconcile.jsonl"].splitlines()),
         "left_out": list(left_out),
         "not_told": NOT_TOLD,
@@ -85,6 +89,9 @@ def amiss(told: Mapping[str, Any], today: date) -> list[str]:
     for run in told["runs"]:
         found += [] if run["audit"] else [f"run {run['run']}: the auditor finds violations or contradictions"]
         found += [f"run {run['run']}: stopped, {run['killed']}"] if run["killed"] else []
+    for permit in told["permits"]:
+        found += [f"permit {permit['id'][:12]}: {wrong}" for wrong in permit["wrong"]]
+    found += ["an alert, a latch or a reconciliation cannot be read"] if told["unreadable"] else []
     found += [line for line in told["left_out"] if "cannot be read" in line or "not finished" in line]
     for control in told["controls"]:
         where = f"{control['regulation']} {control['article']}, {control['control']}"
@@ -108,6 +115,18 @@ def run_names(members: Mapping[str, bytes]) -> list[str]:
 
 def _plain(members: Mapping[str, bytes], name: str) -> Any:
     return json.loads(members[name])
+
+
+def _permit(one: Granted, chain: Chain, members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return a permit, and what the runs of the archive say that they have used of it."""
+    used = [run for run in run_names(members) if one.id.encode() in members.get(f"runs/{run}/risk_events.jsonl", b"")]
+    shares = [_plain(members, f"runs/{run}/audit.json").get("utilisation", {}) for run in used]
+    most = {name: max((share.get(name, 0) for share in shares), default=0) for name in ("CAPITAL_CAP", "LOSS_CAP")}
+    return {
+        "id": one.id, "by": [one.first, one.second], "why": one.why, "ts": str(one.ts), "terms": one.terms.model_dump(),
+        "ended": chain.permits.standing(one.id, chain.roster, chain.stages), "runs": used, "used": most,
+        "wrong": [f"{name} used to {share:.0%}" for name, share in most.items() if share > 1],
+    }  # fmt: skip
 
 
 def _within(entries: Sequence[Entry], span: Span, kind: str) -> int:
@@ -176,13 +195,25 @@ def _governance(told: Mapping[str, Any], entries: Sequence[Entry]) -> Section:
     people = [[one["name"], one["role"], one["of"], one["public"][:16]] for one in told["people"]]
     moves = [[str(m["seq"]), _day(m["ts"]), m["policy_hash"][:12], f"{m['from']} to {m['to']}", m["by"], m["why"]]
              for m in told["moves"]]  # fmt: skip
-    counts = f"{told['signoffs']} sign-offs, {told['operators']} actions of operators, {told['permits']} permits"
+    counts = f"{told['signoffs']} sign-offs, {told['operators']} actions of operators, {len(told['permits'])} permits"
+    permits = [_row(one) for one in told["permits"]]
     blocks = [
         filled(Table(["name", "role", "of", "key"], people, 4), "Nobody."),
         figure(entered(entries)),
         filled(Table(["entry", "day", "policy", "move", "by", "why"], moves, 6), "No policy was moved yet."),
+        filled(Table(["permit", "policy", "where", "capital", "loss", "when", "by", ""], permits, 8), "No permit."),
     ]
     return Section("governance", "Governance and approval", counts, blocks)
+
+
+def _row(permit: Mapping[str, Any]) -> list[str]:
+    terms, used = permit["terms"], permit["used"]
+    return [
+        permit["id"][:12], terms["policy_hash"][:12], f"{terms['venue']}, {terms['account']}",
+        f"{terms['capital']} {terms['currency']}, {used['CAPITAL_CAP']:.0%} used",
+        f"{terms['loss']} {terms['currency']}, {used['LOSS_CAP']:.0%} used",
+        f"{_day(terms['begins'])} to {_day(terms['ends'])}", ", ".join(permit["by"]), permit["ended"] or "stands",
+    ]  # fmt: skip
 
 
 def _validation(told: Mapping[str, Any], members: Mapping[str, bytes]) -> Section:

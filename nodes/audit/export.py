@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from alphatrade.evolution.dossier import MANIFEST, SIGNATURES, dumped, pack, sha
@@ -22,7 +21,16 @@ from alphatrade.nodes.artifacts import today, unwritable
 from alphatrade.nodes.audit.assessment import HTML, assessed, page
 from alphatrade.nodes.audit.controls import drilled, mapped
 from alphatrade.nodes.audit.known import leaks
-from alphatrade.nodes.audit.records import alerts_of, copies, dossiers_of, kill_drills, latches, ledger_of, reconciled
+from alphatrade.nodes.audit.records import (
+    alerts_of,
+    beside,
+    copies,
+    dossiers_of,
+    kill_drills,
+    latches,
+    ledger_of,
+    reconciled,
+)
 from alphatrade.nodes.audit.tables import Span, lines, portable, runs_of
 from alphatrade.nodes.identity import code_hash, commit, lock_hash
 from alphatrade.reflection.keys import SigningKey
@@ -132,6 +140,10 @@ def gathered(span: Span, places: Places) -> tuple[dict[str, bytes], dict[str, An
         "drills.json": dumped(results), "kill_drills.json": dumped(kill_drills(dossiers)),
         "controls.json": dumped(portable(mapped(results))),
     }  # fmt: skip
+    told_then = any(span.has(entry.ts) for entry in ledger.entries)
+    if not (taken.runs or taken.left_out or told_then or members["alerts.jsonl"] or members["reconcile.jsonl"]):
+        expected = "days in which there was a run, an alert, or an entry of the ledger"
+        raise InputError("days", f"{span.first} to {span.last}: nothing", expected)
     told = assessed(members, ledger.chain, ledger.entries, span, left_out)
     members["assessment.json"], members[HTML] = dumped(told), page(told, members, ledger.entries).encode()
     head, version = ledger.entries[-1], sys.version_info
@@ -153,8 +165,8 @@ def sealed(members: Mapping[str, bytes], facts: Mapping[str, Any], signers: Iter
 
 def asked(data: bytes, fingerprint: str, head: str) -> tuple[str, int]:
     """Return what the verifier of an archive says of it, run as a stranger runs it, and its exit code."""
-    with TemporaryDirectory(prefix="alphatrade-audit-") as place:
-        archive, verifier = Path(place) / "audit.zip", Path(place) / VERIFY
+    with beside() as place:
+        archive, verifier = place / "audit.zip", place / VERIFY
         archive.write_bytes(data)
         verifier.write_bytes((Path(str(files("alphatrade.nodes"))) / "data" / VERIFY).read_bytes())
         words = [sys.executable, "-I", "-S", str(verifier), str(archive), "--fingerprint", fingerprint, "--head", head]

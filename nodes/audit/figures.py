@@ -35,7 +35,7 @@ def returns(members: Mapping[str, bytes]) -> str:
     for name in sorted({path.split("/")[1] for path in members if path.startswith("runs/")}):
         rows = _rows(members, f"runs/{name}/equity.jsonl")
         kept = rows[:: max(1, len(rows) // POINTS)]
-        first = float(json.loads(members[f"runs/{name}/run.json"])["capital"])
+        first = float(kept[0]["equity"]) if kept else 1.0  # a session that goes on has won or lost before
         share = [100 * (float(row["equity"]) / first - 1) for row in kept]
         times = [datetime.fromtimestamp(int(row["ts"]) / 1e9, UTC).isoformat() for row in kept]
         plot.add_scatter(x=times, y=share, name=name[:8], mode="lines")

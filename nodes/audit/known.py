@@ -8,7 +8,8 @@ from alphatrade.nodes.redact import forms
 from alphatrade.risk.errors import ConfigError
 
 PRIVATE = b"PRIVATE KEY-----"  # how any private key begins in PEM
-_SEED = 32  # bytes of an Ed25519 key, at the end of its DER
+_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")  # what an Ed25519 key begins with, in DER
+_SEED = 32  # bytes, which follow
 _SHORTEST = 8  # what is shorter is found in anything
 
 
@@ -53,9 +54,14 @@ def _secrets(folder: Path) -> list[tuple[bytes, str]]:
 
 
 def _forms(raw: bytes) -> list[bytes]:
-    if PRIVATE in raw:
-        body = b"".join(line for line in raw.splitlines() if not line.startswith(b"-----"))
-        seed = base64.b64decode(body)[-_SEED:]
-        return [body, seed, seed.hex().encode(), seed.hex().upper().encode(), base64.b64encode(seed)]
     text = raw.decode("utf-8", "replace").strip()
-    return [form.encode() for form in forms(text) if len(form) >= _SHORTEST] if len(text) >= _SHORTEST else []
+    body = "".join(line for line in text.splitlines() if not line.startswith("-----"))
+    found = [form.encode() for form in forms(body) if len(form) >= _SHORTEST] if len(body) >= _SHORTEST else []
+    try:
+        der = base64.b64decode(body, validate=True)
+    except ValueError:
+        return found
+    if len(der) == len(_PKCS8) + _SEED and der.startswith(_PKCS8):  # a private key: its half that counts, bare
+        seed = der[-_SEED:]
+        found += [seed, seed.hex().encode(), seed.hex().upper().encode(), base64.b64encode(seed)]
+    return found

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ VIEWS = {
     "signoffs.jsonl": ("signoff", "stage", "limited_live", "revocation", "roster"),
     "operators.jsonl": ("operator", "rollback"),
 }
+UNREADABLE = "unreadable"  # sha256 of what should be JSON, and is not
 ALERTS, RECONCILED = "alerts.jsonl", "reconcile.json"
 
 
@@ -33,6 +35,26 @@ class Kept(NamedTuple):
     lines: list[bytes]
 
 
+@contextmanager
+def beside() -> Iterator[Path]:
+    """
+    Give a folder for a while, where temporary files are.
+
+    Raises
+    ------
+    InputError
+        If there is none that can be written, not enough room in it, or something cannot be read meanwhile.
+    """
+    try:
+        with TemporaryDirectory(prefix="alphatrade-audit-") as place:
+            yield Path(place)
+    except OSError as error:
+        where = str(error.filename or "temporary files")
+        raise InputError(
+            where, error.strerror or str(error), "files that can be read, and room for a copy of them: set $TMPDIR"
+        ) from None
+
+
 def ledger_of(folder: Path) -> Kept:
     """
     Return the whole ledger with all that its entries name.
@@ -42,8 +64,7 @@ def ledger_of(folder: Path) -> Kept:
     LedgerError
         If something is wrong with it.
     """
-    with TemporaryDirectory(prefix="alphatrade-audit-") as place:
-        copy = Path(place)
+    with beside() as copy:
         Ledger(folder).copy_to(copy)
         found = verify(copy)
         if found.problems:
@@ -67,7 +88,10 @@ def dossiers_of(artifacts: Path, entries: Sequence[Entry]) -> tuple[dict[str, by
     named = {one.body["dossier"]: one.seq for one in entries if one.kind == "stage" and one.body["dossier"]}
     found = {}
     for path in sorted(artifacts.glob(f"*/{DOSSIERS}/*.zip")) if named else ():
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue  # as if it were not there, which is said
         if sha(data) in named:
             found[sha(data)] = data
     missing = [f"the dossier of entry {seq}, {one}: not below {artifacts.name}" for one, seq in named.items()
@@ -97,30 +121,41 @@ def latches(state: Path) -> list[dict[str, Any]]:
 
 
 def alerts_of(state: Path, span: Span) -> Iterator[dict[str, Any]]:
-    """Yield the alerts that live nodes have written down in a span."""
+    """Yield the alerts that live nodes have written down in a span; a line that is none, by its hash."""
     for path in sorted((state / "live").glob(f"*/{ALERTS}")):
-        yield from ({"account": path.parent.name, **one} for one in _lines(path) if span.has(int(one["ts"])))
+        for one in _lines(path):
+            if UNREADABLE in one or span.has(int(one["ts"])):
+                yield {"account": path.parent.name, **one}
 
 
 def reconciled(artifacts: Path, span: Span) -> Iterator[dict[str, Any]]:
     """Yield what live nodes have found in a span when they compared themselves with their venues."""
-    for day in span.days():
-        for path in sorted((artifacts / day / "live").glob(f"*/{RECONCILED}")):
-            yield {"day": day, "account": path.parent.name, "report": _json(path)}
+    for day in span.folders(artifacts):
+        for path in sorted((day / "live").glob(f"*/{RECONCILED}")):
+            yield {"day": day.name, "account": path.parent.name, "report": _json(path)}
 
 
 def _json(path: Path) -> Any:
-    if not path.is_file():
-        return None
+    data = _read(path)
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {"unreadable": sha(path.read_bytes())}
+        return json.loads(data) if data else None
+    except (ValueError, RecursionError):
+        return {UNREADABLE: sha(data)}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield lines; one that was cut off, as on a full disk, must not keep all others from whoever audits."""
+    for line in _read(path).splitlines():
+        try:
+            yield {"ts": str(int((one := json.loads(line))["ts"])), **one}
+        except (LookupError, RecursionError, TypeError, ValueError):
+            yield {UNREADABLE: sha(line)}
+
+
+def _read(path: Path) -> bytes:
     try:
-        text = path.read_bytes() if path.is_file() else b""
-        yield from (json.loads(line) for line in text.splitlines())
-    except (OSError, ValueError) as error:
-        raise InputError(str(path), str(error), "a whole line of JSON each") from None
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error), "a file that can be read") from None

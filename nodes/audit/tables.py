@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
@@ -15,12 +16,13 @@ from alphatrade.evolution.dossier import dumped
 from alphatrade.nodes.journal_folder import head_of
 from alphatrade.reflection.query import read_mapping
 from alphatrade.risk.audit import audit
-from alphatrade.risk.errors import RunDirError
+from alphatrade.risk.errors import InputError, RunDirError
 
 TABLES = {
     "orders": "orders", "fills": "fills", "risk_events": "risk_events", "equity": "equity",
     "decisions": "diary/decisions", "expost": "diary/expost",
 }  # fmt: skip
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EXACT = 2**53  # beyond it other readers of JSON lose digits
 
 
@@ -30,9 +32,17 @@ class Span(NamedTuple):
     first: date
     last: date
 
-    def days(self) -> list[str]:
-        """Return them as the artifacts have them."""
-        return [(self.first + timedelta(n)).isoformat() for n in range((self.last - self.first).days + 1)]
+    def folders(self, artifacts: Path) -> list[Path]:
+        """
+        Return the dated folders of them, in order.
+
+        Raises
+        ------
+        InputError
+            If the artifacts cannot be read: what nobody has looked at is not nothing.
+        """
+        first, last = self.first.isoformat(), self.last.isoformat()
+        return [path for path in listed(artifacts) if _DAY.fullmatch(path.name) and first <= path.name <= last]
 
     def has(self, ns: int) -> bool:
         """Return whether a moment, UTC ns, is in it."""
@@ -47,6 +57,21 @@ class Taken(NamedTuple):
     left_out: list[str]
 
 
+def listed(folder: Path) -> list[Path]:
+    """
+    Return what is in a folder, in order.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(str(folder), error.strerror or str(error), "a folder that can be read") from None
+
+
 def runs_of(artifacts: Path, span: Span) -> Taken:
     """
     Return the runs of a span that were on paper or live; replays are counted, and left out.
@@ -59,12 +84,12 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
     """
     taken = Taken({}, {}, [])
     replays = 0
-    for day in span.days():
-        for folder in sorted((artifacts / day).glob("*")):
+    for day in span.folders(artifacts):
+        for folder in listed(day):
             if not (folder / "run.yaml").is_file() or folder.name.startswith(".replaced-"):
                 continue
             if folder.name.startswith("."):
-                taken.left_out.append(f"{day}/{folder.name}: not finished")
+                taken.left_out.append(f"{day.name}/{folder.name}: not finished")
                 continue
             try:
                 run, summary = read_mapping(folder, "run.yaml"), read_mapping(folder, "summary.json")
@@ -74,7 +99,7 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
                 taken.members.update(_run(folder, run, summary))
                 taken.runs[folder.name] = folder
             except (RunDirError, LookupError, TypeError, OSError, ValueError) as error:
-                taken.left_out.append(f"{day}/{folder.name}: cannot be read: {error}")
+                taken.left_out.append(f"{day.name}/{folder.name}: cannot be read: {error}")
     if replays:
         taken.left_out.append(f"{replays} replays (env sim), in which no order was sent anywhere")
     return taken

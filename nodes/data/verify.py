@@ -36,6 +36,7 @@ COPIES = {
     "operators.jsonl": ("operator", "rollback"),
 }
 CEILING, LONGEST_NS = 1000, 31 * 86_400 * 10**9  # the most that any permit may say: capital in quote units, and time
+ROUNDING = 10**14  # atto: a venue rounds what each fill costs
 GRACE_NS = 65 * 10**9  # a node looks at its permit each minute
 ENDS = ("canceled", "rejected", "denied", "expired")
 OURS = "LAW-"  # orders with which the law itself closes
@@ -43,6 +44,7 @@ _LINE = re.compile(
     rb'\{"body":(\{.*\}),"key":("(?:[^"\\]|\\.)*"),"kind":"([a-z_]+)","prev":"([0-9a-f]{64})",'
     rb'"schema":1,"seq":(0|[1-9][0-9]{0,14}),"sig":"([0-9a-f]{128})","ts":"([0-9]{1,19})"\}', re.S,
 )  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[a-z]+)?(/[A-Za-z0-9_-]+(\.[a-z]+)?)*")  # nothing is unpacked to elsewhere
 
 # -- Ed25519, RFC 8032: strict, without cofactors
 
@@ -181,7 +183,13 @@ class Archive:
     def __init__(self, data: bytes, trust: frozenset[str] = frozenset(), fingerprint: str = "", head: str = "") -> None:
         self.data, self.trust, self.fingerprint, self.head = data, trust, fingerprint, head
         with zipfile.ZipFile(io.BytesIO(data)) as file:
+            if any(info.compress_type or info.file_size > len(data) for info in file.infolist()):
+                raise ValueError("something in it is compressed")  # unpacked it may be of any size
             self.members = {info.filename: file.read(info) for info in file.infolist()}
+
+    def left_out(self) -> list[str]:
+        """Return what was not put into it, by its own word."""
+        return [str(line) for line in loads(self.members[MANIFEST]).get("left_out", ())]
 
     def rows(self, name: str) -> list[Any]:
         """Return the values of the lines of a member; a missing one has none."""
@@ -238,6 +246,7 @@ def entry_of(line: bytes) -> Entry | None:
 def _archive(it: Archive) -> Iterator[str]:
     if packed(it.members) != it.data:
         yield "the file is not what its members make: bytes were changed, added or left out"
+    yield from (f"{name!r} is no name of a member" for name in it.members if not _NAME.fullmatch(name))
 
 
 def packed(members: dict[str, bytes]) -> bytes:
@@ -369,6 +378,10 @@ def _tables(it: Archive) -> Iterator[str]:
         if [len({row["order_id"] for row in one.orders}), len(one.fills)] != [summary["orders"], summary["fills"]]:
             yield f"run {one.name}: not the {summary['orders']} orders and {summary['fills']} fills of the summary"
         yield from _filled(one)
+
+
+def _left(it: Archive) -> Iterator[str]:
+    yield from (line for line in it.left_out() if "cannot be read" in line)  # it might have kept no rule
 
 
 def _filled(one: Run) -> Iterator[str]:
@@ -526,18 +539,50 @@ def _scope(it: Archive) -> Iterator[str]:
                 yield f"{where}: {name} in {row['instrument']} at {row['ts']} is covered by no permit"
 
 
-def _capital(it: Archive) -> Iterator[str]:
-    spent: dict[
-        str, int
-    ] = {}  # what earlier runs have paid out under a permit; what they have gained counts as nothing
+def given(run: Run) -> list[dict[str, Any]]:
+    """Return the permits that a run was given, as it says; one that was refused is none."""
+    told = [loads(row["detail"].encode()) for row in run.events if row["kind"] == "permit"]
+    return [one for one in told if not one["refused"]]
+
+
+def _given(it: Archive) -> Iterator[str]:
+    known = permits(it)
+    for run, _ in _live(it):
+        told, sent = given(run), [row for row in run.orders if row["event"] == "submitted"]
+        if not told and any(not row["order_id"].startswith(OURS) for row in sent):
+            yield f"run {run.name}: it has sent orders, and was given no permit"
+        for one in told:
+            terms = known[one["entry"]].terms if one["entry"] in known else {}
+            amounts = [terms and nano(terms[name]) * 10**9 for name in ("capital", "loss")]
+            if [int(one["capital"]), int(one["loss"])] != amounts or one["ends"] != terms["ends"]:
+                yield f"run {run.name}: the ledger has no such permit as {one['entry'][:12]} that it was given"
+
+
+def _used(it: Archive) -> Iterator[tuple[Run, list[Permit], int, int]]:
+    """Yield live runs with their permits, what was spent before as they say, and as the runs before them show; atto."""
+    paid: dict[str, int] = {}
     for run, own in _live(it):
+        told = given(run)[:1]
+        under = told[0]["entry"] if told else own[-1].name if own else ""
+        known = paid.get(under, 0)
+        yield run, own, int(told[0]["spent"]) if told else max(known, 0), known
+        paid[under] = known + [0, *outlays(run, 0)][-1]
+
+
+def _spent(it: Archive) -> Iterator[str]:
+    for run, _, told, known in _used(it):
+        if told < known - ROUNDING:
+            words = f"{Decimal(told) / 10**18} spent before by its own word, {Decimal(known) / 10**18} by earlier runs"
+            yield f"run {run.name}: {words}"
+
+
+def _capital(it: Archive) -> Iterator[str]:
+    for run, own, spent, _ in _used(it):
         cap = max([nano(one.terms["capital"]) * 10**9 for one in own], default=0)
-        under = own[-1].name if own else ""
-        paid = list(outlays(run, spent.get(under, 0)))
-        if max(paid, default=0) > cap:
-            told = f"{Decimal(max(paid)) / 10**18} paid out or on offer, {Decimal(cap) / 10**18} permitted"
+        most = max(outlays(run, spent), default=0)
+        if most > cap:
+            told = f"{Decimal(most) / 10**18} paid out or on offer, {Decimal(cap) / 10**18} permitted"
             yield f"run {run.name}: {told}"
-        spent[under] = max([0, *paid[-1:]])
 
 
 def outlays(run: Run, spent: int) -> Iterator[int]:
@@ -559,9 +604,10 @@ def outlays(run: Run, spent: int) -> Iterator[int]:
 
 
 def _loss(it: Archive) -> Iterator[str]:
-    for run, own in _live(it):
-        least = min((nano(row["equity"]) for row in run.equity), default=nano(run.run["capital"]))
-        lost = nano(run.run["capital"]) - least
+    for run, own, spent, _ in _used(it):
+        began = [row["value"] for row in run.events if row["kind"] == "resumed" and row["value"]]
+        start = nano(began[0] if began else run.run["capital"])  # losses of earlier runs are counted on
+        lost = start - min((nano(row["equity"]) for row in run.equity), default=start) + spent // 10**9
         if lost > max([nano(one.terms["loss"]) for one in own], default=0):
             yield f"run {run.name}: {Decimal(lost) / 10**9} lost, more than was permitted"
 
@@ -579,8 +625,8 @@ GENUINE: dict[str, Check] = {
     "copies": _copies,
 }  # fmt: skip
 RULES: dict[str, Check] = {
-    "tables": _tables, "moves": _moves, "permits": _permits, "scope": _scope, "capital": _capital, "loss": _loss,
-    "explored": _explored,
+    "left": _left, "tables": _tables, "moves": _moves, "permits": _permits, "given": _given, "scope": _scope,
+    "spent": _spent, "capital": _capital, "loss": _loss, "explored": _explored,
 }  # fmt: skip
 
 
@@ -628,7 +674,7 @@ def main() -> int:
     if asked.trust and not trust:
         parser.error("--trust: no public key in it, 64 hexadecimal digits")
     wrong, broken = judged(data, trust, asked.fingerprint, asked.head)
-    for line in wrong + broken:
+    for line in wrong + broken + ([] if wrong else [f"left out: {one}" for one in Archive(data).left_out()]):
         print(line)
     told = "by whom you trust" if trust else "by a member of its own roster; nobody was named whom you trust (--trust)"
     print("NOT GENUINE" if wrong else f"genuine: signed {told}", "" if wrong else f"sha256 {sha(data)}", sep="\n")

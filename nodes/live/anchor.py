@@ -45,7 +45,7 @@ def read() -> Anchor:
         If there is none, others may write it, or it is not well formed.
     """
     for place in PLACES:
-        if place.is_symlink() or place.exists():
+        if _there(place):
             return _parsed(_guarded(place), place)
     expected = f"{PLACES[0]} or {PLACES[-1]}; `alphatrade permit anchor` makes one"
     raise ConfigError(FIELD, "nothing", expected)
@@ -60,9 +60,9 @@ def pin(anchor: Anchor) -> Path:
     ConfigError
         If there is one that says something else, or it cannot be written.
     """
-    if any(place.is_symlink() or place.exists() for place in PLACES):
+    if any(_there(place) for place in PLACES):
         if read() == anchor:
-            return next(place for place in PLACES if place.exists())
+            return next(place for place in PLACES if _there(place))
         raise ConfigError(FIELD, str(read()), "none yet: remove it first, to trade by another ledger")
     place = PLACES[0] if os.geteuid() == 0 else PLACES[-1]
     text = {name: str(value) for name, value in anchor._asdict().items()}
@@ -89,18 +89,30 @@ def agree(anchor: Anchor, state: Path, ledger: Path) -> None:
             raise ConfigError(name, str(found), f"{wanted}, which the anchor of this machine names")
 
 
+def _there(place: Path) -> bool:
+    """Return whether something is at a place; also where it must not be looked at: then no other place counts."""
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _guarded(place: Path) -> str:
     """Return the text of a file that nobody else can have written."""
     try:
-        handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            for what, told in (("folder", place.parent.stat()), ("file", os.fstat(handle))):
+                if wrong := _open_to_others(told, what):
+                    raise ConfigError(str(place), wrong, "a file of this user or of root that nobody else can write")
+            return os.read(handle, 10_000).decode("utf-8", "replace")
+        finally:
+            os.close(handle)
     except OSError as error:
         raise ConfigError(str(place), error.strerror or str(error), "a file of this user or of root, no link") from None
-    with os.fdopen(handle, encoding="utf-8", errors="replace") as file:
-        for what, told in (("folder", place.parent.stat()), ("file", os.fstat(handle))):
-            wrong = _open_to_others(told, what)
-            if wrong:
-                raise ConfigError(str(place), wrong, "a file of this user or of root that nobody else can write")
-        return file.read(10_000)
 
 
 def _open_to_others(told: os.stat_result, what: str) -> str:

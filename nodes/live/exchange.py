@@ -9,6 +9,7 @@ from nautilus_trader.cache.cache import Cache
 from nautilus_trader.common.component import MessageBus
 from nautilus_trader.live.execution_client import LiveExecutionClient
 
+from alphatrade.nodes.live import preflight
 from alphatrade.nodes.live.door import install
 from alphatrade.nodes.live.seal import Seal
 from alphatrade.nodes.paper.link import VENUE, Exchange
@@ -45,6 +46,11 @@ class LiveExchange(Exchange):
     def reader(self, session: aiohttp.ClientSession, credentials: Credentials) -> VenueRest:
         """Return a client of ours, by which the books are read and orders cancelled; ConfigError: as of `client`."""
         return Exchange.reader(self, session, _sealed(credentials))
+
+    async def vetted(self, rest: VenueRest) -> None:
+        """Refuse new keys that may do what no start would let them, by ConfigError; until the next check they would."""
+        net = "sandbox" if self.http else "mainnet" if self.mainnet else "testnet"
+        preflight.require(tuple(await preflight.rights(rest, net)))
 
     def client(
         self, loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, credentials: Credentials

@@ -184,8 +184,10 @@ def _unlike(one: Granted, asked: Asked) -> str:
     for what, granted, wanted, short in fields:
         if granted != wanted:
             return f"{name} is for {what} {short(granted)}, not {short(wanted)}"
-    more = sorted(set(asked.instruments) - set(terms.symbols))
-    return f"{name} is not for {', '.join(more)}" if more else ""
+    if more := sorted(set(asked.instruments) - set(terms.symbols)):
+        return f"{name} is not for {', '.join(more)}"
+    other = [one for one in asked.instruments if not one.partition(".")[0].endswith(terms.currency)]
+    return f"{name} counts in {terms.currency}, which {other[0]} is not paid in" if other else ""
 
 
 def _unfit(chain: Chain, one: Granted, now: int) -> str:

@@ -154,6 +154,8 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
     checks.append(Check("trades under the permit", odd, "fees in what was traded", odd == "none"))
     spent = max(spent, Decimal(0))
     if not asked.again:
+        left = asked.capital - spent
+        checks.append(Check("left of the permit", f"{left:f}", "more than nothing: it is used up", left > 0))
         account = await rest.asked("/api/v3/account")
         checks.append(money_check(account, asked.markets[0].quote, asked.capital - spent))
     return Found(tuple(checks), spent)
@@ -163,10 +165,15 @@ async def _standing(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:
     began = time.monotonic()
     ahead_ms = await rest.ahead_ms()
     checks = [clock_check(ahead_ms, 500 * (time.monotonic() - began))]
-    rights = await _told(rest, "/sapi/v1/account/apiRestrictions")
-    checks += key_checks(rights, await _told(rest, "/sapi/v1/bnbBurn"), asked.net, asked.ends // _MS)
+    checks += await rights(rest, asked.net, asked.ends // _MS)
     checks += account_checks(await rest.asked("/api/v3/account"), asked.markets)
     return tuple(checks)
+
+
+async def rights(rest: VenueRest, net: str, ends_ms: int = 0) -> list[Check]:
+    """Ask what a key may do, and judge it; raises what :class:`~alphatrade.nodes.venue_rest.VenueRest` does."""
+    told = await _told(rest, "/sapi/v1/account/apiRestrictions")
+    return key_checks(told, await _told(rest, "/sapi/v1/bnbBurn"), net, ends_ms)
 
 
 async def _told(rest: VenueRest, path: str) -> Any:

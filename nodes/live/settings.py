@@ -149,6 +149,13 @@ def _fits(live: LiveSettings) -> LiveSettings:
     if not run.venue.bounded_market:
         wanted = "true in live: what opens has a price, and no order is modified, but cancelled and sent anew"
         raise ConfigError("venue.bounded_market", False, wanted)
+    if live.broker.net == "mainnet" and live.broker.http is not None:  # who knows what passes it on
+        words = "testnet: keys of real money are not for an address on this machine, which calls itself a sandbox"
+        raise ConfigError("broker.net", "mainnet", words)
+    for part in (policy.features, policy.topologies):
+        for name, one in part.items():
+            if ":" in one.kind:  # its file is not in the hash of the code that a permit names
+                raise ConfigError(f"policy, {name}", one.kind, "a kind of this package: no plug-in trades real money")
     if policy.risk.gross_max > 1:
         raise ConfigError("policy.risk.gross_max", policy.risk.gross_max, "at most 1: money that is there")
     return live

@@ -72,6 +72,9 @@ class Exchange:
         """Return a client of ours, by which the books are read."""
         return VenueRest(session, self.rest, credentials, WINDOW_MS)
 
+    async def vetted(self, rest: VenueRest) -> None:
+        """Refuse keys, new ones for a node that runs, by ConfigError; they are those of `rest`."""
+
     def client(
         self, loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, credentials: Credentials
     ) -> LiveExecutionClient:
@@ -204,7 +207,7 @@ class Link:
             self._fresh = await self._looked() or self._fresh
             if self._fresh is None:
                 return False
-            await self._admitted(self._fresh)
+            await self._exchange.vetted(await self._admitted(self._fresh))
         except (ConfigError, RefusedError) as error:
             self._fresh = None
             self._tell(f"new keys are of no use, those in use stay in use: {error}")

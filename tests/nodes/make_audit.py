@@ -117,12 +117,14 @@ class Pilot:
         self.events: list[dict[str, Any]] = []
         self.equity = ["50", "49.9"]
         self.other: dict[str, bytes] = {}
+        self.left_out = ["3 replays"]
         self.journal = {"account": "PILOT", "broker": "binance sandbox"}
         self.env, self.run, self.summary, self.seq = "live", dict[str, Any](), dict[str, Any](), 0
 
     def permitted(self, **parts: Any) -> "Pilot":
         """Enter a permit and trade under it."""
         self.permit = self.book.permit(**parts)
+        self.events.append(self.given(parts))
         self.order("O-1", "BUY", "1", "20", at=1)
         self.fill("O-1", "BUY", "1", "20")
         self.order("O-2", "BUY", "1", "20", at=2)
@@ -131,6 +133,20 @@ class Pilot:
         self.order("O-3", "SELL", "1", "19", at=3)
         self.fill("O-3", "SELL", "1", "19")
         return self
+
+    def given(self, parts: dict[str, Any], spent: str = "0") -> dict[str, Any]:
+        """Return what a run says of a permit that it was given."""
+        self.seq += 1
+        told = {"capital": "50", "loss": "5", "begins": str(NOW), "ends": str(NOW + HOUR)} | parts
+        amounts = {name: str(int(float(told[name]) * 10**18)) for name in ("capital", "loss")}
+        detail = {"entry": self.permit, **amounts, "begins": told["begins"], "ends": told["ends"], "spent": spent}
+        return {
+            "seq": self.seq,
+            "ts": str(NOW),
+            "kind": "permit",
+            "value": "",
+            "detail": json.dumps(detail | {"refused": ""}),
+        }
 
     def order(self, name: str, side: str, qty: str, price: str | None, at: int, instrument: str = BTC) -> None:
         for event in ("initialized", "submitted"):
@@ -183,7 +199,7 @@ class Pilot:
         """Return it as an archive that `by` has signed as `name`."""
         first, last = self.book.lines[0], self.book.lines[-1]
         head = f"{len(self.book.lines) - 1}:{sha256(last).hexdigest()}"
-        facts = {"fingerprint": sha256(first).hexdigest(), "head": head}
+        facts = {"fingerprint": sha256(first).hexdigest(), "head": head, "left_out": self.left_out}
         return sealed(self.members() | (changed or {}), facts, [(name, KEYS[by])])
 
 

@@ -111,6 +111,7 @@ GOOD: dict[str, Any] = {
     "people": [{"name": "ada", "role": "person"}, {"name": "ben", "role": "person"}, {"name": "machine", "role": "service"}],
     "in_charge": {"paper": "a" * 64}, "moves": [{"seq": 4, "to": "paper", "dossier": "d" * 64}], "validation": [DOSSIER],
     "runs": [{"run": "r", "audit": True, "killed": ""}], "controls": [CONTROL], "left_out": ["3 replays"],
+    "permits": [{"id": "e" * 64, "wrong": []}], "unreadable": 0,
 }  # fmt: skip
 WRONG = {
     "no two can sign": lambda told: told["people"].pop(0),
@@ -123,6 +124,8 @@ WRONG = {
     "cannot be read": lambda told: told["left_out"].append("x: cannot be read: y"),
     "not finished": lambda told: told["left_out"].append("x: not finished"),
     "kill: nobody has looked": lambda told: told["controls"][0].update(lacks="nobody has looked"),
+    "permit eeeeeeeeeeee: LOSS_CAP": lambda told: told["permits"][0].update(wrong=["LOSS_CAP used to 110%"]),
+    "reconciliation cannot be read": lambda told: told.update(unreadable=1),
     "never drilled": lambda told: told["controls"][0].update(last=LAST | {"when": module.NEVER, "holds": None}),
     "has failed": lambda told: told["controls"][0].update(last=LAST | {"holds": False}),
     "is too long ago": lambda told: told["controls"][0].update(last=LAST | {"when": "2025-11-20T10:00:00Z"}),

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -18,11 +19,12 @@ import pytest
 
 from alphatrade.evolution.dossier import unpack
 from alphatrade.nodes.app import main
+from alphatrade.nodes.audit import export as module
 from alphatrade.nodes.audit.export import Exported, Places, export, gathered
 from alphatrade.nodes.audit.known import leaks
 from alphatrade.nodes.audit.tables import Span, portable
 from alphatrade.reflection.keys import SigningKey
-from alphatrade.risk.errors import InputError
+from alphatrade.risk.errors import InputError, RunDirError
 from alphatrade.risk.kill import KillSwitch
 from tests.nodes.make_audit import VERIFY, loaded
 from tests.nodes.make_canaries import KEY, SECRET, Canaries
@@ -155,6 +157,14 @@ def test_private_keys_of_the_machine_are_looked_for_in_every_form(machine: Machi
     for form in (raw, body):
         assert list(leaks({"a": form}, machine.ready.state, ()))
     assert not list(leaks({"a": body[: len(body) // 2]}, machine.ready.state, ()))
+    (machine.secrets / "binance_live_api_secret").write_bytes(
+        body
+    )  # a key of an exchange is such a one, without its frame
+    try:
+        for form in (base64.b64decode(body)[-32:], base64.b64decode(body)[-32:].hex().encode()):
+            assert list(leaks({"a": b"x" + form}, machine.node.root / "other", [machine.secrets]))
+    finally:
+        (machine.secrets / "binance_live_api_secret").unlink()
     with pytest.raises(InputError, match="a folder of secrets that can be read"):
         list(leaks({}, machine.ready.state, [machine.ready.state / "nowhere"]))
 
@@ -203,7 +213,10 @@ def test_a_run_whose_files_were_changed_is_in_it_and_is_said_to_be_wrong(machine
         (("--from", "2026-01-01", "--to", "2999-01-01"), "--to: got '2999-01-01'"),
         (("--from", "2026-01-01", "--to", "2026-01-02", "--folder", "none"), "no ledger"),
         (("--from", "2026-01-01", "--to", "2026-01-02", "--key", "none.pem"), "none.pem"),
-        (("--from", "2026-01-01", "--to", "2026-01-02", "--secrets-dir", "none"), "--secrets-dir"),
+        (("--from", "2026-01-01", "--to", "2026-01-02"), "days: got '2026-01-01 to 2026-01-02: nothing'"),
+        (("--from", "2026-01-01", "--to", "2026-01-02", "--artifacts", "nowhere"), "nowhere: got 'No such file"),
+        (("--from", "TODAY", "--to", "TODAY", "--secrets-dir", "none"), "--secrets-dir"),
+        (("--from", "", "--to", ""), "--from: got ''"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -213,12 +226,56 @@ def test_bad_input_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["alphatrade", "audit-export", *words])
+    today, before = machine.span.last.isoformat(), sorted(machine.node.root.rglob("*"))
+    monkeypatch.chdir(machine.node.root)
+    monkeypatch.setattr(sys, "argv", ["alphatrade", "audit-export", *(word.replace("TODAY", today) for word in words)])
     with pytest.raises(SystemExit) as left:
         main()
     out, err = capsys.readouterr()
     assert (left.value.code, out, len(err.splitlines())) == (2, "", 1)
     assert said in err
+    assert sorted(machine.node.root.rglob("*")) == before
+
+
+def test_what_cannot_be_read_or_written_ends_it_in_one_line(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    day, real = machine.run.parent, Path.iterdir
+    before = sorted(machine.node.root.rglob("*"))
+    for locked in (machine.places.artifacts, day):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "iterdir", lambda self, locked=locked: refuse(self) if self == locked else real(self))
+            with pytest.raises(InputError, match="a folder that can be read"):
+                machine.again()
+    monkeypatch.setattr(tempfile, "tempdir", str(machine.node.root / "nowhere"))
+    with pytest.raises(InputError, match=r"set \$TMPDIR"):
+        machine.again()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (machine.run / "summary.json").touch()  # the same, later
+
+    def full(path: Path, data: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(module, "write_whole", full)
+    with pytest.raises(RunDirError, match="No space left"):
+        machine.again()
+    assert sorted(machine.node.root.rglob("*")) == before
+
+
+def test_an_alert_that_was_cut_off_keeps_no_other_from_the_auditor(machine: Machine) -> None:
+    path, ts = machine.places.state / "live" / "PILOT" / "alerts.jsonl", 10**9 * int(datetime.now(UTC).timestamp())
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        f'{{"ts":{ts},"kind":"permit","words":"a"}}\n{{"ts":1,"wo\n[1]\n{{"ts":{ts},"kind":"guard","words":"b"}}\n'
+    )
+    try:
+        found, _ = gathered(machine.span, machine.places)
+    finally:
+        shutil.rmtree(path.parent)
+    rows = [json.loads(line) for line in found["alerts.jsonl"].splitlines()]
+    assert [one.get("words", "cut off") for one in rows] == ["a", "cut off", "cut off", "b"]
+    assert "cannot be read" in "\n".join(json.loads(found["assessment.json"])["deficiencies"])
 
 
 def test_a_damaged_ledger_and_a_key_of_nobody_are_refused(machine: Machine, tmp_path: Path) -> None:
@@ -254,8 +311,19 @@ def test_200_bytes_of_a_real_archive_changed_are_200_found(machine: Machine) -> 
         assert verify.judged(bytes(data))[0], at
 
 
-def test_days_are_counted_from_both_ends() -> None:
+def test_days_are_counted_from_both_ends(tmp_path: Path) -> None:
     span = Span(date(2026, 1, 30), date(2026, 2, 1))
-    assert span.days() == ["2026-01-30", "2026-01-31", "2026-02-01"]
+    for name in (
+        "2026-01-29",
+        "2026-01-30",
+        "2026-01-31",
+        "2026-02-01",
+        "2026-02-02",
+        "2026-01-30x",
+        "latest",
+        "bench",
+    ):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in span.folders(tmp_path)] == ["2026-01-30", "2026-01-31", "2026-02-01"]
     noon = int(datetime(2026, 2, 1, 12, tzinfo=UTC).timestamp()) * 10**9
     assert [span.has(noon + n * 86_400 * 10**9) for n in (-3, -2, 0, 1)] == [False, True, True, False]

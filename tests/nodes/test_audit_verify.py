@@ -152,6 +152,10 @@ def test_an_archive_verifies_with_nothing_but_python(tmp_path: Path, good: bytes
     )
 
 
+def test_what_was_left_out_is_told(tmp_path: Path, good: bytes) -> None:
+    assert "left out: 3 replays" in alone(written(tmp_path / "a.zip", good)).stdout
+
+
 @pytest.mark.parametrize("words", [("missing.zip",), (), ("--head", "x"), ("--trust", "empty")])
 def test_what_cannot_be_asked_is_exit_code_2(tmp_path: Path, words: tuple[str, ...], good: bytes) -> None:
     path, empty = written(tmp_path / "audit.zip", good), written(tmp_path / "empty", b"no key")
@@ -282,18 +286,24 @@ def late(kind: str, body: dict[str, Any], by: str) -> bytes:
     return traded(change)
 
 
-def earlier(pilot: Pilot) -> None:
-    """Let an earlier run of the same permit have paid out 30."""
+def earlier(pilot: Pilot, told: str = "3", **change: str) -> None:
+    """Let an earlier run of the same permit have bought for 30 and sold for 27; this one says what it knows of that."""
     name = "cd" * 8
     same = {"run_id": name, "policy_hash": POLICY_HASH, "code_hash": CODE}
     run = same | {"env": {"name": "live"}, "capital": "50", "instruments": {BTC: {"quote": "USDT"}}}
+    buy, sale = pilot.orders[1] | {"ts": str(NOW), "qty": "1"}, {"order_id": "O-2", "side": "SELL", "price": "27"}
+    fill = pilot.fills[0] | {"price": "30", "fee": "0"}
     made = {
-        "run.json": dumped(run), "summary.json": dumped(same | {"fees": "0", "fills": 1, "orders": 1}),
+        "run.json": dumped(run), "summary.json": dumped(same | {"fees": "0", "fills": 2, "orders": 2}),
         "policy.json": dumped(POLICY), "journal.json": dumped(pilot.journal),
-        "orders.jsonl": lines([pilot.orders[1] | {"seq": 1, "ts": str(NOW), "qty": "1", "price": "30"}]),
-        "fills.jsonl": lines([pilot.fills[0] | {"seq": 2, "price": "30", "fee": "0"}]),
+        "orders.jsonl": lines([buy | {"seq": 1, "price": "30"}, buy | {"seq": 3} | sale]),
+        "fills.jsonl": lines([fill | {"seq": 2}, fill | {"seq": 4, "trade_id": "T-2"} | sale]),
+        "risk_events.jsonl": lines([pilot.events[0] | {"seq": 5}]),
     }  # fmt: skip
     pilot.other = {f"runs/{name}/{part}": data for part, data in made.items()}
+    pilot.events[0] = pilot.given({}, str(int(told) * 10**18))
+    for what, value in change.items():
+        pilot.equity.append(value) if what == "equity" else pilot.order("O-9", "BUY", value, "20", 9)
 
 
 DOWN = {
@@ -408,9 +418,20 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
     "capital": [
         lambda: sent(qty="1.95"),
         lambda: sent(name="O-4", qty="1", price="40"),
-        lambda: traded(earlier),
+        lambda: traded(lambda pilot: earlier(pilot, qty="1.94")),
     ],
-    "loss": [lambda: traded(lambda pilot: pilot.equity.append("44.9"))],
+    "left": [lambda: traded(lambda pilot: pilot.left_out.append("2026-11-27/0123: cannot be read: half a file"))],
+    "given": [
+        lambda: traded(lambda pilot: pilot.events.clear()),
+        lambda: traded(lambda pilot: pilot.events.append(pilot.given({"capital": "60"}))),
+        lambda: traded(lambda pilot: pilot.events.append(pilot.given({"ends": str(NOW + 2 * HOUR)}))),
+        lambda: traded(lambda pilot: (setattr(pilot, "permit", "0" * 64), pilot.events.append(pilot.given({})))),
+    ],
+    "spent": [lambda: traded(lambda pilot: earlier(pilot, told="2"))],
+    "loss": [
+        lambda: traded(lambda pilot: pilot.equity.append("44.9")),
+        lambda: traded(lambda pilot: earlier(pilot, equity="47.9")),
+    ],
     "explored": [
         lambda: traded(lambda pilot: pilot.events.append({"seq": 99, "kind": "explored"})),
         lambda: traded(lambda pilot: pilot.run.update(canary={"share": 0.1})),
@@ -448,6 +469,48 @@ def test_a_ledger_that_was_cut_off_shows_against_a_head(verify: ModuleType, good
 
 def test_up_to_the_cap_is_within_it(verify: ModuleType) -> None:
     assert verify.judged(sent(qty="1.94")) == ([], [])
+
+
+def test_what_was_lost_before_is_counted_on_once(verify: ModuleType) -> None:
+    assert verify.judged(traded(lambda pilot: earlier(pilot, equity="48.1"))) == ([], [])
+    resumed = {"seq": 98, "kind": "resumed", "value": "46"}
+    gone_on = [
+        lambda pilot: pilot.events.append(resumed),
+        lambda pilot: pilot.equity.__setitem__(slice(None), ["46", "41.1"]),
+    ]
+    assert verify.judged(traded(lambda pilot: [change(pilot) for change in gone_on])) == ([], [])
+
+
+def test_what_is_compressed_or_leads_elsewhere_is_no_archive(verify: ModuleType, good: bytes) -> None:
+    with zipfile.ZipFile(BytesIO(good)) as file:
+        members = {info.filename: file.read(info) for info in file.infolist()}
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+        file.writestr("bomb.json", bytes(10**7))
+    assert verify.judged(out.getvalue())[0] == ["archive: no whole zip file: something in it is compressed"]
+    for name in ("../../x.txt", "/etc/x", "a//b", "a\\b", "a/../b", "A.TXT", ".hidden", "x\ny"):
+        data = verify.packed(members | {name: b"x"})
+        assert any("no name of a member" in line for line in verify.judged(data)[0]), name
+
+
+def test_what_a_reader_of_zip_files_might_overlook_is_found(verify: ModuleType, good: bytes) -> None:
+    """Each of these opens as if it were whole."""
+    end = good.rindex(b"PK\x05\x06")
+    doubled = BytesIO(good)
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(doubled, "a") as file:
+        file.writestr("README.txt", b"another")
+    noted = BytesIO(good)
+    with zipfile.ZipFile(noted, "a") as file:
+        file.comment = b"a note"
+    hidden = BytesIO()
+    with zipfile.ZipFile(BytesIO(good)) as file, zipfile.ZipFile(hidden, "w") as other:
+        for info in reversed(file.infolist()):
+            other.writestr(info, file.read(info))
+    other_ends = (b"#!/bin/sh\n" + good, good + b"\0" * 22, good[:end] + b"gap" + good[end:], good + good)
+    for data in (doubled.getvalue(), noted.getvalue(), hidden.getvalue(), *other_ends):
+        assert verify.judged(data)[0]
 
 
 OTHERS = {

@@ -52,7 +52,7 @@ def test_as_it_is_a_live_node_runs_the_policy_of_the_ledger_at_the_testnet(polic
     assert live.own.settings.run.venue.bounded_market
     real = told("broker.net=mainnet", "feed.testnet=false")
     assert (real.broker.venue, real.broker.keys) == ("mainnet", "binance_live")
-    assert told(*LOCAL).broker.venue == told(*LOCAL, "broker.net=mainnet").broker.venue == "sandbox"
+    assert (told(*LOCAL).broker.venue, told(*LOCAL).broker.keys) == ("sandbox", "binance_testnet")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,7 @@ def test_as_it_is_a_live_node_runs_the_policy_of_the_ledger_at_the_testnet(polic
         (("broker.net=moon",), "broker.net"),
         (("broker.http=http://10.0.0.1:80",), "broker.http"),
         (("broker.http=http://127.0.0.1:1",), "broker.ws_api"),
+        ((*LOCAL, "broker.net=mainnet"), "broker.net"),  # else a sandbox's permit lets real keys sign
         (("guard.reconcile_min=1000",), "guard.reconcile_min"),
         (("guard.look_s=600",), "guard.look_s"),
     ],
@@ -82,6 +83,30 @@ def test_what_no_live_node_may_be_told_is_refused_by_its_name(words, field):
     with pytest.raises(ConfigError) as error:
         told(*words)
     assert error.value.field.startswith(field)
+
+
+@pytest.mark.parametrize("part", ["features", "topologies"])
+def test_a_policy_with_a_plug_in_is_refused_as_no_permit_names_its_file(monkeypatch, policy, part):
+    name, one = next(iter(getattr(policy, part).items()))
+    mine = policy.model_copy(
+        update={part: {**getattr(policy, part), name: one.model_copy(update={"kind": "mine:Own"})}}
+    )
+    monkeypatch.setattr(settings, "entered", lambda name, folder: Entered(mine, ENTRY))
+    monkeypatch.setattr(settings, "node_settings", _as_they_are(settings.node_settings, mine))
+    with pytest.raises(ConfigError, match="no plug-in trades real money"):
+        told()
+
+
+def _as_they_are(node_settings: Any, policy: Any) -> Any:
+    """Return what takes a policy as it is: a plug-in's module is not there in a test."""
+
+    def found(*given: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(settings, "entered", lambda name, folder: Entered(compose_settings([]).policy, ENTRY))
+            own = node_settings(*given)
+        return own._replace(settings=own.settings.model_copy(update={"policy": policy}))
+
+    return found
 
 
 @pytest.mark.parametrize("change", [{"stage": "pilot"}, {"ledger": "0" * 64}])

@@ -202,6 +202,7 @@ BROKEN: dict[str, tuple[Callable[[Pair], None], dict[str, Any], str]] = {
     "of another venue": (given(venue="mainnet"), {}, "is for venue mainnet, not sandbox"),
     "of another account": (given(account="OTHER"), {}, "is for account OTHER"),
     "of another symbol": (given(), {"instruments": ("BTCUSDT.BINANCE", "ETHUSDT.BINANCE")}, "is not for ETHUSDT.BINANCE"),
+    "in another currency": (given(currency="EUR"), {}, "counts in EUR, which BTCUSDT.BINANCE is not paid in"),
     "half-written": (torn, {}, "without an end"),
     "terms edited in the file": (edited, {}, "a wrong signature"),
     "a signature changed": (unsigned, {}, "a wrong signature"),
@@ -419,6 +420,26 @@ def test_an_anchor_that_others_can_write_or_that_leads_elsewhere_is_refused(plac
     found.unlink()
     found.symlink_to("nowhere")
     with pytest.raises(ConfigError, match="no link"):
+        read()
+
+
+def test_an_anchor_that_is_no_file_or_cannot_be_looked_at_is_refused_and_the_next_place_not_asked(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchors.PLACES[1].write_text(json.dumps({"state": "/a", "ledger": "/b", "fingerprint": "a" * 64}))
+    anchors.PLACES[1].chmod(0o600)
+    place.mkdir(mode=0o700)
+    with pytest.raises(ConfigError, match="no file"):
+        read()
+    place.rmdir()
+    assert read().state == Path("/a")
+
+    def locked(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "lstat", locked)
+    monkeypatch.setattr(anchors.os, "open", lambda *_: locked(place))
+    with pytest.raises(ConfigError, match="Permission denied"):
         read()
 
 

@@ -124,6 +124,16 @@ def test_money_that_is_not_there_stops_a_start_but_not_one_that_goes_on(venue):
     require(ask(venue, preflight, rich._replace(again=True)).checks)
 
 
+def test_a_permit_that_is_used_up_starts_nothing_but_what_goes_on(venue):
+    begins = time.time_ns()
+    time.sleep(0.01)
+    venue.order("BUY", "MARKET", "0.002")
+    used = asked(begins=begins)
+    with pytest.raises(ConfigError, match=r"left of the permit: got '-10\.002"):
+        require(ask(venue, preflight, used).checks)
+    require(ask(venue, preflight, used._replace(again=True)).checks)
+
+
 def test_a_clock_that_is_off_stops_a_start(venue):
     venue.fault("skew", ms=-3_000)
     assert "clock of the exchange" in refused(venue, asked())
