@@ -191,6 +191,16 @@ def test_a_node_that_was_killed_goes_on_with_no_difference(pilot):
     clean(pilot)
 
 
+def test_an_order_of_a_stranger_that_came_while_the_node_was_dead_halts_it_and_stays(pilot):
+    pilot.start().trading(2)
+    pilot.end(-9, by=9)
+    pilot.venue.order("BUY", "LIMIT", "0.001", price=20_000, newClientOrderId="web-4")
+    pilot.start()
+    assert "web-4" in pilot.halted()
+    assert [row["clientOrderId"] for row in pilot.venue.look("books")["open"]] == ["web-4"]
+    pilot.end()
+
+
 def test_a_node_that_was_killed_waits_for_an_exchange_that_is_away(pilot):
     pilot.start().trading(2)
     pilot.end(-9, by=9)
