@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def simulate(settings: Settings) -> RunResult:
 
 def published(
     settings: Settings, tapes: Sequence[Market], identity: Identity, why: str, run_it: Runs = replay,
-    source: dict[str, Any] | None = None,
+    source: dict[str, Any] | None = None, opening: Decimal | None = None,
 ) -> RunResult:  # fmt: skip
     """
     Run loaded tapes, or live markets, have the run counted where it is a trial, and publish its folder.
@@ -75,12 +76,14 @@ def published(
         What runs: a replay, or a node.
     source : dict, optional
         Where live markets are heard.
+    opening : Decimal, optional
+        Equity that the run begins with, if not its capital: earlier sessions of its account have won or lost.
     """
     run = settings.run
     known = _known(tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
         count = counted(settings, known, identity.run_id, why) if known else Count()
-        summary = run_into(folder, settings, tapes, identity, run_it, source)
+        summary = run_into(folder, settings, tapes, identity, run_it, source, opening)
         count.close_run(folder.path, summary, known, float(run.venue.starting_balance))
         return RunResult(folder.publish(), summary)
 
@@ -91,7 +94,7 @@ def _known(tapes: Sequence[Market]) -> list[Tape]:
 
 def run_into(
     folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, run_it: Runs = replay,
-    source: dict[str, Any] | None = None,
+    source: dict[str, Any] | None = None, opening: Decimal | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """
     Run loaded tapes, or live markets, into a folder, write all that belongs to a run, and return its summary.
@@ -106,6 +109,8 @@ def run_into(
         What runs: a replay, or a node.
     source : dict, optional
         Where live markets are heard.
+    opening : Decimal, optional
+        Equity that the run begins with, if not its capital.
 
     Raises
     ------
@@ -115,7 +120,7 @@ def run_into(
     run = settings.run
     known = _known(tapes)
     specs = [s.model_dump(mode="json") for s in run.all_tapes] if source is None else [deepcopy(source) for _ in tapes]
-    write_inputs(folder, settings, tapes, identity, specs)
+    write_inputs(folder, settings, tapes, identity, specs, opening)
     output = run_it(Replay(settings.policy, list(tapes), run), folder.path)
     if not output.decisions:
         raise TapeError(
@@ -227,8 +232,9 @@ def instrument_facts(tape: Market, run: RunSpec) -> dict[str, Any]:
 
 
 def write_inputs(
-    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, specs: list[dict[str, Any]]
-) -> None:
+    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, specs: list[dict[str, Any]],
+    opening: Decimal | None = None,
+) -> None:  # fmt: skip
     """Write ``policy.json``, ``run.yaml`` and, if bred, ``genotype.json``; `specs` tell where each tape is from."""
     run = settings.run
     folder.write_json("policy.json", canonical(settings.policy))
@@ -241,6 +247,7 @@ def write_inputs(
         **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "code_hash": identity.code_hash,
         "capital": str(run.venue.starting_balance),
+        **({} if opening is None else {"opening": f"{opening:f}"}),
         "currency": tapes[0].instrument.quote,
         "long_only": run.venue.account == "cash",
         "seed": run.seed,

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.live [--only cycles attempts archive] [--runs 20] [--lanes 2] [--attempts 10000]``
 
-Everything is a sandbox: the exchange is one of ours, on loopback. Each step of a run is a line of a file at once; runs
-that are in it already are not made again.
+Everything is a sandbox: the exchange is one of ours, on loopback. Each step of a run is a line of a file at once; a run
+that came to its end is not made again, whatever came of it, unless that file is taken away.
 """
 
 import argparse
@@ -11,45 +11,53 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn
 
-from benchmarks.drills.record import spread
 from benchmarks.figures import OUT, Figure, measured
 from benchmarks.live import archive
-from benchmarks.live.attempts import attempts, figures, kinds
-from benchmarks.live.cycle import STEPS, cycle
-from tests.nodes.make_live import CAPITAL
+from benchmarks.live.attempts import attempts, figures
+from benchmarks.live.cycle import cycle
+from benchmarks.live.table import came
 
-TARGET, COMMAND = "live-drill", "python -m benchmarks.live --only cycles"
-TIMES = {"kill": "flat_s", "revoked": "flat_s", "expired": "flat_s", "kill -9": "adopted_s"}
+TARGET = "live-drill"
 _LOCK = Lock()
 
 
-def main() -> int:
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, and exit with 2."""
+        self.exit(2, f"live-drill: {message}\n")
+
+
+def main(words: list[str] | None = None) -> int:
     """Carry out the parts that were chosen."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ["cycles", "attempts", "archive"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--lanes", type=int, default=2, help="runs at a time")
-    parser.add_argument("--attempts", type=int, default=10_000, help="at least so many past the gate")
+    parser.add_argument("--runs", type=_count, default=20)
+    parser.add_argument("--lanes", type=_count, default=2, help="runs at a time")
+    parser.add_argument("--attempts", type=_count, default=10_000, help="at least so many past the gate")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the figures")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     parts: dict[str, Callable[[], list[Figure]]] = {
         "cycles": lambda: came(cycles(args.out, args.runs, args.lanes), args.runs),
-        "attempts": lambda: figures(attempts(_times(args.attempts)), args.attempts),
+        "attempts": lambda: figures(attempts(args.attempts), args.attempts),
         "archive": archive.figures,
     }
-    return measured(TARGET, {name: parts[name] for name in args.only}, args.out)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        _rows(args.out / f"{TARGET}.jsonl")
+    except (OSError, ValueError) as error:
+        parser.error(f"--out: got {str(args.out)!r}, expected a folder with whole figures, or none: {error}")
+    return measured(TARGET, {name: parts[name] for name in names if name in args.only}, args.out)
 
 
-def _times(wanted: int) -> int:
-    """Return how often each kind has to be tried."""
-    count = sum(len(named) for named in kinds().values())
-    return -(-wanted // count)
+def _count(word: str) -> int:
+    if not word.isascii() or not word.isdigit() or not 0 < int(word) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"got {word!r}, expected a whole number from 1 to 1,000,000")
+    return int(word)
 
 
 # -- runs
@@ -57,14 +65,13 @@ def _times(wanted: int) -> int:
 
 def cycles(out: Path, runs: int, lanes: int) -> list[dict[str, Any]]:
     """Make the runs that are missing, and return the rows of all."""
-    out.mkdir(parents=True, exist_ok=True)
     raw = out / f"{TARGET}.jsonl"
     done = {row["run"] for row in _rows(raw) if row["step"] == "end"}
     kept = [row for row in _rows(raw) if row["run"] in done]
     raw.write_text("".join(json.dumps(row) + "\n" for row in kept))  # one that was cut short begins anew
     with ThreadPoolExecutor(lanes) as pool:
         list(pool.map(lambda seed: _run(seed, raw, out), [seed for seed in range(1, runs + 1) if seed not in done]))
-    return list(_rows(raw))
+    return _rows(raw)
 
 
 def _run(seed: int, raw: Path, out: Path) -> None:
@@ -75,41 +82,31 @@ def _run(seed: int, raw: Path, out: Path) -> None:
 
 
 def _steps(root: Path, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a run, of which the last is its end, also where it came to none."""
+    name = ""
     try:
-        yield from cycle(root, seed)
+        for row in cycle(root, seed):
+            name = row["step"]
+            yield row
     except Exception as error:  # a run that could not be carried out is a failure, and the others still are
         yield {"step": "place", "wrong": [f"{type(error).__name__}: {error}"]}
+    if name != "end":
+        yield {"step": "end", "wrong": [f"not reached, after {name or 'nothing'}"]}
 
 
-def _rows(raw: Path) -> Iterator[dict[str, Any]]:
-    yield from (json.loads(line) for line in raw.read_text().splitlines()) if raw.is_file() else ()
+def _rows(raw: Path) -> list[dict[str, Any]]:
+    """
+    Return the lines of a file; one that was cut short is left out.
 
-
-def came(rows: list[dict[str, Any]], runs: int) -> list[Figure]:
-    """Return the figures of runs."""
-    wanted = {*STEPS, "end"}
-    by_run = {seed: [row for row in rows if row["run"] == seed] for seed in range(1, runs + 1)}
-    green = sum({row["step"] for row in of} == wanted and not any(row["wrong"] for row in of) for of in by_run.values())
-    most = max((Decimal(row["most_out"]) for row in rows if "most_out" in row), default=Decimal(0))
-    found = [
-        Figure("live.cycles", f"sandbox: runs of {len(STEPS)} steps in which nothing was wrong", green, "runs",
-               f"== {runs}", green == runs, runs, None, COMMAND),
-        Figure("live.caps", f"sandbox: most that was paid out or on offer, of {CAPITAL}", float(most), "USDT",
-               f"<= {CAPITAL}", 0 < most <= CAPITAL, runs, None, COMMAND),
-    ]  # fmt: skip
-    for step in STEPS:
-        of = [row for row in rows if row["step"] == step]
-        good = sum(not row["wrong"] for row in of)
-        name = step.replace(" ", "_")
-        row = Figure(
-            f"live.step.{name}", f"sandbox: {step}", good, "times", f"== {runs}", good == runs, len(of), None, COMMAND
-        )
-        found.append(row)
-        if times := [row[TIMES[step]] for row in of if step in TIMES and TIMES[step] in row]:
-            found += [
-                Figure(f"live.{name}.{at}", f"sandbox: {step}, {at}", value, "s", "", None, len(times), None, COMMAND)
-                for at, value in spread(times).items()
-            ]
+    Raises
+    ------
+    ValueError
+        If another is none of ours.
+    """
+    whole = raw.read_text().rpartition("\n")[0].splitlines() if raw.is_file() else []
+    found = [json.loads(line) for line in whole]
+    if not all(isinstance(row, dict) and {"run", "step", "wrong"} <= set(row) for row in found):
+        raise ValueError(f"{raw.name} has lines that are none of this drill")
     return found
 
 

@@ -23,6 +23,8 @@ from alphatrade.nodes.evaluate import MEMORY
 from alphatrade.risk.approval import APPROVAL_NS, Approvals, fresh_key
 from alphatrade.risk.gate_live import terms_of
 from benchmarks.figures import Figure
+from benchmarks.live import words
+from benchmarks.live.caps import CAPS, capped
 from benchmarks.live.forgeries import FORGERIES, Desk, based, ordered
 from tests.reflection.make_permits import Pair
 from tests.venue.make_door import POST, Behind, behind
@@ -30,6 +32,7 @@ from tests.venue.make_venue import running
 from tests.venue.test_live_door import CHANGES, WAYS, tried
 
 COMMAND = "python -m benchmarks.live --only attempts"
+SLOW = {"words": 10, "processes": 1}  # a fifth of a second each, and seconds: so many of each kind
 LATER_S = 0.5  # in which what is still on its way has come
 Kind = Callable[[Behind, random.Random], Awaitable[object]]
 
@@ -198,7 +201,14 @@ def kinds() -> dict[str, dict[str, Kind]]:
     tokens |= {f"another {name}": _changed(name) for name in CHANGES}
     tokens |= {name: _twisted(name) for name in TWISTS}
     permits = {name: _permit(forgery) for name, forgery in FORGERIES.items()}
-    return {"doors": {name: _way(name) for name in WAYS}, "tokens": tokens, "permits": permits}
+    caps: dict[str, Kind] = {name: capped(name) for name in CAPS}
+    return {
+        "doors": {name: _way(name) for name in WAYS},
+        "tokens": tokens,
+        "permits": permits,
+        "caps": caps,
+        **words.kinds(),
+    }
 
 
 # -- permits: whatever is in the ledger, and an order by it
@@ -224,16 +234,26 @@ def _base() -> Pair:
     return based(folder)
 
 
-def attempts(times: int, seed: int = 1) -> list[Tally]:
-    """Try every kind so many times at an exchange of its own."""
+def attempts(wanted: int, seed: int = 1) -> list[Tally]:
+    """Make so many attempts at an exchange of its own, of every kind; fewer of those that take long."""
     found: list[Tally] = []
     with running() as venue:
         venue.quote(30_000, 30_001)
         venue.tell("limits", orders=10_000_000, weight=100_000_000)
-        for layer, named in kinds().items():
-            behind(venue, _scenario(layer, named, times, random.Random(seed), found))
+        named = kinds()
+        for layer, times in shares(wanted, {layer: len(of) for layer, of in named.items()}).items():
+            behind(venue, _scenario(layer, named[layer], times, random.Random(seed), found))
         assert not venue.look("books")["audit"]
     return found
+
+
+def shares(wanted: int, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return how often each kind of a layer is tried: of the slow ones as told, at most; the others make up for it."""
+    quick = sum(size for layer, size in sizes.items() if layer not in SLOW)
+    most = -(-wanted // sum(sizes.values()))
+    slow = {layer: min(times, most) for layer, times in SLOW.items() if layer in sizes}
+    left = wanted - sum(slow[layer] * sizes[layer] for layer in slow)
+    return {layer: slow.get(layer) or max(1, -(-left // quick)) for layer in sizes}
 
 
 def _scenario(
@@ -244,9 +264,8 @@ def _scenario(
             if isinstance(kind, Replayed):
                 await kind.before(one)
             arrived, booked, before = one.posts(), len(one.orders()), refused(one.approvals)
-            for _ in range(times):
-                await kind(one, rng)
-            unnoticed = max(0, times - (refused(one.approvals) - before))
+            seen = sum([await kind(one, rng) is True for _ in range(times)])
+            unnoticed = max(0, times - seen - (refused(one.approvals) - before))
             found.append(Tally(layer, name, times, one.posts() - arrived, len(one.orders()) - booked, unnoticed))
         arrived, booked = one.posts(), len(one.orders())
         await asyncio.sleep(LATER_S)

@@ -285,13 +285,24 @@ FORGERIES: dict[str, Callable[[Desk], object]] = {
 }
 
 
-async def ordered(one: Behind, permit: Permit, now: int) -> None:
-    """Let the law judge an order by a permit, approve it if it may, and give it to the client whatever was said."""
-    law, made = LiveLaw(RiskTemplate(**WIDE), 50 * ATTO), one.order(qty="0.001")
+def law_of() -> LiveLaw:
+    """Return a law that denies little but what a permit does not cover."""
+    return LiveLaw(RiskTemplate(**WIDE), 50 * ATTO)
+
+
+async def ordered(one: Behind, permit: Permit, now: int, law: LiveLaw | None = None, qty: str = "0.001") -> None:
+    """Let a law judge an order by a permit, approve it if it may, and give it to the client whatever was said."""
+    law, made = law or law_of(), one.order(qty=qty)
     law.permit = permit
     law.on_mark(NAME.value, to_nano("30000"), to_nano("30001"), now)
-    asked = Order(made.client_order_id.value, NAME.value, BUY, "LIMIT", to_nano("0.001"), to_nano("29000"))
-    if law.check([asked], now).code is None:
-        one.approved(made)
+    asked = Order(made.client_order_id.value, NAME.value, BUY, "LIMIT", to_nano(qty), to_nano("29000"))
+    await handed(one, made, law.check([asked], now).code is None)
+
+
+async def handed(one: Behind, order: Any, let: bool) -> None:
+    """Give an order to the client, approved only if it was let through."""
+    if let:
+        one.approved(order)
+    send = one.client._submit_limit_order if order.has_price else one.client._submit_market_order
     with suppress(Exception):  # refused, in whatever words
-        await one.client._submit_limit_order(made, None, None, False)
+        await send(order, None, None, False)

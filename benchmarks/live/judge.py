@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 ZERO = Decimal(0)
 LAW = "LAW-"  # what the ids of the law's own closing orders begin with
+STRANGER = "web-"  # what those of somebody else begin with, in the drill
 Books = Mapping[str, Any]
 
 
@@ -110,6 +111,31 @@ def lost(books: Books, bid: Decimal, base: str = "BTC", quote: str = "USDT") -> 
     balances, deposits = books["balances"], books["deposits"]
     now = worth(lambda asset: Decimal(balances[asset]["free"]) + Decimal(balances[asset]["locked"]))
     return worth(lambda asset: Decimal(deposits.get(asset, "0"))) - now
+
+
+def own(books: Books) -> Books:
+    """Return books without the stranger's orders."""
+    strange = {one["orderId"] for one in books["orders"] if one["clientOrderId"].startswith(STRANGER)}
+    lists = "orders", "open", "trades"
+    return {**books, **{name: [one for one in books[name] if one["orderId"] not in strange] for name in lists}}
+
+
+def held(books: Books, deposits: Mapping[str, str], base: str = "BTC") -> Decimal:
+    """Return what is held beyond what was there at first, base units."""
+    now = books["balances"][base]
+    return Decimal(now["free"]) + Decimal(now["locked"]) - Decimal(deposits.get(base, "0"))
+
+
+def lost_since(books: Books, ms: int, bid: Decimal, base: str = "BTC", quote: str = "USDT") -> Decimal:
+    """Return what trades since a moment have cost, less what came back and what is left of them is worth at a bid."""
+    gone = taken = ZERO
+    for trade in books["trades"]:
+        if trade["time"] >= ms:
+            value, qty = Decimal(trade["quoteQty"]), Decimal(trade["qty"])
+            sign, fee, asset = 1 if trade["isBuyer"] else -1, Decimal(trade["commission"]), trade["commissionAsset"]
+            gone += sign * value + (fee if asset == quote else ZERO)
+            taken += sign * qty - (fee if asset == base else ZERO)
+    return gone - taken * bid
 
 
 def sent_after(books: Books, ms: int) -> list[str]:

@@ -1,12 +1,26 @@
 """``alphatrade`` with a file of the drill as its anchor: ``python -m benchmarks.live.launch ANCHOR VERB WORDS…``."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from alphatrade.nodes.live import anchor
 
+
+def anchored(place: Path) -> None:
+    """Make a file the anchor of this process, and of what it becomes when it starts again."""
+    anchor.PLACES, become = (place,), os.execv
+
+    def execv(path: str, words: Any) -> None:
+        python, dash, _, *own = words
+        become(path, [python, dash, "benchmarks.live.launch", str(place), *own])
+
+    os.execv = execv  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
-    anchor.PLACES = (Path(sys.argv.pop(1)).resolve(),)
+    anchored(Path(sys.argv.pop(1)).resolve())
     from alphatrade.nodes.app import command
 
     command()

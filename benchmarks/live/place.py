@@ -4,12 +4,16 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.identity import code_hash
@@ -18,7 +22,9 @@ from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.permit_entries import Terms
 from alphatrade.reflection.permits import cosigned
 from benchmarks.faults.judge import apart, books_of
-from tests.nodes.make_live import CAPITAL, SECOND, ready
+from benchmarks.live.judge import flat, held
+from benchmarks.live.mix import thin
+from tests.nodes.make_live import CAPITAL, SECOND, another, ready
 from tests.nodes.make_paper import Node
 from tests.venue.keys import ED25519_KEY
 from tests.venue.make_venue import Handle, spawned, until
@@ -27,6 +33,11 @@ ACCOUNT, SYMBOL, INSTRUMENT = "PILOT", "BTCUSDT", "BTCUSDT.BINANCE"
 LOSS = CAPITAL // 5
 PATIENCE_S = 60.0
 HOUR_S = 3_600.0
+DEPOSITS = {"USDT": "1000", "BTC": "0.00004"}  # of which the second is dust, and nobody's
+STEP = Decimal("0.0002")  # what is worth less than the exchange takes cannot be sold
+SPEED = "10"
+OTHER = "genotype.sizing.fraction=0.2"  # by which the second policy differs from the first
+LAUNCH = "benchmarks.live.launch"
 _READY = threading.Lock()  # a machine is made in this process, whose environment names it meanwhile
 
 
@@ -39,12 +50,20 @@ class Place:
     venue : Handle
     root : Path
         Folder of the machine: state, ledger, anchor, keys, artifacts.
+
+    Attributes
+    ----------
+    policies : tuple of str
+        The two that were promoted, by their hashes; the first is in charge until the second is permitted.
+    left : Decimal
+        Dust that runs of before could not sell, base units: a run begins without it.
     """
 
     def __init__(self, venue: Handle, root: Path) -> None:
         self.venue, self.root = venue, root
         with _READY:
             self.machine = ready(root)
+            self.policies = self.machine.policy_hash, another(self.machine, root / "other", OTHER)
         self.folder = self.machine.state / "live" / ACCOUNT
         self.anchor = root / "anchor.json"
         fingerprint = Ledger(self.machine.ledger).chain.fingerprint
@@ -61,19 +80,21 @@ class Place:
             root, f"feed.symbols=[{SYMBOL}]", f"feed.http={venue.http}", f"feed.ws={venue.ws}", "feed.stall_s=2",
             "feed.pause_s=0.1", "feed.pause_most_s=1", f"broker.http={venue.http}", f"broker.ws_api={venue.ws_api}",
             f"broker.secrets_dir={keys}", "broker.check_s=0.5", "output.report=false", "guard.look_s=0.5",
-            "guard.reconcile_min=0.05", f"policy_entry={self.machine.policy_hash}",
+            "guard.reconcile_min=0.05",
         )  # fmt: skip
         self.process: subprocess.Popen[str] | None = None
+        self.left = Decimal(0)
         self.said: list[str] = []
 
     # -- the ledger
 
-    def permit(self, seconds: float = HOUR_S) -> str:
-        """Let both persons permit the policy from now on, and return the permit's id."""
+    def permit(self, seconds: float = HOUR_S, policy: int | None = None, loss: int = LOSS) -> str:
+        """Let both persons permit a policy, else that in charge, from now on, and return the permit's id."""
         now, ledger = time.time_ns(), Ledger(self.machine.ledger)
+        which = self.policies[self.in_charge if policy is None else policy]
         terms = Terms(
-            policy_hash=self.machine.policy_hash, code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
-            symbols=[INSTRUMENT], currency="USDT", capital=str(CAPITAL), loss=str(LOSS), begins=str(now),
+            policy_hash=which, code_hash=code_hash(), venue="sandbox", account=ACCOUNT,
+            symbols=[INSTRUMENT], currency="USDT", capital=str(CAPITAL), loss=str(loss), begins=str(now),
             ends=str(now + int(seconds * 1e9)), ledger=ledger.chain.fingerprint, nonce=f"{now:032x}",
         )  # fmt: skip
         second = {"key": SECOND, "sig": cosigned(terms, SigningKey.load(self.machine.second))}
@@ -81,11 +102,18 @@ class Place:
         ledger.append("limited_live", body, self._key("person"), now)
         return ledger.chain.permits.all[-1].id
 
-    def revoke(self, permit: str) -> None:
-        """Let the machine's service take a permit back; the node has to notice by itself."""
-        Ledger(self.machine.ledger).append(
-            "revocation", {"permit": permit, "why": "drill"}, self._key("service"), time.time_ns()
-        )
+    def revoke(self) -> None:
+        """Let the machine's service take every permit back; the node has to notice by itself."""
+        ledger = Ledger(self.machine.ledger)
+        for one in ledger.chain.permits.all:
+            if not one.revoked:
+                body = {"permit": one.id, "why": "drill"}
+                ledger.append("revocation", body, self._key("service"), time.time_ns())
+
+    @property
+    def in_charge(self) -> int:
+        """Which of the policies the ledger has in charge of real money."""
+        return self.policies.index(Ledger(self.machine.ledger).chain.stages.incumbent("limited_live"))
 
     def _key(self, whose: str) -> SigningKey:
         return SigningKey.load(self.machine.state / "keys" / f"{whose}.pem")
@@ -94,7 +122,7 @@ class Place:
 
     def start(self) -> None:
         """Start the node, and go on."""
-        self.process = self.node.start(str(self.anchor), "live", module="benchmarks.live.launch")
+        self.process = self.node.start(str(self.anchor), "live", module=LAUNCH)
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
         threading.Thread(target=self.process.stdout.read, daemon=True).start()  # type: ignore[union-attr]
 
@@ -107,7 +135,7 @@ class Place:
 
     def refused(self) -> str:
         """Start the node where it must not, and return its one line; empty: it has started."""
-        process = self.node.start(str(self.anchor), "live", module="benchmarks.live.launch")
+        process = self.node.start(str(self.anchor), "live", module=LAUNCH)
         try:
             _, told = process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -139,7 +167,8 @@ class Place:
         while found and time.monotonic() < ends:
             beat = self.beat(lambda beat, since=since: beat.ts > since)
             since = beat.ts
-            found = apart(beat.facts, books_of(self.venue.look("books"), "BTC"))
+            books = books_of(self.venue.look("books"), "BTC")
+            found = apart(beat.facts, books._replace(position=books.position - self.left))
             if beat.kill != "ACTIVE":
                 return [f"kill switch {beat.kill}", *found]
         self.venue.tell("resume")
@@ -164,12 +193,49 @@ class Place:
             "--env", "live", "--account", ACCOUNT, "--who", "drill", "--why", "drill", *words, verb=verb
         )
 
+    def roll_back(self) -> "subprocess.Popen[str]":
+        """Begin to go back to the policy before, by one command, and go on."""
+        command = [sys.executable, "-m", LAUNCH, str(self.anchor), "live-rollback", "--why", "drill"]
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.node.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
     # -- what is left
+
+    @property
+    def before(self) -> dict[str, str]:
+        """What was held when the node's run began."""
+        return DEPOSITS | {"BTC": str(Decimal(DEPOSITS["BTC"]) + self.left)}
+
+    def held_up(self) -> str:
+        """Return what the run has open or holds that could be closed; empty: it is flat."""
+        return flat(self.books(), self.before, STEP)
+
+    def left_over(self) -> Decimal:
+        """Take what the run holds for dust that it leaves, and return how much, base units."""
+        dust = held(self.books(), self.before)
+        self.left += dust
+        return dust
 
     def books(self) -> dict[str, Any]:
         """Return the exchange's books."""
         found: dict[str, Any] = self.venue.look("books")
         return found
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """What the node's run is."""
+        return dict(json.loads((self.folder / "run.json").read_text()))
+
+    def bid(self) -> Decimal:
+        """Return the best bid of the exchange."""
+        return Decimal(self.venue.look("state")["best"][SYMBOL]["bid"])
+
+    def alerts(self, kind: str) -> list[str]:
+        """Return the words of all alerts of a kind so far."""
+        file = self.folder / "alerts.jsonl"
+        told = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        return [one["words"] for one in told if one["kind"] == kind]
 
     def posts(self) -> int:
         """Return how many orders were sent to the exchange."""
@@ -186,7 +252,9 @@ def placed(root: Path, seed: int) -> Iterator[Place]:
     """Run an exchange for a machine; what still runs afterwards is killed."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    with spawned("--speed", "5", "--seed", str(seed)) as venue:
+    np.save(root / "tape.npy", thin(seed))
+    deposits = [word for asset, amount in DEPOSITS.items() for word in ("--deposit", f"{asset}={amount}")]
+    with spawned("--speed", SPEED, "--tape", f"{SYMBOL}={root / 'tape.npy'}", *deposits) as venue:
         venue.tell("limits", orders=1_000_000, weight=100_000_000)
         place = Place(venue, root)
         try:

@@ -158,6 +158,8 @@ class Guardian:
 
     async def _look(self) -> None:
         permit = await asyncio.to_thread(self._duty.look)
+        if self.switched:  # it is ending flat: its policy is taken down for that, and no reason for a latch
+            return
         before = self._parts.gate.live_gate.permit
         if permit.refused and permit.refused != before.refused:
             self._alerts.give("permit", permit.refused)

@@ -43,10 +43,9 @@ class Asked(NamedTuple):
         Of the permit, quote units.
     begins, ends : int
         Of the permit, UTC ns.
-    own : frozenset of str
-        Ids of the orders that the node knows, from its journal.
     again : bool
-        It goes on with a run, whose money may be in orders and positions.
+        It goes on with a run, whose money may be in orders and positions. Whether an open order is a stranger's is
+        then known when the journal was read again, as one may have left before its first event was kept.
     """
 
     net: str
@@ -55,7 +54,6 @@ class Asked(NamedTuple):
     capital: Decimal
     begins: int
     ends: int
-    own: frozenset[str] = frozenset()
     again: bool = False
 
 
@@ -141,8 +139,6 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
     told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
     for market in asked.markets:
         checks += filter_checks(told.get(market.symbol), market, asked.most)
-    rows = await rest.asked("/api/v3/openOrders")
-    checks += stranger_checks(rows, asked.own)
     spent, odd = Decimal(0), "none"
     now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
     try:
@@ -156,6 +152,7 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
     if not asked.again:
         left = asked.capital - spent
         checks.append(Check("left of the permit", f"{left:f}", "more than nothing: it is used up", left > 0))
+        checks += stranger_checks(await rest.asked("/api/v3/openOrders"))
         account = await rest.asked("/api/v3/account")
         checks.append(money_check(account, asked.markets[0].quote, asked.capital - spent))
     return Found(tuple(checks), spent)

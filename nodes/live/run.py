@@ -23,7 +23,7 @@ from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
 from alphatrade.nodes.live.guardian import Duty, Guardian
 from alphatrade.nodes.live.permits import Asked, Watch
 from alphatrade.nodes.live.settings import LiveSettings
-from alphatrade.nodes.live.sides import Book, first_permit, kept
+from alphatrade.nodes.live.sides import first_permit, kept
 from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.link import ANSWER_S, VENUE
@@ -95,7 +95,7 @@ def check(told: LiveSettings) -> tuple[preflight.Check, ...]:
     checks: list[preflight.Check] = [found]
 
     def parts(tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
-        raise _CheckedError(_preflight(start, _exchange(start, tapes), _markets(start, tapes), Book(())).checks)
+        raise _CheckedError(_preflight(start, _exchange(start, tapes), _markets(start, tapes)).checks)
 
     try:
         node(start.live.own, Launch("live", parts))
@@ -135,8 +135,8 @@ def _permitted(told: LiveSettings, strict: bool = True) -> Start:
 def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
     """Make the checks that the exchange is asked for, and return what makes orders real."""
     own, markets = start.live.own, _markets(start, tapes)
-    exchange, book = _exchange(start, tapes), kept(journal, markets)
-    found, odd = _judged(start, exchange, markets, book)
+    exchange = _exchange(start, tapes)
+    found, odd = _judged(start, exchange, markets)
     spent = start.first.spent if start.first is not None else to_nano(found) * NANO
     fee = to_nano(max(max(one.maker_fee, one.taker_fee) for one in markets))
     folder = latch_dir(own.settings.run.paths.state, own.settings.run.env.name, own.account)
@@ -147,7 +147,7 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
     duty = Duty(
         look=_looker(start.watch, spent, fee, odd),
         hear=start.watch.clocks.hear,
-        asked=_asked(start, markets, book),
+        asked=_asked(start, markets),
         every=start.live.guard,
         alerts=Alerts(folder, time.time_ns, say),
         report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
@@ -170,7 +170,7 @@ def _looker(watch: Watch, spent: int, fee: int, odd: str) -> Callable[[], Permit
     return look
 
 
-def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], book: Book) -> tuple[Decimal, str]:
+def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -> tuple[Decimal, str]:
     """
     Return what was spent before, and why a run that goes on must send nothing but what closes it.
 
@@ -181,7 +181,7 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], b
     """
     for left in range(TRIES)[::-1]:
         try:
-            found = _preflight(start, exchange, markets, book)
+            found = _preflight(start, exchange, markets)
             preflight.require(found.checks)
             return found.spent, ""
         except ConfigError as error:
@@ -195,28 +195,27 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], b
     raise AssertionError("one of the tries has returned or raised")
 
 
-def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...], book: Book) -> preflight.Found:
+def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -> preflight.Found:
     keys = Secrets(start.live.broker.secrets_dir).read(exchange.keys)
     held = exchange.held(Credentials(keys.api_key.get_secret_value(), keys.api_secret.get_secret_value()))
 
     async def run() -> preflight.Found:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
             rest = exchange.reader(session, held)
-            found = await preflight.preflight(rest, _asked(start, markets, book))
+            found = await preflight.preflight(rest, _asked(start, markets))
             start.watch.clocks.hear(await rest.ahead_ms())
             return found
 
     return asyncio.run(run())
 
 
-def _asked(start: Start, markets: tuple[Market, ...], book: Book) -> preflight.Asked:
+def _asked(start: Start, markets: tuple[Market, ...]) -> preflight.Asked:
     own, permit = start.live.own, start.first or start.permit
     capital = from_atto(permit.capital)
     return preflight.Asked(
         net=start.live.broker.venue, markets=markets, capital=capital,
         most=capital * Decimal(repr(own.settings.policy.risk.order_notional_max)),
-        begins=permit.begins, ends=start.permit.ends, own=frozenset(book.orders) | book.sent,
-        again=start.first is not None,
+        begins=permit.begins, ends=start.permit.ends, again=start.first is not None,
     )  # fmt: skip
 
 

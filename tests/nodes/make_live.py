@@ -17,7 +17,7 @@ from alphatrade.nodes.promote_stage import promote_stage
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.reflection.ledger import Ledger
 from tests.nodes import make_dossier
-from tests.nodes.make_dossier import judged_at, make, played
+from tests.nodes.make_dossier import Made, judged_at, make, played
 from tests.reflection.make_ledger import Cast
 
 FIRST, SECOND = "owner", "ben"  # the two persons, by their names in the roster
@@ -75,13 +75,26 @@ def ready(place: Path, *words: str) -> Ready:
         second.parent.mkdir()
         member = {"name": SECOND, "role": "person", "public": SigningKey.generate(second).public}
         Home(Ledger(folder), root).append("roster", {"add": member})
-        cast, few = Cast(folder, root, first, service), {name: promotion.CHECKS[name] for name in FEW}
-        with patch.object(promotion, "CHECKS", few), patch.object(make_dossier, "played", founders_first):
-            made = make(place / "made", (*WORDS, *words), cast)
-            promote_stage(made.data, made.policy_hash, "paper", existing(key_file("person")))
-            again = judged_at(made, Ledger(folder))
-            promote_stage(again, made.policy_hash, "pilot", existing(key_file("person")))
+        made = _promoted(place / "made", Cast(folder, root, first, service), *words)
     return Ready(state, folder, made.policy_hash, second, place / "made" / "artifacts")
+
+
+def another(machine: Ready, place: Path, *words: str) -> str:
+    """Promote one more policy to pilot, from a search of its own with dossiers below a folder; return its hash."""
+    with patch.dict(os.environ, {"ALPHATRADE_STATE": str(machine.state)}):
+        os.environ.pop("ALPHATRADE_LEDGER", None)
+        keys = [SigningKey.load(key_file(whose)) for whose in ("root", "person", "service")]
+        return _promoted(place, Cast(machine.ledger, *keys), *words).policy_hash
+
+
+def _promoted(place: Path, cast: Cast, *words: str) -> Made:
+    few = {name: promotion.CHECKS[name] for name in FEW}
+    with patch.object(promotion, "CHECKS", few), patch.object(make_dossier, "played", founders_first):
+        made = make(place, (*WORDS, *words), cast)
+        promote_stage(made.data, made.policy_hash, "paper", existing(key_file("person")))
+        again = judged_at(made, cast.ledger)
+        promote_stage(again, made.policy_hash, "pilot", existing(key_file("person")))
+    return made
 
 
 def founders_first(one: object, cells: list[object], period: int) -> Outcome:

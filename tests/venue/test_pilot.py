@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
@@ -93,6 +94,12 @@ def test_it_trades_within_its_capital_is_compared_and_ends_flat(pilot):
         out += float(trade["quoteQty"]) * (1 if trade["isBuyer"] else -1)
         most = max(most, out)
     assert 0 < most <= CAPITAL
+    events = pd.read_parquet(pilot.root / "artifacts" / "latest" / "risk_events.parquet")
+    assert not {"PERMIT_SCOPE", "UNBOUNDED"} & set(events["limit"]), (
+        "what moves is cancelled and sent anew, not modified"
+    )
+    orders = pd.read_parquet(pilot.root / "artifacts" / "latest" / "orders.parquet")
+    assert (orders["event"] == "canceled").sum() > 1
 
 
 @pytest.mark.parametrize("how", ["revoked", "expired"])
@@ -189,6 +196,16 @@ def test_a_node_that_was_killed_goes_on_with_no_difference(pilot):
     time.sleep(2)
     pilot.end()
     clean(pilot)
+
+
+def test_an_order_of_a_stranger_that_came_while_the_node_was_dead_halts_it_and_stays(pilot):
+    pilot.start().trading(2)
+    pilot.end(-9, by=9)
+    pilot.venue.order("BUY", "LIMIT", "0.001", price=20_000, newClientOrderId="web-4")
+    pilot.start()
+    assert "web-4" in pilot.halted()
+    assert [row["clientOrderId"] for row in pilot.venue.look("books")["open"]] == ["web-4"]
+    pilot.end()
 
 
 def test_a_node_that_was_killed_waits_for_an_exchange_that_is_away(pilot):
