@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.drills.watching import free_port
-from benchmarks.live.place import Place, placed
+from benchmarks.live.place import LAUNCH, Place, placed
 from tests.nodes.make_paper import Node
 
 ALERTS = "PreflightFailed", "UnknownOrder", "ReconcileDifference", "PermitLapsed"
 DAYS_S = 3 * 86_400.0  # of the permit: it ends on no day of the drill
-LAUNCH = "benchmarks.live.launch"
 
 
 def begun(root: Path, number: int, stack: ExitStack) -> tuple[str, Callable[[], None]]:
@@ -30,7 +29,7 @@ def begun(root: Path, number: int, stack: ExitStack) -> tuple[str, Callable[[], 
     """
     place, port = stack.enter_context(placed(root, number + 1)), free_port()
     place.node = Node(root, *place.node.words, "guard.again_min=0.1", f"metrics.port={port}")
-    permit = place.permit(DAYS_S)
+    permit = place.permit(DAYS_S, policy=0)
     place.start()
     place.beat()
     return f"127.0.0.1:{port}", lambda: _harm(place, permit)

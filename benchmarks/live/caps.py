@@ -174,9 +174,9 @@ def together(rng: random.Random) -> Beyond:
     book, count = Book(rng), rng.randint(2, 8)
     price = book.price()
     qty = book.most(price) // count // STEP * STEP
-    batch = tuple([book.order(qty, price) for _ in range(count)])
-    book.fits(*batch)
-    return Beyond(book, (*batch, book.order(book.most(price) - count * qty + STEP, price)), book.now, Code.CAPITAL_CAP)
+    batch, last = [book.order(qty, price) for _ in range(count - 1)], book.most(price) - (count - 1) * qty
+    book.fits(*batch, book.order(last, price))
+    return Beyond(book, (*batch, book.order(last + STEP, price)), book.now, Code.CAPITAL_CAP)
 
 
 def loss(rng: random.Random) -> Beyond:
@@ -212,7 +212,9 @@ def over(rng: random.Random) -> Beyond:
     book = Book(rng)
     order = book.order(_some(book), book.price())
     book.fits(order)
-    return Beyond(book, (order,), book.now + HOUR + rng.randrange(HOUR), Code.PERMIT_ENDED)
+    late = book.now + HOUR + rng.randrange(HOUR)
+    book.law.on_mark(NAME.value, BID, ASK, late)
+    return Beyond(book, (order,), late, Code.PERMIT_ENDED)
 
 
 def unlooked(rng: random.Random) -> Beyond:

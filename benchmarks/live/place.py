@@ -250,6 +250,7 @@ class Place:
 @contextmanager
 def placed(root: Path, seed: int) -> Iterator[Place]:
     """Run an exchange for a machine; what still runs afterwards is killed."""
+    root = root.resolve()  # the node has a folder of its own
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     np.save(root / "tape.npy", thin(seed))

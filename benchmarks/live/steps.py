@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from alphatrade.nodes.artifacts import recent_runs
@@ -17,7 +17,7 @@ from alphatrade.risk.audit import audit
 from benchmarks.live.archive import verdict
 from benchmarks.live.judge import LAW, Books, held, lost_since, own, sent_after
 from benchmarks.live.mix import mixed
-from benchmarks.live.place import STEP, SYMBOL, Place
+from benchmarks.live.place import SYMBOL, Place
 from tests.nodes.make_paper import Node
 from tests.venue.make_venue import until
 
@@ -26,6 +26,7 @@ FLAT_S, NOTICED_S = 20.0, 3.0  # a look at the ledger comes each half second her
 EXPIRES_S, QUIET_S = 30.0, 1.5
 RUNS = 6  # that end in a run of the drill, each with a folder
 CAP = 3  # on the loss, where prices fall
+DUST, LOT = Decimal("0.00012"), Decimal("0.00001")
 GAP, GAPS = 0.12, 5  # a jump that no cap can hold; in one run of so many
 
 
@@ -113,32 +114,25 @@ def rollback(place: Place, _: random.Random) -> Row:
 
 
 def kill(place: Place, rng: random.Random) -> Row:
-    """Kill by command: flat, and only the law's own orders after it; every second time what is held is mostly dust."""
-    _holding(place)
-    dust = rng.random() < 0.5 and dusted(place)
+    """Kill by command: flat, and only the law's own orders after it; every second time somebody takes all but dust."""
+    dust = rng.random() < 0.5
+    _holding(place, 12 if dust else 6)
+    if dust:
+        _thinned(place)
     began, ms = time.monotonic(), now_ms()
     place.command("kill")
     row = _stopped(place, began, ms + int(1000 * NOTICED_S))
     place.venue.tell("resume")
     said = place.refused()
-    return {**row, "wrong": row["wrong"] + _latched(said), "dusted": dust}
+    return {**row, "wrong": row["wrong"] + _latched(said), "thinned": dust}
 
 
-def dusted(place: Place) -> bool:
-    """Have an order of the node filled by so little that it cannot be sold again; return whether that came about."""
-    ends = time.monotonic() + 20
-    while time.monotonic() < ends:
-        place.venue.tell("pause")
-        books = place.books()
-        bids = [one for one in books["open"] if one["side"] == "BUY" and Decimal(one["executedQty"]) == 0]
-        if bids and _held(place) < Decimal("0.00002"):
-            place.venue.tell("trade", symbol=SYMBOL, price=bids[0]["price"], qty="0.00012", buyer_maker=True)
-            time.sleep(0.3)
-            if Decimal("0.0001") < _held(place) < STEP:
-                return True
-        place.venue.tell("resume")
-        time.sleep(0.1)
-    return False
+def _thinned(place: Place) -> None:
+    """Stop the market with a bid that takes so much of what is held that the rest is too little to be sold."""
+    place.venue.tell("pause")
+    time.sleep(0.5)
+    bid, size = place.bid(), max(_held(place) - DUST, LOT).quantize(LOT, ROUND_DOWN)
+    place.venue.quote(bid, bid + Decimal("0.02"), size, 1)
 
 
 def _holding(place: Place, value: int = 6) -> None:

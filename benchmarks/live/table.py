@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.drills.record import spread
 from benchmarks.figures import Figure, meets
 from benchmarks.live.mix import FAULTS, KINDS
-from benchmarks.live.steps import CAP, RUNS, STEPS
+from benchmarks.live.steps import CAP, LOT, RUNS, STEPS
 from tests.nodes.make_live import CAPITAL
 
 COMMAND = "python -m benchmarks.live --only cycles"
@@ -73,7 +73,8 @@ def _caps(rows: list[Row], runs: int) -> list[Figure]:
     found = [
         Figure("live.caps", what, float(most), "USDT", f"<= {CAPITAL}", capped, runs, None, COMMAND),
         _row("loss", f"most that was lost while prices fell, of {CAP}", float(held), "USDT", f"<= {CAP}", len(falls)),
-        _row("dust", "stops that left what is too little to be sold", sum(map(bool, _dust(rows))), "stops", "", runs),
+        _row("dust", "stops that left a step of quantity or more, too little to be sold", sum(_dust(rows)), "stops", "",
+             runs),
     ]  # fmt: skip
     what = f"most that was lost in a gap, which no cap of {CAP} can hold"
     return found + ([_row("gap", what, float(max(gaps)), "USDT", "", len(gaps))] if gaps else [])
@@ -84,7 +85,7 @@ def _decimals(rows: Iterable[Row], name: str) -> Iterable[Decimal]:
 
 
 def _dust(rows: list[Row]) -> Iterable[bool]:
-    return (found > 0 for found in _decimals(rows, "dust"))
+    return (found >= LOT for found in _decimals(rows, "dust"))
 
 
 def _faults(rows: list[Row], runs: int) -> list[Figure]:

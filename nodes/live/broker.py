@@ -8,6 +8,7 @@ An order that the exchange refuses is a reason to look at its rules before the n
 closed, or its steps may be others.
 """
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,10 @@ from nautilus_trader.model.orders import Order
 from alphatrade.nodes.live.door import CODE
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.paper.broker import Broker
+from alphatrade.nodes.paper.link import ANSWER_S
 from alphatrade.nodes.paper.outstanding import Report
 from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
+from alphatrade.nodes.venue_answers import TroubleError
 from alphatrade.risk.gate_live import token_of
 
 LEAST_S = 0.001  # an exchange that has only just gone is away too
@@ -46,7 +49,8 @@ class LiveBroker(Broker):
         self._approvals = self._exchange.approvals
         self.ending: dict[str, Order] = {}
         self._begun = time.monotonic()
-        self.holds, self.refusal = False, ""
+        self.holds, self.refusal, self._looked = False, "", False
+        self._read = 0
 
     @property
     def away_s(self) -> float:
@@ -57,8 +61,8 @@ class LiveBroker(Broker):
 
     @property
     def readings(self) -> int:
-        """How often the books were read so far, to the end."""
-        return self._outstanding.readings
+        """How often books and balances were read so far, to the end."""
+        return self._read
 
     async def begin(self, again: bool) -> None:
         """Connect as the paper node does; how long the exchange is away is counted from here at the earliest."""
@@ -105,9 +109,36 @@ class LiveBroker(Broker):
         else:
             super().cancel_order(command)
 
+    def look(self) -> None:
+        """Have the books and the balances read soon."""
+        self._looked = True
+        super().look()
+
+    async def _balances_anew(self) -> None:
+        client: Any = self._link.client
+        try:
+            await asyncio.wait_for(client._update_account_state(), ANSWER_S)
+        except Exception as error:  # of another library's connection: whatever it is, they were not read
+            told = " ".join(str(error).split())[:120] or type(error).__name__
+            raise TroubleError(f"balances: {told}") from None
+
     async def check(self) -> Report:
-        """Read the books as the paper node does, and soon again while an end that was told is not in them."""
+        """
+        Read the books as the paper node does, and soon again while an end that was told is not in them.
+
+        A fill that the stream has not told has not told its balances either: they are asked for then, and when somebody
+        looks.
+
+        Raises
+        ------
+        BannedError, RefusedError, TroubleError, TimeoutError
+            If the books or the balances cannot be read.
+        """
         report = await super().check()
+        if report.brought or self._looked:
+            await self._balances_anew()
+            self._looked = False
+        self._read += 1
         held = len(self.ending)
         self.ending = {name: order for name, order in self.ending.items() if not order.is_closed}
         if self.ending:

@@ -150,12 +150,12 @@ class Reconciler:
             left += strange if readings > 1 else []  # one that has only just come is looked at again
             if pauses:
                 await asyncio.sleep(pauses.pop(0))
-                await self._caught_up(most_s)
             elif behind and lags:
                 lags -= 1
                 await asyncio.sleep(LAG_S)
             else:
                 return left, readings, there
+            await self._caught_up(most_s)
 
     async def _there(self, most_s: float | None) -> None:
         """Wait while the node cannot read the exchange."""

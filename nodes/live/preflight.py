@@ -154,7 +154,7 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
         checks.append(Check("left of the permit", f"{left:f}", "more than nothing: it is used up", left > 0))
         checks += stranger_checks(await rest.asked("/api/v3/openOrders"))
         account = await rest.asked("/api/v3/account")
-        checks.append(money_check(account, asked.markets[0].quote, asked.capital - spent))
+        checks.append(money_check(account, asked.markets[0].quote, left))
     return Found(tuple(checks), spent)
 
 

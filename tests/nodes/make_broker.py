@@ -61,6 +61,13 @@ class Bundled(LiveExecutionClient):
         self.submitted: list[Any] = []
         self.lists: list[Any] = []
         self.cancelled: list[Any] = []
+        self.asked = 0  # for the balances
+        self.trouble: Exception | None = None
+
+    async def _update_account_state(self) -> None:
+        self.asked += 1
+        if self.trouble is not None:
+            raise self.trouble
 
     def submit_order(self, command: Any) -> None:
         assert command.order

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from nautilus_trader.adapters.binance.http.error import BinanceServerError
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.messages import SubmitOrder, SubmitOrderList
 from nautilus_trader.model.enums import OrderStatus
@@ -19,6 +20,7 @@ from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.link import Exchange
 from alphatrade.nodes.paper.reconcile import code_of
+from alphatrade.nodes.venue_answers import TroubleError
 from alphatrade.risk.approval import AGAIN, FORGED, OLD, UNKNOWN, WITHDRAWN, Approvals, fresh_key
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.gate_live import APPROVAL, terms_of
@@ -67,6 +69,34 @@ def at_exchange(scenario: Callable[[LiveRig], Coroutine[Any, Any, None]]) -> Non
         await scenario(LiveRig())
 
     asyncio.run(run())
+
+
+# -- balances
+
+
+def test_balances_are_asked_for_where_the_stream_has_not_told_a_fill_and_when_somebody_looks() -> None:
+    async def scenario(rig: LiveRig) -> None:
+        order = rig.rests()
+        await rig.read()
+        assert rig.client.asked == 0  # the stream tells them
+        rig.placed(order, "PARTIALLY_FILLED", "0.005")
+        rig.dealt(("7", "0.005"))
+        await rig.read()
+        assert rig.client.asked == 1
+        rig.broker.look()
+        before = rig.live.readings
+        for trouble in (BinanceServerError(503, "away", {}), RuntimeError("connection refused")):
+            rig.client.trouble = trouble
+            with pytest.raises(TroubleError):
+                await rig.read()
+        assert rig.live.readings == before
+        rig.client.trouble = None
+        await rig.read()
+        await rig.read()
+        assert rig.client.asked == 4
+        assert rig.live.readings == before + 2
+
+    at_exchange(scenario)
 
 
 # -- refusals

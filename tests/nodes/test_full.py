@@ -17,6 +17,7 @@ from alphatrade.nodes.live.guardian import Guardian
 from alphatrade.nodes.live.reconcile import Fill, Order, Side, balances, compare, fees, positions
 from alphatrade.nodes.live.sides import There
 from alphatrade.nodes.venue_answers import TroubleError
+from alphatrade.risk.permit import Permit
 from tests.nodes import make_broker
 from tests.nodes.make_checks import BTC
 
@@ -274,6 +275,21 @@ def test_an_exchange_that_was_read_again_in_time_stops_nothing(rig, monkeypatch)
     assert one.reconciler.blind_s == 100
     assert one.run().clean
     assert one.reconciler.blind_s == 0
+
+
+@pytest.mark.parametrize("switched", ["", "operator: a bad week (by ada)"])
+def test_a_node_that_ends_to_start_again_is_not_latched_by_its_policy_being_taken_down(rig, switched):
+    one, given = rig([], []), list[Permit]()
+    one.parts.intake = SimpleNamespace(permit=given.append)
+    one.parts.gate.live_gate = SimpleNamespace(permit=Permit())
+    every = SimpleNamespace(look_s=1.0)
+    duty: Any = SimpleNamespace(
+        alerts=one.alerts, asked=SimpleNamespace(markets=()), look=lambda: Permit(refused="taken down"), every=every
+    )
+    guardian = Guardian(one.parts, duty)
+    guardian.switched = switched
+    asyncio.run(guardian._look())
+    assert len(given) == one.alerts.counts["permit"] == (0 if switched else 1)
 
 
 # -- what Nautilus's cache lets go of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.live.judge import flat, lost, moments, most_out, sent_after, wrong
+from benchmarks.live.judge import flat, held, lost, lost_since, moments, most_out, own, sent_after, wrong
 from tests.venue.make_venue import Handle, running
 
 CAPITAL, SYMBOLS, EVER = Decimal(50), frozenset({"BTCUSDT"}), 10**15
@@ -94,3 +94,25 @@ def test_what_is_left_is_found(books: dict[str, Any]) -> None:
     assert "BTC is held" in flat(held, {"BTC": "0"}, Decimal("0.00001"))
     assert flat(held, {"BTC": "0.0001"}, Decimal("0.00001")) == ""
     assert flat(books | {"open": [1]}, {}, Decimal("0.00001")) == "1 orders are open"
+
+
+def test_what_was_lost_since_a_moment_is_what_left_less_what_came_back_and_is_held(books: dict[str, Any]) -> None:
+    bid = Decimal(29_999)
+    assert lost_since(books, 0, bid) == lost(books, bid)
+    at = next(one["time"] for one in books["trades"] if not one["isBuyer"])
+    sale = next(one for one in books["trades"] if not one["isBuyer"])
+    since = lost_since(books, at, bid)
+    assert since == Decimal(sale["commission"])  # sold at the bid itself
+    assert lost_since(books, at + 1, bid) == 0
+    dearer = copy.deepcopy(books)
+    dearer["trades"][-1]["quoteQty"] = str(Decimal(sale["quoteQty"]) - 5)
+    assert lost_since(dearer, at, bid) == since + 5
+
+
+def test_what_is_a_strangers_is_left_out_and_nothing_else(books: dict[str, Any]) -> None:
+    assert own(books) == books
+    theirs = own(changed(books, "A", clientOrderId="web-1"))
+    assert [one["clientOrderId"] for one in theirs["orders"]] == ["B", "C", "LAW-1"]
+    assert len(theirs["trades"]) == len(books["trades"]) - 1
+    assert held(books, {"BTC": "0"}) == Decimal(books["balances"]["BTC"]["free"]) > 0
+    assert held(books, {"BTC": books["balances"]["BTC"]["free"]}) == 0

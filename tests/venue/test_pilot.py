@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
@@ -93,6 +94,12 @@ def test_it_trades_within_its_capital_is_compared_and_ends_flat(pilot):
         out += float(trade["quoteQty"]) * (1 if trade["isBuyer"] else -1)
         most = max(most, out)
     assert 0 < most <= CAPITAL
+    events = pd.read_parquet(pilot.root / "artifacts" / "latest" / "risk_events.parquet")
+    assert not {"PERMIT_SCOPE", "UNBOUNDED"} & set(events["limit"]), (
+        "what moves is cancelled and sent anew, not modified"
+    )
+    orders = pd.read_parquet(pilot.root / "artifacts" / "latest" / "orders.parquet")
+    assert (orders["event"] == "canceled").sum() > 1
 
 
 @pytest.mark.parametrize("how", ["revoked", "expired"])

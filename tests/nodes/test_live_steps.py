@@ -1,0 +1,161 @@
+"""The steps of the live drill see what is wrong: an order after a revocation, one beyond a cap, a difference."""
+
+import json
+import time
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.live import cycle, steps
+from benchmarks.live import place as place_module
+from benchmarks.live.place import Place
+from tests.nodes.make_live import CAPITAL
+
+BALANCES = {"BTC": {"free": "0.00004", "locked": "0"}, "USDT": {"free": "1000", "locked": "0"}}
+BEAT = {"exchange": "up", "exchange_doubts": "0", "exchange_unknown": "0"}
+
+
+def order(name: str, ms: int, **more: Any) -> dict[str, Any]:
+    plain = {
+        "orderId": hash(name), "clientOrderId": name, "symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT",
+        "price": "30000", "origQty": "0.001", "executedQty": "0", "status": "CANCELED", "time": ms, "updateTime": ms + 1,
+    }  # fmt: skip
+    return plain | more
+
+
+class Stub(Place):
+    """A place without processes: a test says what the books have, and what the node says."""
+
+    def __init__(self, *orders: dict[str, Any], **more: Any) -> None:
+        told = {"orders": list(orders), "open": [], "trades": [], "balances": BALANCES, "deposits": {"USDT": "1000"}}
+        self.told: dict[str, Any] = {**told, "audit": [], **more}
+        self.left, self.kill, self.facts, self.said_no = Decimal(0), "HALTED", dict(BEAT), "release it first"
+        best = {"BTCUSDT": {"bid": "30000"}}
+        looks = {"books": lambda: self.told, "state": lambda: {"best": best}}
+        self.venue: Any = SimpleNamespace(look=lambda what: looks[what](), tell=lambda *_, **__: None)
+
+    def books(self) -> dict[str, Any]:
+        return self.told
+
+    def beat(self, what: Any = lambda beat: True, timeout: float = 0.0) -> Any:
+        time.sleep(0.01)
+        beat = SimpleNamespace(ts=time.time_ns(), kill=self.kill, facts=self.facts, fills=9)
+        assert what(beat)
+        return beat
+
+    def stop(self) -> list[str]:
+        return []
+
+    def revoke(self) -> None:
+        return
+
+    def refused(self) -> str:
+        return self.said_no
+
+    def command(self, verb: str, *words: str) -> str:
+        return ""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "QUIET_S", 0.05)
+    monkeypatch.setattr(steps, "FLAT_S", 0.1)
+    monkeypatch.setattr(place_module, "PATIENCE_S", 0.2)
+
+
+def stopped(stub: Stub, ms: int) -> list[str]:
+    return list(steps._stopped(stub, time.monotonic(), ms)["wrong"])
+
+
+def test_mutations_one_order_after_a_revocation_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    ms = steps.now_ms()
+    assert stopped(Stub(order("O-1", ms - 5)), ms) == []
+    assert stopped(Stub(order("O-1", ms + 5)), ms) == ["1 orders after it: ['O-1']"]
+    assert stopped(Stub(order("LAW-1", ms + 5, side="SELL")), ms) == [], "the law closes, until it has halted"
+    (line,) = stopped(Stub(order("LAW-1", ms + 10_000, side="SELL")), ms)
+    assert "LAW-1" in line, "and not after that"
+
+
+def test_mutations_what_is_not_flat_in_time_is_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = BALANCES | {"BTC": {"free": "0.00104", "locked": "0"}}
+    with pytest.raises(AssertionError, match="in time"):
+        stopped(Stub(balances=held), 0)
+    dust = Stub(balances=BALANCES | {"BTC": {"free": "0.00015", "locked": "0"}})
+    assert steps._stopped(dust, time.monotonic(), 0)["dust"] == "0.00011"
+    assert dust.left == Decimal("0.00011")
+
+
+def test_mutations_a_cap_that_was_exceeded_by_one_order_is_wrong() -> None:
+    price = str(CAPITAL * 1000)
+    assert cycle.kept(Stub(order("O-1", 1, price=price))) == []
+    (line,) = cycle.kept(Stub(order("O-1", 1, price=price), order("O-2", 1, origQty="0.00001")))
+    assert line.startswith("100.3")
+    assert cycle.kept(Stub(order("O-1", 1, price=price), order("web-1", 1))) == [], "a stranger's is no order of ours"
+    (line,) = cycle.kept(Stub(deposits={"USDT": "1030"}))
+    assert "were lost" in line
+
+
+def test_mutations_a_difference_between_node_and_books_is_wrong() -> None:
+    good = Stub()
+    good.kill = "ACTIVE"
+    assert good.agree() == []
+    for facts in ({"positions": "BTCUSDT:0.001"}, {"exchange_orders": "O-1"}, {"exchange_unknown": "1"}):
+        odd = Stub()
+        odd.kill, odd.facts = "ACTIVE", BEAT | facts
+        assert len(odd.agree()) == 1, facts
+    assert Stub().agree() == ["kill switch HALTED"]
+
+
+@pytest.mark.parametrize("said", ["", "account in use"])
+def test_mutations_a_start_that_should_have_been_refused_is_wrong(said: str) -> None:
+    stub = Stub()
+    stub.said_no, stub.posts = said, lambda: 0  # type: ignore[method-assign]
+    assert len(steps.no_entry(stub, None)["wrong"]) == 1  # type: ignore[arg-type]
+    assert len(steps._latched(said)) == 1
+    stub.said_no, stub.posts = "a permit is needed", lambda: 1  # type: ignore[method-assign]
+    assert steps.no_entry(stub, None)["wrong"] == ["1 orders were sent"]  # type: ignore[arg-type]
+
+
+# -- rows of the roadmap
+
+
+def law(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int = 6, by: str = "owner, ben", **odd: Any
+) -> list[str]:
+    found = [SimpleNamespace(code="CAPITAL_CAP", subject="O-1", detail="101")] if odd.get("broken") else []
+    folders = [tmp_path / str(number) for number in range(runs)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "summary.json").write_text(json.dumps({"near_misses": 1}))
+    move = {"to": "limited_live", "by": by}
+    told = {
+        "figures": [{"id": "K2", "holds": odd.get("holds", True), "figure": 1.0, "n": 6}],
+        "promotions": [move] * odd.get("moves", 2),
+    }
+    monkeypatch.setattr(steps, "kpis", lambda book: told)
+    monkeypatch.setattr(steps, "read", lambda ledger: None)
+    monkeypatch.setattr(steps, "Ledger", lambda folder: None)
+    monkeypatch.setattr(steps, "recent_runs", lambda folder, days: folders)
+    monkeypatch.setattr(steps, "audit", lambda run: SimpleNamespace(violations=found, integrity=[]))
+    place: Any = SimpleNamespace(machine=SimpleNamespace(ledger=None), policies=("a", "b"), root=tmp_path)
+    return list(steps._law(place)["wrong"])
+
+
+def test_promotions_and_runs_that_are_as_they_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert law(tmp_path, monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"by": "owner"}, "signed by owner alone"), ({"holds": False}, "K2"), ({"moves": 1}, "1 admissions"),
+        ({"runs": 5}, "5 runs"), ({"broken": True}, "CAPITAL_CAP O-1: 101"),
+    ],
+)  # fmt: skip
+def test_mutations_each_wrong_of_ledger_and_runs_is_found(
+    odd: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert any(words in line for line in law(tmp_path, monkeypatch, **odd))
