@@ -121,10 +121,10 @@ def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends
     monkeypatch.setattr(run.time, "sleep", slept.append)
     monkeypatch.setattr(run, "_preflight", fails("enableWithdrawals"))
     with pytest.raises(ConfigError):
-        run._judged(start(None), *[None] * 3)  # type: ignore[arg-type]
-    spent, odd = run._judged(start(Permit()), *[None] * 3)  # type: ignore[arg-type]
+        run._judged(start(None), *[None] * 2)  # type: ignore[arg-type]
+    spent, odd = run._judged(start(Permit()), *[None] * 2)  # type: ignore[arg-type]
     assert (spent, slept) == (Decimal(0), [])
     assert "enableWithdrawals" in odd
     monkeypatch.setattr(run, "_preflight", fails("exchange"))
-    assert "exchange" in run._judged(start(Permit()), *[None] * 3)[1]  # type: ignore[arg-type]
+    assert "exchange" in run._judged(start(Permit()), *[None] * 2)[1]  # type: ignore[arg-type]
     assert len(slept) == run.TRIES - 1
