@@ -6,8 +6,10 @@ process, too: it has to end with exit code 2, one line, and no request.
 """
 
 import asyncio
+import atexit
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -137,8 +139,9 @@ class Stand(NamedTuple):
 
 @cache
 def stand(port: int, control: int) -> Stand:
-    """Return the machines at an exchange; they are left where temporary files are."""
+    """Return the machines at an exchange; they go with the process."""
     root, venue = Path(mkdtemp(prefix="alphatrade-words-", dir=MEMORY)), Handle(port, control)
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     for name in ("bare", "permitted"):
         (root / name).mkdir()
     made = Stand(Place(venue, root / "bare"), Place(venue, root / "permitted"))

@@ -203,7 +203,7 @@ class Guardian:
         rest = self._parts.broker.reader
         if rest is not None:
             try:
-                self._duty.hear(await rest.ahead_ms())
+                self._duty.hear(await preflight.certainly_ahead_ms(rest))
                 self._filters(await rest.exchange_info(list(self._trading)))
                 self._parts.broker.go_on()
                 self._unruled = ""

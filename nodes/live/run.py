@@ -203,7 +203,7 @@ def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
             rest = exchange.reader(session, held)
             found = await preflight.preflight(rest, _asked(start, markets))
-            start.watch.clocks.hear(await rest.ahead_ms())
+            start.watch.clocks.hear(await preflight.certainly_ahead_ms(rest))
             return found
 
     return asyncio.run(run())

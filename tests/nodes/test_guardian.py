@@ -133,3 +133,22 @@ def test_what_no_rule_explains_stops_it_after_some_and_what_we_refuse_ourselves_
     assert code == "REJECTED"
     assert "10 orders refused within 60 s" in why
     assert "insufficient balance" in why
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "took_s", "told"), [(1400.0, 2.8, 0.0), (1400.0, 0.01, 1395.0), (-3000.0, 2.0, -2000.0)]
+)
+def test_an_answer_that_takes_long_says_nothing_of_the_clock_that_the_way_may_not_have_done(
+    rig, monkeypatch, ahead_ms, took_s, told
+):
+    """An exchange that stalled for 2.8 s once looked 1.4 s ahead, and its node stopped for a wrong clock."""
+    heard = list[float]()
+
+    async def ahead() -> float:
+        rig.now += took_s
+        return ahead_ms
+
+    rig.broker.reader.ahead_ms = ahead
+    rig.guardian._duty.hear = heard.append
+    asyncio.run(rig.guardian._rules())
+    assert heard == [pytest.approx(told, abs=0.01)]

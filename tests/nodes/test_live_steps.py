@@ -1,6 +1,7 @@
 """The steps of the live drill see what is wrong: an order after a revocation, one beyond a cap, a difference."""
 
 import json
+import os
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.live import cycle, steps
+from alphatrade.nodes.live import anchor
+from benchmarks.live import cycle, launch, steps
 from benchmarks.live import place as place_module
 from benchmarks.live.place import Place
 from tests.nodes.make_live import CAPITAL
@@ -117,6 +119,16 @@ def test_mutations_a_start_that_should_have_been_refused_is_wrong(said: str) -> 
     assert len(steps._latched(said)) == 1
     stub.said_no, stub.posts = "a permit is needed", lambda: 1  # type: ignore[method-assign]
     assert steps.no_entry(stub, None)["wrong"] == ["1 orders were sent"]  # type: ignore[arg-type]
+
+
+def test_a_node_that_starts_again_keeps_the_anchor_of_the_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[Any] = []
+    monkeypatch.setattr(os, "execv", lambda *words: became.append(words))
+    monkeypatch.setattr(anchor, "PLACES", ())
+    launch.anchored(Path("anchor.json"))
+    assert (Path("anchor.json"),) == anchor.PLACES
+    os.execv("python", ["python", "-m", "alphatrade", "live", "account=PILOT"])
+    assert became == [("python", ["python", "-m", "benchmarks.live.launch", "anchor.json", "live", "account=PILOT"])]
 
 
 # -- rows of the roadmap
