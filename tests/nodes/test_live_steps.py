@@ -111,13 +111,13 @@ def test_mutations_a_difference_between_node_and_books_is_wrong() -> None:
     assert Stub().agree() == ["kill switch HALTED"]
 
 
-@pytest.mark.parametrize("said", ["", "account in use"])
+@pytest.mark.parametrize("said", ["", "account in use", "anchor: got none, expected one before a permit"])
 def test_mutations_a_start_that_should_have_been_refused_is_wrong(said: str) -> None:
     stub = Stub()
     stub.said_no, stub.posts = said, lambda: 0  # type: ignore[method-assign]
     assert len(steps.no_entry(stub, None)["wrong"]) == 1  # type: ignore[arg-type]
     assert len(steps._latched(said)) == 1
-    stub.said_no, stub.posts = "a permit is needed", lambda: 1  # type: ignore[method-assign]
+    stub.said_no, stub.posts = "permit: got no entry limited_live permits policy 1", lambda: 1  # type: ignore[method-assign]
     assert steps.no_entry(stub, None)["wrong"] == ["1 orders were sent"]  # type: ignore[arg-type]
 
 
