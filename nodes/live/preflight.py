@@ -139,16 +139,8 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
     told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
     for market in asked.markets:
         checks += filter_checks(told.get(market.symbol), market, asked.most)
-    spent, odd = Decimal(0), "none"
-    now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
-    try:
-        for market in asked.markets:
-            done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
-            spent += spent_of(done, market)
-    except ValueError as error:
-        odd = str(error)
-    checks.append(Check("trades under the permit", odd, "fees in what was traded", odd == "none"))
-    spent = max(spent, Decimal(0))
+    spent, check = await _spent(rest, asked)
+    checks.append(check)
     if not asked.again:
         left = asked.capital - spent
         checks.append(Check("left of the permit", f"{left:f}", "more than nothing: it is used up", left > 0))
@@ -156,6 +148,21 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
         account = await rest.asked("/api/v3/account")
         checks.append(money_check(account, asked.markets[0].quote, asked.capital - spent))
     return Found(tuple(checks), spent)
+
+
+async def _spent(rest: VenueRest, asked: Asked) -> tuple[Decimal, Check]:
+    """Return what was spent under the permit; of one without a beginning nothing is asked, day by day since 1970."""
+    name, spent, odd = "trades under the permit", Decimal(0), "none"
+    if not asked.begins:
+        return spent, Check(name, "not asked for", "a permit that says when it begins", False)
+    now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
+    try:
+        for market in asked.markets:
+            done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
+            spent += spent_of(done, market)
+    except ValueError as error:
+        odd = str(error)
+    return max(spent, Decimal(0)), Check(name, odd, "fees in what was traded", odd == "none")
 
 
 async def _standing(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:

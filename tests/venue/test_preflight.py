@@ -134,6 +134,12 @@ def test_a_permit_that_is_used_up_starts_nothing_but_what_goes_on(venue):
     require(ask(venue, preflight, used._replace(again=True)).checks)
 
 
+def test_without_a_beginning_no_history_is_asked_for_and_nothing_starts(venue):
+    with pytest.raises(ConfigError, match="trades under the permit"):
+        require(ask(venue, preflight, asked(begins=0)).checks)
+    assert not any("myTrades" in one["path"] for one in venue.look("requests"))
+
+
 def test_a_clock_that_is_off_stops_a_start(venue):
     venue.fault("skew", ms=-3_000)
     assert "clock of the exchange" in refused(venue, asked())
