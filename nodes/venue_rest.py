@@ -104,6 +104,11 @@ class VenueRest:
     sleep : callable, optional
         For tests.
 
+    Attributes
+    ----------
+    uid : object
+        Which account it is, as the venue has said when it was asked for what is held; None: it was not.
+
     Raises
     ------
     ConfigError
@@ -120,6 +125,7 @@ class VenueRest:
     ) -> None:
         self._session, self._root, self._window_ms, self._sleep = session, root.rstrip("/"), window_ms, sleep
         self._sign, self._headers = credentials.signer(), {"X-MBX-APIKEY": credentials.key.strip()}
+        self.uid: object = None
         self._ahead_ms: float | None = None  # the venue's clock, less ours (monotonic)
         self._free_at = 0.0  # ours: not before this time is anything asked, as the venue has said
 
@@ -135,6 +141,7 @@ class VenueRest:
     async def account(self) -> dict[str, Holding]:
         """Return what is held, by asset, without what is zero."""
         found = await self._signed("GET", "/api/v3/account", {"omitZeroBalances": "true"})
+        self.uid = found.get("uid")
         held = {one["asset"]: Holding(Decimal(one["free"]), Decimal(one["locked"])) for one in found["balances"]}
         return {asset: one for asset, one in held.items() if one.free or one.locked}
 

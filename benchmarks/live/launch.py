@@ -13,8 +13,8 @@ def anchored(place: Path) -> None:
     anchor.PLACES, become = (place,), os.execv
 
     def execv(path: str, words: Any) -> None:
-        python, dash, _, *own = words
-        become(path, [python, dash, "benchmarks.live.launch", str(place), *own])
+        python, safe, dash, _, *own = words
+        become(path, [python, safe, dash, "benchmarks.live.launch", str(place), *own])
 
     os.execv = execv  # type: ignore[assignment]
 

@@ -38,11 +38,8 @@ def now_ms() -> int:
 def no_entry(place: Place, _: random.Random) -> Row:
     """Start without a permit: one line, exit code 2, no order."""
     said = place.refused()
-    bad = (
-        []
-        if "no entry limited_live permits policy" in said
-        else [f"a start without a permit said: {said or 'nothing'}"]
-    )
+    wanted = "no policy in stage limited_live"
+    bad = [] if wanted in said else [f"a start without a permit said: {said or 'nothing'}"]
     return {"wrong": bad + ([f"{place.posts()} orders were sent"] if place.posts() else [])}
 
 

@@ -44,7 +44,7 @@ def _name(step: str) -> str:
 
 def _row(name: str, what: str, value: float, unit: str, target: str, n: int) -> Figure:
     what = " ".join(what.split("\n\n")[0].split())
-    holds = meets(value, target) if target else None
+    holds = (n > 0 and meets(value, target)) if target else None  # nothing was seen: nothing is shown
     return Figure(f"live.{name}", f"sandbox: {what}", value, unit, target, holds, n, None, COMMAND)
 
 

@@ -46,7 +46,7 @@ def live(context: typer.Context, check: Check = False) -> None:
     show_result(done.result)
     if done.switched:
         sys.stdout.flush()
-        again = [sys.executable, "-m", "alphatrade", "live", *words]
+        again = [sys.executable, "-P", "-m", "alphatrade", "live", *words]  # -P: no code from the folder it stands in
         os.execv(again[0], again)  # the same service, a fresh process
 
 

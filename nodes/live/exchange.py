@@ -47,8 +47,18 @@ class LiveExchange(Exchange):
         """Return a client of ours, by which the books are read and orders cancelled; ConfigError: as of `client`."""
         return Exchange.reader(self, session, _sealed(credentials))
 
-    async def vetted(self, rest: VenueRest) -> None:
-        """Refuse new keys that may do what no start would let them, by ConfigError; until the next check they would."""
+    async def vetted(self, rest: VenueRest, uid: object) -> None:
+        """
+        Refuse new keys of another account, or that may do what no start would let them; the next check would.
+
+        A node that has not reached its exchange yet has no `uid`, and takes what a start would.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if uid is not None and rest.uid != uid:
+            raise ConfigError("account of the new keys", rest.uid, f"{uid}, which is traded and has what is open")
         net = "sandbox" if self.http else "mainnet" if self.mainnet else "testnet"
         preflight.require(tuple(await preflight.rights(rest, net)))
 

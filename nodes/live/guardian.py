@@ -34,7 +34,8 @@ TICK_S = 0.2  # between two looks at what is due
 REFUSALS, REFUSED_S, REFUSAL_S = 10, 60.0, 1.0  # so many rejected orders in so many seconds are too many; each look
 HALT_S = 10.0  # between two looks at a symbol that does not trade
 REACH_S = 1.0  # between two looks whether the exchange can be read
-UNREAD_S = 60.0  # after a reconciliation that could not be made, the next
+UNREAD_S = 60.0  # after a reconciliation, or a check of the key, that could not be made, the next
+UNCHECKED = 3  # so many checks of the key in a row that could not be made stop trading
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Guardian:
         self._trading = dict.fromkeys((one.symbol for one in duty.asked.markets), True)
         self._refused = deque[tuple[float, int]]()
         self._unruled = ""  # why the rules could not be read
+        self._unchecked = 0  # checks of the key in a row that could not be made
         parts.broker.holds = True
         duties = (self._look, self._again, self._books, self._rules, self._reach, self._refusals, self._switch)
         self._due = dict.fromkeys(duties, 0.0)
@@ -174,16 +176,21 @@ class Guardian:
     # -- the exchange
 
     async def _again(self) -> None:
-        """Check key, account, clock and filters once more."""
-        self._due[self._again] = time.monotonic() + 60 * self._duty.every.again_min
-        rest = self._parts.broker.reader
+        """Check key, account, fees and clock once more; stop where that cannot be done though the books can be read."""
+        wait_s, rest = 60 * self._duty.every.again_min, self._parts.broker.reader
+        self._due[self._again] = time.monotonic() + min(UNREAD_S, wait_s)
         if rest is None:
             return
         try:
             checks = await preflight.again(rest, self._duty.asked)
         except ConfigError as error:
             self._alerts.give("preflight", f"the checks could not be made again: {error}")
+            self._unchecked += not self.reconciler.blind_s  # an exchange that is away is the business of `_reach`
+            if self._unchecked >= UNCHECKED and self._parts.gate.switch.state == "ACTIVE":
+                words = f"key and account could not be checked {self._unchecked} times in a row, the last: {error}"
+                self._parts.gate.trip("PREFLIGHT", words, "guardian")
             return
+        self._unchecked, self._due[self._again] = 0, time.monotonic() + wait_s
         self._judge(checks, "PREFLIGHT", "preflight")
 
     def _judge(self, checks: tuple[Check, ...], code: str, kind: str) -> None:

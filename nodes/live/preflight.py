@@ -22,12 +22,27 @@ from alphatrade.nodes.live.checks import (
     stranger_checks,
 )
 from alphatrade.nodes.live.history import trades
-from alphatrade.nodes.venue_answers import FAILURES, RefusedError
+from alphatrade.nodes.venue_answers import FAILURES, BannedError, RefusedError
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.risk.errors import ConfigError
 
-AWAY = "exchange"  # what a refusal is about where it cannot be asked
+BAN_S = 120.0  # the shortest ban there is: for one that does not say how long it lasts
 _MS = 1_000_000  # ns
+
+
+class AwayError(ConfigError):
+    """
+    The exchange could not be asked.
+
+    Attributes
+    ----------
+    wait_s : float
+        It must not be asked again for so long.
+    """
+
+    def __init__(self, told: str, expected: str, wait_s: float = 0.0) -> None:
+        super().__init__("exchange", told, expected)
+        self.wait_s = wait_s
 
 
 class Asked(NamedTuple):
@@ -79,7 +94,7 @@ async def preflight(rest: VenueRest, asked: Asked) -> Found:
 
     Raises
     ------
-    ConfigError
+    AwayError
         If it does not answer, refuses the key, or answers what cannot be read.
     """
     return await _read(rest, lambda: _all(rest, asked))
@@ -91,7 +106,7 @@ async def again(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:
 
     Raises
     ------
-    ConfigError
+    AwayError
         As :func:`preflight`.
     """
     return await _read(rest, lambda: _standing(rest, asked))
@@ -144,13 +159,14 @@ async def _read[T](rest: VenueRest, step: Callable[[], Any]) -> T:
     try:
         return await step()  # type: ignore[no-any-return]
     except RefusedError as no:
-        raise ConfigError(AWAY, str(no), "an exchange that lets this key read its account") from None
+        raise AwayError(str(no), "an exchange that lets this key read its account") from None
     except FAILURES as error:
         told = str(error) or "no answer in time"
-        raise ConfigError(AWAY, told, "an exchange that answers") from None
+        wait_s = getattr(error, "wait_s", None) or (BAN_S if isinstance(error, BannedError) else 0.0)
+        raise AwayError(told, "an exchange that answers", wait_s) from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise ConfigError(AWAY, told, "answers that can be read") from None
+        raise AwayError(told, "answers that can be read") from None
 
 
 async def _all(rest: VenueRest, asked: Asked) -> Found:
@@ -158,16 +174,8 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
     told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
     for market in asked.markets:
         checks += filter_checks(told.get(market.symbol), market, asked.most)
-    spent, odd = Decimal(0), "none"
-    now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
-    try:
-        for market in asked.markets:
-            done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
-            spent += spent_of(done, market)
-    except ValueError as error:
-        odd = str(error)
-    checks.append(Check("trades under the permit", odd, "fees in what was traded", odd == "none"))
-    spent = max(spent, Decimal(0))
+    spent, check = await _spent(rest, asked)
+    checks.append(check)
     if not asked.again:
         left = asked.capital - spent
         checks.append(Check("left of the permit", f"{left:f}", "more than nothing: it is used up", left > 0))
@@ -175,6 +183,21 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
         account = await rest.asked("/api/v3/account")
         checks.append(money_check(account, asked.markets[0].quote, left))
     return Found(tuple(checks), spent)
+
+
+async def _spent(rest: VenueRest, asked: Asked) -> tuple[Decimal, Check]:
+    """Return what was spent under the permit; of one without a beginning nothing is asked, day by day since 1970."""
+    name, spent, odd = "trades under the permit", Decimal(0), "none"
+    if not asked.begins:
+        return spent, Check(name, "not asked for", "a permit that says when it begins", False)
+    now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
+    try:
+        for market in asked.markets:
+            done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
+            spent += spent_of(done, market)
+    except ValueError as error:
+        odd = str(error)
+    return max(spent, Decimal(0)), Check(name, odd, "fees in what was traded", odd == "none")
 
 
 async def _standing(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:

@@ -33,6 +33,7 @@ from alphatrade.nodes.result import RunResult
 from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.tape import Market as Tape
 from alphatrade.nodes.venue_rest import Credentials
+from alphatrade.nodes.watchdog import EXTEND_S, sd_notify
 from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.kill import latch_dir
@@ -145,7 +146,7 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
         "venue": start.live.broker.venue, "permit": start.permit.entry,
     }  # fmt: skip
     duty = Duty(
-        look=_looker(start.watch, spent, fee, odd),
+        look=_looker(start, spent, fee, odd),
         hear=start.watch.clocks.hear,
         asked=_asked(start, markets),
         every=start.live.guard,
@@ -162,10 +163,15 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
     return LiveParts(exchange, LiveBroker, exchange.approvals, guard)
 
 
-def _looker(watch: Watch, spent: int, fee: int, odd: str) -> Callable[[], Permit]:
+def _looker(start: Start, spent: int, fee: int, odd: str) -> Callable[[], Permit]:
+    """Return what looks at the ledger; `spent` is counted since the first permit of the run begins, and not before."""
+    since = (start.first or start.permit).begins
+
     def look() -> Permit:
-        permit = watch.look()
-        return permit._replace(spent=spent, fee=fee, refused=permit.refused or odd)
+        permit = start.watch.look()
+        early = f"permit {permit.entry[:12]} begins before the one that this run began with: what was spent is unknown"
+        refused = permit.refused or odd or (early if permit.begins < since else "")
+        return permit._replace(spent=spent, fee=fee, refused=refused)
 
     return look
 
@@ -187,12 +193,21 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -
         except ConfigError as error:
             if start.first is None:
                 raise
-            if error.field != preflight.AWAY or not left:
+            away = isinstance(error, preflight.AwayError)
+            _wait(error, AGAIN_S if away and left else 0.0)
+            if not away or not left:
                 say(f"it goes on, to close what is open: {error}")
                 return Decimal(0), str(error)
-            say(f"again in {AGAIN_S:g} s: {error}")
-            time.sleep(AGAIN_S)
     raise AssertionError("one of the tries has returned or raised")
+
+
+def _wait(error: ConfigError, least_s: float) -> None:
+    """Wait as long as an exchange has asked for, whatever is done then: who asks earlier makes a ban longer."""
+    wait_s = max(error.wait_s if isinstance(error, preflight.AwayError) else 0.0, least_s)
+    if wait_s:
+        say(f"nothing is asked for {wait_s:g} s: {error}")
+        sd_notify(f"EXTEND_TIMEOUT_USEC={int((wait_s + EXTEND_S) * 1e6)}\nSTATUS=waiting for the exchange")
+        time.sleep(wait_s)
 
 
 def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -> preflight.Found:

@@ -141,10 +141,13 @@ def kept(folder: Path, markets: tuple[Market, ...]) -> Book:
 
 
 def first_permit(folder: Path) -> Permit | None:
-    """Return the permit that the journal in a folder begins with; None: there is none."""
-    return next(
-        (permit_of(msgspec.msgpack.decode(payload)) for kind, payload in _records(folder) if kind == PERMIT), None
-    )
+    """
+    Return the first permit in the journal in a folder; None: there is none, so that nothing can have been sent.
+
+    What was kept of a look at a ledger that could not be read has no capital and no beginning, and is not meant.
+    """
+    found = (permit_of(msgspec.msgpack.decode(payload)) for kind, payload in _records(folder) if kind == PERMIT)
+    return next((permit for permit in found if permit.entry and permit.capital and permit.begins), None)
 
 
 def _records(folder: Path) -> Iterator[tuple[int, bytes]]:

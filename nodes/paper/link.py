@@ -72,8 +72,8 @@ class Exchange:
         """Return a client of ours, by which the books are read."""
         return VenueRest(session, self.rest, credentials, WINDOW_MS)
 
-    async def vetted(self, rest: VenueRest) -> None:
-        """Refuse keys, new ones for a node that runs, by ConfigError; they are those of `rest`."""
+    async def vetted(self, rest: VenueRest, uid: object) -> None:
+        """Refuse keys, new ones for a node of the account `uid`, by ConfigError; they are those of `rest`."""
 
     def client(
         self, loop: asyncio.AbstractEventLoop, bus: MessageBus, cache: Cache, credentials: Credentials
@@ -134,6 +134,7 @@ class Link:
         self.rest: VenueRest | None = None
         self.read_at, self.skewed = -BLIND_S, False
         self._credentials: Credentials | None = None
+        self._uid: object = None  # of the account that is traded; None: not known yet
         self._fresh: Credentials | None = None  # new keys that have not been tried yet
         self._look: asyncio.Future[Credentials | None] | None = None  # for new keys
 
@@ -170,6 +171,7 @@ class Link:
         """
         self._credentials = self._credentials or self._read()
         self.rest = await self._admitted(self._credentials)
+        self._uid = self.rest.uid if self._uid is None else self._uid
         client = self._exchange.client(*self._given, self._credentials)
         try:
             await asyncio.wait_for(client._connect(), ANSWER_S)
@@ -207,7 +209,7 @@ class Link:
             self._fresh = await self._looked() or self._fresh
             if self._fresh is None:
                 return False
-            await self._exchange.vetted(await self._admitted(self._fresh))
+            await self._exchange.vetted(await self._admitted(self._fresh), self._uid)
         except (ConfigError, RefusedError) as error:
             self._fresh = None
             self._tell(f"new keys are of no use, those in use stay in use: {error}")

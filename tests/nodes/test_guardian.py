@@ -1,4 +1,4 @@
-"""What a guardian does about refused orders: it looks at the rules first, and stops for what they do not explain."""
+"""What a guardian does about refused orders and unread rights: it looks again, and stops for what stays unexplained."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,9 @@ from nautilus_trader.model.objects import Quantity
 
 from alphatrade.nodes.live import guardian as module
 from alphatrade.nodes.live.alerts import Alerts
-from alphatrade.nodes.live.guardian import REFUSALS, Guardian
+from alphatrade.nodes.live.checks import Check
+from alphatrade.nodes.live.guardian import REFUSALS, UNCHECKED, UNREAD_S, Guardian
+from alphatrade.nodes.live.preflight import AwayError
 from alphatrade.nodes.live.settings import GuardSpec
 from alphatrade.nodes.venue_answers import TroubleError
 from tests.nodes.make_broker import ACCOUNT, NAME, STRATEGY, TRADER
@@ -135,6 +137,7 @@ def test_what_no_rule_explains_stops_it_after_some_and_what_we_refuse_ourselves_
     assert "insufficient balance" in why
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("ahead_ms", "took_s", "told"), [(1400.0, 2.8, 0.0), (1400.0, 0.01, 1395.0), (-3000.0, 2.0, -2000.0)]
 )
@@ -152,3 +155,64 @@ def test_an_answer_that_takes_long_says_nothing_of_the_clock_that_the_way_may_no
     rig.guardian._duty.hear = heard.append
     asyncio.run(rig.guardian._rules())
     assert heard == [pytest.approx(told, abs=0.01)]
+=======
+# -- rights of the key that cannot be read
+
+
+@pytest.fixture
+def checked(rig, monkeypatch):
+    """A guardian whose checks fail until a test says what they find."""
+    rig.found = None
+
+    async def again(*_: Any) -> tuple[Check, ...]:
+        if rig.found is None:
+            raise AwayError("403 not for this key (-2015)", "an exchange that lets this key read its account")
+        return rig.found
+
+    monkeypatch.setattr(module.preflight, "again", again)
+    return rig
+
+
+def check(rig: Any, times: int = 1) -> None:
+    for _ in range(times):
+        rig.now = rig.guardian._due[rig.guardian._again] = rig.now + 1
+        asyncio.run(rig.guardian._again())
+
+
+def test_rights_that_cannot_be_read_are_told_soon_asked_for_again_and_then_stop_it(checked):
+    check(checked, UNCHECKED - 1)
+    assert checked.trips == []
+    assert checked.guardian._due[checked.guardian._again] == checked.now + UNREAD_S, "not in an hour"
+    check(checked)
+    ((code, why, _),) = checked.trips
+    assert code == "PREFLIGHT"
+    assert "3 times in a row" in why
+    assert "-2015" in why
+    assert checked.alerts.counts["preflight"] == UNCHECKED
+    checked.guardian._parts.gate.switch.state = "HALTED"
+    check(checked, UNCHECKED)
+    assert len(checked.trips) == 1
+
+
+def test_rights_that_can_be_read_again_are_counted_from_nothing(checked):
+    check(checked, UNCHECKED - 1)
+    checked.found = ()
+    check(checked)
+    assert checked.guardian._due[checked.guardian._again] == checked.now + 60 * 60
+    checked.found = None
+    check(checked, UNCHECKED - 1)
+    assert checked.trips == []
+
+
+def test_an_exchange_that_is_away_as_a_whole_stops_it_by_that_rule_alone(checked):
+    checked.broker.away_s = 5.0
+    check(checked, 4 * UNCHECKED)
+    checked.broker.reader = None
+    check(checked, 4 * UNCHECKED)
+    assert checked.trips == []
+    assert checked.guardian._due[checked.guardian._again] == checked.now + UNREAD_S
+    checked.broker.away_s, checked.broker.reader = 0.0, object()
+    checked.found = (Check("enableWithdrawals", "true", "false", False),)
+    check(checked)
+    assert checked.trips[0][:2] == ("PREFLIGHT", "enableWithdrawals: true, wanted: false")
+>>>>>>> 976b0bfbf8c93dc7c5cc53cb69c90b2f3e5affe3

@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -86,3 +87,39 @@ def test_without_new_keys_there_is_nothing_to_renew() -> None:
     keys = Same()
     asyncio.run(run())
     assert keys.looks == 2
+
+
+def test_new_keys_are_held_against_the_account_that_was_first_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the connection was opened anew since; until there is one, against none."""
+    nothing, found, seen = cast(Any, None), list[object](), 0
+
+    class Seen(Exchange):
+        async def vetted(self, rest: Any, uid: object) -> None:
+            found.append((rest.uid, uid))
+
+        def client(self, *_: Any) -> Any:
+            async def connect() -> None:
+                """Be connected."""
+
+            return SimpleNamespace(_connect=connect, account_id=None)
+
+    class New(Slow):
+        def changed(self, venue: str) -> bool:
+            return True
+
+    async def run() -> None:
+        made = Link(Seen(None, None, ()), New(), nothing, nothing, nothing, lambda _: None)
+
+        async def admitted(_: Credentials) -> Any:
+            nonlocal seen
+            seen += 1
+            return SimpleNamespace(uid=seen)
+
+        made._admitted = admitted  # type: ignore[method-assign]
+        await made.renewed()
+        await made.open()
+        await made.open()
+        await made.renewed()
+
+    asyncio.run(run())
+    assert found == [(1, None), (4, 2)]

@@ -1,6 +1,7 @@
 """Back to the policy before by one command: the node first, then the ledger, then the node again."""
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.live import rollback
 from alphatrade.nodes.live.switch import Switch, pending, request_switch, take_switch
 from alphatrade.risk.errors import ConfigError, LedgerError
+from tests.conftest import ROOT
 
 BEAT = Beat(
     ts=0, number=1, pid=1, lag_s=0.0, feed_age_s=None, events=0, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0
@@ -115,18 +117,34 @@ def test_a_request_that_cannot_be_read_switches_nothing(tmp_path):
     assert take_switch(tmp_path) == ""
 
 
-@pytest.mark.parametrize("switched", ["", "operator: why (by ada)"])
-def test_a_node_that_was_asked_to_becomes_itself_again_with_the_same_words(switched, monkeypatch):
+def became(monkeypatch: pytest.MonkeyPatch, switched: str, *words: str) -> list[Any]:
+    """Return what a node of these words becomes at its end: command lines."""
     from alphatrade.nodes import hydra_app, show
     from alphatrade.nodes.live import anchor, run
 
-    became: list[Any] = []
+    found: list[Any] = []
     monkeypatch.setattr(anchor, "read", lambda: None)
     monkeypatch.setattr(hydra_app, "run_config", lambda *_: None)
     monkeypatch.setattr(show, "show_result", lambda _: None)
     monkeypatch.setattr(run, "live", lambda _: SimpleNamespace(result=None, switched=switched))
-    monkeypatch.setattr(os, "execv", lambda *words: became.append(words))
-    words = ["account=PILOT", "feed.testnet=true"]
+    monkeypatch.setattr(os, "execv", lambda path, command: found.append((path, command)))
     assert CliRunner().invoke(live_app.app, ["live", *words]).exit_code == 0
-    wanted = (sys.executable, [sys.executable, "-m", "alphatrade", "live", *words])
-    assert became == ([wanted] if switched else [])
+    return found
+
+
+@pytest.mark.parametrize("switched", ["", "operator: why (by ada)"])
+def test_a_node_that_was_asked_to_becomes_itself_again_with_the_same_words(switched, monkeypatch):
+    words = ["account=PILOT", "feed.testnet=true"]
+    wanted = (sys.executable, [sys.executable, "-P", "-m", "alphatrade", "live", *words])
+    assert became(monkeypatch, switched, *words) == ([wanted] if switched else [])
+
+
+def test_it_becomes_our_code_and_not_what_lies_in_the_folder_where_it_stands(monkeypatch, tmp_path):
+    ((_, command),) = became(monkeypatch, "why")
+    (tmp_path / "alphatrade").mkdir()
+    (tmp_path / "alphatrade" / "__init__.py").touch()
+    (tmp_path / "alphatrade" / "__main__.py").write_text("print('planted')")
+    own = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, "--help"], cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
+    assert "planted" not in done.stdout
+    assert "alphatrade live [--check]" in done.stdout

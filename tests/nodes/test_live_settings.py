@@ -13,13 +13,14 @@ from hydra import compose, initialize_config_module
 from alphatrade.nodes.live import run, settings
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.live.exchange import LiveExchange
+from alphatrade.nodes.live.preflight import AwayError
 from alphatrade.nodes.live.settings import LiveSettings, live_settings
 from alphatrade.nodes.overrides import CONFIG_MODULE, completed
 from alphatrade.nodes.paper.entry import Entered
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import ConfigError, LedgerError
-from alphatrade.risk.permit import Permit
+from alphatrade.risk.permit import NONE, Permit
 
 ANCHOR = Anchor(Path("/state"), Path("/ledger"), "f" * 64)
 ENTRY = {"policy_hash": "a" * 64, "stage": "limited_live", "seq": 1, "hash": "", "ledger": "f" * 64}
@@ -138,32 +139,31 @@ def test_without_a_policy_in_charge_there_is_no_incumbent(monkeypatch):
 
 
 def test_each_look_at_the_ledger_says_what_was_spent_before_and_what_is_wrong_with_the_start():
-    watch: Any = SimpleNamespace(look=lambda: Permit(entry="e", capital=7))
-    assert run._looker(watch, 5, 3, "")() == Permit(entry="e", capital=7, spent=5, fee=3)
-    assert run._looker(watch, 5, 3, "a right too many")().refused == "a right too many"
-    watch = SimpleNamespace(look=lambda: Permit(refused="revoked"))
-    assert run._looker(watch, 5, 3, "a right too many")().refused == "revoked"
+    begun = start(None, Permit(entry="e", capital=7))
+    assert run._looker(begun, 5, 3, "")() == Permit(entry="e", capital=7, spent=5, fee=3)
+    assert run._looker(begun, 5, 3, "a right too many")().refused == "a right too many"
+    assert run._looker(start(None, Permit(refused="revoked")), 5, 3, "a right too many")().refused == "revoked"
 
 
-def start(first: Permit | None) -> Any:
-    return SimpleNamespace(first=first)
+def start(first: Permit | None, now: Permit = NONE) -> Any:
+    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now))
 
 
 def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends_nothing_new(monkeypatch):
-    def fails(field: str) -> Any:
+    def fails(error: ConfigError) -> Any:
         def preflight(*_: Any) -> Any:
-            raise ConfigError(field, "true", "false")
+            raise error
 
         return preflight
 
     slept: list[float] = []
     monkeypatch.setattr(run.time, "sleep", slept.append)
-    monkeypatch.setattr(run, "_preflight", fails("enableWithdrawals"))
+    monkeypatch.setattr(run, "_preflight", fails(ConfigError("enableWithdrawals", "true", "false")))
     with pytest.raises(ConfigError):
         run._judged(start(None), *[None] * 2)  # type: ignore[arg-type]
     spent, odd = run._judged(start(Permit()), *[None] * 2)  # type: ignore[arg-type]
     assert (spent, slept) == (Decimal(0), [])
     assert "enableWithdrawals" in odd
-    monkeypatch.setattr(run, "_preflight", fails("exchange"))
+    monkeypatch.setattr(run, "_preflight", fails(AwayError("status 503", "an exchange that answers")))
     assert "exchange" in run._judged(start(Permit()), *[None] * 2)[1]  # type: ignore[arg-type]
     assert len(slept) == run.TRIES - 1

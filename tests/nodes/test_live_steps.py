@@ -117,7 +117,7 @@ def test_mutations_a_start_that_should_have_been_refused_is_wrong(said: str) -> 
     stub.said_no, stub.posts = said, lambda: 0  # type: ignore[method-assign]
     assert len(steps.no_entry(stub, None)["wrong"]) == 1  # type: ignore[arg-type]
     assert len(steps._latched(said)) == 1
-    stub.said_no, stub.posts = "permit: got no entry limited_live permits policy 1", lambda: 1  # type: ignore[method-assign]
+    stub.said_no, stub.posts = "policy_entry: got 'no policy in stage limited_live'", lambda: 1  # type: ignore[method-assign]
     assert steps.no_entry(stub, None)["wrong"] == ["1 orders were sent"]  # type: ignore[arg-type]
 
 

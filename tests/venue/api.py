@@ -208,7 +208,7 @@ class Api:
             "commissionRates": {"maker": text(maker), "taker": text(taker), "buyer": text(Decimal(0)), "seller": text(Decimal(0))},
             "canTrade": self.rights.can_trade, "canWithdraw": False, "canDeposit": False, "brokered": False,
             "requireSelfTradePrevention": False, "preventSor": False, "updateTime": self.books.updated,
-            "accountType": "SPOT", "balances": self.books.account(), "permissions": ["SPOT"], "uid": 1,
+            "accountType": "SPOT", "balances": self.books.account(), "permissions": ["SPOT"], "uid": self.rights.uid,
         }  # fmt: skip
 
     def trade_fee(self, params: Params) -> list[dict[str, str]]:

@@ -26,20 +26,25 @@ class Rights:
         What it tells.
     can_trade : bool
         Of the account.
+    uid : int
+        Of the account that all keys are of.
     withdrawals : int
         How often somebody tried to take money out.
     """
 
     def __init__(self) -> None:
         self.told, self.can_trade, self.withdrawals = True, True, 0
-        self.restrictions = dict(RIGHTS)
+        self.uid, self.restrictions = 1, dict(RIGHTS)
         self.burn: dict[str, Any] = {"spotBNBBurn": False, "interestBNBBurn": False}
 
     def change(self, asked: Mapping[str, Any]) -> None:
-        """Take new values: fields of either answer (None: the field is not there), `told`, `can_trade`."""
+        """Take new values: fields of either answer (None: the field is not there), `told`, `can_trade`, `uid`."""
         for name, value in asked.items():
             if name in ("told", "can_trade"):
                 setattr(self, name, bool(value))
+                continue
+            if name == "uid":
+                self.uid = int(value)
                 continue
             where = self.burn if name.endswith("BNBBurn") else self.restrictions
             if value is None:

@@ -120,12 +120,14 @@ def test_another_key_is_taken_up_while_it_trades_without_a_restart(pilot: Pilot)
     assert pilot.venue.look("books")["audit"] == []
 
 
-@pytest.mark.parametrize("how", ["mode", "right"])
+@pytest.mark.parametrize("how", ["mode", "right", "account"])
 def test_another_key_that_no_start_would_take_is_not_taken_up_either(pilot: Pilot, how: str) -> None:
     pilot.start("guard.again_min=60").trading(2)
     accepted(pilot.venue, NEW)
     if how == "right":
         pilot.venue.tell("permissions", enableWithdrawals=True)
+    if how == "account":
+        pilot.venue.tell("permissions", uid=2)
     put(pilot, NEW, 0o644 if how == "mode" else 0o600)
     time.sleep(TAKEN_S)
     pilot.venue.tell("keys", revoke=NEW.name)  # whoever uses it trades no more
@@ -134,7 +136,7 @@ def test_another_key_that_no_start_would_take_is_not_taken_up_either(pilot: Pilo
     said = pilot.end()
     assert "there are new keys" not in said
     assert "new keys are of no use, those in use stay in use" in said
-    assert ("mode 0644" if how == "mode" else "enableWithdrawals") in said
+    assert {"mode": "mode 0644", "right": "enableWithdrawals", "account": "account of the new keys"}[how] in said
 
 
 def test_a_live_node_leaves_its_keys_nowhere(pilot: Pilot) -> None:

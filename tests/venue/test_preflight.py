@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from alphatrade.nodes.live import history
+from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.live.preflight import Asked, Found, again, preflight, require, table
 from alphatrade.nodes.paper import assembly
 from alphatrade.nodes.paper.assembly import Flight
@@ -16,6 +17,7 @@ from alphatrade.nodes.paper.exchange_facts import markets
 from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.settings import BrokerSpec
 from alphatrade.nodes.venue_rest import Credentials, VenueRest
+from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import ConfigError
 from tests.nodes.make_checks import BTC
 from tests.venue.make_venue import Handle, running
@@ -134,6 +136,12 @@ def test_a_permit_that_is_used_up_starts_nothing_but_what_goes_on(venue):
     require(ask(venue, preflight, used._replace(again=True)).checks)
 
 
+def test_without_a_beginning_no_history_is_asked_for_and_nothing_starts(venue):
+    with pytest.raises(ConfigError, match="trades under the permit"):
+        require(ask(venue, preflight, asked(begins=0)).checks)
+    assert not any("myTrades" in one["path"] for one in venue.look("requests"))
+
+
 def test_a_clock_that_is_off_stops_a_start(venue):
     venue.fault("skew", ms=-3_000)
     assert "clock of the exchange" in refused(venue, asked())
@@ -209,3 +217,20 @@ def test_the_smallest_order_of_an_exchange_reaches_the_instrument_that_a_node_cl
     at_exchange = assembly._instrument(market, Flight(broker=BrokerSpec(kind="binance")))
     assert str(at_exchange.min_notional) == "5.00000000 USDT"
     assert assembly._instrument(market, Flight()).min_notional is None  # a simulated venue takes all
+
+
+def test_new_keys_of_another_account_are_refused_whatever_they_may_do(venue):
+    exchange = LiveExchange(venue.http, None, (), approvals=Approvals(fresh_key(), int))
+
+    async def vetted(rest: VenueRest, uid: object) -> None:
+        await rest.account()
+        await exchange.vetted(rest, uid)
+
+    for uid in (1, None):
+        ask(venue, vetted, uid)
+    with pytest.raises(ConfigError, match="account of the new keys"):
+        ask(venue, vetted, 2)
+    venue.tell("permissions", uid=2)
+    ask(venue, vetted, 2)
+    with pytest.raises(ConfigError, match="account of the new keys"):
+        ask(venue, vetted, 1)

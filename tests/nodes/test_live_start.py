@@ -1,0 +1,136 @@
+"""What a start with real orders takes from the run before, and how it waits for an exchange that is away."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.live import preflight, run
+from alphatrade.nodes.live.sides import first_permit
+from alphatrade.nodes.paper.inputs import Recorder
+from alphatrade.nodes.settings import compose_settings
+from alphatrade.nodes.venue_answers import BannedError, TroubleError
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.permit import Permit
+from tests.nodes.make_journal import HEAD
+
+UNREAD = Permit(refused="the ledger cannot be read", at=5, spent=9, fee=1)
+GOOD = Permit(entry="e" * 64, capital=100 * 10**18, loss=10**18, begins=1_790_000_000 * 10**9, ends=2**62, at=7)
+LATE = GOOD._replace(entry="f" * 64, capital=1, begins=GOOD.begins + 1)
+
+
+def journal(folder: Path, *permits: Permit) -> Path:
+    """Write what a node keeps of its looks at the ledger."""
+    with Journal.open(folder, HEAD) as made:
+        recorder = Recorder(made, [])
+        recorder.tick(1)
+        for permit in permits:
+            recorder.permit(permit)
+    return folder
+
+
+# -- with which permit a run began
+
+
+def test_a_run_began_with_the_first_permit_that_names_something(tmp_path: Path) -> None:
+    assert first_permit(journal(tmp_path / "a", UNREAD, GOOD, LATE)) == GOOD
+    wrong = GOOD._replace(refused="the clock of this machine is wrong")
+    assert first_permit(journal(tmp_path / "b", wrong, LATE)) == wrong, "it is known what it is for"
+
+
+def test_a_look_that_found_no_permit_is_none_and_then_a_start_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert first_permit(tmp_path / "none") is None
+    folder = tmp_path / "live" / "PILOT"
+    assert first_permit(journal(folder / "journal", UNREAD)) is None
+    monkeypatch.setattr(run, "agree", lambda *_: None)
+    monkeypatch.setattr(run, "put_by", lambda _: None)
+    monkeypatch.setattr(run, "latch_dir", lambda *_: folder)
+    monkeypatch.setattr(run, "Watch", lambda *_: SimpleNamespace(look=lambda: UNREAD))
+    with pytest.raises(ConfigError, match="permit: got 'the ledger cannot be read'"):
+        run._permitted(told(tmp_path))
+
+
+def told(state: Path) -> Any:
+    made = compose_settings([])
+    feed = run.LiveFeedSpec(source="binance", symbols=("BTCUSDT",))
+    own = SimpleNamespace(settings=made, account="PILOT", feed=feed)
+    return SimpleNamespace(own=own, anchor=None, broker=SimpleNamespace(venue="sandbox"))
+
+
+# -- an exchange that says how long it must not be asked
+
+
+class Asking:
+    """Checks of a node that goes on, against an exchange that a test plays: what is raised, or 0, one after the other."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: Exception | None) -> None:
+        self.now, self.asked_at, self._answers = 0.0, list[float](), list(answers)
+        monkeypatch.setattr(run, "_preflight", self._preflight)
+        monkeypatch.setattr(run.time, "sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _preflight(self, *_: Any) -> Any:
+        async def ask() -> Any:
+            answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            if answer is not None:
+                raise answer
+            return preflight.Found((), Decimal(7))
+
+        self.asked_at.append(self.now)
+        return asyncio.run(preflight._read(cast(Any, None), ask))
+
+    def judged(self) -> tuple[Decimal, str]:
+        nothing: Any = None
+        return run._judged(began_with(GOOD), nothing, nothing)
+
+
+def began_with(first: Permit, now: Permit = GOOD) -> Any:
+    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now))
+
+
+def test_a_node_that_goes_on_asks_again_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch, TroubleError("status 429", 30.0), BannedError(600.0), TroubleError("status 503"), None)
+    assert asking.judged() == (7, "")
+    assert asking.asked_at == [0, 30, 630, 630 + run.AGAIN_S]
+
+
+def test_a_ban_that_does_not_say_how_long_it_lasts_is_the_shortest(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch, BannedError(), None)
+    asking.judged()
+    assert asking.asked_at == [0, preflight.BAN_S]
+
+
+def test_to_close_what_is_open_a_ban_is_waited_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch, BannedError(600.0))
+    spent, odd = asking.judged()
+    assert (spent, len(asking.asked_at)) == (0, run.TRIES)
+    assert "banned" in odd
+    assert asking.now == 600 * run.TRIES, "what closes would ask too, and not before its end either"
+
+
+def test_systemd_does_not_take_the_wait_for_a_start_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list[str]()
+    monkeypatch.setattr(run, "sd_notify", told.append)
+    Asking(monkeypatch, BannedError(600.0), None).judged()
+    assert told[0].startswith("EXTEND_TIMEOUT_USEC=660000000\n")
+
+
+# -- what was spent is counted from the first permit's beginning
+
+
+def test_a_later_permit_that_begins_before_the_first_of_the_run_permits_nothing() -> None:
+    earlier = GOOD._replace(entry="d" * 64, begins=GOOD.begins - 1)
+    for first in (GOOD, None):
+        start = began_with(GOOD, earlier)
+        start.first, start.permit = first, GOOD
+        assert "begins before the one that this run began with" in run._looker(start, 5, 3, "")().refused
+    assert run._looker(began_with(GOOD, LATE), 5, 3, "")() == LATE._replace(spent=5, fee=3)
+    assert run._looker(began_with(GOOD, UNREAD), 5, 3, "")().refused == UNREAD.refused
