@@ -137,7 +137,6 @@ def test_what_no_rule_explains_stops_it_after_some_and_what_we_refuse_ourselves_
     assert "insufficient balance" in why
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("ahead_ms", "took_s", "told"), [(1400.0, 2.8, 0.0), (1400.0, 0.01, 1395.0), (-3000.0, 2.0, -2000.0)]
 )
@@ -155,7 +154,8 @@ def test_an_answer_that_takes_long_says_nothing_of_the_clock_that_the_way_may_no
     rig.guardian._duty.hear = heard.append
     asyncio.run(rig.guardian._rules())
     assert heard == [pytest.approx(told, abs=0.01)]
-=======
+
+
 # -- rights of the key that cannot be read
 
 
@@ -215,4 +215,3 @@ def test_an_exchange_that_is_away_as_a_whole_stops_it_by_that_rule_alone(checked
     checked.found = (Check("enableWithdrawals", "true", "false", False),)
     check(checked)
     assert checked.trips[0][:2] == ("PREFLIGHT", "enableWithdrawals: true, wanted: false")
->>>>>>> 976b0bfbf8c93dc7c5cc53cb69c90b2f3e5affe3

@@ -127,8 +127,8 @@ def test_a_node_that_starts_again_keeps_the_anchor_of_the_drill(monkeypatch: pyt
     monkeypatch.setattr(anchor, "PLACES", ())
     launch.anchored(Path("anchor.json"))
     assert (Path("anchor.json"),) == anchor.PLACES
-    os.execv("python", ["python", "-m", "alphatrade", "live", "account=PILOT"])
-    assert became == [("python", ["python", "-m", "benchmarks.live.launch", "anchor.json", "live", "account=PILOT"])]
+    os.execv("python", ["python", "-P", "-m", "alphatrade", "live", "account=PILOT"])
+    assert became == [("python", ["python", "-P", "-m", "benchmarks.live.launch", "anchor.json", "live", "account=PILOT"])]
 
 
 # -- rows of the roadmap
