@@ -217,6 +217,18 @@ def test_a_node_that_was_killed_waits_for_an_exchange_that_is_away(pilot):
     clean(pilot)
 
 
+def test_a_node_that_was_killed_asks_nothing_while_its_address_is_banned_and_then_goes_on(pilot):
+    pilot.start().trading(2)
+    pilot.end(-9, by=9)
+    pilot.venue.fault("rate_limit", where="rest", status=418, retry_after=6)
+    pilot.start().trading(3)
+    rows = pilot.venue.look("requests")
+    (banned,) = [number for number, row in enumerate(rows) if row["status"] == 418]
+    assert rows[banned + 1]["ts"] - rows[banned]["ts"] >= 6
+    assert "nothing is asked for 6 s" in pilot.end()
+    clean(pilot)
+
+
 def test_a_node_that_was_killed_and_has_lost_its_permit_closes_what_it_holds(pilot):
     pilot.start()
     pilot.beat(lambda beat: "BTCUSDT" in beat.facts.get("positions", ""), 60)
