@@ -133,9 +133,11 @@ class PaperVenue(SandboxExecutionClient):
             self.settle(moment)
 
     def take(self, data: Data, ts: int) -> None:
-        """Let the market move."""
+        """Let the market move, at `ts`, also by what is older: Nautilus would turn its clock back to what that says."""
         self.test_clock.set_time(ts)
         kind = type(data)
+        if data.ts_init < ts:
+            data = kind.from_dict(kind.to_dict(data) | {"ts_init": ts})
         if kind is QuoteTick:
             self.exchange.process_quote_tick(data)
         elif kind is TradeTick:

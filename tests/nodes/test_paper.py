@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.enums import OrderSide
 
 from alphatrade.nodes.beats import BeatLimits, health, history
 from alphatrade.nodes.hydra_app import run_config
@@ -63,6 +65,40 @@ def test_without_arrivals_at_their_moment_it_is_not(tmp_path: Path, monkeypatch:
     assert digests(tmp_path / "paper")["fills.parquet"] != digests(tmp_path / "sim")["fills.parquet"]
 
 
+def test_what_is_heard_late_moves_the_market_when_it_is_heard(tmp_path: Path) -> None:
+    """A loop that was held up for a second: the venue's clock once went back to the quote's own time, and the node ended."""
+    own, seen, times = settings("tape=world", "tape.hours=1"), [0], list[int]()
+
+    def ready(parts: Parts) -> None:
+        take = parts.intake.take
+
+        def late(data: Data) -> None:
+            seen[0] += 1
+            if late_now := seen[0] > 1500 and seen[0] % 20 == 0:
+                parts.intake.tick(data.ts_init + 10**9)
+            take(data)
+            if late_now:
+                times.append(parts.venue.test_clock.timestamp_ns() - data.ts_init)
+
+        def order(_: object) -> None:
+            if seen[0] > 1500 and seen[0] % 20 == 0:
+                strategy = parts.node.trader.strategies()[0]
+                (instrument,) = strategy.cache.instruments()
+                side = OrderSide.BUY if seen[0] % 40 else OrderSide.SELL
+                strategy.submit_order(strategy.order_factory.market(instrument.id, side, instrument.make_qty(0.02)))
+
+        parts.intake.take = late
+        parts.node.kernel.msgbus.subscribe("data.quotes.*", order)
+
+    flown(own, tmp_path / "late", ready=ready)
+    assert times
+    assert set(times) == {10**9}
+    fills = pd.read_parquet(tmp_path / "late" / "fills.parquet")
+    sent = pd.read_parquet(tmp_path / "late" / "orders.parquet").query("event == 'initialized'").set_index("order_id")["ts"]
+    assert len(fills) > 0
+    assert (fills["ts"].to_numpy() >= sent.loc[fills["order_id"]].to_numpy()).all()
+
+
 def test_a_pace_changes_nothing(tmp_path: Path) -> None:
     own = settings("tape.end=2026-08-17T12:00:00Z")
     replayed(own, tmp_path / "sim")
@@ -81,7 +117,7 @@ def killed_and_resumed(tmp_path: Path, seed: int, kills: int, *words: str) -> No
     wanted = node.summary()["digests"]
     rng = random.Random(seed)
     for _ in range(kills):
-        node.killed(node.start("feed.speed=30000"), rng.randrange(1, 40_000))
+        node.killed(node.start("feed.speed=15000"), rng.randrange(1, 40_000))
     node.run("feed.speed=max")
     assert node.summary()["digests"] == wanted
     assert not node.journal.exists(), "it went to the run that it made"
@@ -183,7 +219,7 @@ def test_the_law_denies_what_the_organism_would_send(tmp_path: Path, monkeypatch
 
 def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false")
-    process = node.start("feed.speed=30000")
+    process = node.start("feed.speed=15000")
     deadline = time.monotonic() + 60
     while node.kept() < 70_000 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
