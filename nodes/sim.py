@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def simulate(settings: Settings) -> RunResult:
 
 def published(
     settings: Settings, tapes: Sequence[Market], identity: Identity, why: str, run_it: Runs = replay,
-    source: dict[str, Any] | None = None, opening: Decimal | None = None,
+    source: dict[str, Any] | None = None,
 ) -> RunResult:  # fmt: skip
     """
     Run loaded tapes, or live markets, have the run counted where it is a trial, and publish its folder.
@@ -76,14 +75,12 @@ def published(
         What runs: a replay, or a node.
     source : dict, optional
         Where live markets are heard.
-    opening : Decimal, optional
-        Equity that the run begins with, if not its capital: earlier sessions of its account have won or lost.
     """
     run = settings.run
     known = _known(tapes)
     with RunFolder(run.paths.artifacts, identity.run_id) as folder:
         count = counted(settings, known, identity.run_id, why) if known else Count()
-        summary = run_into(folder, settings, tapes, identity, run_it, source, opening)
+        summary = run_into(folder, settings, tapes, identity, run_it, source)
         count.close_run(folder.path, summary, known, float(run.venue.starting_balance))
         return RunResult(folder.publish(), summary)
 
@@ -94,7 +91,7 @@ def _known(tapes: Sequence[Market]) -> list[Tape]:
 
 def run_into(
     folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, run_it: Runs = replay,
-    source: dict[str, Any] | None = None, opening: Decimal | None = None,
+    source: dict[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """
     Run loaded tapes, or live markets, into a folder, write all that belongs to a run, and return its summary.
@@ -109,8 +106,6 @@ def run_into(
         What runs: a replay, or a node.
     source : dict, optional
         Where live markets are heard.
-    opening : Decimal, optional
-        Equity that the run begins with, if not its capital.
 
     Raises
     ------
@@ -120,7 +115,7 @@ def run_into(
     run = settings.run
     known = _known(tapes)
     specs = [s.model_dump(mode="json") for s in run.all_tapes] if source is None else [deepcopy(source) for _ in tapes]
-    write_inputs(folder, settings, tapes, identity, specs, opening)
+    write_inputs(folder, settings, tapes, identity, specs)
     output = run_it(Replay(settings.policy, list(tapes), run), folder.path)
     if not output.decisions:
         raise TapeError(
@@ -232,9 +227,8 @@ def instrument_facts(tape: Market, run: RunSpec) -> dict[str, Any]:
 
 
 def write_inputs(
-    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, specs: list[dict[str, Any]],
-    opening: Decimal | None = None,
-) -> None:  # fmt: skip
+    folder: Folder, settings: Settings, tapes: Sequence[Market], identity: Identity, specs: list[dict[str, Any]]
+) -> None:
     """Write ``policy.json``, ``run.yaml`` and, if bred, ``genotype.json``; `specs` tell where each tape is from."""
     run = settings.run
     folder.write_json("policy.json", canonical(settings.policy))
@@ -247,7 +241,6 @@ def write_inputs(
         **({} if identity.entry is None else {"policy_entry": dict(identity.entry)}),
         "code_hash": identity.code_hash,
         "capital": str(run.venue.starting_balance),
-        **({} if opening is None else {"opening": f"{opening:f}"}),
         "currency": tapes[0].instrument.quote,
         "long_only": run.venue.account == "cash",
         "seed": run.seed,

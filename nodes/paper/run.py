@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
-from decimal import Decimal
 from pathlib import Path
 from shutil import move
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,10 +29,8 @@ from alphatrade.nodes.status_line import StatusView
 from alphatrade.nodes.tape import InstrumentSpec, LiveMarket, Market
 from alphatrade.risk.disk import FolderLock, sync, write_whole
 from alphatrade.risk.errors import ConfigError, StoppedError
-from alphatrade.risk.exposure import Exposure
 from alphatrade.risk.kill import latch_dir, status
-from alphatrade.risk.losses import LOSSES, read_losses
-from alphatrade.risk.units import from_atto
+from alphatrade.risk.losses import LOSSES
 
 if TYPE_CHECKING:
     from alphatrade.nodes.metrics_server import Watched
@@ -118,8 +115,7 @@ def _paper(own: PaperSettings, watched: "Watched | None", launch: Launch | None)
 
         source = None if live is None else live.model_dump(mode="json")
         verb = "paper" if launch is None else launch.verb
-        begun_with = opening(latch_dir(run.paths.state, run.env.name, own.account), run.venue.starting_balance)
-        result = published(settings, tapes, identity, verb, run_it, source, begun_with)
+        result = published(settings, tapes, identity, verb, run_it, source)
     if own.journal:
         move(kept, result.path / "journal")  # it belongs to what it made
     return result
@@ -219,15 +215,6 @@ def _losses_as_then(folder: Path, again: bool) -> None:
             write_whole(target, source.read_bytes())
         else:
             target.unlink(missing_ok=True)
-
-
-def opening(folder: Path, capital: Decimal) -> Decimal | None:
-    """Return the equity that a run begins with after earlier sessions of its account; None: its capital."""
-    try:
-        past = read_losses(folder)
-    except (OSError, ValueError):
-        return None  # the law does not start with that
-    return None if past is None or not past.fixed else capital + from_atto(past.cash_with(Exposure(0)))
 
 
 def say(line: str) -> None:
