@@ -46,11 +46,7 @@ class Place:
         self.venue, self.root = venue, root
         keys = root / "keys"
         keys.mkdir(parents=True, mode=0o700)
-        secret = "".join(line for line in ED25519_KEY.secret.splitlines() if not line.startswith("-----"))
-        for name, value in (("api_key", ED25519_KEY.name), ("api_secret", secret)):
-            file = keys / f"binance_testnet_{name}"
-            file.write_text(value)
-            file.chmod(0o600)
+        ED25519_KEY.put(keys)
         self.node = Node(
             root, "feed=binance", "broker=binance", "feed.symbols=[BTCUSDT]", f"feed.http={venue.http}",
             f"feed.ws={venue.ws}", "feed.stall_s=2", "feed.pause_s=0.1", "feed.pause_most_s=1",

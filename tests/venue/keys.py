@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,18 +25,35 @@ class ApiKey:
     def is_ed25519(self) -> bool:
         return "PRIVATE KEY" in self.secret
 
+    @property
+    def body(self) -> str:
+        """The secret in one line: of a PEM what is between its first and its last line."""
+        return "".join(line for line in self.secret.splitlines() if not line.startswith("-----"))
+
+    def put(self, folder: Path, mode: int = 0o600) -> None:
+        """Write it where a node reads its keys, as an operator does: both files anew."""
+        for name, value in (("api_key", self.name), ("api_secret", self.body)):
+            path = folder / f"binance_testnet_{name}"
+            new = path.with_suffix(".new")
+            new.touch(mode=mode)
+            new.write_text(value)
+            new.replace(path)
+
     def sign(self, payload: str) -> str:
         """Return the signature of a query string."""
         if not self.is_ed25519:
             return hmac.new(self.secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
-        return base64.b64encode(_private(self.secret).sign(payload.encode())).decode()
+        return base64.b64encode(self._private().sign(payload.encode())).decode()
 
     def public(self) -> dict[str, str]:
         """Return what the venue has to know of it."""
         if not self.is_ed25519:
             return {"name": self.name, "hmac": self.secret}
-        raw = _private(self.secret).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        raw = self._private().public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return {"name": self.name, "ed25519": base64.b64encode(raw).decode()}
+
+    def _private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(self.body)[-32:])
 
 
 def make_ed25519(name: str, seed: int = 1) -> ApiKey:
@@ -44,11 +62,6 @@ def make_ed25519(name: str, seed: int = 1) -> ApiKey:
     private = Ed25519PrivateKey.from_private_bytes(raw)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return ApiKey(name, pem)
-
-
-def _private(pem: str) -> Ed25519PrivateKey:
-    body = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
-    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(body)[-32:])
 
 
 ED25519_KEY = make_ed25519("venue-ed25519-key-0000000000000000000000000001")

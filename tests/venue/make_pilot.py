@@ -81,10 +81,7 @@ class Pilot:
         self.permit, self.folder = root / "permit.json", root / "state" / "live" / "PILOT"
         keys = root / "keys"
         keys.mkdir(mode=0o700)
-        secret = "".join(line for line in ED25519_KEY.secret.splitlines() if not line.startswith("-----"))
-        for name, value in (("api_key", ED25519_KEY.name), ("api_secret", secret)):
-            (keys / f"binance_testnet_{name}").write_text(value)
-            (keys / f"binance_testnet_{name}").chmod(0o600)
+        ED25519_KEY.put(keys)
         self.node = Node(
             root, "feed.symbols=[BTCUSDT]", f"feed.http={venue.http}", f"feed.ws={venue.ws}", "feed.stall_s=2",
             f"broker.http={venue.http}", f"broker.ws_api={venue.ws_api}", f"broker.secrets_dir={keys}",

@@ -15,7 +15,7 @@ from benchmarks.faults.judge import books_of
 from benchmarks.faults.place import REGIMES, Place, placed
 from tests.venue.keys import HMAC_KEY, make_ed25519
 from tests.venue.make_venue import until
-from tests.venue.test_orders import keys, one_open, trades_again
+from tests.venue.test_orders import one_open, trades_again
 
 pytestmark = pytest.mark.long
 
@@ -120,11 +120,11 @@ def test_a_node_that_was_killed_goes_on_with_the_order_that_it_has_there(place: 
 def test_new_keys_are_put_under_the_seal_while_it_trades_and_those_of_a_shared_secret_are_not(place: Place) -> None:
     place.venue.tell("keys", accept=HMAC_KEY.public())
     started(place, "trade").busy()
-    keys(place, HMAC_KEY)
+    HMAC_KEY.put(place.root / "keys")
     until(lambda: place.heard("those in use stay in use: credentials: got 'an HMAC secret'"), 10)
     fresh = make_ed25519("venue-ed25519-key-0000000000000000000000000002", seed=2)
     place.venue.tell("keys", accept=fresh.public())
-    keys(place, fresh)
+    fresh.put(place.root / "keys")
     until(lambda: place.heard("there are new keys"), 10)
     place.venue.tell("keys", revoke=place.venue.key.name)
     trades_again(place)

@@ -11,7 +11,7 @@ from alphatrade.nodes.beats import last_beat
 from benchmarks.faults.judge import books_of
 from benchmarks.faults.place import Place, placed
 from tests.nodes.make_paper import Node
-from tests.venue.keys import ApiKey, make_ed25519
+from tests.venue.keys import make_ed25519
 from tests.venue.make_venue import until
 
 pytestmark = pytest.mark.long
@@ -66,16 +66,6 @@ def trades_again(place: Place) -> None:
     until(lambda: len(place.venue.look("books")["orders"]) > orders, 60)
 
 
-def keys(place: Place, key: ApiKey) -> None:
-    secret = "".join(line for line in key.secret.splitlines() if not line.startswith("-----"))
-    for name, value in (("api_key", key.name), ("api_secret", secret)):
-        file = place.root / "keys" / f"binance_testnet_{name}"
-        new = file.with_suffix(".new")
-        new.write_text(value)
-        new.chmod(0o600)
-        new.replace(file)
-
-
 def test_an_order_that_is_cancelled_by_hand_is_over_in_the_node_too(trading: Place) -> None:
     name = one_open(trading)
     answer = trading.venue.signed("DELETE", "/api/v3/order", symbol="BTCUSDT", origClientOrderId=name)
@@ -101,12 +91,12 @@ def test_a_trade_of_somebody_else_stops_trading(trading: Place) -> None:
 
 def test_new_keys_are_taken_up_and_wrong_ones_are_not(trading: Place) -> None:
     name = one_open(trading)
-    keys(trading, make_ed25519("unknown-key-00000000000000000000000000000000000", seed=8))
+    make_ed25519("unknown-key-00000000000000000000000000000000000", seed=8).put(trading.root / "keys")
     until(lambda: trading.heard("those in use stay in use"), 10)
     agree(trading)
     fresh = make_ed25519("venue-ed25519-key-0000000000000000000000000002", seed=2)
     trading.venue.tell("keys", accept=fresh.public())
-    keys(trading, fresh)
+    fresh.put(trading.root / "keys")
     until(lambda: trading.heard("there are new keys"), 10)
     trading.venue.tell("keys", revoke=trading.venue.key.name)
     agree(trading)

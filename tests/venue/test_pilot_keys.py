@@ -58,24 +58,11 @@ make_pilot.main(sys.argv[2:])
 """
 
 
-def body(key: ApiKey) -> str:
-    return "".join(line for line in key.secret.splitlines() if not line.startswith("-----"))
-
-
-def put(pilot: Pilot, key: ApiKey, mode: int = 0o600) -> None:
-    """Write a key where the node reads it, as an operator does: both files anew."""
-    for name, value in (("api_key", key.name), ("api_secret", body(key))):
-        path = pilot.root / "keys" / f"binance_testnet_{name}"
-        path.with_suffix(".new").touch(mode=mode)
-        path.with_suffix(".new").write_text(value)
-        path.with_suffix(".new").replace(path)
-
-
 def accepted(venue: Handle, key: ApiKey) -> None:
     venue.tell("keys", accept=key.public())
 
 
-CANARIES = Canaries(*(one for key in (OLD, NEW) for one in (key.name, body(key)[FRAME:])))
+CANARIES = Canaries(*(one for key in (OLD, NEW) for one in (key.name, key.body[FRAME:])))
 
 
 @pytest.fixture
@@ -88,7 +75,7 @@ def venue() -> Iterator[Handle]:
 @pytest.fixture
 def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
     made = Pilot(tmp_path, venue)
-    put(made, OLD)
+    OLD.put(made.root / "keys")
     yield made
     made.close()
 
@@ -102,7 +89,7 @@ def free_port() -> int:
 def rotated(pilot: Pilot) -> None:
     """Let the exchange take a new key, write it, and let the old one be worth nothing as soon as it may be in use."""
     accepted(pilot.venue, NEW)
-    put(pilot, NEW)
+    NEW.put(pilot.root / "keys")
     time.sleep(TAKEN_S)
     pilot.venue.tell("keys", revoke=OLD.name)
 
@@ -128,7 +115,7 @@ def test_another_key_that_no_start_would_take_is_not_taken_up_either(pilot: Pilo
         pilot.venue.tell("permissions", enableWithdrawals=True)
     if how == "account":
         pilot.venue.tell("permissions", uid=2)
-    put(pilot, NEW, 0o644 if how == "mode" else 0o600)
+    NEW.put(pilot.root / "keys", 0o644 if how == "mode" else 0o600)
     time.sleep(TAKEN_S)
     pilot.venue.tell("keys", revoke=NEW.name)  # whoever uses it trades no more
     pilot.trading(pilot.beat().fills + 3)
@@ -154,7 +141,7 @@ def test_a_live_node_leaves_its_keys_nowhere(pilot: Pilot) -> None:
     said += pilot.end(-9, by=signal.SIGKILL)
     pilot.start().trading(1)
     said += pilot.end()
-    for word in (f"broker.api_secret={body(NEW)}", f"feed.http=http://a:{NEW.name}@127.0.0.1:1"):
+    for word in (f"broker.api_secret={NEW.body}", f"feed.http=http://a:{NEW.name}@127.0.0.1:1"):
         refused = subprocess.run(
             [sys.executable, "-m", "alphatrade", "live", word], cwd=pilot.root, env=pilot.node.env, capture_output=True,
             text=True, check=False,
@@ -187,4 +174,4 @@ def test_mutations_a_key_that_is_told_is_found(pilot: Pilot) -> None:
     (pilot.root / OLD.name).touch()
     left = [path for path in pilot.root.iterdir() if path.name != "keys"]
     assert len({line.rpartition(": ")[2] for line in CANARIES.in_files(*left)}) == 2
-    assert CANARIES.within(f"secret={body(NEW)}", "output")
+    assert CANARIES.within(f"secret={NEW.body}", "output")
