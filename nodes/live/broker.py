@@ -6,13 +6,19 @@ read the books, and nothing more.
 
 An order that the exchange refuses is a reason to look at its rules before the next one is sent: its market may be
 closed, or its steps may be others.
+
+An order that takes over what another node has left is filled here, if it is one that was announced and the gate has
+approved it: the exchange has what it buys already, and is not asked.
 """
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
+from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.model.events import OrderCanceled, OrderExpired, OrderRejected
 from nautilus_trader.model.orders import Order
 
@@ -21,9 +27,12 @@ from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.paper.broker import Broker
 from alphatrade.nodes.paper.link import ANSWER_S
 from alphatrade.nodes.paper.outstanding import Report
-from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
+from alphatrade.nodes.paper.reconcile import UNCLEAR, bring, code_of, rejected, unseen
 from alphatrade.nodes.venue_answers import TroubleError
-from alphatrade.risk.gate_live import token_of
+from alphatrade.nodes.venue_rows import Deal, Placed
+from alphatrade.risk.approval import UNLISTED, Terms, plain
+from alphatrade.risk.gate_live import terms_of, token_of
+from alphatrade.risk.handover import Part, handed
 
 LEAST_S = 0.001  # an exchange that has only just gone is away too
 HELD_S = 1.0  # between two readings of the books, at most, while an order is held open that may be over
@@ -51,6 +60,9 @@ class LiveBroker(Broker):
         self._begun = time.monotonic()
         self.holds, self.refusal, self._looked = False, "", False
         self._read = 0
+        self._parts: dict[str, Part] = {}  # by order id: what may be taken over, once
+        self._waits: Callable[[], bool] = lambda: False
+        self._taking: dict[str, tuple[Order, str]] = {}  # orders that do so and are not over; why not, if they must not
 
     @property
     def away_s(self) -> float:
@@ -69,8 +81,52 @@ class LiveBroker(Broker):
         self._begun = time.monotonic()
         await super().begin(again)
 
+    def announce(self, parts: Iterable[Part], waits: Callable[[], bool]) -> None:
+        """Say what orders take something over, and what tells whether some are still to come: others wait for them."""
+        self._parts, self._waits = {part.order_id: part for part in parts}, waits
+
+    def _submit(self, command: Any, orders: list[Order]) -> None:
+        """Send orders as the paper node does, but for those that take something over, which nobody is sent."""
+        if not any(handed(order.client_order_id.value) for order in orders):
+            super()._submit(command, orders)
+            return
+        for order in orders:
+            self._taking[order.client_order_id.value] = order, self._unfounded(command, order)
+        if self._journal_read:  # else what came of it is in there, or is said after the first reading of the books
+            self._loop.call_soon(self._taken_over)
+
+    def _unfounded(self, command: Any, order: Order) -> str:
+        """Use up the token of an order that takes something over; return why it must not be filled."""
+        name = order.client_order_id.value
+        part = self._parts.pop(name, None)
+        if part is None or not isinstance(command, SubmitOrder) or terms_of(order) != _terms(part):
+            return self._approvals.refuse(UNLISTED, "nothing of the kind was handed over", name)
+        return self._approvals.present(name, token_of(command, name)) or self._approvals.redeem(terms_of(order))
+
+    def _taken_over(self) -> None:
+        """Say what comes of orders that take something over, as far as it was not said before a crash."""
+        if self.account_id is None:
+            return
+        for name, (order, why) in list(self._taking.items()):
+            if not order.is_closed and why:
+                self._take(rejected(order, self.account_id, f"not taken over: {why}", order.ts_init))
+            elif not order.is_closed:
+                self._fill(order)
+            if order.is_closed:
+                del self._taking[name]
+
+    def _fill(self, order: Order) -> None:
+        """Fill an order at its limit, without a fee."""
+        name, at = order.client_order_id.value, self._instruments[order.instrument_id.symbol.value]
+        qty, ms = order.quantity.as_decimal(), -(-order.ts_init // 1_000_000)
+        placed = Placed(order.instrument_id.symbol.value, name, name, "FILLED", qty, ms)
+        deal = Deal(name, qty, order.price.as_decimal(), Decimal(0), at.quote_currency.code, True, ms)
+        bring(self, order, placed, [deal], at)
+
     def _unapproved(self, command: Any, orders: list[Order]) -> str:
         """Present the token of each order; return why they must not leave."""
+        if self._waits() and not all(order.is_reduce_only for order in orders):
+            return "held until what was handed over is taken over"
         if self.refusal:
             return "held until the exchange's rules were looked at, for it has refused an order"
         why = ""
@@ -104,6 +160,8 @@ class LiveBroker(Broker):
 
     def cancel_order(self, command: Any) -> None:
         """Send a cancellation; of an order that may be over only if the next reading shows that it is not."""
+        if handed(command.client_order_id.value):
+            return
         if command.client_order_id.value in self.ending:
             self._outstanding.cancel(command, 0)
         else:
@@ -139,6 +197,7 @@ class LiveBroker(Broker):
             await self._balances_anew()
             self._looked = False
         self._read += 1
+        self._taken_over()
         held = len(self.ending)
         self.ending = {name: order for name, order in self.ending.items() if not order.is_closed}
         if self.ending:
@@ -147,3 +206,8 @@ class LiveBroker(Broker):
             self._patience_s = self._check_s
         ended = held - len(self.ending)  # the stream was not late with these: they were told, and not believed
         return replace(report, late=max(0, report.late - ended))
+
+
+def _terms(part: Part) -> Terms:
+    qty, price = plain(part.qty), plain(part.price)
+    return Terms(part.order_id, part.instrument, "BUY", "LIMIT", qty, price, "GTC", False)

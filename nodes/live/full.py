@@ -208,7 +208,7 @@ class Reconciler:
             try:
                 if rest is None or not book.opened_ns:
                     raise ValueError("the exchange is not connected")
-                return await asked(rest, self._markets, book.opened_ns)
+                return await asked(rest, self._markets, book.opened_ns, book.taken)
             except (*FAILURES, *UNREADABLE):
                 if not left:
                     raise

@@ -1,13 +1,15 @@
-"""Shim: what each of the three has, as plain values: the events of our journal, Nautilus's cache, the exchange."""
+"""Shim: what each of the three has, as plain values: the events of our journal, Nautilus's cache, the exchange.
+
+What was taken over from another node was never traded by this one: it is in the positions of all, and nowhere else.
+"""
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from nautilus_trader.cache.cache import Cache
 from nautilus_trader.model.enums import OrderStatus, order_side_to_str
 from nautilus_trader.model.events import (
@@ -23,15 +25,14 @@ from nautilus_trader.model.events import (
 from nautilus_trader.model.identifiers import Venue
 from nautilus_trader.model.orders import Order as NautilusOrder
 
-from alphatrade.nodes.journal_file import Walk
-from alphatrade.nodes.journal_folder import read_segments
 from alphatrade.nodes.live import history
 from alphatrade.nodes.live.checks import Market
+from alphatrade.nodes.live.first import records
 from alphatrade.nodes.live.reconcile import Fill, Order, Side, balances, fees, positions
-from alphatrade.nodes.paper.inputs import BROKER, PERMIT, event_of
+from alphatrade.nodes.paper.inputs import BROKER, event_of
 from alphatrade.nodes.paper.reconcile import UNCLEAR, code_of, unseen
 from alphatrade.nodes.venue_rest import VenueRest
-from alphatrade.risk.permit import Permit, permit_of
+from alphatrade.risk.handover import handed
 
 TURN = 200  # orders read from the cache before others have their turn
 _MS = 1_000_000  # ns
@@ -68,6 +69,8 @@ class Book:
         Why orders were refused, by id.
     refusals : list of str
         Likewise, of those that the exchange has refused itself, in clear words, in order.
+    taken : dict of str to Decimal
+        What was taken over from another node, by symbol, base units.
     """
 
     def __init__(self, markets: tuple[Market, ...]) -> None:
@@ -78,6 +81,7 @@ class Book:
         self.sent: set[str] = set()
         self.refused: dict[str, str] = {}
         self.refusals: list[str] = []
+        self.taken: dict[str, Decimal] = {}
 
     def seen(self, event: Any) -> None:
         """Take an event that is in the journal."""
@@ -85,8 +89,11 @@ class Book:
             if not self.opened_ns:
                 self.opened_ns = event.ts_init
                 self.opening = {one.currency.code: one.total.as_decimal() for one in event.balances}
-        elif isinstance(event, OrderEvent):
+        elif isinstance(event, OrderEvent) and not handed(event.client_order_id.value):
             self._order(event, event.client_order_id.value)
+        elif isinstance(event, OrderFilled):
+            symbol = event.instrument_id.symbol.value
+            self.taken[symbol] = self.taken.get(symbol, Decimal(0)) + event.last_qty.as_decimal()
 
     def _order(self, event: Any, order_id: str) -> None:
         if isinstance(event, OrderSubmitted):
@@ -115,13 +122,21 @@ class Book:
         made = Book(self.markets)
         made.opened_ns, made.opening = self.opened_ns, dict(self.opening)
         made.orders, made.fills, made.refused = dict(self.orders), dict(self.fills), dict(self.refused)
+        made.taken = dict(self.taken)
         return made
 
     def side(self) -> Side:
         """Return it as one of the three."""
         fills = self.fills
         held = balances(self.opening, fills, self.markets) if self.opened_ns else None
-        return Side(self.orders, fills, positions(fills, self.markets), held, fees(fills.values()))
+        return Side(self.orders, fills, _held(fills, self.markets, self.taken), held, fees(fills.values()))
+
+
+def _held(
+    fills: Mapping[tuple[str, str], Fill], markets: tuple[Market, ...], taken: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    """Return positions: what was traded, and what was taken over."""
+    return {name: qty + taken.get(name, Decimal(0)) for name, qty in positions(fills, markets).items()}
 
 
 def kept(folder: Path, markets: tuple[Market, ...]) -> Book:
@@ -134,26 +149,10 @@ def kept(folder: Path, markets: tuple[Market, ...]) -> Book:
         If it is damaged.
     """
     book = Book(markets)
-    for kind, payload in _records(folder):
+    for kind, payload in records(folder):
         if kind == BROKER:
             book.seen(event_of(payload))
     return book
-
-
-def first_permit(folder: Path) -> Permit | None:
-    """
-    Return the first permit in the journal in a folder; None: there is none, so that nothing can have been sent.
-
-    What was kept of a look at a ledger that could not be read has no capital and no beginning, and is not meant.
-    """
-    found = (permit_of(msgspec.msgpack.decode(payload)) for kind, payload in _records(folder) if kind == PERMIT)
-    return next((permit for permit in found if permit.entry and permit.capital and permit.begins), None)
-
-
-def _records(folder: Path) -> Iterator[tuple[int, bytes]]:
-    for segment in read_segments(folder) if folder.is_dir() else ():
-        for _, kind, payload in Walk(segment, segment.path.read_bytes()):
-            yield kind, payload
 
 
 def fill_of(event: OrderFilled) -> Fill:
@@ -188,6 +187,8 @@ class Seen:
     def add(self, order: NautilusOrder) -> None:
         """Take an order as it is now."""
         order_id = order.client_order_id.value
+        if handed(order_id):
+            return
         if order.status in _NEVER_SENT or (order.status == OrderStatus.REJECTED and not order.trade_ids):
             return
         if unseen(order):
@@ -248,9 +249,11 @@ class There(NamedTuple):
     open: tuple[tuple[str, str], ...]
 
 
-async def asked(rest: VenueRest, markets: tuple[Market, ...], opened_ns: int) -> There:
+async def asked(
+    rest: VenueRest, markets: tuple[Market, ...], opened_ns: int, taken: Mapping[str, Decimal]
+) -> There:
     """
-    Return what the exchange has since a run began (UTC ns of this machine).
+    Return what the exchange has since a run began (UTC ns of this machine), with what it has `taken` over.
 
     Raises
     ------
@@ -272,7 +275,7 @@ async def asked(rest: VenueRest, markets: tuple[Market, ...], opened_ns: int) ->
             fills[market.symbol, str(row["id"])] = _deal(row, ids)
     account = await rest.asked("/api/v3/account")
     totals = {one["asset"]: Decimal(one["free"]) + Decimal(one["locked"]) for one in account["balances"]}
-    side = Side(orders, fills, positions(fills, markets), totals, fees(fills.values()))
+    side = Side(orders, fills, _held(fills, markets, taken), totals, fees(fills.values()))
     return There(side, tuple((row["clientOrderId"], row["symbol"]) for row in rows))
 
 

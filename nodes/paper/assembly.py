@@ -59,9 +59,12 @@ class Guard(Protocol):
     ----------
     switched : str
         Why the node is to start again once it has ended; empty: it is not.
+    hands_over : bool
+        Whether it is to leave what it holds to the one that starts then.
     """
 
     switched: str
+    hands_over: bool
 
     async def begun(self) -> None:
         """Act before anything is sent: the journal has been read."""
@@ -71,6 +74,9 @@ class Guard(Protocol):
 
     async def run(self) -> None:
         """Watch until cancelled."""
+
+    async def left(self) -> bool:
+        """Leave what is held to the next node, nothing works any more; return whether that could be done."""
 
     async def ended(self, flat: bool) -> None:
         """Act while the exchange is still connected, after the last order."""

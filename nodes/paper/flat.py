@@ -18,7 +18,7 @@ ROUND_S = 1.0  # of the wall, between two tries at an exchange
 ROUNDS = 60  # tries; on paper, each is a second of the node's time
 
 
-async def make_flat(parts: Any, tell: Callable[[str], object]) -> bool:
+async def make_flat(parts: Any, tell: Callable[[str], object], keeps: bool = False) -> bool:
     """
     Cancel everything and close what is held; return whether that could be done.
 
@@ -28,17 +28,12 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> bool:
         Of the node.
     tell : callable
         Told if it cannot be done: prices are too old to trade on, or the venue refuses it.
+    keeps : bool
+        Close nothing: only that nothing works any more is wanted.
     """
     cache, venue = parts.node.kernel.cache, parts.venue
     for _ in range(ROUNDS):
-        held = dict[Any, Any]()
-        for position in cache.positions_open():
-            name = position.instrument_id
-            law = parts.gate.law.exposure.holding(name.value)
-            price = law.bid if position.is_long else law.ask
-            quantity = closing(position, cache.instrument(name), law.own, price)
-            if quantity is not None:  # else it is dust
-                held[position] = quantity
+        held = {} if keeps else held_up(parts)
         working = cache.orders_open() + cache.orders_inflight()
         if not working and not held:
             return True
@@ -56,6 +51,19 @@ async def make_flat(parts: Any, tell: Callable[[str], object]) -> bool:
         venue.settle(ts)
     tell(f"it stops with something open or held{_elsewhere(parts)}")
     return False
+
+
+def held_up(parts: Any) -> dict[Any, Any]:
+    """Return how much of each position can be closed; dust cannot."""
+    cache, found = parts.node.kernel.cache, dict[Any, Any]()
+    for position in cache.positions_open():
+        name = position.instrument_id
+        law = parts.gate.law.exposure.holding(name.value)
+        price = law.bid if position.is_long else law.ask
+        quantity = closing(position, cache.instrument(name), law.own, price)
+        if quantity is not None:
+            found[position] = quantity
+    return found
 
 
 def _elsewhere(parts: Any) -> str:

@@ -1,4 +1,4 @@
-"""Shim: what a node is given, as records of the journal, and back: market, moments, feed, broker, permits."""
+"""Shim: what a node is given, as records of the journal, and back: market, moments, feed, broker, permits, hand-over."""
 
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
@@ -16,10 +16,11 @@ from nautilus_trader.serialization.serializer import MsgSpecSerializer
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.feed_switch import FeedChange
 from alphatrade.risk.freeze import Freeze
+from alphatrade.risk.handover import HandOver, hand_over_of
 from alphatrade.risk.permit import Permit, permit_of
 from alphatrade.risk.units import RAW_PER_NANO
 
-QUOTES, TRADE, BAR, STATUS, TICK, FEED, BROKER, FREEZE, PERMIT = 1, 2, 3, 4, 5, 6, 7, 8, 9
+QUOTES, TRADE, BAR, STATUS, TICK, FEED, BROKER, FREEZE, PERMIT, HANDOVER = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 _QUOTE = Struct("<H4q4B2Q")  # instrument; prices and sizes, nano; their precisions; times
 _TRADE = Struct("<H2q3B2Q")
 _BAR = Struct("<H5q2B2Q")
@@ -105,6 +106,11 @@ class Recorder:
         self._append_quotes()
         self._journal.append(PERMIT, msgspec.msgpack.encode(permit.plain()))
 
+    def handover(self, left: HandOver) -> None:
+        """Keep what is taken over from another node, as a whole."""
+        self._append_quotes()
+        self._journal.append(HANDOVER, msgspec.msgpack.encode(left.plain()))
+
     def broker(self, event: Any) -> None:
         """Keep what a broker says: an event of an order, or the state of an account."""
         self._append_quotes()
@@ -115,8 +121,8 @@ class Recorder:
         self._append_quotes()
         self._journal.flush()
 
-    def read(self, kind: int, payload: bytes) -> Iterator[Data | Event | FeedChange | Freeze | Permit | int]:
-        """Give the events, the change or the permit of a record, or the moment of one without."""
+    def read(self, kind: int, payload: bytes) -> Iterator[Data | Event | FeedChange | Freeze | Permit | HandOver | int]:
+        """Give the events, the change, the permit or the hand-over of a record, or the moment of one without."""
         if kind == TICK:
             yield int(_TICK.unpack(payload)[0])
         elif kind == QUOTES:
@@ -127,6 +133,8 @@ class Recorder:
             yield Freeze(*msgspec.msgpack.decode(payload))
         elif kind == PERMIT:
             yield permit_of(msgspec.msgpack.decode(payload))
+        elif kind == HANDOVER:
+            yield hand_over_of(msgspec.msgpack.decode(payload))
         else:
             yield self._read[kind](payload)
 

@@ -15,11 +15,13 @@ from alphatrade.nodes.paper.chain import processor, report
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.feed_switch import HELD_UP_NS, FeedChange
 from alphatrade.nodes.paper.inputs import Recorder
+from alphatrade.nodes.paper.take_over import TakeOver
 from alphatrade.nodes.replay import members
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.risk.errors import JournalError, RunDirError
 from alphatrade.risk.freeze import Freeze
 from alphatrade.risk.gate import RiskGate
+from alphatrade.risk.handover import HandOver
 from alphatrade.risk.permit import Permit
 
 MARKET = (QuoteTick, TradeTick, Bar, InstrumentStatus)
@@ -52,6 +54,8 @@ class Intake:
         When the last one came, ``perf_counter_ns``.
     latest : int
         Its stamp, UTC ns; 0: there was none.
+    handovers : TakeOver
+        What another node has left to this one.
     """
 
     def __init__(self, node: TradingNode, gate: RiskGate, venue: Any, sessions: Sessions, live: bool) -> None:
@@ -61,6 +65,7 @@ class Intake:
         self._loop: asyncio.AbstractEventLoop = node.kernel.loop
         self.events = self.latest = 0
         self.unwritten: RunDirError | None = None
+        self.handovers = TakeOver(node, gate, venue)
         self._scribes, self._clerks = (members(node.trader, kind) for kind in ("DiaryScribe", "DriftClerk"))
         self.seen_ns = self._moved_ns = perf_counter_ns()
         engine = node.kernel.data_engine
@@ -174,6 +179,16 @@ class Intake:
             gate.trip("PERMIT", permit.refused, "ledger")
         self._venue.settle(ts)
 
+    def handover(self, left: HandOver) -> None:
+        """Take over what another node has left, an input like any other."""
+        ts = TIME.now
+        if self._recorder is not None:
+            self._kept(self._recorder.handover, left)
+        self._venue.advance(ts)
+        self._begin(ts)
+        self.handovers.begin(left, ts)
+        self._venue.settle(ts)
+
     def _begin(self, ts: int) -> None:
         TIME.advance(ts)
         self._moved_ns = perf_counter_ns()
@@ -189,6 +204,7 @@ class Intake:
         self._begin(ts)
         self._venue.seen(event)
         report(self._node, event)
+        self.handovers.settled()
 
     def take(self, data: Data) -> None:
         """Process one market event to its end."""
@@ -202,6 +218,8 @@ class Intake:
         self._begin(ts)
         venue.take(data, ts)
         self._kept(self._process, data)
+        if self.handovers.waits:
+            self._kept(self.handovers.heard, data, ts)
         venue.settle(ts)
         self.events += 1
         self.latest = data.ts_init

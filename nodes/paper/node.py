@@ -28,6 +28,7 @@ from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.reflection.trail import TRAIL
 from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.freeze import Freeze
+from alphatrade.risk.handover import HandOver
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 
@@ -104,7 +105,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
         flight.tell(f"the journal was read: {known} market events")
     if guard is not None:
         await guard.begun()
-    gate.recovering = False
+    gate.recovering = parts.intake.handovers.waits  # a kill before that would leave what is held to nobody
     gate.memory.keep()  # after each fill, but not while the journal was read
     aside = [kernel.loop.create_task(pulse.run())]
     watching = await _join(parts, known > 0)
@@ -119,10 +120,18 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     parts.intake.flush()
     for task in aside:
         task.cancel()
-    flat = not parts.stop.is_set() or await make_flat(parts, flight.tell)
+    flat = not parts.stop.is_set() or await _closed(parts, flight.tell)
     await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
+
+
+async def _closed(parts: Parts, tell: Callable[[str], object]) -> bool:
+    """Hand over what is held, or close it; return whether nothing is left that the next start has to go on with."""
+    guard = parts.guard
+    if guard is not None and guard.hands_over and await make_flat(parts, tell, keeps=True) and await guard.left():
+        return True
+    return await make_flat(parts, tell) and not parts.intake.handovers.waits
 
 
 def _listen(parts: Parts) -> None:
@@ -207,6 +216,8 @@ async def _recover(parts: Parts, what: Replay, journal: Journal, pulse: Pulse) -
                 parts.intake.freeze(found)
             elif isinstance(found, Permit):
                 parts.intake.permit(found)
+            elif isinstance(found, HandOver):
+                parts.intake.handover(found)
             else:
                 parts.intake.take(found)
                 known += 1

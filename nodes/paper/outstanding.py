@@ -18,6 +18,7 @@ from alphatrade.nodes.paper.link import WINDOW_MS
 from alphatrade.nodes.paper.reconcile import Balances, Difference, behind, bring, lacking, rejected, strangers, unseen
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.nodes.venue_rows import Placed
+from alphatrade.risk.handover import handed
 
 LATE_S = 3.0  # what the stream has not told so long after it happened, it will not tell
 FRESH_NS = 200_000_000  # an order that was sent so shortly before may not be in the answer yet
@@ -90,7 +91,8 @@ class Outstanding:
 
     def order(self, order: Order | OrderSubmitted, ts: int) -> None:
         """Note an order that is sent at `ts` (UTC ns of the wall: until when it may arrive is counted from there)."""
-        self._since[order.client_order_id.value] = ts
+        if not handed(order.client_order_id.value):  # else no exchange will ever have it
+            self._since[order.client_order_id.value] = ts
 
     def facts(self) -> dict[str, str]:
         """Return what the heartbeat says of orders at the exchange."""

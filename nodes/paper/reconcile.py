@@ -24,6 +24,7 @@ from nautilus_trader.model.objects import Currency, Money
 from nautilus_trader.model.orders import Order
 
 from alphatrade.nodes.venue_rows import Deal, Holding, Placed
+from alphatrade.risk.handover import handed
 
 GONE = {"CANCELED": "canceled", "EXPIRED": "expired", "EXPIRED_IN_MATCH": "expired", "REJECTED": "rejected"}
 UNCLEAR = (None, -1000, -1001, -1006, -1007)  # codes after which an order may have been taken all the same
@@ -138,6 +139,8 @@ class Balances:
     """
     What an account should hold: what it held when the journal began, and what has been traded since.
 
+    What was taken over from another node was held then, and was not traded.
+
     Parameters
     ----------
     instruments : mapping of str to Instrument
@@ -155,7 +158,7 @@ class Balances:
         if isinstance(event, AccountState):
             if self._opening is None:
                 self._opening = {one.currency.code: one.total.as_decimal() for one in event.balances}
-        elif isinstance(event, OrderFilled):
+        elif isinstance(event, OrderFilled) and not handed(event.client_order_id.value):
             instrument, sign = self._instruments[event.instrument_id], 1 if event.order_side == OrderSide.BUY else -1
             qty, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
             base, quote = instrument.base_currency.code, instrument.quote_currency.code

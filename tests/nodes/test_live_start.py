@@ -10,7 +10,7 @@ import pytest
 
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import preflight, run
-from alphatrade.nodes.live.sides import first_permit
+from alphatrade.nodes.live.first import first_permit
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.venue_answers import BannedError, TroubleError

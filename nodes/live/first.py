@@ -1,0 +1,53 @@
+"""Shim: what the journal of a run begins with: its first permit, what it was to take over, when its account was seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from nautilus_trader.model.events import AccountState
+
+from alphatrade.nodes.journal_file import Walk
+from alphatrade.nodes.journal_folder import read_segments
+from alphatrade.nodes.paper.inputs import BROKER, HANDOVER, PERMIT, event_of
+from alphatrade.risk.handover import HandOver, hand_over_of
+from alphatrade.risk.permit import Permit, permit_of
+
+
+def first_permit(folder: Path) -> Permit | None:
+    """
+    Return the first permit in the journal in a folder; None: there is none, so that nothing can have been sent.
+
+    What was kept of a look at a ledger that could not be read has no capital and no beginning, and is not meant.
+    """
+    found = (permit_of(msgspec.msgpack.decode(payload)) for kind, payload in records(folder) if kind == PERMIT)
+    return next((permit for permit in found if permit.entry and permit.capital and permit.begins), None)
+
+
+def first_taken(folder: Path) -> HandOver | None:
+    """Return what the run of the journal in a folder was to take over from another node; None: nothing."""
+    found = (hand_over_of(msgspec.msgpack.decode(payload)) for kind, payload in records(folder) if kind == HANDOVER)
+    return next(found, None)
+
+
+def paid_since(folder: Path) -> int:
+    """Return since when what the run of the journal in a folder holds was paid for, UTC ns; 0: nobody can say."""
+    for kind, payload in records(folder):
+        if kind == HANDOVER:
+            return hand_over_of(msgspec.msgpack.decode(payload)).since
+        if kind == BROKER and isinstance(event := event_of(payload), AccountState):
+            return int(event.ts_init)
+    return 0
+
+
+def records(folder: Path) -> Iterator[tuple[int, bytes]]:
+    """
+    Return kind and payload of each record of the journal in a folder, in order; nothing where there is none.
+
+    Raises
+    ------
+    JournalError
+        If it is damaged.
+    """
+    for segment in read_segments(folder) if folder.is_dir() else ():
+        for _, kind, payload in Walk(segment, segment.path.read_bytes()):
+            yield kind, payload
