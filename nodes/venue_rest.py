@@ -138,6 +138,13 @@ class VenueRest:
         """Return the last price."""
         return Decimal((await self._ask("GET", "/api/v3/ticker/price", {"symbol": symbol}))["price"])
 
+    async def offer(self, symbol: str) -> Decimal:
+        """Return the lowest price at which somebody sells; ValueError: nobody does."""
+        price = Decimal((await self._ask("GET", "/api/v3/ticker/bookTicker", {"symbol": symbol}))["askPrice"])
+        if not price.is_finite() or price <= 0:
+            raise ValueError(f"nobody sells {symbol}")
+        return price
+
     async def account(self) -> dict[str, Holding]:
         """Return what is held, by asset, without what is zero."""
         found = await self._signed("GET", "/api/v3/account", {"omitZeroBalances": "true"})

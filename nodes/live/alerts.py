@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 FILE = "alerts.jsonl"
-KINDS = ("reconcile", "stranger", "unread", "unreachable", "permit", "preflight", "filters", "rejected", "guard")
+KINDS = (
+    "reconcile", "stranger", "unread", "unreachable", "permit", "preflight", "filters", "rejected", "guard", "handover",
+)  # fmt: skip
 
 
 class Alerts:

@@ -13,6 +13,7 @@ Check = Annotated[bool, typer.Option("--check", help="make every check, and star
 Why = Annotated[str, typer.Option("--why", help="for the ledger")]
 Key = Annotated[Path | None, typer.Option("--key", help="private key file of a person; none: this machine's")]
 Account = Annotated[str, typer.Option("--account", help="of the node")]
+HandOver = Annotated[bool, typer.Option("--hand-over", help="sell nothing: the policy before takes over what is held")]
 
 
 @app.command(context_settings=_HYDRA, add_help_option=False)
@@ -51,9 +52,9 @@ def live(context: typer.Context, check: Check = False) -> None:
 
 
 @app.command("live-rollback")
-def rollback(why: Why, key: Key = None, account: Account = "PILOT") -> None:
+def rollback(why: Why, key: Key = None, account: Account = "PILOT", hand_over: HandOver = False) -> None:
     """Go back to the policy in limited_live before: the node ends flat and starts again. Signed by a person."""
     from alphatrade.nodes.live.rollback import roll_back
 
-    for line in roll_back(why, key, account):
+    for line in roll_back(why, key, account, hand_over):
         print(line, flush=True)

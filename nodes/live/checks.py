@@ -4,6 +4,7 @@ Each check says what was found and what is wanted. What is not told, or told in 
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -171,6 +172,25 @@ def money_check(account: object, quote: str, wanted: Decimal) -> Check:
     return Check(f"free {quote}", _words(held), f"at least {wanted:f}, which the permit lets be spent", held >= wanted)
 
 
+def begin_check(begins: int, since: int) -> Check:
+    """Judge whether a permit (UTC ns) began before anything was paid for what is taken over under it."""
+    wanted = f"by {_moment(since)}, when what is taken over began to be paid for: else nobody counts what it has cost"
+    return Check("the permit begins", _moment(begins), wanted, begins <= since)
+
+
+def held_checks(account: object, held: Mapping[str, Decimal], markets: Iterable[Market]) -> list[Check]:
+    """Judge whether what is taken over, base units by symbol, is there and free."""
+    rows = account.get("balances") if isinstance(account, Mapping) else None
+    free = {row.get("asset"): _number(row.get("free")) for row in rows or () if isinstance(row, Mapping)}
+    bases, found = {market.symbol: market.base for market in markets}, list[Check]()
+    for symbol, wanted in held.items():
+        base = bases.get(symbol)
+        there = free.get(base, Decimal(0)) if base is not None else UNTOLD
+        words = f"at least {wanted:f}, which is taken over; if it was sold, remove handover.json of the account"
+        found.append(Check(f"free {base or symbol}", _words(there), words, there != UNTOLD and there >= wanted))
+    return found
+
+
 def spent_of(trades: Iterable[Mapping[str, Any]], market: Market) -> Decimal:
     """
     Return what was paid for trades, less what came back, quote units; fees in the base asset are in what was got.
@@ -208,6 +228,10 @@ def _words(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return str(value).lower() if isinstance(value, bool) else str(value)[:60]
+
+
+def _moment(ns: int) -> str:
+    return datetime.fromtimestamp(ns // 10**9, UTC).isoformat()
 
 
 def _number(value: object) -> Decimal:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from alphatrade.nodes.live.sides import Book
 
 FILE, PAGE = "reconcile.json", "reconcile.html"
+SUMS = "traded", "fees", "positions", "taken_over", "handed_over"
 _STYLE = "body{font:14px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc}"
 
 
@@ -38,12 +39,28 @@ class DayReport:
         self._day = ""
         self._known = dict[str, list[Any]]()  # by day: what runs of before have reconciled
 
-    def write(self, outcomes: Sequence["Outcome"], book: "Book", kill: str, flat: bool | None = None) -> None:
-        """Write the report of the day of the last reconciliation, and once more that of the day before."""
+    def write(
+        self, outcomes: Sequence["Outcome"], book: "Book", kill: str, flat: bool | None = None,
+        left: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """
+        Write the report of the day of the last reconciliation, and once more that of the day before.
+
+        Parameters
+        ----------
+        outcomes : sequence of Outcome
+        book : Book
+        kill : str
+            State of the switch.
+        flat : bool, optional
+            Of a node that has ended.
+        left : mapping of str to str, optional
+            What it has left to the next one, by instrument.
+        """
         day = _day(outcomes[-1].ts)
         for one in sorted({self._day or day, day}):
             try:
-                self._write(one, outcomes, book, {"kill": kill, "flat": flat})
+                self._write(one, outcomes, book, {"kill": kill, "flat": flat, "handed_over": dict(left or {})})
             except (OSError, ValueError) as error:
                 self._tell(f"the report of {one} could not be written: {error}")
         self._day = day
@@ -74,6 +91,7 @@ class DayReport:
             "unread": sum(bool(one["unread"]) for one in rows),
             "fills": len(fills), "orders": len({one.order for one in fills}),
             "traded": _text(traded), "fees": _text(paid), "positions": _text(book.side().positions or {}),
+            "taken_over": _text(book.taken),
             "refused": dict(Counter(" ".join(why.split())[:120] for why in book.refused.values())),
         }  # fmt: skip
 
@@ -108,7 +126,7 @@ def _before(file: Path) -> list[Any]:
 def page(plain: Mapping[str, Any]) -> str:
     """Return a report as a page."""
     head = [(name, plain[name]) for name in ("day", "account", "kill", "fills", "orders", "differences", "unread")]
-    head += [(name, ", ".join(f"{k} {v}" for k, v in plain[name].items())) for name in ("traded", "fees", "positions")]
+    head += [(name, ", ".join(f"{k} {v}" for k, v in plain[name].items())) for name in SUMS]
     head += [("refused", ", ".join(f"{why} ({count})" for why, count in plain["refused"].items()))]
     rows = [
         (datetime.fromtimestamp(one["ts"] // 10**9, UTC).isoformat(), one["when"], one["orders"], one["fills"],

@@ -8,7 +8,7 @@ a permit that nobody has looked at permits nothing.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from alphatrade.nodes.live import preflight
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.checks import Check, filter_checks
 from alphatrade.nodes.live.day_report import DayReport
+from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.full import AWAY_S, UNREADABLE, Reconciler
 from alphatrade.nodes.live.settings import GuardSpec
 from alphatrade.nodes.live.sides import Book
 from alphatrade.nodes.live.switch import take_switch
 from alphatrade.nodes.venue_answers import FAILURES
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, InputError
+from alphatrade.risk.handover import KIND
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import from_atto
 
@@ -57,6 +59,8 @@ class Duty:
         Reads the node's journal from the disk.
     folder : Path
         Of the account in the state folder, where requests are left.
+    estate : Estate
+        What is taken over from the node before, and left to the next one.
     """
 
     look: Callable[[], Permit]
@@ -67,6 +71,7 @@ class Duty:
     report: DayReport
     kept: Callable[[], Book]
     folder: Path
+    estate: Estate
 
 
 class Guardian:
@@ -83,6 +88,8 @@ class Guardian:
     ----------
     switched : str
         Why the node ends to start again; empty: it does not.
+    hands_over : bool
+        Whether it leaves what it holds to the one that starts then.
     """
 
     def __init__(self, parts: Any, duty: Duty) -> None:
@@ -94,12 +101,13 @@ class Guardian:
         self._unchecked = 0  # checks of the key in a row that could not be made
         parts.broker.holds = True
         duties = (self._look, self._again, self._books, self._rules, self._reach, self._refusals, self._switch)
-        self._due = dict.fromkeys(duties, 0.0)
-        self.switched = ""
+        self._due = dict.fromkeys((*duties, self._taken), 0.0)
+        self.switched, self.hands_over, self._over = "", False, False
 
     async def begun(self) -> None:
         """Give the node its permit; one that has lapsed since stops it, and closes what is open."""
         take_switch(self._duty.folder)  # of a node that did not live to take it
+        self._duty.estate.begun(self._parts)
         await self._look()
 
     async def joined(self) -> None:
@@ -115,12 +123,35 @@ class Guardian:
             self._reach: now,
             self._refusals: now,
             self._switch: now,
+            self._taken: now,
         }
+
+    async def left(self) -> bool:
+        """Compare all books once more, and leave what is held to the next node; where they differ it is sold instead."""
+        parts, found = self._parts, self.reconciler.outcomes
+        parts.intake.flush()
+        await self._reconcile("stop", self._duty.kept, False)
+        try:
+            if not found[-1].clean:
+                raise ConfigError("books", found[-1].unread or f"{len(found[-1].differences)} differences", "none")
+            held = self._duty.estate.leave(parts, self.reconciler.book.opened_ns)
+        except InputError as error:
+            self._alerts.give(KIND, f"what is held is sold, and not handed over: {error}")
+            return False
+        if held is not None:
+            self._over = True
+            self._alerts.say(f"left to the next node: {held.words}")
+            await self._report(False, held.positions)
+        return True
 
     async def ended(self, flat: bool) -> None:
         """Compare all books once more, with what the journal has on the disk, and close the day's report."""
+        if self._over:  # that was done before something was left
+            return
         self._parts.intake.flush()
         await self._reconcile("stop", self._duty.kept, flat)
+        if self._parts.intake.handovers.waits:
+            self._duty.estate.tell_rest(self._parts, "it ends before all was taken over")
 
     def figures(self) -> dict[str, Any]:
         """Return what its metrics are."""
@@ -268,12 +299,20 @@ class Guardian:
             await self._rules()
 
     async def _switch(self) -> None:
-        """End flat, to start again under another policy, if an operator asks for it."""
-        self.switched = self.switched or take_switch(self._duty.folder)
-        if self.switched:
+        """End, to start again under another policy, if an operator asks for it; not before all was taken over."""
+        asked = None if self._parts.intake.handovers.waits else take_switch(self._duty.folder)
+        if asked is not None and not self.switched:
+            self.switched, self.hands_over = asked.words, asked.hand_over
             self._parts.stop.set()
+
+    async def _taken(self) -> None:
+        """See what has become of what was to be taken over."""
+        self._duty.estate.look(self._parts)
 
     async def _reconcile(self, when: str, kept: Callable[[], Book] | None = None, flat: bool | None = None) -> None:
         await self.reconciler.run(when, kept)
-        told = list(self.reconciler.outcomes), self.reconciler.book.copy(), str(self._parts.gate.switch.state), flat
-        await asyncio.to_thread(self._duty.report.write, *told)
+        await self._report(flat)
+
+    async def _report(self, flat: bool | None, left: Mapping[str, str] | None = None) -> None:
+        told = list(self.reconciler.outcomes), self.reconciler.book.copy(), str(self._parts.gate.switch.state)
+        await asyncio.to_thread(self._duty.report.write, *told, flat, left)

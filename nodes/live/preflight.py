@@ -6,7 +6,7 @@ answer cannot be read, lets nothing start either.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ from alphatrade.nodes.live.checks import (
     Check,
     Market,
     account_checks,
+    begin_check,
     clock_check,
     filter_checks,
+    held_checks,
     key_checks,
     money_check,
     spent_of,
@@ -45,6 +47,14 @@ class AwayError(ConfigError):
         self.wait_s = wait_s
 
 
+class Held(NamedTuple):
+    """What is to be taken over of a symbol: base units, and the price; None: the best offer of the moment."""
+
+    symbol: str
+    qty: Decimal
+    price: Decimal | None = None
+
+
 class Asked(NamedTuple):
     """
     What a start is checked for.
@@ -62,6 +72,10 @@ class Asked(NamedTuple):
     again : bool
         It goes on with a run, whose money may be in orders and positions. Whether an open order is a stranger's is
         then known when the journal was read again, as one may have left before its first event was kept.
+    held : tuple of Held
+        What a run that begins takes over from another node.
+    since : int
+        Before this moment nothing was paid for that, UTC ns.
     """
 
     net: str
@@ -71,6 +85,8 @@ class Asked(NamedTuple):
     begins: int
     ends: int
     again: bool = False
+    held: tuple[Held, ...] = ()
+    since: int = 0
 
 
 class Found(NamedTuple):
@@ -81,11 +97,15 @@ class Found(NamedTuple):
     ----------
     checks : tuple of Check
     spent : Decimal
-        Never below zero: what was gained before is not to be spent on top of the capital.
+        Never below zero: what was gained before is not to be spent on top of the capital. What is taken over is not in
+        it: it is bought once more, by the books of the run.
+    held : tuple of Held
+        What is taken over, with prices.
     """
 
     checks: tuple[Check, ...]
     spent: Decimal
+    held: tuple[Held, ...] = ()
 
 
 async def preflight(rest: VenueRest, asked: Asked) -> Found:
@@ -176,13 +196,25 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
         checks += filter_checks(told.get(market.symbol), market, asked.most)
     spent, check = await _spent(rest, asked)
     checks.append(check)
+    held = tuple([one if one.price else one._replace(price=await rest.offer(one.symbol)) for one in asked.held])
+    taken = sum((one.qty * (one.price or 0) for one in held), Decimal(0))
+    spent = max(spent - taken, Decimal(0))
     if not asked.again:
         left = asked.capital - spent
         checks.append(Check("left of the permit", f"{left:f}", "more than nothing: it is used up", left > 0))
         checks += stranger_checks(await rest.asked("/api/v3/openOrders"))
         account = await rest.asked("/api/v3/account")
-        checks.append(money_check(account, asked.markets[0].quote, left))
-    return Found(tuple(checks), spent)
+        checks.append(money_check(account, asked.markets[0].quote, max(left - taken, Decimal(0))))
+        if held:
+            checks.append(begin_check(asked.begins, asked.since))
+            checks += held_checks(account, {one.symbol: one.qty for one in _whole(held)}, asked.markets)
+    return Found(tuple(checks), spent, held)
+
+
+def _whole(held: tuple[Held, ...]) -> Iterator[Held]:
+    """Yield what is taken over of each symbol, as one."""
+    for symbol in dict.fromkeys(one.symbol for one in held):
+        yield Held(symbol, sum((one.qty for one in held if one.symbol == symbol), Decimal(0)))
 
 
 async def _spent(rest: VenueRest, asked: Asked) -> tuple[Decimal, Check]:

@@ -1,30 +1,49 @@
-"""Back to the policy before: a node that runs is asked to end flat, the ledger is told, and the node starts again."""
+"""Back to the policy before: a node that runs is asked to end, the ledger is told, and the node starts again.
+
+It ends flat, or it hands over: it keeps what it holds, and the policy before takes that over under its own law.
+"""
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from alphatrade.nodes.beats import Beat, last_beat
+from alphatrade.nodes.journal_folder import head_of
 from alphatrade.nodes.ledger_home import existing, key_file
 from alphatrade.nodes.live.anchor import read
+from alphatrade.nodes.live.first import paid_since
+from alphatrade.nodes.live.handover import FILE
+from alphatrade.nodes.live.permits import Asked, margin_of, permitted
 from alphatrade.nodes.live.settings import STAGE
 from alphatrade.nodes.live.switch import Switch, pending, request_switch, take_switch
 from alphatrade.nodes.paper.desk import RUN
+from alphatrade.reflection.ledger import Ledger
+from alphatrade.reflection.ledger_chain import Chain
+from alphatrade.reflection.permits import moment
 from alphatrade.risk.errors import ConfigError, LedgerError
 from alphatrade.risk.kill import latch_dir
 
 FRESH_NS = 5 * 10**9  # a node whose latest beat is older does not run
-TAKEN_S, AGAIN_S, LOOK_S = 10.0, 240.0, 0.05
+TAKEN_S, AGAIN_S, OVER_S, LOOK_S = 10.0, 240.0, 120.0, 0.05
 
 
-def roll_back(why: str, key: Path | None, account: str) -> Iterator[str]:
+def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False) -> Iterator[str]:
     """
     Do it, and yield lines about how far it is.
+
+    Parameters
+    ----------
+    why : str
+    key : Path, optional
+        Of the person who signs the entry.
+    account : str
+    hand_over : bool
+        What is held is not sold: the policy before takes it over.
 
     Raises
     ------
     ConfigError
-        If a node that runs does not take the request, or does not start again.
+        If a node that runs does not take the request, does not start again, or nothing can be handed over.
     LedgerError
         If there is no policy to go back to, or the ledger does not take the entry.
     """
@@ -36,13 +55,16 @@ def roll_back(why: str, key: Path | None, account: str) -> Iterator[str]:
         raise LedgerError("stage", STAGE, "a policy that was in charge of it before; see `alphatrade stage show`")
     began, beat = time.monotonic(), _running(folder)
     before = _run(folder)
+    if hand_over:
+        _require_heir(folder, anchor.ledger, home.ledger.chain, back, beat)
     if beat is not None:  # first of all: a node that finds its policy gone would halt, for somebody to release it
-        request_switch(folder, Switch(time.time_ns(), "live-rollback", why))
+        request_switch(folder, Switch(time.time_ns(), "live-rollback", why, hand_over))
         try:
             _wait(lambda: not pending(folder), TAKEN_S, "a node that takes it: it is hung, or on its way out")
         finally:
             take_switch(folder)
-        yield f"{time.monotonic() - began:.1f} s: the node ends flat"
+        how = "cancels, and keeps what it holds" if hand_over else "ends flat"
+        yield f"{time.monotonic() - began:.1f} s: the node {how}"
     body = {"policy_hash": back, "from": STAGE, "to": STAGE, "why": why, "dossier": "", "noticed": ""}
     home.append_stage(body)
     yield f"{time.monotonic() - began:.1f} s: the ledger has {back[:12]} in charge of {STAGE}"
@@ -52,6 +74,26 @@ def roll_back(why: str, key: Path | None, account: str) -> Iterator[str]:
             "a node that starts again; its own log says why not: the policy before needs a permit of its own",
         )  # fmt: skip
         yield f"{time.monotonic() - began:.1f} s: the node runs under it"
+    if hand_over:
+        words = "that what was left is taken over: alerts.jsonl of the account says why not"
+        _wait(lambda: not (folder / FILE).exists(), OVER_S, words)
+        yield f"{time.monotonic() - began:.1f} s: nothing is left to be taken over"
+
+
+def _require_heir(folder: Path, ledger: Path, chain: Chain, back: str, beat: Beat | None) -> None:
+    """Refuse a hand-over for which nobody is there: the policy before has to have a permit that counts all of it."""
+    head, now = head_of(folder / "journal"), time.time_ns()
+    if beat is None or head is None:
+        raise ConfigError("--hand-over", "no node runs", "one that holds something; without the word the ledger is told")
+    venue = head["broker"].split()[-1]
+    permit = permitted(chain, Asked(back, head["code"], venue, head["account"], tuple(head["instruments"])), now)
+    since = paid_since(folder / "journal")
+    why = permit.refused or margin_of(Ledger(ledger), back)
+    if not why and permit.begins > since:
+        told = f"by {moment(str(since))}, when what is held began to be paid for" if since else "before anything was paid"
+        why = f"permit {permit.entry[:12]} begins at {moment(str(permit.begins))}, and would have to {told}"
+    if why:
+        raise ConfigError("--hand-over", why, "a permit under which it can be taken over; without the word it ends flat")
 
 
 def _running(folder: Path) -> Beat | None:

@@ -13,17 +13,19 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import preflight
+from alphatrade.nodes.live import handover, preflight
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.day_report import DayReport
+from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.exchange import LiveExchange, exchange_of
+from alphatrade.nodes.live.first import first_permit
 from alphatrade.nodes.live.guardian import Duty, Guardian
 from alphatrade.nodes.live.permits import Asked, Watch
 from alphatrade.nodes.live.settings import LiveSettings
-from alphatrade.nodes.live.sides import first_permit, kept
+from alphatrade.nodes.live.sides import kept
 from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.feeds import LiveFeedSpec
 from alphatrade.nodes.paper.link import ANSWER_S, VENUE
@@ -35,7 +37,8 @@ from alphatrade.nodes.tape import Market as Tape
 from alphatrade.nodes.venue_rest import Credentials
 from alphatrade.nodes.watchdog import EXTEND_S, sd_notify
 from alphatrade.risk.approval import Approvals, fresh_key
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, NotFlatError
+from alphatrade.risk.handover import KIND
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
@@ -55,12 +58,15 @@ class Start(NamedTuple):
     permit : Permit
     first : Permit or None
         With which the run began that this one goes on with; None: it is a new one.
+    taking : ToTake or None
+        What it has to take over from the run before; None: nothing.
     """
 
     live: LiveSettings
     watch: Watch
     permit: Permit
     first: Permit | None
+    taking: handover.ToTake | None = None
 
 
 class Outcome(NamedTuple):
@@ -80,11 +86,48 @@ def live(told: LiveSettings) -> Outcome:
         If no permit stands, a check before the start does not hold, or something cannot be asked.
     InputError, LatchedError
         As a run on paper.
+    NotFlatError
+        Also if it does not start and something was left to it, which nobody watches then.
     """
-    start = _permitted(told)
     guards: list[Guardian] = []
-    result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
+    try:
+        start = _permitted(told)
+        result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
+    except InUseError:
+        raise  # somebody does
+    except AlphaTradeError as error:
+        if not guards and (words := _untaken(told, str(error))):
+            raise NotFlatError(words) from error
+        raise
     return Outcome(result, guards[0].switched)
+
+
+def _untaken(told: LiveSettings, why: str) -> str:
+    """Tell that a start has failed before which something was left, and return it in a line; empty: nothing was."""
+    folder = _folder(told)
+    try:
+        left = handover.read_left(folder)
+    except ConfigError:
+        left = None  # it is why nothing starts
+    if left is None and not (folder / handover.FILE).exists():
+        return ""
+    held = "something" if left is None else f"{left.words}, left by run {left.run}"
+    words = f"{why}; held at the exchange and watched by nobody: {held}; {_remedy(told)}"
+    Alerts(folder, time.time_ns, lambda _: None).give(KIND, words)
+    return words
+
+
+def _folder(told: LiveSettings) -> Path:
+    run = told.own.settings.run
+    return latch_dir(run.paths.state, run.env.name, told.own.account)
+
+
+def _remedy(told: LiveSettings) -> str:
+    """Return what an operator can do about what is held and not watched."""
+    assert isinstance(told.own.feed, LiveFeedSpec)
+    where = f"--env live --account {told.own.account} --direct {','.join(told.own.feed.symbols)}"
+    command = f"alphatrade kill {where} --venue {told.broker.keys}"
+    return f"the next start that succeeds takes it over; to sell it: {command}, then remove {handover.FILE}"
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:
@@ -117,7 +160,10 @@ def _permitted(told: LiveSettings, strict: bool = True) -> Start:
     agree(told.anchor, run.paths.state, ledger_dir())
     folder = latch_dir(run.paths.state, run.env.name, own.account)
     put_by(own)
+    if strict:
+        handover.put_by(folder, own.settings.policy.policy_hash, say)
     first = first_permit(folder / "journal")
+    taking = handover.to_take(folder, own.account, goes_on=first is not None)
     assert isinstance(own.feed, LiveFeedSpec)
     names = tuple(f"{symbol}.{VENUE}" for symbol in own.feed.symbols)
     asked = Asked(own.settings.policy.policy_hash, code_hash(), told.broker.venue, own.account, names)
@@ -130,7 +176,7 @@ def _permitted(told: LiveSettings, strict: bool = True) -> Start:
         venue = run.venue.model_copy(update={"starting_balance": from_atto(capital)})
         run = run.model_copy(update={"venue": venue})
         own = own._replace(settings=own.settings.model_copy(update={"run": run}))
-    return Start(told._replace(own=own), watch, permit, first)
+    return Start(told._replace(own=own), watch, permit, first, taking)
 
 
 def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity: Identity, journal: Path) -> LiveParts:
@@ -138,22 +184,29 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
     own, markets = start.live.own, _markets(start, tapes)
     exchange = _exchange(start, tapes)
     found, odd = _judged(start, exchange, markets)
-    spent = start.first.spent if start.first is not None else to_nano(found) * NANO
+    spent = start.first.spent if start.first is not None else to_nano(found.spent) * NANO
     fee = to_nano(max(max(one.maker_fee, one.taker_fee) for one in markets))
-    folder = latch_dir(own.settings.run.paths.state, own.settings.run.env.name, own.account)
+    folder = _folder(start.live)
+    offer, taking = None, start.taking
+    if taking is not None and not taking.noted:
+        offer = handover.offered(taking, found.held, markets, _asked(start, markets).most)
     about = {
         "policy": identity.policy_hash, "code": identity.code_hash, "run": identity.run_id,
         "venue": start.live.broker.venue, "permit": start.permit.entry,
     }  # fmt: skip
+    alerts = Alerts(folder, time.time_ns, say)
     duty = Duty(
         look=_looker(start, spent, fee, odd),
         hear=start.watch.clocks.hear,
         asked=_asked(start, markets),
         every=start.live.guard,
-        alerts=Alerts(folder, time.time_ns, say),
+        alerts=alerts,
         report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
         kept=lambda: kept(journal, markets),
         folder=folder,
+        estate=Estate(
+            folder, handover.Left(own.account, identity.policy_hash, identity.run_id), alerts, offer, _remedy(start.live)
+        ),
     )
 
     def guard(parts: Parts) -> Guardian:
@@ -176,9 +229,9 @@ def _looker(start: Start, spent: int, fee: int, odd: str) -> Callable[[], Permit
     return look
 
 
-def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -> tuple[Decimal, str]:
+def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -> tuple[preflight.Found, str]:
     """
-    Return what was spent before, and why a run that goes on must send nothing but what closes it.
+    Return what was found, and why a run that goes on must send nothing but what closes it.
 
     Raises
     ------
@@ -189,7 +242,7 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -
         try:
             found = _preflight(start, exchange, markets)
             preflight.require(found.checks)
-            return found.spent, ""
+            return found, ""
         except ConfigError as error:
             if start.first is None:
                 raise
@@ -197,7 +250,7 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -
             _wait(error, AGAIN_S if away and left else 0.0)
             if not away or not left:
                 say(f"it goes on, to close what is open: {error}")
-                return Decimal(0), str(error)
+                return preflight.Found((), Decimal(0)), str(error)
     raise AssertionError("one of the tries has returned or raised")
 
 
@@ -225,12 +278,13 @@ def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]
 
 
 def _asked(start: Start, markets: tuple[Market, ...]) -> preflight.Asked:
-    own, permit = start.live.own, start.first or start.permit
+    own, permit, taking = start.live.own, start.first or start.permit, None if start.first else start.taking
     capital = from_atto(permit.capital)
     return preflight.Asked(
         net=start.live.broker.venue, markets=markets, capital=capital,
         most=capital * Decimal(repr(own.settings.policy.risk.order_notional_max)),
         begins=permit.begins, ends=start.permit.ends, again=start.first is not None,
+        held=() if taking is None else taking.held, since=0 if taking is None else taking.since,
     )  # fmt: skip
 
 

@@ -1,0 +1,141 @@
+"""What a live node takes over at its start, and leaves at its end: between its parts and the file of its account."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.handover import FILE, Left, forget, read_left, write_left
+from alphatrade.nodes.paper.flat import held_up
+from alphatrade.nodes.replay import members
+from alphatrade.risk.approval import plain
+from alphatrade.risk.disk import writing
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.handover import KIND, HandOver
+
+WAIT_S = 60.0  # from the start to the take-over; then somebody is told that it waits
+
+
+@dataclass(slots=True)
+class Estate:
+    """
+    What a node takes over at its start, and what it leaves at its end.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the account.
+    own : Left
+        Who would leave something: account, policy and run.
+    alerts : Alerts
+    offer : HandOver or None
+        What is to be taken over, if the journal does not have it yet.
+    remedy : str
+        What an operator can do about what is held and not watched.
+    """
+
+    folder: Path
+    own: Left
+    alerts: Alerts
+    offer: HandOver | None = None
+    remedy: str = ""
+    _over: bool = False
+    _late: float = 0.0  # when somebody is told that it waits, monotonic; 0: that was done
+
+    def begun(self, parts: Any) -> None:
+        """Let a node take over what is offered; before it was given a permit."""
+        self._late = time.monotonic() + WAIT_S
+        if self.offer is not None:
+            parts.intake.handover(self.offer)
+            parts.intake.flush()
+            self._keep(parts)
+
+    def look(self, parts: Any) -> None:
+        """See how far that is, and that nobody believes that it is done if it is not."""
+        taking = parts.intake.handovers
+        if taking.given is None or self._over:
+            return
+        if taking.waits:
+            if self._late and time.monotonic() > self._late:
+                self._late, parts.gate.recovering = 0.0, False  # an operator's kill has waited long enough, too
+                self.tell_rest(parts, f"not taken over within {WAIT_S:g} s, for there is no price or it is no time")
+            return
+        self._over, parts.gate.recovering = True, False
+        parts.gate.memory.keep()
+        parts.intake.flush()
+        self._keep(parts)
+        if taking.refused:
+            self.tell_rest(parts, f"trading stops, what was left is not taken over: {taking.refused}")
+        else:
+            self.alerts.say(f"what run {taking.given.run} has left is taken over: {_words(taking.taken)}")
+
+    def tell_rest(self, parts: Any, why: str) -> None:
+        """Give an alert that something is held and watched by nobody."""
+        held = f"held at the exchange and watched by nobody: {_words(_rest(parts))}"
+        self.alerts.give(KIND, f"{why}; {held}; {self.remedy}")
+
+    def _keep(self, parts: Any) -> None:
+        """Have the file say what is still to be taken over; where it cannot, it would be taken over twice."""
+        given, rest = parts.intake.handovers.given, _rest(parts)
+        try:
+            if rest:
+                known = read_left(self.folder) or self.own._replace(run=given.run, since=given.since)
+                positions = {name: f"{qty:f}" for name, qty in rest.items()}
+                write_left(self.folder, known._replace(ts=time.time_ns(), positions=positions))
+            else:
+                forget(self.folder)
+        except (OSError, ConfigError) as error:
+            parts.gate.trip("STATE_UNWRITABLE", f"{FILE}: {error}", "guardian")
+
+    def leave(self, parts: Any, opened_ns: int) -> Left | None:
+        """
+        Leave what a node holds, of which nothing works any more; None: there is nothing but dust.
+
+        Parameters
+        ----------
+        parts : Parts
+        opened_ns : int
+            When the account was first seen in this run, UTC ns.
+
+        Raises
+        ------
+        InputError
+            If it must not be left, or the file cannot be written.
+        """
+        gate, cache = parts.gate, parts.node.kernel.cache
+        held = dict[str, Decimal]()
+        for position, qty in held_up(parts).items():
+            name = position.instrument_id.value
+            held[name] = held.get(name, Decimal(0)) + qty.as_decimal()
+        if not held:
+            return None
+        decided = sum(one.decisions for one in members(parts.node.trader, "Organism"))
+        working = len(cache.orders_open() + cache.orders_inflight())
+        if gate.switch.state != "ACTIVE" or working or not decided or not opened_ns:
+            found = f"kill switch {gate.switch.state}, {working} orders that work, {decided} decisions"
+            raise ConfigError(KIND, found, "a node that trades and has nothing open")
+        given = parts.intake.handovers.given
+        since = opened_ns if given is None else min(given.since, opened_ns)
+        left = self.own._replace(
+            ts=time.time_ns(), since=since, positions={name: plain(f"{qty:f}") for name, qty in held.items()}
+        )
+        with writing(self.folder):
+            write_left(self.folder, left)
+        gate.recovering = True  # a kill request is from now on the next node's, which will have something to close
+        return left
+
+
+def _rest(parts: Any) -> dict[str, Decimal]:
+    """Return what was left and not taken over yet, by instrument."""
+    taking, rest = parts.intake.handovers, dict[str, Decimal]()
+    for part in taking.given.parts:
+        rest[part.instrument] = rest.get(part.instrument, Decimal(0)) + Decimal(part.qty)
+    rest = {name: qty - taking.taken.get(name, Decimal(0)) for name, qty in rest.items()}
+    return {name: qty for name, qty in rest.items() if qty > 0}
+
+
+def _words(held: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{qty:f} of {name}" for name, qty in sorted(held.items()))
