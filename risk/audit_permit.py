@@ -1,5 +1,8 @@
 """The auditor's look at a run of real money: which permit was given when, and what was paid and lost under it.
 
+Orders that take over what another node has left, which no exchange has seen, are bought like any other; each has to be
+one that a row ``handover`` tells of, without a fee.
+
 Which permit was in force is told by rows ``permit`` of ``risk_events.parquet``, each with the whole permit; what it
 lets is held against orders, fills and marks in order of `seq`. An order is judged by the permit in force at its
 ``initialized``, where the law judged it. Out is what fills have cost, with what was spent before the run, and never
@@ -22,7 +25,8 @@ from alphatrade.risk.audit_orders import Finding
 from alphatrade.risk.errors import RunDirError
 
 LAW_PREFIX = "LAW-"
-_EVENTS = "seq:int ts:int? kind:str? order_id:str? detail:str?"
+TAKEN_PREFIX = "HANDOVER-"
+_EVENTS = "seq:int ts:int? kind:str? order_id:str? detail:str? instrument:str? value:str? bound:str?"
 _ENDS = frozenset({"denied", "rejected", "canceled", "expired"})
 _ATTO = 10**18
 
@@ -74,16 +78,38 @@ def permitted(run_dir: Path, files: RunFiles) -> Permitted:
     """
     events = read_columns(run_dir / "risk_events.parquet", _EVENTS)
     rows = list(zip(*events.values(), strict=True))
-    given = [(seq, _read(seq, detail)) for seq, _, kind, _, detail in rows if kind == "permit"]
+    given = [(seq, _read(seq, detail)) for seq, _, kind, _, detail, *_ in rows if kind == "permit"]
     env: Any = read_file(run_dir / "run.yaml").get("env")
     if not given and not (isinstance(env, dict) and env.get("name") == "live"):
         return Permitted()
     walk = _Walk(files, given)
     findings = [*walk.findings()]
-    for seq, ts, kind, order_id, _ in rows:
+    for seq, ts, kind, order_id, *_ in rows:
         if kind == "explored":
             findings.append(Finding(seq, ts or 0, "EXPLORATION", order_id or "", "explored with real money"))
+    findings += _taken(files, {one[3]: (one[0], *one[5:]) for one in rows if one[2] == "handover"})
     return Permitted(findings, walk.use)
+
+
+def _taken(files: RunFiles, told: dict[str, tuple[Any, ...]]) -> Iterator[Finding]:
+    """Yield what was taken over without having been handed over so: by order id, the row's number and its terms."""
+    for row in files.orders:
+        if row.event != "submitted" or not row.order_id.startswith(TAKEN_PREFIX):
+            continue
+        seq, *terms = told.get(row.order_id, (row.seq,))
+        if seq >= row.seq:
+            yield _finding(row, "HANDOVER", "nothing of the kind was handed over")
+        elif row.side != "BUY" or terms != [row.instrument, _text(row.qty), _text(row.price or 0)]:
+            sent = f"{row.side} {_text(row.qty)} at {_text(row.price or 0)}"
+            yield _finding(row, "HANDOVER", f"{sent}, and {terms} was handed over")
+    for fill in files.fills:
+        if fill.order_id.startswith(TAKEN_PREFIX) and fill.fee:
+            yield _finding(fill, "HANDOVER", "a fee for what no exchange has sold")
+
+
+def _text(nano: int) -> str:
+    """Return a nano amount as a row ``handover`` writes it."""
+    return f"{Fraction(nano, 10**9):.9f}".rstrip("0").rstrip(".")
 
 
 def _read(seq: int, detail: object) -> _Permit:

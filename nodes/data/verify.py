@@ -40,6 +40,7 @@ ROUNDING = 10**14  # atto: a venue rounds what each fill costs
 GRACE_NS = 65 * 10**9  # a node looks at its permit each minute
 ENDS = ("canceled", "rejected", "denied", "expired")
 OURS = "LAW-"  # orders with which the law itself closes
+TAKEN = "HANDOVER-"  # orders that take over what the node before has left: bought, and no exchange has them
 _LINE = re.compile(
     rb'\{"body":(\{.*\}),"key":("(?:[^"\\]|\\.)*"),"kind":"([a-z_]+)","prev":"([0-9a-f]{64})",'
     rb'"schema":1,"seq":(0|[1-9][0-9]{0,14}),"sig":"([0-9a-f]{128})","ts":"([0-9]{1,19})"\}', re.S,
@@ -545,6 +546,38 @@ def given(run: Run) -> list[dict[str, Any]]:
     return [one for one in told if not one["refused"]]
 
 
+def _taken(it: Archive) -> Iterator[str]:
+    for run, _ in _live(it):
+        told = {row["order_id"]: row for row in run.events if row["kind"] == "handover"}
+        sent = {row["order_id"]: row for row in run.orders if row["event"] == "submitted"}
+        for fill in (row for row in run.fills if row["order_id"].startswith(TAKEN)):
+            name = fill["order_id"]
+            left, asked = told.get(name), sent.get(name)
+            where = f"run {run.name}: {name} of {fill['qty']} {fill['instrument']}"
+            if left is None or asked is None or int(left["seq"]) > int(asked["seq"]):
+                yield f"{where} was taken over, and not handed over before"
+                continue
+            if [nano(left[word]) for word in ("value", "bound")] != [nano(asked[word]) for word in ("qty", "price")]:
+                yield f"{where} is not what was handed over"
+            if (fill["side"], left["instrument"], nano(fill["fee"])) != ("BUY", fill["instrument"], 0):
+                yield f"{where} is no purchase of what was handed over, or has a fee"
+
+
+def taken_value(run: Run) -> int:
+    """Return for how much a run has taken over what the node before had bought; atto."""
+    return sum(nano(row["qty"]) * nano(row["price"]) for row in run.fills if row["order_id"].startswith(TAKEN))
+
+
+def taken_over(it: Archive) -> list[str]:
+    """Return what live runs have taken over from others, a line each."""
+    return [
+        f"run {run.name}: {row['qty']} of {row['instrument']} at {row['price']}, taken over and not bought"
+        for run, _ in _live(it)
+        for row in run.fills
+        if row["order_id"].startswith(TAKEN)
+    ]
+
+
 def _given(it: Archive) -> Iterator[str]:
     known = permits(it)
     for run, _ in _live(it):
@@ -566,12 +599,12 @@ def _used(it: Archive) -> Iterator[tuple[Run, list[Permit], int, int]]:
         under = told[0]["entry"] if told else own[-1].name if own else ""
         known = paid.get(under, 0)
         yield run, own, int(told[0]["spent"]) if told else max(known, 0), known
-        paid[under] = known + [0, *outlays(run, 0)][-1]
+        paid[under] = known + [0, *outlays(run, 0)][-1] - taken_value(run)  # which was paid long before
 
 
 def _spent(it: Archive) -> Iterator[str]:
     for run, _, told, known in _used(it):
-        if told < known - ROUNDING:
+        if told + taken_value(run) < known - ROUNDING:  # what is taken over counts when the run buys it
             words = f"{Decimal(told) / 10**18} spent before by its own word, {Decimal(known) / 10**18} by earlier runs"
             yield f"run {run.name}: {words}"
 
@@ -626,7 +659,7 @@ GENUINE: dict[str, Check] = {
 }  # fmt: skip
 RULES: dict[str, Check] = {
     "left": _left, "tables": _tables, "moves": _moves, "permits": _permits, "given": _given, "scope": _scope,
-    "spent": _spent, "capital": _capital, "loss": _loss, "explored": _explored,
+    "taken": _taken, "spent": _spent, "capital": _capital, "loss": _loss, "explored": _explored,
 }  # fmt: skip
 
 
@@ -679,6 +712,8 @@ def main() -> int:
     told = "by whom you trust" if trust else "by a member of its own roster; nobody was named whom you trust (--trust)"
     print("NOT GENUINE" if wrong else f"genuine: signed {told}", "" if wrong else f"sha256 {sha(data)}", sep="\n")
     if not wrong:
+        for one in [] if broken else taken_over(Archive(data)):
+            print(f"told: {one}")
         print(f"{len(broken)} RULES NOT KEPT" if broken else "rules kept")
     return int(bool(wrong or broken))
 

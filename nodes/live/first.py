@@ -1,4 +1,4 @@
-"""Shim: what the journal of a run begins with: its first permit, what it was to take over, when its account was seen."""
+"""Shim: what the journal of a run begins with: its first permit, what it takes over, when its account was seen."""
 
 from collections.abc import Iterator
 from pathlib import Path

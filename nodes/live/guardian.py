@@ -127,7 +127,7 @@ class Guardian:
         }
 
     async def left(self) -> bool:
-        """Compare all books once more, and leave what is held to the next node; where they differ it is sold instead."""
+        """Compare all books once more, and leave what is held to the next node; where they differ it is to be sold."""
         parts, found = self._parts, self.reconciler.outcomes
         parts.intake.flush()
         await self._reconcile("stop", self._duty.kept, False)
@@ -150,8 +150,6 @@ class Guardian:
             return
         self._parts.intake.flush()
         await self._reconcile("stop", self._duty.kept, flat)
-        if self._parts.intake.handovers.waits:
-            self._duty.estate.tell_rest(self._parts, "it ends before all was taken over")
 
     def figures(self) -> dict[str, Any]:
         """Return what its metrics are."""

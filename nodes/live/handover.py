@@ -211,7 +211,9 @@ def _symbol(instrument: str) -> str:
     return instrument.rpartition(".")[0]
 
 
-def offered(taking: ToTake, held: tuple[Held, ...], markets: tuple[Market, ...], most: Decimal) -> HandOver:
+def offered(
+    taking: ToTake, held: tuple[Held, ...], markets: tuple[Market, ...], most: Decimal, units: Decimal | None
+) -> HandOver:
     """
     Return what is to be taken over as orders, none larger than the law lets one be.
 
@@ -223,11 +225,14 @@ def offered(taking: ToTake, held: tuple[Held, ...], markets: tuple[Market, ...],
     markets : tuple of Market
     most : Decimal
         Largest value of an order, quote units.
+    units : Decimal, optional
+        Its largest quantity, base units.
     """
     lots, parts = {market.symbol: market.lot for market in markets}, list[Part]()
     for one in held:
         assert one.price is not None, "the checks before a start have asked for it"
-        for qty in split(one.qty, most / one.price, lots[one.symbol]):
+        size = most / one.price
+        for qty in split(one.qty, size if units is None else min(size, units), lots[one.symbol]):
             number = f"{PREFIX}{len(parts) + 1}"
             parts.append(Part(number, f"{one.symbol}.{VENUE}", plain(f"{qty:f}"), plain(f"{one.price:f}")))
     return HandOver(taking.run, taking.since, tuple(parts))

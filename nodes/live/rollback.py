@@ -84,16 +84,18 @@ def _require_heir(folder: Path, ledger: Path, chain: Chain, back: str, beat: Bea
     """Refuse a hand-over for which nobody is there: the policy before has to have a permit that counts all of it."""
     head, now = head_of(folder / "journal"), time.time_ns()
     if beat is None or head is None:
-        raise ConfigError("--hand-over", "no node runs", "one that holds something; without the word the ledger is told")
+        wanted = "one that holds something; without the word the ledger alone is told"
+        raise ConfigError("--hand-over", "no node that runs", wanted)
     venue = head["broker"].split()[-1]
     permit = permitted(chain, Asked(back, head["code"], venue, head["account"], tuple(head["instruments"])), now)
     since = paid_since(folder / "journal")
     why = permit.refused or margin_of(Ledger(ledger), back)
     if not why and permit.begins > since:
-        told = f"by {moment(str(since))}, when what is held began to be paid for" if since else "before anything was paid"
-        why = f"permit {permit.entry[:12]} begins at {moment(str(permit.begins))}, and would have to {told}"
+        then = moment(str(since)) if since else "nobody knows when"
+        why = f"permit {permit.entry[:12]} begins at {moment(str(permit.begins))}; what is held was paid for since {then}"
     if why:
-        raise ConfigError("--hand-over", why, "a permit under which it can be taken over; without the word it ends flat")
+        wanted = "a permit of the policy before that counts what is held; without the word the node ends flat"
+        raise ConfigError("--hand-over", why, wanted)
 
 
 def _running(folder: Path) -> Beat | None:

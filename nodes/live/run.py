@@ -87,23 +87,23 @@ def live(told: LiveSettings) -> Outcome:
     InputError, LatchedError
         As a run on paper.
     NotFlatError
-        Also if it does not start and something was left to it, which nobody watches then.
+        Also if it does not start, or ends, with something left that nobody watches then.
     """
     guards: list[Guardian] = []
     try:
         start = _permitted(told)
         result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
     except InUseError:
-        raise  # somebody does
+        raise  # who has it in use watches over it
     except AlphaTradeError as error:
-        if not guards and (words := _untaken(told, str(error))):
+        if words := _untaken(told, str(error)):
             raise NotFlatError(words) from error
         raise
     return Outcome(result, guards[0].switched)
 
 
 def _untaken(told: LiveSettings, why: str) -> str:
-    """Tell that a start has failed before which something was left, and return it in a line; empty: nothing was."""
+    """Alert that something is left where a node has not started, or failed; return it in a line; empty: nothing is."""
     folder = _folder(told)
     try:
         left = handover.read_left(folder)
@@ -189,12 +189,14 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
     folder = _folder(start.live)
     offer, taking = None, start.taking
     if taking is not None and not taking.noted:
-        offer = handover.offered(taking, found.held, markets, _asked(start, markets).most)
+        most, units = _asked(start, markets).most, own.settings.policy.risk.order_qty_max
+        offer = handover.offered(taking, found.held, markets, most, units)
     about = {
         "policy": identity.policy_hash, "code": identity.code_hash, "run": identity.run_id,
         "venue": start.live.broker.venue, "permit": start.permit.entry,
     }  # fmt: skip
     alerts = Alerts(folder, time.time_ns, say)
+    who = handover.Left(own.account, identity.policy_hash, identity.run_id)
     duty = Duty(
         look=_looker(start, spent, fee, odd),
         hear=start.watch.clocks.hear,
@@ -204,9 +206,7 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
         report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
         kept=lambda: kept(journal, markets),
         folder=folder,
-        estate=Estate(
-            folder, handover.Left(own.account, identity.policy_hash, identity.run_id), alerts, offer, _remedy(start.live)
-        ),
+        estate=Estate(folder, who, alerts, offer, _remedy(start.live)),
     )
 
     def guard(parts: Parts) -> Guardian:

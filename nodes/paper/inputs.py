@@ -1,4 +1,4 @@
-"""Shim: what a node is given, as records of the journal, and back: market, moments, feed, broker, permits, hand-over."""
+"""Shim: what a node is given, as records of the journal, and back: market, moments, feed, broker, permit, hand-over."""
 
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct

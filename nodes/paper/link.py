@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from alphatrade.nodes.secrets import Secrets
 from alphatrade.nodes.venue_answers import RefusedError, TroubleError
 from alphatrade.nodes.venue_rest import Credentials, VenueRest
 from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.handover import handed
 
 VENUE = "BINANCE"
 ANSWER_S = 10.0  # for one answer of the exchange, and for one step of the bundled client
@@ -138,8 +139,10 @@ class Link:
         self._fresh: Credentials | None = None  # new keys that have not been tried yet
         self._look: asyncio.Future[Credentials | None] | None = None  # for new keys
 
-    def unfit(self, orders: Iterable[Order]) -> str:
+    def unfit(self, orders: Collection[Order]) -> str:
         """Return why orders cannot be sent now; empty: they can."""
+        if any(handed(order.client_order_id.value) for order in orders):
+            return "no exchange is sent what is taken over from another node"
         if self.client is None:
             return "the exchange is not connected"
         if time.monotonic() - self.read_at > BLIND_S:

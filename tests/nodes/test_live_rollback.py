@@ -111,10 +111,17 @@ def test_with_nothing_before_there_is_nothing_to_go_back_to(tmp_path, monkeypatc
 
 def test_a_request_that_cannot_be_read_switches_nothing(tmp_path):
     (tmp_path / "switch.request").write_text("{half")
-    assert take_switch(tmp_path) == ""
-    request_switch(tmp_path, Switch(1, "ada", "why"))
-    assert take_switch(tmp_path) == "operator: why (by ada)"
-    assert take_switch(tmp_path) == ""
+    assert take_switch(tmp_path) is None
+    for hand_over in (False, True):
+        request_switch(tmp_path, Switch(1, "ada", "why", hand_over))
+        taken = take_switch(tmp_path)
+        assert taken is not None
+        assert (taken.words, taken.hand_over) == ("operator: why (by ada)", hand_over)
+    assert take_switch(tmp_path) is None
+    (tmp_path / "switch.request").write_text('{"ts": 1, "who": "ada", "why": "why", "hand_over": "no"}')
+    taken = take_switch(tmp_path)
+    assert taken is not None
+    assert not taken.hand_over, "what is not clear ends flat"
 
 
 def became(monkeypatch: pytest.MonkeyPatch, switched: str, *words: str) -> list[Any]:

@@ -89,7 +89,8 @@ class Asking:
 
     def judged(self) -> tuple[Decimal, str]:
         nothing: Any = None
-        return run._judged(began_with(GOOD), nothing, nothing)
+        found, odd = run._judged(began_with(GOOD), nothing, nothing)
+        return found.spent, odd
 
 
 def began_with(first: Permit, now: Permit = GOOD) -> Any:
