@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.live.judge import lost, most_out, own, wrong
 from benchmarks.live.place import LOSS, SYMBOL, Place, placed
-from benchmarks.live.steps import GAPS, STEPS, Row, fall
+from benchmarks.live.steps import GAPS, STEPS, Row, fall, rollback
 from tests.nodes.make_live import CAPITAL
 
 
@@ -28,12 +28,12 @@ def cycle(root: Path, seed: int) -> Iterator[Row]:
     dict
         What came of each step: its name, what was wrong, how long it took.
     """
-    rng = random.Random(seed)
+    rng, special = random.Random(seed), {fall: seed % GAPS == 0, rollback: seed % 2 == 0}  # a gap, a hand-over
     with placed(root, seed) as place:
         for name, step in STEPS.items():
             began = time.monotonic()
             try:
-                row = fall(place, rng, seed % GAPS == 0) if step is fall else step(place, rng)
+                row = step(place, rng, special[step]) if step in special else step(place, rng)
             except Exception as error:  # a step that could not be made is a failure, and those after it build upon it
                 odd = [f"{type(error).__name__}: {error}"]
                 yield {"step": name, "s": round(time.monotonic() - began, 3), "wrong": odd}

@@ -34,6 +34,7 @@ LOSS = CAPITAL // 5
 PATIENCE_S = 60.0
 HOUR_S = 3_600.0
 DEPOSITS = {"USDT": "1000", "BTC": "0.00004"}  # of which the second is dust, and nobody's
+LOT = Decimal("0.00001")  # step of a quantity
 STEP = Decimal("0.0002")  # what is worth less than the exchange takes cannot be sold
 SPEED = "10"
 OTHER = "genotype.sizing.fraction=0.2"  # by which the second policy differs from the first
@@ -190,9 +191,9 @@ class Place:
             "--env", "live", "--account", ACCOUNT, "--who", "drill", "--why", "drill", *words, verb=verb
         )
 
-    def roll_back(self) -> "subprocess.Popen[str]":
+    def roll_back(self, *words: str) -> "subprocess.Popen[str]":
         """Begin to go back to the policy before, by one command, and go on."""
-        command = [sys.executable, "-m", LAUNCH, str(self.anchor), "live-rollback", "--why", "drill"]
+        command = [sys.executable, "-m", LAUNCH, str(self.anchor), "live-rollback", "--why", "drill", *words]
         return subprocess.Popen(
             command, cwd=self.root, env=self.node.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -213,6 +214,12 @@ class Place:
         dust = held(self.books(), self.before)
         self.left += dust
         return dust
+
+    def hand_over(self, held: Decimal) -> Decimal:
+        """Take what the run holds for what it leaves to the next one, but for its dust; return that, base units."""
+        dust = held % LOT
+        self.left += dust
+        return held - dust
 
     def books(self) -> dict[str, Any]:
         """Return the exchange's books."""

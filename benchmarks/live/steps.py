@@ -17,7 +17,7 @@ from alphatrade.risk.audit import audit
 from benchmarks.live.archive import verdict
 from benchmarks.live.judge import LAW, Books, held, lost_since, own, sent_after
 from benchmarks.live.mix import mixed
-from benchmarks.live.place import SYMBOL, Place
+from benchmarks.live.place import LOT, SYMBOL, Place
 from tests.nodes.make_paper import Node
 from tests.venue.make_venue import until
 
@@ -26,7 +26,7 @@ FLAT_S, NOTICED_S = 20.0, 3.0  # a look at the ledger comes each half second her
 EXPIRES_S, QUIET_S = 30.0, 1.5
 RUNS = 6  # that end in a run of the drill, each with a folder
 CAP = 3  # on the loss, where prices fall
-DUST, LOT = Decimal("0.00012"), Decimal("0.00001")
+DUST = Decimal("0.00012")
 GAP, GAPS = 0.12, 5  # a jump that no cap can hold; in one run of so many
 
 
@@ -94,10 +94,16 @@ def kill_9(place: Place, rng: random.Random) -> Row:
     return {"wrong": bad, "open": len(left["open"]), "held": f"{_held(place):f}", "adopted_s": round(took, 3)}
 
 
-def rollback(place: Place, _: random.Random) -> Row:
-    """Go back to the policy before by one command: flat, then the ledger, then a node that trades under it."""
+def rollback(place: Place, _: random.Random, hands_over: bool = False) -> Row:
+    """
+    Go back to the policy before by one command: flat, or handed over; then a node that trades under it.
+
+    A hand-over sells nothing, and the next node has what the one before held.
+    """
     _holding(place)
     began, run = time.monotonic(), place.run
+    if hands_over:
+        return _handed_over(place, began, run)
     process = place.roll_back()
     assert process.stdout is not None
     said = process.stdout.readline()  # that the node has taken it
@@ -112,6 +118,40 @@ def rollback(place: Place, _: random.Random) -> Row:
     bad = [] if place.run != run else ["the run is the one from before"]
     place.trading(1)
     return {"wrong": bad + _runs(place, 0) + place.agree(), "flat_s": round(flat_s, 3), "running_s": round(took, 3)}
+
+
+def _handed_over(place: Place, began: float, run: Row) -> Row:
+    process = place.roll_back("--hand-over")
+    assert process.stdout is not None
+    said = process.stdout.readline()  # that the node has taken it
+    until(lambda: not place.books()["open"], FLAT_S, 0.05)
+    idle_s = time.monotonic() - began
+    file = place.folder / "handover.json"
+    until(lambda: file.exists() or process.poll() is not None, FLAT_S, 0.02)
+    idle, books, bad = now_ms(), place.books(), [] if file.exists() else ["nothing was handed over"]
+    bad += [f"{len(books['open'])} orders are open"] if books["open"] else []
+    left = place.hand_over(held(books, place.before))
+    said += process.communicate(timeout=300)[0]
+    over_s = time.monotonic() - began
+    if process.returncode:
+        return {"wrong": [*bad, f"exit code {process.returncode}: {said[-300:]}"], "idle_s": idle_s}
+    started = (place.folder / "run.json").stat().st_mtime_ns // 1_000_000
+    bad += [] if place.run != run else ["the run is the one from before"]
+    bad += between(place.books(), idle, started)
+    until(lambda: len(place.books()["trades"]) > len(books["trades"]), 120)
+    until(lambda: place.report()["taken_over"], 30)
+    told = Decimal(place.report()["taken_over"][SYMBOL])
+    bad += [] if told == left else [f"{left} was held, and {told} is taken over"]
+    times = {"idle_s": round(idle_s, 3), "over_s": round(over_s, 3)}
+    return {"wrong": bad + _runs(place, 0) + place.agree(), "left": f"{left:f}", **times}
+
+
+def between(books: Books, idle: int, started: int) -> list[str]:
+    """Return what was traded or sent after the one node had nothing open and before the next one ran, UTC ms."""
+    orders = {one["orderId"]: one for one in books["orders"]}
+    sent = [one["clientOrderId"] for one in books["orders"] if idle < one["time"] < started]
+    old = [one for one in books["trades"] if one["time"] > idle and orders[one["orderId"]]["time"] <= idle]
+    return [f"{name} was sent in between" for name in sent] + [f"trade {one['id']} came in between" for one in old]
 
 
 def kill(place: Place, rng: random.Random) -> Row:

@@ -19,6 +19,10 @@ TIMES = {
     "revoked": ("flat_s", "from the ledger's entry to flat"), "expired": ("flat_s", "from the end to flat"),
     "fall": ("flat_s", "from the first lower price to flat"),
 }  # fmt: skip
+ROLLED = (
+    ("rolled_back", "running_s", "the other policy"), ("handover.idle", "idle_s", "nothing works, of a hand-over"),
+    ("handover.over", "over_s", "the other policy, which has what was held"),
+)  # fmt: skip
 
 
 def came(rows: list[Row], runs: int) -> list[Figure]:
@@ -52,8 +56,10 @@ def _times(step: str, rows: list[Row]) -> list[Figure]:
     name, what = TIMES.get(step, ("", ""))
     times = [row[name] for row in rows if name in row]
     if step == "rollback":
-        more = [row["running_s"] for row in rows if "running_s" in row]
-        return _spread("rollback", what, times) + _spread("rolled_back", "from the command to the other policy", more)
+        found = _spread("rollback", what, times)
+        for name, field, words in ROLLED:
+            found += _spread(name, f"from the command to {words}", [row[field] for row in rows if field in row])
+        return found
     return _spread(_name(step), f"{step}: {what}", times)
 
 

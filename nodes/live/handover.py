@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from alphatrade.nodes.journal_folder import head_of
@@ -47,7 +48,7 @@ class Left(NamedTuple):
     run: str
     ts: int = 0
     since: int = 0
-    positions: Mapping[str, str] = {}
+    positions: Mapping[str, str] = MappingProxyType({})
 
     @property
     def words(self) -> str:
@@ -145,7 +146,7 @@ def put_by(folder: Path, policy: str, tell: Callable[[str], object]) -> None:
     """
     left, journal = read_left(folder), folder / "journal"
     head = head_of(journal)
-    if left is None or head is None or head.get("run") != left.run or first_taken(journal) is not None:
+    if left is None or head is None or head.get("run") != left.run:
         return
     with FolderLock(journal, use="process {} keeps this journal"), writing(folder):
         if head.get("policy") == policy:
