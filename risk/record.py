@@ -186,7 +186,7 @@ class RunRecord:
         Add a risk event.
 
         A kind is denied, near_miss, breach, state, session, tripwire, advice, kill, resumed, suspect, explored, frozen,
-        shadow, feed_lost, feed_gap, feed_source.
+        shadow, feed_lost, feed_gap, feed_source, permit, handover.
         """
         if self.quiet is not None:
             self.quiet.close()

@@ -107,6 +107,38 @@ def lost(run: Run) -> None:
     limit(run.mark("7.7"), "C", "0.5", "7.7")
 
 
+def left(run: Run, name: str, qty: str, price: str = "10") -> Run:
+    run.add(
+        "risk_events", kind="handover", instrument="X", order_id=name, limit="HANDOVER", value=qty, bound=price,
+        detail="left by run ab12",
+    )  # fmt: skip
+    return run
+
+
+def taken_over(run: Run) -> None:
+    left(run, "HANDOVER-1", "4.5")
+    limit(run, "HANDOVER-1", "4.5").fill("HANDOVER-1", "4.5", 10)
+    run.trade("S", "SELL", "4.5", 10, reduce_only=True)
+
+
+def made_up(run: Run) -> None:
+    limit(run, "HANDOVER-1", 1).fill("HANDOVER-1", 1, 10)
+    left(run, "HANDOVER-1", "1")  # afterwards
+
+
+def at_other_terms(run: Run) -> None:
+    left(left(left(left(run, "HANDOVER-1", "1"), "HANDOVER-2", "1", "9"), "HANDOVER-3", "1"), "HANDOVER-4", "1")
+    limit(run, "HANDOVER-1", "1.001")
+    limit(run, "HANDOVER-2", 1)
+    limit(run, "HANDOVER-3", 1, instrument="Y")
+    limit(run, "HANDOVER-4", 1).fill("HANDOVER-4", 1, 10, fee="0.01")
+
+
+def beyond_the_cap(run: Run) -> None:
+    left(run, "HANDOVER-1", "10.5")
+    limit(run, "HANDOVER-1", "10.5")
+
+
 CASES: dict[str, tuple[Callable[[Run], Any], list[tuple[str, str]]]] = {
     "nothing": (lawful, []),
     "after it was taken back": (refused, [("NO_PERMIT", "S")]),
@@ -117,6 +149,14 @@ CASES: dict[str, tuple[Callable[[Run], Any], list[tuple[str, str]]]] = {
     "more than the capital, with a profit": (after_profit, [("CAPITAL_CAP", "C")]),
     "a fill above its price": (dearer, [("CAPITAL_CAP", "B")]),
     "more than may be lost": (lost, [("LOSS_CAP", "C")]),
+    "taken over as it was handed over": (taken_over, []),
+    "taken over and not handed over before": (made_up, [("HANDOVER", "HANDOVER-1")]),
+    "taken over at other terms": (
+        at_other_terms,
+        [("HANDOVER", "HANDOVER-1"), ("HANDOVER", "HANDOVER-2"), ("HANDOVER", "HANDOVER-3"), ("PERMIT_SCOPE", "HANDOVER-3"),
+         ("HANDOVER", "HANDOVER-4")],
+    ),
+    "more taken over than there is capital": (beyond_the_cap, [("CAPITAL_CAP", "HANDOVER-1")]),
     "explored": (
         lambda run: run.add("risk_events", kind="explored", instrument="X", order_id="A", limit="EXPLORATION", value="", bound="", detail="maker"),
         [("EXPLORATION", "A")],
