@@ -10,14 +10,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.model.enums import AccountType
+from nautilus_trader.model.events import AccountState
 from typer.testing import CliRunner
 
 from alphatrade.nodes.beats import Beat, BeatWriter
+from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.live import rollback
+from alphatrade.nodes.live.first import paid_since
+from alphatrade.nodes.live.handover import FILE
 from alphatrade.nodes.live.switch import Switch, pending, request_switch, take_switch
+from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.handover import HandOver
+from alphatrade.risk.permit import Permit
 from tests.conftest import ROOT
+from tests.nodes.make_broker import ACCOUNT
 
 BEAT = Beat(
     ts=0, number=1, pid=1, lag_s=0.0, feed_age_s=None, events=0, orders=0, fills=0, rss=1, kill="ACTIVE", journal=0
@@ -122,6 +132,101 @@ def test_a_request_that_cannot_be_read_switches_nothing(tmp_path):
     taken = take_switch(tmp_path)
     assert taken is not None
     assert not taken.hand_over, "what is not clear ends flat"
+
+
+# -- handed over
+
+
+BEGUN = 1_790_000_000 * 10**9
+HEAD = {
+    "format": 1, "account": "PILOT", "policy": "a" * 64, "code": "c" * 64, "run": "ab12", "broker": "binance sandbox",
+    "instruments": ["BTCUSDT.BINANCE"],
+}  # fmt: skip
+
+
+def heir(place: Place, monkeypatch: pytest.MonkeyPatch, begins: int = BEGUN, refused: str = "", margin: str = "") -> list[Any]:
+    """Write the journal of a node that has begun, and let the ledger permit the policy before; return what it is asked."""
+    asked: list[Any] = []
+    permit = Permit(entry="e" * 64, begins=begins, ends=2**62, refused=refused)
+    monkeypatch.setattr(rollback, "permitted", lambda chain, what, now: asked.append(what) or permit)
+    monkeypatch.setattr(rollback, "Ledger", lambda folder: None)
+    monkeypatch.setattr(rollback, "margin_of", lambda ledger, policy: margin)
+    monkeypatch.setattr(rollback, "OVER_S", 1.0)
+    with Journal.open(place.folder / "journal", HEAD) as journal:
+        recorder = Recorder(journal, HEAD["instruments"])
+        recorder.broker(AccountState(ACCOUNT, AccountType.CASH, None, True, [], [], {}, UUID4(), BEGUN, BEGUN))
+        recorder.broker(AccountState(ACCOUNT, AccountType.CASH, None, True, [], [], {}, UUID4(), BEGUN + 9, BEGUN + 9))
+    return asked
+
+
+def hand_over() -> list[str]:
+    return list(rollback.roll_back("a bad week", None, "PILOT", True))
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_handed_over_the_node_keeps_what_it_holds_and_it_is_waited_for_that_it_is_taken_over(tmp_path, monkeypatch, takes):
+    place, found = Place(tmp_path, monkeypatch), list[Any]()
+    asked = heir(place, monkeypatch)
+    place.beats("first")
+    file = place.folder / FILE
+
+    def run() -> None:
+        while not (taken := take_switch(place.folder)):
+            time.sleep(0.01)
+        found.append(taken)
+        file.write_text("{}")
+        time.sleep(0.2)
+        place.beats("second")
+        time.sleep(0.2)
+        if takes:
+            file.unlink()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    if takes:
+        lines = hand_over()
+        assert "keeps what it holds" in lines[0]
+        assert lines[-1].endswith("nothing is left to be taken over")
+    else:
+        with pytest.raises(ConfigError, match="alerts.jsonl"):
+            hand_over()
+    thread.join(5)
+    assert found[0].hand_over
+    assert asked == [("b" * 64, "c" * 64, "sandbox", "PILOT", ("BTCUSDT.BINANCE",))]
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [({"refused": "no entry limited_live permits it"}, "no entry limited_live"), ({"begins": BEGUN + 1}, "begins at"),
+     ({"margin": "bred on a margin account"}, "bred on a margin account")],
+)  # fmt: skip
+def test_without_somebody_to_take_it_over_nothing_is_asked_and_nothing_entered(tmp_path, monkeypatch, odd, words):
+    place = Place(tmp_path, monkeypatch)
+    heir(place, monkeypatch, **odd)
+    place.beats("first")
+    with pytest.raises(ConfigError, match=words) as error:
+        hand_over()
+    assert "without the word the node ends flat" in str(error.value)
+    assert (place.told, pending(place.folder)) == ([], False)
+
+
+@pytest.mark.parametrize("what", ["beat", "journal"])
+def test_where_no_node_runs_there_is_nothing_to_hand_over(tmp_path, monkeypatch, what):
+    place = Place(tmp_path, monkeypatch)
+    if what == "beat":
+        place.beats("first")
+    else:
+        heir(place, monkeypatch)
+    with pytest.raises(ConfigError, match="no node that runs"):
+        hand_over()
+    assert place.told == []
+
+
+def test_what_a_node_has_taken_over_itself_was_paid_for_before_it_began(tmp_path):
+    with Journal.open(tmp_path / "journal", HEAD) as journal:
+        Recorder(journal, []).handover(HandOver("9f", BEGUN - 7, ()))
+    assert paid_since(tmp_path / "journal") == BEGUN - 7
+    assert paid_since(tmp_path / "none") == 0
 
 
 def became(monkeypatch: pytest.MonkeyPatch, switched: str, *words: str) -> list[Any]:

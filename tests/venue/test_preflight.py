@@ -10,7 +10,7 @@ import pytest
 
 from alphatrade.nodes.live import history
 from alphatrade.nodes.live.exchange import LiveExchange
-from alphatrade.nodes.live.preflight import Asked, Found, again, preflight, require, table
+from alphatrade.nodes.live.preflight import Asked, Found, Held, again, preflight, require, table
 from alphatrade.nodes.paper import assembly
 from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.exchange_facts import markets
@@ -234,3 +234,43 @@ def test_new_keys_of_another_account_are_refused_whatever_they_may_do(venue):
     ask(venue, vetted, 2)
     with pytest.raises(ConfigError, match="account of the new keys"):
         ask(venue, vetted, 1)
+
+
+# -- what is taken over from another node
+
+
+def taking(price: Decimal | None = None, qty: str = "0.001", **changed: Any) -> Asked:
+    return asked(held=(Held("BTCUSDT", Decimal(qty), price),), since=time.time_ns(), **changed)
+
+
+def test_what_is_taken_over_is_no_longer_spent_as_it_is_bought_once_more(venue):
+    venue.order("BUY", "MARKET", "0.001")
+    assert ask(venue, preflight, asked()).spent == Decimal("30.001")
+    found = ask(venue, preflight, taking())
+    require(found.checks)
+    assert found.held == (Held("BTCUSDT", Decimal("0.001"), Decimal(30_001)),), "at the best offer"
+    assert found.spent == 0
+    noted = ask(venue, preflight, taking(Decimal(29_000)))
+    assert (noted.held[0].price, noted.spent) == (29_000, Decimal("1.001"))
+    assert ask(venue, preflight, taking(Decimal(31_000))).spent == 0, "never below nothing"
+
+
+def test_what_is_held_is_money_that_is_there(venue):
+    venue.order("BUY", "MARKET", "0.001")
+    require(ask(venue, preflight, taking(capital=Decimal(1_000_000))).checks)
+    assert "free USDT" in line_of(venue, taking(capital=Decimal("1000000.01")))
+
+
+def line_of(venue: Handle, what: Asked) -> str:
+    with pytest.raises(ConfigError) as error:
+        require(ask(venue, preflight, what).checks)
+    return str(error.value)
+
+
+def test_what_is_not_there_and_what_nobody_counted_is_not_taken_over(venue):
+    assert "which is taken over; if it was sold, remove handover.json" in refused(venue, taking(qty="10.001"))
+    what = taking()
+    require(ask(venue, preflight, what._replace(since=what.begins)).checks)
+    line = refused(venue, what._replace(since=what.begins - 1))
+    assert "the permit begins" in line
+    assert "nobody counts what it has cost" in line

@@ -1,0 +1,187 @@
+"""The end of a node that hands over: it cancels, compares, and leaves what it holds; whatever is not clear, it sells instead."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nautilus_trader.model.objects import Quantity
+
+from alphatrade.nodes.live import estate as module
+from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.estate import Estate
+from alphatrade.nodes.live.full import Outcome
+from alphatrade.nodes.live.guardian import Guardian
+from alphatrade.nodes.live.handover import Left, read_left
+from alphatrade.nodes.live.reconcile import Difference
+from alphatrade.nodes.live.switch import Switch, pending, request_switch
+from alphatrade.nodes.paper import flat, node
+from alphatrade.risk.handover import HandOver
+from tests.nodes.make_broker import NAME
+
+OWN = Left("PILOT", "a" * 64, "ab12")
+AGREE = Outcome(1, "stop", (), "", 1, 1, 1, 0.1)
+
+
+class Rig:
+    """A guardian of a node that holds something, and is asked to start again."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.said, self.written = folder, list[str](), list[Any]()
+        self.held = {SimpleNamespace(instrument_id=NAME): Quantity.from_str("0.00250000")}
+        monkeypatch.setattr(module, "held_up", lambda parts: self.held)
+        monkeypatch.setattr(module, "members", lambda trader, kind: [SimpleNamespace(decisions=self.decisions)])
+        self.decisions, self.working, self.outcome = 3, list[Any](), AGREE
+        cache = SimpleNamespace(orders_open=lambda: self.working, orders_inflight=list)
+        trader = SimpleNamespace(actors=list, strategies=list)
+        self.node = SimpleNamespace(trader=trader, kernel=SimpleNamespace(cache=cache))
+        self.gate = SimpleNamespace(switch=SimpleNamespace(state="ACTIVE"), recovering=False)
+        self.handovers = SimpleNamespace(given=None, waits=False)
+        intake = SimpleNamespace(handovers=self.handovers, flush=lambda: None)
+        broker = SimpleNamespace(venue=SimpleNamespace(value="BINANCE"), witnesses=[])
+        self.stop = asyncio.Event()
+        parts = SimpleNamespace(node=self.node, gate=self.gate, intake=intake, broker=broker, stop=self.stop)
+        self.alerts = Alerts(folder, lambda: 7, self.said.append)
+        report = SimpleNamespace(write=lambda *told: self.written.append(told))
+        duty: Any = SimpleNamespace(
+            alerts=self.alerts, asked=SimpleNamespace(markets=()), folder=folder, kept=None, report=report,
+            estate=Estate(folder, OWN, self.alerts),
+        )  # fmt: skip
+        self.guardian = Guardian(parts, duty)
+        self.guardian.reconciler.book.opened_ns = 5
+        monkeypatch.setattr(self.guardian.reconciler, "run", self._reconciled)
+        self.compared = 0
+
+    async def _reconciled(self, when: str, kept: Any = None) -> Outcome:
+        assert when == "stop"
+        self.compared += 1
+        self.guardian.reconciler.outcomes.append(self.outcome)
+        return self.outcome
+
+    def left(self) -> bool:
+        return asyncio.run(self.guardian.left())
+
+
+@pytest.fixture
+def rig(tmp_path, monkeypatch):
+    return Rig(tmp_path, monkeypatch)
+
+
+def test_what_is_held_is_left_when_the_books_agree_and_they_are_compared_once(rig):
+    assert rig.left()
+    left = read_left(rig.folder)
+    assert left is not None
+    assert left._replace(ts=0) == OWN._replace(since=5, positions={"BTCUSDT.BINANCE": "0.0025"})
+    assert rig.gate.recovering, "a kill is the next node's"
+    assert rig.alerts.counts["handover"] == 0
+    assert rig.written[-1][3:] == (False, {"BTCUSDT.BINANCE": "0.0025"})
+    asyncio.run(rig.guardian.ended(True))
+    assert rig.compared == 1
+
+
+def test_what_was_taken_over_itself_was_paid_for_since_then(rig):
+    rig.handovers.given = HandOver("9f", 3, ())
+    assert rig.left()
+    left = read_left(rig.folder)
+    assert left is not None
+    assert left.since == 3
+
+
+def test_dust_is_left_to_nobody_and_the_node_is_flat(rig):
+    rig.held = {}
+    assert rig.left()
+    assert read_left(rig.folder) is None
+    asyncio.run(rig.guardian.ended(True))
+    assert rig.written[-1][3:] == (True, None)
+
+
+ODD: dict[str, Any] = {
+    "a difference": lambda rig: setattr(rig, "outcome", Outcome(1, "stop", (Difference("fills", "x", "y"),), "", 1, 1, 1, 0.1)),
+    "unread": lambda rig: setattr(rig, "outcome", Outcome(1, "stop", (), "away", 0, 0, 0, 0.1)),
+    "an order that works": lambda rig: rig.working.append(object()),
+    "tripped": lambda rig: setattr(rig.gate.switch, "state", "REDUCING"),
+    "no decision": lambda rig: setattr(rig, "decisions", 0),
+    "an account that was never seen": lambda rig: setattr(rig.guardian.reconciler.book, "opened_ns", 0),
+    "a folder that is gone": lambda rig: setattr(rig.guardian._duty.estate, "folder", rig.folder / "gone"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_not_clear_is_sold_and_told(rig, name):
+    ODD[name](rig)
+    assert not rig.left()
+    assert read_left(rig.folder) is None
+    assert rig.alerts.counts["handover"] == 1
+    assert "sold, and not handed over" in rig.said[-1]
+    asyncio.run(rig.guardian.ended(True))
+    assert rig.compared == 2
+
+
+@pytest.mark.parametrize("hand_over", [True, False])
+def test_the_request_says_whether(rig, hand_over):
+    request_switch(rig.folder, Switch(1, "ada", "why", hand_over))
+    rig.handovers.waits = True
+    asyncio.run(rig.guardian._switch())
+    assert (rig.guardian.switched, pending(rig.folder)) == ("", True), "first all has to be taken over"
+    rig.handovers.waits = False
+    asyncio.run(rig.guardian._switch())
+    assert (rig.guardian.switched, rig.guardian.hands_over) == ("operator: why (by ada)", hand_over)
+    assert rig.stop.is_set()
+    asyncio.run(rig.guardian._switch())
+    assert rig.guardian.switched
+
+
+# -- closed, or not
+
+
+def closed(monkeypatch: pytest.MonkeyPatch, hands_over: bool, idle: bool = True, left: bool = True, waits: bool = False) -> Any:
+    """Return what comes of the end of a node, and what was closed."""
+    asked: list[bool] = []
+
+    async def make_flat(parts: Any, tell: Any, keeps: bool = False) -> bool:
+        asked.append(keeps)
+        return idle if keeps else True
+
+    async def leave() -> bool:
+        return left
+
+    monkeypatch.setattr(node, "make_flat", make_flat)
+    guard = SimpleNamespace(hands_over=hands_over, left=leave)
+    parts: Any = SimpleNamespace(guard=guard, intake=SimpleNamespace(handovers=SimpleNamespace(waits=waits)))
+    return asyncio.run(node._closed(parts, print)), asked
+
+
+def test_without_the_word_all_is_closed(monkeypatch):
+    assert closed(monkeypatch, False) == (True, [False])
+    assert closed(monkeypatch, True) == (True, [True])
+    assert closed(monkeypatch, True, left=False) == (True, [True, False])
+    assert closed(monkeypatch, True, idle=False) == (True, [True, False])
+    assert closed(monkeypatch, False, waits=True) == (False, [False]), "what is not taken over yet is not flat"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_node_that_keeps_what_it_holds_cancels_and_sends_nothing(monkeypatch, keeps):
+    monkeypatch.setattr(flat, "ROUNDS", 3)
+    monkeypatch.setattr(flat, "ROUND_S", 0.0)
+    position = SimpleNamespace(strategy_id="S", instrument_id=NAME, side=None, id="P")
+    monkeypatch.setattr(flat, "held_up", lambda parts: {position: Quantity.from_str("1")})
+    order, sent = SimpleNamespace(is_pending_cancel=False), list[str]()
+    working = [order]
+
+    def cancel(_: Any) -> None:
+        sent.append("cancel")
+        working.clear()
+
+    strategy = SimpleNamespace(
+        id="S", cancel_order=cancel, submit_order=lambda *_, **__: sent.append("order"),
+        cache=SimpleNamespace(orders_open=lambda strategy_id: list(working)),
+        order_factory=SimpleNamespace(market=lambda *_, **__: None),
+    )  # fmt: skip
+    monkeypatch.setattr(flat, "Order", SimpleNamespace(closing_side=lambda _: None))
+    cache = SimpleNamespace(orders_open=lambda: list(working), orders_inflight=list, instruments=list)
+    made = SimpleNamespace(kernel=SimpleNamespace(cache=cache), trader=SimpleNamespace(strategies=lambda: [strategy]))
+    parts = SimpleNamespace(node=made, venue=None, broker=object(), intake=SimpleNamespace(tick=lambda _: None))
+    done = asyncio.run(flat.make_flat(parts, lambda _: None, keeps))
+    assert done == keeps
+    assert sent == (["cancel"] if keeps else ["cancel", "order", "order"])
