@@ -11,10 +11,17 @@ that begin with ``--`` change the node for a test:
 --hungry     it buys as long as the price falls, in small orders
 --uncapped   its law has no cap of capital
 --careless   its law has no cap of loss
+--other      it runs another policy
+--dies-left  it dies when it has written down what it leaves to the next node
+--dies-noted likewise, when it has noted what it is to take over
+--dies-sent  when the order that takes it over has passed the law
+--dies-filled  when that order is filled
+--dies-kept  when that is on the disk, and the file with what was left is still there
 ============ ======================================================================
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,10 +33,12 @@ from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.engine import Housekeeper
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import guardian, run, settings
+from alphatrade.nodes.live import estate, guardian, run, settings
 from alphatrade.nodes.live.anchor import Anchor
+from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.preflight import require, table
 from alphatrade.nodes.paper.entry import Entered
+from alphatrade.nodes.paper.intake import Intake
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.errors import AlphaTradeError
 from alphatrade.risk.live_law import LiveLaw
@@ -188,9 +197,31 @@ def careless() -> None:
     LiveLaw.worst_loss = lambda self, more=(): 0  # type: ignore[method-assign]
 
 
+def other() -> None:
+    global POLICY
+    POLICY = (*POLICY, "policy.sizing.fraction=0.2")
+
+
+def dies(place: Any, name: str, after: bool = True) -> None:
+    """Have the process killed where it comes to a function: before it, or after it and all that it has kept."""
+    stock = getattr(place, name)
+
+    def last(*given: Any) -> None:
+        if after:
+            stock(*given)
+        if isinstance(given[0], Intake):
+            given[0].flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(place, name, last)
+
+
 HOOKS = {
     "--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient, "--hungry": hungry,
-    "--uncapped": uncapped, "--careless": careless,
+    "--uncapped": uncapped, "--careless": careless, "--other": other,
+    "--dies-left": lambda: dies(estate, "write_left"), "--dies-noted": lambda: dies(Intake, "handover"),
+    "--dies-sent": lambda: dies(LiveBroker, "_fill", after=False), "--dies-filled": lambda: dies(LiveBroker, "_fill"),
+    "--dies-kept": lambda: dies(estate, "forget", after=False),
 }  # fmt: skip
 
 

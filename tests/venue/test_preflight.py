@@ -271,6 +271,9 @@ def test_what_is_not_there_and_what_nobody_counted_is_not_taken_over(venue):
     assert "which is taken over; if it was sold, remove handover.json" in refused(venue, taking(qty="10.001"))
     what = taking()
     require(ask(venue, preflight, what._replace(since=what.begins)).checks)
-    line = refused(venue, what._replace(since=what.begins - 1))
+    venue.order("BUY", "MARKET", "0.001")
+    was, late = taking(Decimal(29_000)), taking(Decimal(29_000), begins=time.time_ns() + SECOND_NS)
+    assert [ask(venue, preflight, one).spent for one in (was, late)] == [Decimal("1.001"), 0], "what it lost is not counted"
+    line = line_of(venue, what._replace(since=what.begins - 1))
     assert "the permit begins" in line
     assert "nobody counts what it has cost" in line

@@ -1,0 +1,167 @@
+"""A whole live node at a venue leaves what it holds to the next one: nothing is sold, and it is taken over once, whoever dies."""
+
+import json
+import time
+from collections.abc import Iterator
+from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from alphatrade.nodes.live.handover import FILE, Left, read_left
+from alphatrade.nodes.live.switch import Switch, request_switch
+from alphatrade.risk.audit import audit
+from tests.venue.make_live import moving
+from tests.venue.make_pilot import CAPITAL, Pilot
+from tests.venue.make_venue import Handle, until
+from tests.venue.test_pilot import clean
+
+pytestmark = pytest.mark.long
+NAME, LOT = "BTCUSDT.BINANCE", Decimal("0.00001")
+
+
+@pytest.fixture
+def venue() -> Iterator[Handle]:
+    with moving() as handle:
+        yield handle
+
+
+@pytest.fixture
+def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
+    made = Pilot(tmp_path, venue)
+    yield made
+    made.close()
+
+
+def held(pilot: Pilot) -> Decimal:
+    """Return what the account has bought and not sold, by the venue's books."""
+    found = Decimal(0)
+    for trade in pilot.venue.look("books")["trades"]:
+        found += Decimal(trade["qty"]) * (1 if trade["isBuyer"] else -1)
+        found -= Decimal(trade["commission"]) if trade["commissionAsset"] == "BTC" else 0
+    return found
+
+
+def handed_over(pilot: Pilot, *words: str, code: int = 0) -> tuple[Left, str]:
+    """Let a node trade, and have it hand over; return what it has left, and what it said."""
+    pilot.start(*words).trading(2)
+    until(lambda: held(pilot) * 30_000 > 15, 60, 0.05)
+    request_switch(pilot.folder, Switch(time.time_ns(), "ada", "a bad week", True))
+    said = pilot.end(code, by=0)
+    left = read_left(pilot.folder)
+    assert left is not None, said
+    assert pilot.venue.look("books")["open"] == []
+    assert Decimal(left.positions[NAME]) == held(pilot).quantize(LOT, ROUND_DOWN) > 0
+    assert not (pilot.folder / "latch.json").exists()
+    return left, said
+
+
+def taken_over(pilot: Pilot, left: Left, *words: str) -> None:
+    """Start the next node, and see that it has what was left, once, before anything else was traded."""
+    before = len(pilot.venue.look("books")["trades"])
+    pilot.start("--other", *words)
+    pilot.beat(lambda beat: not (pilot.folder / FILE).exists(), 60)
+    until(lambda: len(pilot.venue.look("books")["trades"]) > before + 1, 60)
+    time.sleep(2)
+    pilot.end()
+    clean(pilot)
+    run = pilot.root / "artifacts" / "latest"
+    fills = pd.read_parquet(run / "fills.parquet")
+    mine = fills[fills["order_id"].str.startswith("HANDOVER-")]
+    assert sum(mine["qty"], Decimal(0)) == Decimal(left.positions[NAME])
+    assert set(fills["order_id"].iloc[: len(mine)]) == set(mine["order_id"]), "nothing was traded before it"
+    assert set(mine["fee"]) == {0}
+    assert audit(run).ok
+    assert pilot.report["taken_over"] == {"BTCUSDT": left.positions[NAME]}
+    assert pilot.report["flat"]
+    assert not [row for row in pilot.orders() if row.startswith("HANDOVER-")], "no exchange was asked"
+    assert abs(held(pilot)) < Decimal("0.0001")
+    out, most = Decimal(0), Decimal(0)
+    for trade in pilot.venue.look("books")["trades"]:
+        out += Decimal(trade["quoteQty"]) * (1 if trade["isBuyer"] else -1)
+        most = max(most, out)
+    assert 0 < most <= CAPITAL
+
+
+def test_the_next_node_has_what_the_one_before_held_and_nothing_was_sold(pilot: Pilot) -> None:
+    left, said = handed_over(pilot)
+    assert "switched: operator: a bad week (by ada)" in said
+    clean(pilot)
+    assert (pilot.report["flat"], pilot.report["handed_over"]) == (False, dict(left.positions))
+    run = pilot.root / "artifacts" / "latest"
+    assert audit(run).ok
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["killed"] is None
+    taken_over(pilot, left)
+
+
+def test_a_node_that_dies_before_its_run_is_over_has_left_it_once(pilot: Pilot) -> None:
+    left, _ = handed_over(pilot, "--dies-left", code=-9)
+    assert (pilot.folder / "journal").exists()
+    taken_over(pilot, left)
+    assert [path.name for path in pilot.folder.glob("journal-*")] == [f"journal-handed-over-{left.ts}"]
+
+
+def test_a_node_that_dies_so_and_goes_on_with_its_policy_has_it_in_its_journal(pilot: Pilot) -> None:
+    handed_over(pilot, "--dies-left", code=-9)
+    fills = pilot.start().beat(lambda beat: "BTCUSDT" in beat.facts.get("positions", ""), 60).fills
+    assert not (pilot.folder / FILE).exists()
+    pilot.trading(fills + 1)
+    time.sleep(2)
+    pilot.end()
+    clean(pilot)
+    assert pilot.report["taken_over"] == {}
+
+
+@pytest.mark.parametrize("dies", ["--dies-noted", "--dies-sent", "--dies-filled", "--dies-kept"])
+def test_a_node_that_dies_while_it_takes_over_takes_over_once(pilot: Pilot, dies: str) -> None:
+    left, _ = handed_over(pilot)
+    pilot.start("--other", dies).end(-9, by=0)
+    assert (pilot.folder / FILE).exists()
+    taken_over(pilot, left)
+
+
+def alert(pilot: Pilot) -> str:
+    rows: list[Any] = [json.loads(line) for line in (pilot.folder / "alerts.jsonl").read_text().splitlines()]
+    (found,) = [row["words"] for row in rows if row["kind"] == "handover"]
+    return str(found)
+
+
+def test_what_the_law_of_the_next_node_denies_stops_it_and_is_told_with_a_remedy(pilot: Pilot) -> None:
+    left, _ = handed_over(pilot)
+    before = pilot.orders()
+    pilot.permits(capital=10 * 10**18)
+    pilot.start("--other")
+    assert "HANDOVER" in pilot.halted()
+    until(lambda: "handover" in pilot.alerts, 10)
+    words = alert(pilot)
+    assert f"watched by nobody: {left.positions[NAME]} of {NAME}" in words
+    assert "alphatrade kill --env live --account PILOT --direct BTCUSDT" in words
+    pilot.end()
+    assert pilot.orders() == before
+    kept = read_left(pilot.folder)
+    assert kept is not None
+    assert kept.positions == left.positions
+
+
+def test_a_start_that_fails_says_what_is_held_and_the_next_one_takes_it_over(pilot: Pilot) -> None:
+    left, _ = handed_over(pilot)
+    pilot.permits(refused="permit 123 was revoked")
+    said = pilot.start("--other").end(2, by=0)
+    (line,) = [one for one in said.splitlines() if one.startswith("alphatrade: ")]
+    assert "permit 123 was revoked" in line
+    assert f"watched by nobody: {left.positions[NAME]} of {NAME}" in line
+    assert line.removeprefix("alphatrade: ") == alert(pilot)
+    pilot.permits()
+    taken_over(pilot, left)
+
+
+def test_what_is_no_longer_there_is_not_taken_over(pilot: Pilot) -> None:
+    handed_over(pilot)
+    qty = Decimal(pilot.venue.look("books")["balances"]["BTC"]["free"]) - Decimal("0.0001")
+    pilot.venue.order("SELL", "MARKET", f"{qty.quantize(LOT, ROUND_DOWN):f}")
+    said = pilot.start("--other").end(2, by=0)
+    assert "which is taken over; if it was sold, remove handover.json" in said
+    assert not (pilot.folder / "journal").exists()
