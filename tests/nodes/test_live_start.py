@@ -1,6 +1,7 @@
 """What a start with real orders takes from the run before, and how it waits for an exchange that is away."""
 
 import asyncio
+import json
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ import pytest
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import preflight, run
 from alphatrade.nodes.live.first import first_permit
+from alphatrade.nodes.live.handover import FILE, Left, read_left, write_left
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.venue_answers import BannedError, TroubleError
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, InUseError, NotFlatError
 from alphatrade.risk.permit import Permit
 from tests.nodes.make_journal import HEAD
 
@@ -135,3 +137,49 @@ def test_a_later_permit_that_begins_before_the_first_of_the_run_permits_nothing(
         assert "begins before the one that this run began with" in run._looker(start, 5, 3, "")().refused
     assert run._looker(began_with(GOOD, LATE), 5, 3, "")() == LATE._replace(spent=5, fee=3)
     assert run._looker(began_with(GOOD, UNREAD), 5, 3, "")().refused == UNREAD.refused
+
+
+# -- what another node has left
+
+
+LEFT = Left("PILOT", "a" * 64, "ab12", 1, 1, {"BTCUSDT.BINANCE": "0.0025"})
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, folder: Path, error: Exception) -> Any:
+    def permitted(_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(run, "_permitted", permitted)
+    monkeypatch.setattr(run, "latch_dir", lambda *_: folder)
+    own = told(folder)
+    own.broker.keys = "binance_live"
+    with pytest.raises(type(error) if not (folder / FILE).exists() else Exception) as raised:
+        run.live(own)
+    return raised.value
+
+
+def test_a_start_that_fails_says_what_is_held_and_gives_an_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ConfigError("permit", "none", "one")
+    assert fails(monkeypatch, tmp_path, error) is error
+    write_left(tmp_path, LEFT)
+    found = fails(monkeypatch, tmp_path, error)
+    assert isinstance(found, NotFlatError)
+    words = str(found)
+    assert words.startswith("permit: got 'none', expected one; held at the exchange and watched by nobody: 0.0025 of BTCUSDT")
+    assert "alphatrade kill --env live --account PILOT --direct BTCUSDT --venue binance_live" in words
+    assert "\n" not in words
+    (line,) = (tmp_path / "alerts.jsonl").read_text().splitlines()
+    assert json.loads(line)["words"] == words
+    assert read_left(tmp_path) == LEFT, "the next start takes it over"
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_to_say_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / FILE).write_text("{half")
+    found = fails(monkeypatch, tmp_path, ConfigError(FILE, "{half", "a file that is whole"))
+    assert "watched by nobody: something" in str(found)
+
+
+def test_a_node_that_runs_already_watches_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_left(tmp_path, LEFT)
+    assert isinstance(fails(monkeypatch, tmp_path, InUseError("in use")), InUseError)
+    assert not (tmp_path / "alerts.jsonl").exists()
