@@ -139,7 +139,8 @@ def test_what_the_law_of_the_next_node_denies_stops_it_and_is_told_with_a_remedy
     words = alert(pilot)
     assert f"watched by nobody: {left.positions[NAME]} of {NAME}" in words
     assert "alphatrade kill --env live --account PILOT --direct BTCUSDT" in words
-    pilot.end()
+    time.sleep(1)
+    pilot.close()
     assert pilot.orders() == before
     kept = read_left(pilot.folder)
     assert kept is not None
