@@ -53,7 +53,11 @@ def live(context: typer.Context, check: Check = False) -> None:
 
 @app.command("live-rollback")
 def rollback(why: Why, key: Key = None, account: Account = "PILOT", hand_over: HandOver = False) -> None:
-    """Go back to the policy in limited_live before: the node ends flat and starts again. Signed by a person."""
+    """
+    Go back to the policy in limited_live before: the node ends flat and starts again. Signed by a person.
+
+    With --hand-over it keeps what it holds, which the policy before takes over under its own law.
+    """
     from alphatrade.nodes.live.rollback import roll_back
 
     for line in roll_back(why, key, account, hand_over):

@@ -24,9 +24,17 @@ def first_permit(folder: Path) -> Permit | None:
 
 
 def first_taken(folder: Path) -> HandOver | None:
-    """Return what the run of the journal in a folder was to take over from another node; None: nothing."""
-    found = (hand_over_of(msgspec.msgpack.decode(payload)) for kind, payload in records(folder) if kind == HANDOVER)
-    return next(found, None)
+    """
+    Return what the run of the journal in a folder was to take over from another node; None: nothing.
+
+    It is noted before the first permit, and before an exchange has said anything.
+    """
+    for kind, payload in records(folder):
+        if kind == HANDOVER:
+            return hand_over_of(msgspec.msgpack.decode(payload))
+        if kind in (PERMIT, BROKER):
+            break
+    return None
 
 
 def paid_since(folder: Path) -> int:
