@@ -171,3 +171,11 @@ def test_mutations_each_wrong_of_ledger_and_runs_is_found(
     odd: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert any(words in line for line in law(tmp_path, monkeypatch, **odd))
+
+
+def test_between_two_nodes_nothing_is_sent_and_nothing_old_is_traded() -> None:
+    books = {"orders": [order("O-1", 10), order("O-2", 40)], "trades": [{"id": 1, "orderId": hash("O-2"), "time": 41}]}
+    assert steps.between(books, 20, 30) == []
+    assert steps.between(books, 9, 30) == ["O-1 was sent in between"]
+    late = [{"id": 2, "orderId": hash("O-1"), "time": 21}]
+    assert steps.between(books | {"trades": late}, 20, 30) == ["trade 2 came in between"]
