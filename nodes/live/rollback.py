@@ -92,7 +92,8 @@ def _require_heir(folder: Path, ledger: Path, chain: Chain, back: str, beat: Bea
     why = permit.refused or margin_of(Ledger(ledger), back)
     if not why and permit.begins > since:
         then = moment(str(since)) if since else "nobody knows when"
-        why = f"permit {permit.entry[:12]} begins at {moment(str(permit.begins))}; what is held was paid for since {then}"
+        begins = f"permit {permit.entry[:12]} begins at {moment(str(permit.begins))}"
+        why = f"{begins}; what is held was paid for since {then}"
     if why:
         wanted = "a permit of the policy before that counts what is held; without the word the node ends flat"
         raise ConfigError("--hand-over", why, wanted)

@@ -69,7 +69,7 @@ def test_the_one_that_was_announced_is_filled_at_its_limit_without_a_fee_and_nob
 
 
 FORGED_ORDERS: dict[str, dict[str, Any]] = {
-    "another id": {"name": "HANDOVER-2"}, "more of it": {"qty": "0.00250001"}, "less of it": {"qty": "0.00240000"},
+    "another id": {"name": "HANDOVER-2"}, "more of it": {"qty": "0.00251000"}, "less of it": {"qty": "0.00240000"},
     "cheaper": {"price": "29999.99"}, "a sale": {"side": OrderSide.SELL}, "of another kind": {"time_in_force": TimeInForce.IOC},
     "one that rests": {"post_only": True},
 }  # fmt: skip
@@ -216,6 +216,7 @@ def test_books_have_it_as_a_position_and_nowhere_else(monkeypatch: pytest.Monkey
         book, seen = Book((BTC,)), Seen()
         rig.broker.witnesses.append(book.seen)
         book.seen(rig.events[0])
+        book.opened_ns = 1
         taken(rig)
         await settled()
         seen.add(rig.cache.order(ClientOrderId("HANDOVER-1")))
@@ -239,6 +240,7 @@ def test_mutation_a_book_that_does_not_leave_it_out_differs_from_the_exchange(wh
         book = Book((BTC,))
         rig.broker.witnesses.append(book.seen)
         book.seen(rig.events[0])
+        book.opened_ns = 1
         taken(rig)
         await settled()
         if where == "reconcile":

@@ -24,12 +24,18 @@ OWN = Left("PILOT", "a" * 64, "ab12")
 AGREE = Outcome(1, "stop", (), "", 1, 1, 1, 0.1)
 
 
+class Position:
+    """A position, by which strategies and instruments can be told."""
+
+    strategy_id, instrument_id, side, id = "S", NAME, None, "P"
+
+
 class Rig:
     """A guardian of a node that holds something, and is asked to start again."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.said, self.written = folder, list[str](), list[Any]()
-        self.held = {SimpleNamespace(instrument_id=NAME): Quantity.from_str("0.00250000")}
+        self.held = {Position(): Quantity.from_str("0.00250000")}
         monkeypatch.setattr(module, "held_up", lambda parts: self.held)
         monkeypatch.setattr(module, "members", lambda trader, kind: [SimpleNamespace(decisions=self.decisions)])
         self.decisions, self.working, self.outcome = 3, list[Any](), AGREE
@@ -164,8 +170,7 @@ def test_without_the_word_all_is_closed(monkeypatch):
 def test_a_node_that_keeps_what_it_holds_cancels_and_sends_nothing(monkeypatch, keeps):
     monkeypatch.setattr(flat, "ROUNDS", 3)
     monkeypatch.setattr(flat, "ROUND_S", 0.0)
-    position = SimpleNamespace(strategy_id="S", instrument_id=NAME, side=None, id="P")
-    monkeypatch.setattr(flat, "held_up", lambda parts: {position: Quantity.from_str("1")})
+    monkeypatch.setattr(flat, "held_up", lambda parts: {Position(): Quantity.from_str("1")})
     order, sent = SimpleNamespace(is_pending_cancel=False), list[str]()
     working = [order]
 

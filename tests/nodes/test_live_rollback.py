@@ -188,7 +188,7 @@ def test_handed_over_the_node_keeps_what_it_holds_and_it_is_waited_for_that_it_i
         assert "keeps what it holds" in lines[0]
         assert lines[-1].endswith("nothing is left to be taken over")
     else:
-        with pytest.raises(ConfigError, match="alerts.jsonl"):
+        with pytest.raises(ConfigError, match="that what was left is taken over"):
             hand_over()
     thread.join(5)
     assert found[0].hand_over
