@@ -249,9 +249,7 @@ class There(NamedTuple):
     open: tuple[tuple[str, str], ...]
 
 
-async def asked(
-    rest: VenueRest, markets: tuple[Market, ...], opened_ns: int, taken: Mapping[str, Decimal]
-) -> There:
+async def asked(rest: VenueRest, markets: tuple[Market, ...], opened_ns: int, taken: Mapping[str, Decimal]) -> There:
     """
     Return what the exchange has since a run began (UTC ns of this machine), with what it has `taken` over.
 

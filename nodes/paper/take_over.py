@@ -67,9 +67,7 @@ class TakeOver:
         self.given, self._open = left, list(left.parts)
         for part in left.parts:
             words = f"left by run {left.run}"
-            self._gate.record.event(
-                ts, KIND, part.instrument, part.order_id, KIND.upper(), part.qty, part.price, words
-            )
+            self._gate.record.event(ts, KIND, part.instrument, part.order_id, KIND.upper(), part.qty, part.price, words)
         self._venue.announce(left.parts, lambda: self.waits)
 
     def heard(self, data: Data, ts: int) -> None:
