@@ -306,6 +306,16 @@ def earlier(pilot: Pilot, told: str = "3", **change: str) -> None:
         pilot.equity.append(value) if what == "equity" else pilot.order("O-9", "BUY", value, "20", 9)
 
 
+def over(pilot: Pilot, fee: str = "0", late: bool = False, **told: str) -> None:
+    """Let a run take over half a bitcoin for 10, as its record says that it was handed over, but for what is `told`."""
+    row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": "0.5", "bound": "20", "detail": "left by run 9f"}
+    pilot.seq += 1
+    seq = 999 if late else pilot.seq
+    pilot.events.append({"seq": seq, "ts": str(NOW), "kind": "handover", **row, **told})
+    pilot.order("HANDOVER-1", "BUY", "0.5", "20", at=9)
+    pilot.fill("HANDOVER-1", "BUY", "0.5", "20", fee)
+
+
 DOWN = {
     "policy_hash": POLICY_HASH,
     "from": "limited_live",
@@ -432,6 +442,14 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: traded(lambda pilot: pilot.equity.append("44.9")),
         lambda: traded(lambda pilot: earlier(pilot, equity="47.9")),
     ],
+    "taken": [
+        lambda: traded(lambda pilot: over(pilot, order_id="HANDOVER-2")),
+        lambda: traded(lambda pilot: over(pilot, late=True)),
+        lambda: traded(lambda pilot: over(pilot, value="0.49")),
+        lambda: traded(lambda pilot: over(pilot, bound="19")),
+        lambda: traded(lambda pilot: over(pilot, instrument="ETHUSDT.BINANCE")),
+        lambda: traded(lambda pilot: over(pilot, fee="0.01")),
+    ],
     "explored": [
         lambda: traded(lambda pilot: pilot.events.append({"seq": 99, "kind": "explored"})),
         lambda: traded(lambda pilot: pilot.run.update(canary={"share": 0.1})),
@@ -527,6 +545,20 @@ def test_a_permit_for_something_else_covers_nothing(verify: ModuleType, what: st
     broken = verify.judged(traded(OTHERS[what], **parts))[1]
     assert any("O-1 in BTCUSDT.BINANCE" in line and "is covered by no permit" in line for line in broken)
     assert any(line.startswith("capital") for line in broken)
+
+
+def test_what_was_taken_over_is_lawful_told_and_counts_as_bought(tmp_path: Path, verify: ModuleType) -> None:
+    data = traded(over)
+    assert verify.judged(data) == ([], [])
+    assert "told: run abababababababab: 0.5 of BTCUSDT.BINANCE at 20, taken over" in alone(written(tmp_path / "a.zip", data)).stdout
+    wrong, broken = verify.judged(traded(lambda pilot: (pilot.order("O-9", "BUY", "1.5", "20", 8), over(pilot))))
+    assert wrong == []
+    assert {line.partition(":")[0] for line in broken} == {"capital"}
+
+
+def test_what_is_taken_over_was_spent_before_and_is_not_counted_twice(verify: ModuleType) -> None:
+    assert verify.judged(traded(lambda pilot: earlier(pilot, told="0")))[1]
+    assert verify.judged(traded(lambda pilot: (earlier(pilot, told="0"), over(pilot)))) == ([], [])
 
 
 def test_another_permit_may_take_over(verify: ModuleType) -> None:

@@ -161,8 +161,8 @@ def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends
     monkeypatch.setattr(run, "_preflight", fails(ConfigError("enableWithdrawals", "true", "false")))
     with pytest.raises(ConfigError):
         run._judged(start(None), *[None] * 2)  # type: ignore[arg-type]
-    spent, odd = run._judged(start(Permit()), *[None] * 2)  # type: ignore[arg-type]
-    assert (spent, slept) == (Decimal(0), [])
+    found, odd = run._judged(start(Permit()), *[None] * 2)  # type: ignore[arg-type]
+    assert (found.spent, slept) == (Decimal(0), [])
     assert "enableWithdrawals" in odd
     monkeypatch.setattr(run, "_preflight", fails(AwayError("status 503", "an exchange that answers")))
     assert "exchange" in run._judged(start(Permit()), *[None] * 2)[1]  # type: ignore[arg-type]
