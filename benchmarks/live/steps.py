@@ -26,6 +26,7 @@ FLAT_S, NOTICED_S = 20.0, 3.0  # a look at the ledger comes each half second her
 EXPIRES_S, QUIET_S = 30.0, 1.5
 RUNS = 6  # that end in a run of the drill, each with a folder
 CAP = 3  # on the loss, where prices fall
+CATCHES = 20  # tries to stop the market while the node holds enough: what it has sent by then is still filled
 DUST = Decimal("0.00012")
 GAP, GAPS = 0.12, 5  # a jump that no cap can hold; in one run of so many
 
@@ -100,10 +101,10 @@ def rollback(place: Place, _: random.Random, hands_over: bool = False) -> Row:
 
     A hand-over sells nothing, and the next node has what the one before held.
     """
+    if hands_over:
+        return _handed_over(place)
     _holding(place)
     began, run = time.monotonic(), place.run
-    if hands_over:
-        return _handed_over(place, began, run)
     process = place.roll_back()
     assert process.stdout is not None
     said = process.stdout.readline()  # that the node has taken it
@@ -120,7 +121,9 @@ def rollback(place: Place, _: random.Random, hands_over: bool = False) -> Row:
     return {"wrong": bad + _runs(place, 0) + place.agree(), "flat_s": round(flat_s, 3), "running_s": round(took, 3)}
 
 
-def _handed_over(place: Place, began: float, run: Row) -> Row:
+def _handed_over(place: Place) -> Row:
+    _caught(place, 12)  # else a node that sells in that second leaves nothing
+    began, run = time.monotonic(), place.run
     process = place.roll_back("--hand-over")
     assert process.stdout is not None
     said = process.stdout.readline()  # that the node has taken it
@@ -131,6 +134,7 @@ def _handed_over(place: Place, began: float, run: Row) -> Row:
     idle, books, bad = now_ms(), place.books(), [] if file.exists() else ["nothing was handed over"]
     bad += [f"{len(books['open'])} orders are open"] if books["open"] else []
     left = place.hand_over(held(books, place.before))
+    place.venue.tell("resume")
     said += process.communicate(timeout=300)[0]
     over_s = time.monotonic() - began
     if process.returncode:
@@ -157,9 +161,10 @@ def between(books: Books, idle: int, started: int) -> list[str]:
 def kill(place: Place, rng: random.Random) -> Row:
     """Kill by command: flat, and only the law's own orders after it; every second time somebody takes all but dust."""
     dust = rng.random() < 0.5
-    _holding(place, 12 if dust else 6)
     if dust:
         _thinned(place)
+    else:
+        _holding(place, 6)
     began, ms = time.monotonic(), now_ms()
     place.command("kill")
     row = _stopped(place, began, ms + int(1000 * NOTICED_S))
@@ -170,15 +175,30 @@ def kill(place: Place, rng: random.Random) -> Row:
 
 def _thinned(place: Place) -> None:
     """Stop the market with a bid that takes so much of what is held that the rest is too little to be sold."""
-    place.venue.tell("pause")
-    time.sleep(0.5)
+    _caught(place, 12)
     bid, size = place.bid(), max(_held(place) - DUST, LOT).quantize(LOT, ROUND_DOWN)
     place.venue.quote(bid, bid + Decimal("0.02"), size, 1)
 
 
 def _holding(place: Place, value: int = 6) -> None:
     """Wait until the node holds so much, quote units."""
-    until(lambda: _held(place) * place.bid() > value, 60, 0.05)
+    until(lambda: _worth(place) > value, 60, 0.05)
+
+
+def _caught(place: Place, value: int) -> None:
+    """Stop the market while the node holds so much; one that has sold it by then is let go on."""
+    for _ in range(CATCHES):
+        _holding(place, value)
+        place.venue.tell("pause")
+        time.sleep(0.5)
+        if _worth(place) > value:
+            return
+        place.venue.tell("resume")
+    raise AssertionError(f"the market never stood still while {value} was held")
+
+
+def _worth(place: Place) -> Decimal:
+    return _held(place) * place.bid()
 
 
 def _held(place: Place) -> Decimal:
@@ -248,8 +268,7 @@ def fall(place: Place, rng: random.Random, gap: bool = False) -> Row:
     """
     ms = now_ms()
     _again(place, 1, loss=CAP)
-    _holding(place, 15)
-    place.venue.tell("pause")
+    _caught(place, 15)
     began, price, step = time.monotonic(), place.bid(), Decimal(str(GAP if gap else rng.uniform(0.005, 0.045)))
     while time.monotonic() < began + FLAT_S and place.beat().kill == "ACTIVE":
         price = (price * (1 - step)).quantize(Decimal("0.01"))

@@ -90,6 +90,27 @@ def test_mutations_what_is_not_flat_in_time_is_no_step(monkeypatch: pytest.Monke
     assert dust.left == Decimal("0.00011")
 
 
+def test_a_market_is_stopped_while_something_is_held_and_goes_on_where_that_was_sold_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = BALANCES | {"BTC": {"free": "0.00104", "locked": "0"}}
+    stub, told = Stub(balances=held), list[str]()
+
+    def tell(word: str) -> None:
+        told.append(word)
+        sold = told.count("pause") < 3  # what was on its way is filled, twice
+        stub.told["balances"] = BALANCES if word == "pause" and sold else held
+
+    stub.venue.tell = tell
+    monkeypatch.setattr(steps.time, "sleep", lambda _: None)
+    steps._caught(stub, 15)
+    assert told == ["pause", "resume", "pause", "resume", "pause"]
+    monkeypatch.setattr(steps, "CATCHES", 2)
+    told.clear()
+    with pytest.raises(AssertionError, match="never stood still"):
+        steps._caught(stub, 15)
+
+
 def test_mutations_a_cap_that_was_exceeded_by_one_order_is_wrong() -> None:
     price = str(CAPITAL * 1000)
     assert cycle.kept(Stub(order("O-1", 1, price=price))) == []

@@ -47,7 +47,6 @@ def clean(pilot: Pilot) -> None:
     whens = [one["when"] for one in report["reconciliations"]]
     assert whens[0] == "start"
     assert whens[-1] == "stop"
-    assert "running" in whens
     assert pilot.venue.look("books")["audit"] == []
 
 
@@ -85,6 +84,7 @@ def test_it_trades_within_its_capital_is_compared_and_ends_flat(pilot):
     pilot.end()
     clean(pilot)
     report = pilot.report
+    assert "running" in [one["when"] for one in report["reconciliations"]]
     assert report["flat"]
     assert report["fills"] == len(pilot.venue.look("books")["trades"]) >= 6
     assert abs(held(pilot)) < 1e-4
