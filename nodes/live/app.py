@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer()
+ACCOUNT = "PILOT"  # unless another one is named
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 Check = Annotated[bool, typer.Option("--check", help="make every check, and start nothing")]
 Why = Annotated[str, typer.Option("--why", help="for the ledger")]
@@ -31,10 +32,18 @@ def live(context: typer.Context, check: Check = False) -> None:
     from alphatrade.nodes.live.anchor import read
     from alphatrade.nodes.live.settings import live_settings
     from alphatrade.nodes.redact import refuse_plain
+    from alphatrade.risk.errors import AlphaTradeError, NotFlatError
 
     words = tuple(context.args)
     refuse_plain(words)  # before Hydra, which repeats what it does not understand
-    told = run_config("live", words, "live", partial(live_settings, anchor=read()))
+    anchor = read()
+    try:
+        told = run_config("live", words, "live", partial(live_settings, anchor=anchor))
+    except AlphaTradeError as error:
+        account = next((word.partition("=")[2] for word in words if word.startswith("account=")), ACCOUNT)
+        if left := _untaken(anchor.state, account, str(error)):
+            raise NotFlatError(left) from error
+        raise
     from alphatrade.nodes.live import preflight, run
     from alphatrade.nodes.show import show_result
 
@@ -51,8 +60,21 @@ def live(context: typer.Context, check: Check = False) -> None:
         os.execv(again[0], again)  # the same service, a fresh process
 
 
+def _untaken(state: Path, account: str, why: str) -> str:
+    """Tell what was left to a node whose settings are refused; empty: nothing was."""
+    from alphatrade.nodes.live.handover import remedy_of, untaken
+    from alphatrade.risk.errors import InputError
+    from alphatrade.risk.kill import latch_dir
+
+    try:
+        folder = latch_dir(state, "live", account)
+    except InputError:
+        return ""  # no account has such a name
+    return untaken(folder, why, remedy_of(account, "<symbols>", "<its venue>"))
+
+
 @app.command("live-rollback")
-def rollback(why: Why, key: Key = None, account: Account = "PILOT", hand_over: HandOver = False) -> None:
+def rollback(why: Why, key: Key = None, account: Account = ACCOUNT, hand_over: HandOver = False) -> None:
     """
     Go back to the policy in limited_live before: the node ends flat and starts again. Signed by a person.
 

@@ -65,8 +65,8 @@ class Estate:
             return
         self._over, parts.gate.recovering = True, False
         parts.gate.memory.keep()
-        parts.intake.flush()
-        self._keep(parts)
+        if parts.intake.sync():  # else the file is all that is sure to be there after a power cut
+            self._keep(parts)
         if taking.refused:
             self.tell_rest(parts, f"trading stops, what was left is not taken over: {taking.refused}")
         else:

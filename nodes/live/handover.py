@@ -6,6 +6,7 @@ the first start after the run that has left it, or by a start that has died befo
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from alphatrade.nodes.journal_folder import head_of
+from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.first import first_taken
 from alphatrade.nodes.live.preflight import Held
@@ -21,7 +23,7 @@ from alphatrade.nodes.paper.link import VENUE
 from alphatrade.risk.approval import plain
 from alphatrade.risk.disk import FolderLock, sync, write_whole, writing
 from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.handover import PREFIX, HandOver, Part, split
+from alphatrade.risk.handover import KIND, PREFIX, HandOver, Part, split
 
 FILE = "handover.json"
 _MODE = 0o600
@@ -128,6 +130,26 @@ def forget(folder: Path) -> None:
 
 
 # -- of a start
+
+
+def untaken(folder: Path, why: str, remedy: str) -> str:
+    """Alert that what was left is watched by nobody, as no node runs; return it in a line; empty: nothing was left."""
+    try:
+        left = read_left(folder)
+    except ConfigError:
+        left = None  # it is why nothing starts
+    if left is None and not (folder / FILE).exists():
+        return ""
+    held = "something" if left is None else f"{left.words}, left by run {left.run}"
+    words = f"{why}; held at the exchange and watched by nobody: {held}; {remedy}"
+    Alerts(folder, time.time_ns, lambda _: None).give(KIND, words)
+    return words
+
+
+def remedy_of(account: str, symbols: str, keys: str) -> str:
+    """Return what an operator can do about what is held and not watched; `keys`: how the names of its keys begin."""
+    command = f"alphatrade kill --env live --account {account} --direct {symbols} --venue {keys}"
+    return f"the next start that succeeds takes it over; to sell it: {command}, then remove {FILE}"
 
 
 def put_by(folder: Path, policy: str, tell: Callable[[str], object]) -> None:

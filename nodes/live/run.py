@@ -38,7 +38,6 @@ from alphatrade.nodes.venue_rest import Credentials
 from alphatrade.nodes.watchdog import EXTEND_S, sd_notify
 from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, NotFlatError
-from alphatrade.risk.handover import KIND
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
@@ -96,25 +95,10 @@ def live(told: LiveSettings) -> Outcome:
     except InUseError:
         raise  # who has it in use watches over it
     except AlphaTradeError as error:
-        if words := _untaken(told, str(error)):
+        if words := handover.untaken(_folder(told), str(error), _remedy(told)):
             raise NotFlatError(words) from error
         raise
     return Outcome(result, guards[0].switched)
-
-
-def _untaken(told: LiveSettings, why: str) -> str:
-    """Alert that something is left where a node has not started, or failed; return it in a line; empty: nothing is."""
-    folder = _folder(told)
-    try:
-        left = handover.read_left(folder)
-    except ConfigError:
-        left = None  # it is why nothing starts
-    if left is None and not (folder / handover.FILE).exists():
-        return ""
-    held = "something" if left is None else f"{left.words}, left by run {left.run}"
-    words = f"{why}; held at the exchange and watched by nobody: {held}; {_remedy(told)}"
-    Alerts(folder, time.time_ns, lambda _: None).give(KIND, words)
-    return words
 
 
 def _folder(told: LiveSettings) -> Path:
@@ -123,11 +107,8 @@ def _folder(told: LiveSettings) -> Path:
 
 
 def _remedy(told: LiveSettings) -> str:
-    """Return what an operator can do about what is held and not watched."""
     assert isinstance(told.own.feed, LiveFeedSpec)
-    where = f"--env live --account {told.own.account} --direct {','.join(told.own.feed.symbols)}"
-    command = f"alphatrade kill {where} --venue {told.broker.keys}"
-    return f"the next start that succeeds takes it over; to sell it: {command}, then remove {handover.FILE}"
+    return handover.remedy_of(told.own.account, ",".join(told.own.feed.symbols), told.broker.keys)
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:

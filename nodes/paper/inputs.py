@@ -121,6 +121,11 @@ class Recorder:
         self._append_quotes()
         self._journal.flush()
 
+    def sync(self) -> None:
+        """Have the disk confirm what was kept: from now on it survives a power cut."""
+        self._append_quotes()
+        self._journal.sync()
+
     def read(self, kind: int, payload: bytes) -> Iterator[Data | Event | FeedChange | Freeze | Permit | HandOver | int]:
         """Give the events, the change, the permit or the hand-over of a record, or the moment of one without."""
         if kind == TICK:

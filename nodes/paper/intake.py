@@ -113,6 +113,16 @@ class Intake:
         for scribe in self._scribes:
             self._kept(scribe.keep_up)
 
+    def sync(self) -> bool:
+        """Have the disk confirm what was kept; return whether it has, else trading stops."""
+        try:
+            if self._recorder is not None:
+                self._recorder.sync()
+        except JournalError as error:
+            self._gate.trip("STATE_UNWRITABLE", str(error), "law")
+            return False
+        return True
+
     def receive(self, data: Any) -> None:
         """Take whatever a data client has, on whatever thread."""
         if asyncio._get_running_loop() is not self._loop and self._loop.is_running():

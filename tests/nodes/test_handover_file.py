@@ -182,9 +182,11 @@ class Rig:
     """A node that takes over, of which a test says how far it is."""
 
     def __init__(self, folder: Path, offer: HandOver | None = GIVEN) -> None:
-        self.folder, self.trips, self.said = folder, list[Any](), list[str]()
+        self.folder, self.trips, self.said, self.disk = folder, list[Any](), list[str](), True
         self.taking = SimpleNamespace(given=None, waits=False, taken={}, refused="")
-        intake = SimpleNamespace(handovers=self.taking, handover=self._given, flush=lambda: self.said.append("flushed"))
+        intake = SimpleNamespace(
+            handovers=self.taking, handover=self._given, flush=lambda: self.said.append("flushed"), sync=self._sync
+        )  # fmt: skip
         memory = SimpleNamespace(keep=lambda: self.said.append("kept"))
         gate = SimpleNamespace(trip=lambda *words: self.trips.append(words), recovering=True, memory=memory)
         self.parts = SimpleNamespace(intake=intake, gate=gate)
@@ -193,6 +195,10 @@ class Rig:
 
     def _given(self, left: HandOver) -> None:
         self.taking.given, self.taking.waits = left, True
+
+    def _sync(self) -> bool:
+        self.said.append("synced")
+        return self.disk
 
     def look(self) -> None:
         self.estate.look(self.parts)
@@ -221,7 +227,7 @@ def test_what_is_noted_is_newer_than_the_run_and_gone_when_all_is_taken_over(rig
     assert rig.said == ["flushed"]
     rig.over()
     assert read_left(rig.folder) is None
-    assert rig.said == ["flushed", "kept", "flushed", "what run ab12 has left is taken over: 0.0025 of BTCUSDT.BINANCE"]
+    assert rig.said == ["flushed", "kept", "synced", "what run ab12 has left is taken over: 0.0025 of BTCUSDT.BINANCE"]
     assert (rig.trips, rig.alerts.counts["handover"], rig.parts.gate.recovering) == ([], 0, False)
     write_left(rig.folder, LEFT)
     rig.look()
@@ -248,6 +254,12 @@ def test_what_waits_for_too_long_is_told_once_and_a_kill_waits_no_longer(rig, mo
     assert not rig.parts.gate.recovering
     rig.over()
     assert read_left(rig.folder) is None
+
+
+def test_what_the_disk_has_not_confirmed_leaves_the_file(rig):
+    rig.disk = False
+    rig.over()
+    assert read_left(rig.folder) is not None
 
 
 def test_a_file_that_cannot_be_removed_stops_trading(rig, monkeypatch):

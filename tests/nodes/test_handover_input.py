@@ -17,6 +17,7 @@ from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.sim import identity_of, load_tapes, write_inputs
 from alphatrade.risk.approval import plain
 from alphatrade.risk.audit import audit
+from alphatrade.risk.errors import JournalError
 from alphatrade.risk.handover import HandOver, Part
 from alphatrade.risk.limits import ALLOWED
 from alphatrade.risk.units import ATTO, from_nano
@@ -145,3 +146,20 @@ def test_mutation_past_the_law_a_position_that_is_too_large_gets_in(
     folder = flown(tmp_path / "run", begun(left("0.5")))
     assert "filled" in set(orders(folder)["event"])
     assert "ORDER_NOTIONAL" in {one.code for one in audit(folder).violations}, "and the auditor finds it"
+
+
+def test_what_the_disk_does_not_confirm_stops_trading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: Any) -> None:
+        raise JournalError("journal", "no space", "a disk")
+
+    found: list[bool] = []
+
+    def give(parts: Parts) -> None:
+        found.append(parts.intake.sync())
+        monkeypatch.setattr(Recorder, "sync", fails)
+        found.append(parts.intake.sync())
+
+    folder = flown(tmp_path / "run", give)
+    assert found == [True, False]
+    events = pd.read_parquet(folder / "risk_events.parquet")
+    assert list(events[events["kind"] == "kill"]["limit"]) == ["STATE_UNWRITABLE"]

@@ -20,10 +20,10 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.live import rollback
 from alphatrade.nodes.live.first import paid_since
-from alphatrade.nodes.live.handover import FILE
+from alphatrade.nodes.live.handover import FILE, Left, write_left
 from alphatrade.nodes.live.switch import Switch, pending, request_switch, take_switch
 from alphatrade.nodes.paper.inputs import Recorder
-from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.errors import ConfigError, LedgerError, NotFlatError
 from alphatrade.risk.handover import HandOver
 from alphatrade.risk.permit import Permit
 from tests.conftest import ROOT
@@ -260,3 +260,26 @@ def test_it_becomes_our_code_and_not_what_lies_in_the_folder_where_it_stands(mon
     done = subprocess.run([*command, "--help"], cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
     assert "planted" not in done.stdout
     assert "alphatrade live [--check]" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "left"), [((), "PILOT"), (("account=OTHER",), "OTHER"), (("account=../x",), "")])
+def test_a_node_whose_settings_are_refused_says_what_was_left_to_it(monkeypatch, tmp_path, words, left):
+    from alphatrade.nodes import hydra_app
+    from alphatrade.nodes.live import anchor
+
+    def refused(*_: Any) -> Any:
+        raise LedgerError("policy_entry", "no policy in stage limited_live", "one")
+
+    monkeypatch.setattr(anchor, "read", lambda: SimpleNamespace(state=tmp_path))
+    monkeypatch.setattr(hydra_app, "run_config", refused)
+    plain = CliRunner().invoke(live_app.app, ["live", *words]).exception
+    assert isinstance(plain, LedgerError)
+    for account in ("PILOT", "OTHER"):
+        (tmp_path / "live" / account).mkdir(parents=True)
+        write_left(tmp_path / "live" / account, Left(account, "a" * 64, "ab12", 1, 1, {"BTCUSDT.BINANCE": "0.002"}))
+    told = CliRunner().invoke(live_app.app, ["live", *words]).exception
+    assert isinstance(told, NotFlatError if left else LedgerError)
+    if left:
+        assert "no policy in stage limited_live" in str(told)
+        assert "watched by nobody: 0.002 of BTCUSDT.BINANCE" in str(told)
+        assert (tmp_path / "live" / left / "alerts.jsonl").exists()
