@@ -34,10 +34,13 @@ def kill(
     where something is left.
     """
     from alphatrade.risk.errors import ConfigError
-    from alphatrade.risk.kill import request_kill
+    from alphatrade.risk.handover import FILE
+    from alphatrade.risk.kill import latch_dir, request_kill
 
     known = request_kill(_state(), env, account, who, why or "operator command", time.time_ns())
     print(f"kill requested for {env}/{account}; see: alphatrade status --env {env} --account {account}")
+    if (latch_dir(_state(), env, account) / FILE).exists():
+        print("  what a node has left to the next one may be held by none: look at the exchange, or --direct")
     if not known and not direct:
         print(f"  no node has used {env}/{account} here yet: look at the name; a start under it is refused from now on")
     if venue and not direct:

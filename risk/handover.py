@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 PREFIX = "HANDOVER-"
+FILE = "handover.json"  # in the folder of an account: what is left, and not taken over yet
 KIND = "handover"  # of the rows that tell of it among risk events; its code in capitals
 PARTS = 50  # orders by which one position is taken over, at most
 

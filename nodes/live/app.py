@@ -3,9 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from alphatrade.nodes.live.anchor import Anchor
 
 app = typer.Typer()
 ACCOUNT = "PILOT"  # unless another one is named
@@ -26,24 +29,33 @@ def live(context: typer.Context, check: Check = False) -> None:
     if ASKED.intersection(context.args):
         print(PAGE, end="")
         return
-    from functools import partial
-
-    from alphatrade.nodes.hydra_app import run_config
+    from alphatrade.nodes.live import stops
     from alphatrade.nodes.live.anchor import read
-    from alphatrade.nodes.live.settings import live_settings
     from alphatrade.nodes.redact import refuse_plain
-    from alphatrade.risk.errors import AlphaTradeError, NotFlatError
+    from alphatrade.risk.errors import AlphaTradeError, InUseError, NotFlatError
 
     words = tuple(context.args)
     refuse_plain(words)  # before Hydra, which repeats what it does not understand
     anchor = read()
     try:
-        told = run_config("live", words, "live", partial(live_settings, anchor=anchor))
+        with stops.heard():
+            _live(words, check, anchor)
+    except (InUseError, NotFlatError):
+        raise  # somebody watches over what is held, or it is told already
     except AlphaTradeError as error:
         account = next((word.partition("=")[2] for word in words if word.startswith("account=")), ACCOUNT)
         if left := _untaken(anchor.state, account, str(error)):
             raise NotFlatError(left) from error
         raise
+
+
+def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
+    from functools import partial
+
+    from alphatrade.nodes.hydra_app import run_config
+    from alphatrade.nodes.live.settings import live_settings
+
+    told = run_config("live", words, "live", partial(live_settings, anchor=anchor))
     from alphatrade.nodes.live import preflight, run
     from alphatrade.nodes.show import show_result
 
@@ -53,11 +65,13 @@ def live(context: typer.Context, check: Check = False) -> None:
         preflight.require(checks)
         return
     done = run.live(told)
-    show_result(done.result)
-    if done.switched:
+    try:
+        show_result(done.result)
         sys.stdout.flush()
-        again = [sys.executable, "-P", "-m", "alphatrade", "live", *words]  # -P: no code from the folder it stands in
-        os.execv(again[0], again)  # the same service, a fresh process
+    finally:  # also where nobody reads that any more
+        if done.switched:
+            again = [sys.executable, "-P", "-m", "alphatrade", "live", *words]  # -P: no code from where it stands
+            os.execv(again[0], again)  # the same service, a fresh process
 
 
 def _untaken(state: Path, account: str, why: str) -> str:

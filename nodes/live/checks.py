@@ -178,8 +178,14 @@ def begin_check(begins: int, since: int) -> Check:
     return Check("the permit begins", _moment(begins), wanted, begins <= since)
 
 
-def held_checks(account: object, held: Mapping[str, Decimal], markets: Iterable[Market]) -> list[Check]:
-    """Judge whether what is taken over, base units by symbol, is there and free."""
+def held_checks(
+    account: object, held: Mapping[str, Decimal], bought: Mapping[str, Decimal], markets: Iterable[Market]
+) -> list[Check]:
+    """
+    Judge whether what is taken over, base units by symbol, is there and free, and the pilot's.
+
+    It has to have been `bought` and not sold since it began to be paid for: coins of the account's owner are nobody's.
+    """
     rows = account.get("balances") if isinstance(account, Mapping) else None
     free = {row.get("asset"): _number(row.get("free")) for row in rows or () if isinstance(row, Mapping)}
     bases, found = {market.symbol: market.base for market in markets}, list[Check]()
@@ -187,7 +193,9 @@ def held_checks(account: object, held: Mapping[str, Decimal], markets: Iterable[
         base = bases.get(symbol)
         there = free.get(base, Decimal(0)) if base is not None else UNTOLD
         words = f"at least {wanted:f}, which is taken over; if it was sold, remove handover.json of the account"
+        own = bought.get(symbol, Decimal(0))
         found.append(Check(f"free {base or symbol}", _words(there), words, there != UNTOLD and there >= wanted))
+        found.append(Check(f"bought of {symbol} and not sold", f"{own:f}", words, own >= wanted))
     return found
 
 
@@ -211,6 +219,16 @@ def spent_of(trades: Iterable[Mapping[str, Any]], market: Market) -> Decimal:
         paid += value if buyer else -value
         paid += fee if asset == market.quote else 0
     return paid
+
+
+def bought_of(trades: Iterable[Mapping[str, Any]], market: Market, since_ms: int) -> Decimal:
+    """Return what trades since a moment (UTC ms) have left of a symbol, base units, less fees kept of it."""
+    left = Decimal(0)
+    for row in trades:
+        if int(row["time"]) >= since_ms:
+            left += Decimal(row["qty"]) * (1 if row["isBuyer"] else -1)
+            left -= Decimal(row["commission"]) if row["commissionAsset"] == market.base else 0
+    return left
 
 
 def _is(told: Mapping[str, Any], name: str, wanted: bool) -> Check:

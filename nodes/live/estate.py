@@ -2,19 +2,21 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from alphatrade.nodes.live.alerts import Alerts
-from alphatrade.nodes.live.handover import FILE, Left, forget, read_left, write_left
+from alphatrade.nodes.live.handover import Left, forget, read_left, write_left
 from alphatrade.nodes.paper.flat import held_up
 from alphatrade.nodes.replay import members
 from alphatrade.risk.approval import plain
 from alphatrade.risk.disk import writing
-from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.handover import KIND, HandOver
+from alphatrade.risk.errors import ConfigError, InputError
+from alphatrade.risk.handover import FILE, KIND, HandOver
+from alphatrade.risk.kill import read_request
 
 WAIT_S = 60.0  # from the start to the take-over; then somebody is told that it waits
 
@@ -60,7 +62,7 @@ class Estate:
             return
         if taking.waits:
             if self._late and time.monotonic() > self._late:
-                self._late, parts.gate.recovering = 0.0, False  # an operator's kill has waited long enough, too
+                self._late = 0.0
                 self.tell_rest(parts, f"not taken over within {WAIT_S:g} s, for there is no price or it is no time")
             return
         self._over, parts.gate.recovering = True, False
@@ -122,9 +124,16 @@ class Estate:
         left = self.own._replace(
             ts=time.time_ns(), since=since, positions={name: plain(f"{qty:f}") for name, qty in held.items()}
         )
-        with writing(self.folder):
-            write_left(self.folder, left)
-        gate.recovering = True  # a kill request is from now on the next node's, which will have something to close
+        if read_request(self.folder) is not None:
+            raise ConfigError(KIND, "a request to kill", "none: this node sells, and no other one has to")
+        try:
+            with writing(self.folder):
+                write_left(self.folder, left)
+        except InputError:
+            with suppress(OSError):
+                forget(self.folder)  # it may be there, and not be sure to stay
+            raise
+        gate.recovering = True  # whoever kills from now on is told that no node has what is held
         return left
 
 

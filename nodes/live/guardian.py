@@ -27,7 +27,7 @@ from alphatrade.nodes.live.settings import GuardSpec
 from alphatrade.nodes.live.sides import Book
 from alphatrade.nodes.live.switch import take_switch
 from alphatrade.nodes.venue_answers import FAILURES
-from alphatrade.risk.errors import ConfigError, InputError
+from alphatrade.risk.errors import AlphaTradeError, ConfigError
 from alphatrade.risk.handover import KIND
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import from_atto
@@ -89,7 +89,7 @@ class Guardian:
     switched : str
         Why the node ends to start again; empty: it does not.
     hands_over : bool
-        Whether it leaves what it holds to the one that starts then.
+        Whether it leaves, or has left, what it holds to the one that starts then.
     """
 
     def __init__(self, parts: Any, duty: Duty) -> None:
@@ -102,7 +102,8 @@ class Guardian:
         parts.broker.holds = True
         duties = (self._look, self._again, self._books, self._rules, self._reach, self._refusals, self._switch)
         self._due = dict.fromkeys((*duties, self._taken), 0.0)
-        self.switched, self.hands_over, self._over = "", False, False
+        self.switched, self.hands_over = "", False
+        self._left: Mapping[str, str] | None = None
 
     async def begun(self) -> None:
         """Give the node its permit; one that has lapsed since stops it, and closes what is open."""
@@ -128,25 +129,34 @@ class Guardian:
 
     async def left(self) -> bool:
         """Compare all books once more, and leave what is held to the next node; where they differ it is to be sold."""
-        parts, found = self._parts, self.reconciler.outcomes
-        parts.intake.flush()
-        await self._reconcile("stop", self._duty.kept, False)
+        parts, estate = self._parts, self._duty.estate
+        estate.look(parts)
         try:
-            if not found[-1].clean:
-                raise ConfigError("books", found[-1].unread or f"{len(found[-1].differences)} differences", "none")
-            held = self._duty.estate.leave(parts, self.reconciler.book.opened_ns)
-        except InputError as error:
+            parts.intake.flush()
+            await self._reconcile("stop", self._duty.kept, False)
+            last = self.reconciler.outcomes[-1]
+            odd = last.unread or f"{len(last.differences)} differences" if not last.clean else ""
+            if odd or not self.hands_over:
+                raise ConfigError("end", odd or "a stop for good", "one at which all books agree, and a next node")
+            held = estate.leave(parts, self.reconciler.book.opened_ns)  # the last step: nothing may come after it
+        except AlphaTradeError as error:
             self._alerts.give(KIND, f"what is held is sold, and not handed over: {error}")
             return False
+        self.hands_over = held is not None
         if held is not None:
-            self._over = True
+            self._left = held.positions
             self._alerts.say(f"left to the next node: {held.words}")
-            await self._report(False, held.positions)
         return True
+
+    def stopped(self) -> None:
+        """End for good: who has asked that it starts again, or hands over, is overruled."""
+        self.switched, self.hands_over = "", self._left is not None
 
     async def ended(self, flat: bool) -> None:
         """Compare all books once more, with what the journal has on the disk, and close the day's report."""
-        if self._over:  # that was done before something was left
+        self._duty.estate.look(self._parts)
+        if self._left is not None:  # they were compared before it was left
+            await self._report(False, self._left)
             return
         self._parts.intake.flush()
         await self._reconcile("stop", self._duty.kept, flat)

@@ -23,9 +23,8 @@ from alphatrade.nodes.paper.link import VENUE
 from alphatrade.risk.approval import plain
 from alphatrade.risk.disk import FolderLock, sync, write_whole, writing
 from alphatrade.risk.errors import ConfigError
-from alphatrade.risk.handover import KIND, PREFIX, HandOver, Part, split
+from alphatrade.risk.handover import FILE, KIND, PREFIX, HandOver, Part, split
 
-FILE = "handover.json"
 _MODE = 0o600
 
 

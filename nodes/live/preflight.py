@@ -15,6 +15,7 @@ from alphatrade.nodes.live.checks import (
     Market,
     account_checks,
     begin_check,
+    bought_of,
     clock_check,
     filter_checks,
     held_checks,
@@ -30,6 +31,7 @@ from alphatrade.risk.errors import ConfigError
 
 BAN_S = 120.0  # the shortest ban there is: for one that does not say how long it lasts
 _MS = 1_000_000  # ns
+_LATE_MS = 1_000  # by which clocks may differ
 
 
 class AwayError(ConfigError):
@@ -194,7 +196,7 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
     told: Mapping[str, Any] = await rest.exchange_info([one.symbol for one in asked.markets])
     for market in asked.markets:
         checks += filter_checks(told.get(market.symbol), market, asked.most)
-    spent, check = await _spent(rest, asked)
+    spent, bought, check = await _spent(rest, asked)
     checks.append(check)
     held = tuple([one if one.price else one._replace(price=await rest.offer(one.symbol)) for one in asked.held])
     taken = sum((one.qty * (one.price or 0) for one in held), Decimal(0))
@@ -207,7 +209,7 @@ async def _all(rest: VenueRest, asked: Asked) -> Found:
         checks.append(money_check(account, asked.markets[0].quote, max(left - taken, Decimal(0))))
         if held:
             checks.append(begin_check(asked.begins, asked.since))
-            checks += held_checks(account, {one.symbol: one.qty for one in _whole(held)}, asked.markets)
+            checks += held_checks(account, {one.symbol: one.qty for one in _whole(held)}, bought, asked.markets)
     return Found(tuple(checks), spent, held)
 
 
@@ -217,19 +219,25 @@ def _whole(held: tuple[Held, ...]) -> Iterator[Held]:
         yield Held(symbol, sum((one.qty for one in held if one.symbol == symbol), Decimal(0)))
 
 
-async def _spent(rest: VenueRest, asked: Asked) -> tuple[Decimal, Check]:
-    """Return what was spent under the permit; of one without a beginning nothing is asked, day by day since 1970."""
-    name, spent, odd = "trades under the permit", Decimal(0), "none"
+async def _spent(rest: VenueRest, asked: Asked) -> tuple[Decimal, Mapping[str, Decimal], Check]:
+    """
+    Return what was spent under the permit, and what was bought and not sold of each symbol since `asked.since`.
+
+    Of a permit without a beginning nothing is asked, day by day since 1970.
+    """
+    name, spent, odd, bought = "trades under the permit", Decimal(0), "none", dict[str, Decimal]()
     if not asked.begins:
-        return spent, Check(name, "not asked for", "a permit that says when it begins", False)
-    now_ms = time.time_ns() // _MS + int(await rest.ahead_ms())
+        return spent, bought, Check(name, "not asked for", "a permit that says when it begins", False)
+    ahead_ms = int(await rest.ahead_ms())
+    now_ms = time.time_ns() // _MS + ahead_ms
     try:
         for market in asked.markets:
             done = await trades(rest, market.symbol, asked.begins // _MS, now_ms)
             spent += spent_of(done, market)
+            bought[market.symbol] = bought_of(done, market, asked.since // _MS + ahead_ms - _LATE_MS)
     except ValueError as error:
         odd = str(error)
-    return max(spent, Decimal(0)), Check(name, odd, "fees in what was traded", odd == "none")
+    return max(spent, Decimal(0)), bought, Check(name, odd, "fees in what was traded", odd == "none")
 
 
 async def _standing(rest: VenueRest, asked: Asked) -> tuple[Check, ...]:

@@ -12,7 +12,6 @@ from alphatrade.nodes.journal_folder import head_of
 from alphatrade.nodes.ledger_home import existing, key_file
 from alphatrade.nodes.live.anchor import read
 from alphatrade.nodes.live.first import paid_since
-from alphatrade.nodes.live.handover import FILE
 from alphatrade.nodes.live.permits import Asked, margin_of, permitted
 from alphatrade.nodes.live.settings import STAGE
 from alphatrade.nodes.live.switch import Switch, pending, request_switch, take_switch
@@ -21,6 +20,7 @@ from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.ledger_chain import Chain
 from alphatrade.reflection.permits import moment
 from alphatrade.risk.errors import ConfigError, LedgerError
+from alphatrade.risk.handover import FILE
 from alphatrade.risk.kill import latch_dir
 
 FRESH_NS = 5 * 10**9  # a node whose latest beat is older does not run
@@ -53,14 +53,15 @@ def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False)
     back = home.ledger.chain.stages.previous(STAGE)
     if not back:
         raise LedgerError("stage", STAGE, "a policy that was in charge of it before; see `alphatrade stage show`")
-    began, beat = time.monotonic(), _running(folder)
+    began, beat, left = time.monotonic(), _running(folder), False
     before = _run(folder)
     if hand_over:
         _require_heir(folder, anchor.ledger, home.ledger.chain, back, beat)
     if beat is not None:  # first of all: a node that finds its policy gone would halt, for somebody to release it
         request_switch(folder, Switch(time.time_ns(), "live-rollback", why, hand_over))
         try:
-            _wait(lambda: not pending(folder), TAKEN_S, "a node that takes it: it is hung, or on its way out")
+            wanted = "a node that takes it: it is hung, on its way out, or has not taken over yet what was left to it"
+            _wait(lambda: not pending(folder), TAKEN_S, wanted)
         finally:
             take_switch(folder)
         how = "cancels, and keeps what it holds" if hand_over else "ends flat"
@@ -69,15 +70,20 @@ def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False)
     home.append_stage(body)
     yield f"{time.monotonic() - began:.1f} s: the ledger has {back[:12]} in charge of {STAGE}"
     if beat is not None:
-        _wait(
-            lambda: _run(folder) not in (None, before) and _running(folder) is not None, AGAIN_S,
-            "a node that starts again; its own log says why not: the policy before needs a permit of its own",
-        )  # fmt: skip
+
+        def again() -> bool:
+            nonlocal left
+            left = left or (folder / FILE).exists()
+            return _run(folder) not in (None, before) and _running(folder) is not None
+
+        words = "a node that starts again; its own log says why not: the policy before needs a permit of its own"
+        _wait(again, AGAIN_S, words)
         yield f"{time.monotonic() - began:.1f} s: the node runs under it"
     if hand_over:
         words = "that what was left is taken over: alerts.jsonl of the account says why not"
         _wait(lambda: not (folder / FILE).exists(), OVER_S, words)
-        yield f"{time.monotonic() - began:.1f} s: nothing is left to be taken over"
+        done = "all is taken over" if left else "nothing was left: it held nothing, or its own log says why it has sold"
+        yield f"{time.monotonic() - began:.1f} s: {done}"
 
 
 def _require_heir(folder: Path, ledger: Path, chain: Chain, back: str, beat: Beat | None) -> None:

@@ -13,7 +13,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import handover, preflight
+from alphatrade.nodes.live import handover, preflight, stops
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
@@ -37,7 +37,7 @@ from alphatrade.nodes.tape import Market as Tape
 from alphatrade.nodes.venue_rest import Credentials
 from alphatrade.nodes.watchdog import EXTEND_S, sd_notify
 from alphatrade.risk.approval import Approvals, fresh_key
-from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, NotFlatError
+from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, NotFlatError, StoppedError
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
@@ -92,6 +92,10 @@ def live(told: LiveSettings) -> Outcome:
     try:
         start = _permitted(told)
         result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
+        if guards[0].switched:
+            stops.held_back()
+        elif guards[0].hands_over:
+            raise StoppedError("a stop came after it was left, and before the next node could take it over")
     except InUseError:
         raise  # who has it in use watches over it
     except AlphaTradeError as error:
@@ -225,9 +229,9 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -
             preflight.require(found.checks)
             return found, ""
         except ConfigError as error:
-            if start.first is None:
-                raise
-            away = isinstance(error, preflight.AwayError)
+            away, over = isinstance(error, preflight.AwayError), start.first is None
+            if over and (start.taking is None or not away or not left):
+                raise  # what was left to it is worth waiting for
             _wait(error, AGAIN_S if away and left else 0.0)
             if not away or not left:
                 say(f"it goes on, to close what is open: {error}")

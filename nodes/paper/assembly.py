@@ -75,6 +75,9 @@ class Guard(Protocol):
     async def run(self) -> None:
         """Watch until cancelled."""
 
+    def stopped(self) -> None:
+        """Let it end for good: a signal has come."""
+
     async def left(self) -> bool:
         """Leave what is held to the next node, nothing works any more; return whether that could be done."""
 

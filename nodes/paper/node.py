@@ -9,7 +9,7 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 
 from nautilus_trader.core.message import Event
 from nautilus_trader.live.node import TradingNode
@@ -33,6 +33,7 @@ from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
+KILL_WAITS_S = 60.0  # at most, until what another node has left is taken over
 
 
 def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
@@ -56,6 +57,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     NotFlatError
         If it was stopped, and an exchange still has something of it.
     """
+    before = {one: getsignal(one) for one in (SIGINT, SIGTERM)}
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     parts = build(what, run_dir, flight, loop)
@@ -74,6 +76,9 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     finally:
         dispose(parts.node, loop)
         TIME.end()
+        for one, handler in before.items():
+            if handler is not None:  # else it is none of Python's
+                signal(one, handler)
 
 
 def dispose(node: TradingNode, loop: asyncio.AbstractEventLoop) -> None:
@@ -105,7 +110,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
         flight.tell(f"the journal was read: {known} market events")
     if guard is not None:
         await guard.begun()
-    gate.recovering = parts.intake.handovers.waits  # a kill before that would leave what is held to nobody
+    _recovered(parts)
     gate.memory.keep()  # after each fill, but not while the journal was read
     aside = [kernel.loop.create_task(pulse.run())]
     watching = await _join(parts, known > 0)
@@ -120,25 +125,45 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     parts.intake.flush()
     for task in aside:
         task.cancel()
-    flat = not parts.stop.is_set() or await _closed(parts, flight.tell)
+    flat = not parts.stop.is_set() or await _closed(parts, watching, flight.tell)
     await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
 
 
-async def _closed(parts: Parts, tell: Callable[[str], object]) -> bool:
+def _recovered(parts: Parts) -> None:
+    """Let a kill be heard: at once, or when what was left is taken over: before, it would leave that to nobody."""
+    gate, loop = parts.gate, parts.node.kernel.loop
+    gate.recovering = parts.intake.handovers.waits
+    loop.call_later(KILL_WAITS_S, setattr, gate, "recovering", False)
+
+
+async def _closed(parts: Parts, watching: asyncio.Task[None] | None, tell: Callable[[str], object]) -> bool:
     """Hand over what is held, or close it; return whether nothing is left that the next start has to go on with."""
     guard = parts.guard
-    if guard is not None and guard.hands_over and await make_flat(parts, tell, keeps=True) and await guard.left():
-        return True
+    if guard is not None and guard.hands_over:
+
+        def working(_: str) -> None:
+            tell("what works cannot be cancelled: what is held is sold, and not handed over")
+
+        if await make_flat(parts, working, keeps=True) and await guard.left():
+            if watching is not None:
+                watching.cancel()  # what it might find now would be sold, and is left
+            return True
     return await make_flat(parts, tell) and not parts.intake.handovers.waits
 
 
 def _listen(parts: Parts) -> None:
     """End at a signal, flat; one that comes before the node is where it was ends it there."""
-    loop, stop = parts.node.kernel.loop, parts.stop.set
-    for signal in (SIGINT, SIGTERM):
-        loop.add_signal_handler(signal, stop)
+    loop = parts.node.kernel.loop
+
+    def stop() -> None:
+        if parts.guard is not None:
+            parts.guard.stopped()
+        parts.stop.set()
+
+    for one in (SIGINT, SIGTERM):
+        loop.add_signal_handler(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
         loop.add_signal_handler(SIGHUP, _hung_up, stop, [number for number in (1, 2) if os.isatty(number)])
 

@@ -1,6 +1,7 @@
 """The end of a node that hands over: it cancels, compares, and leaves what it holds; whatever is not clear, it sells instead."""
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +14,16 @@ from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.full import Outcome
 from alphatrade.nodes.live.guardian import Guardian
-from alphatrade.nodes.live.handover import Left, read_left
+from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.live.reconcile import Difference
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
 from alphatrade.nodes.paper import flat, node
-from alphatrade.risk.handover import HandOver
+from alphatrade.risk.errors import JournalError
+from alphatrade.risk.handover import HandOver, Part
 from tests.nodes.make_broker import NAME
 
 OWN = Left("PILOT", "a" * 64, "ab12")
+REQUEST = '{"code": "OPERATOR", "reason": "odd", "state": "REDUCING", "ts": 1, "who": "ada"}'
 AGREE = Outcome(1, "stop", (), "", 1, 1, 1, 0.1)
 
 
@@ -57,7 +60,7 @@ class Rig:
         self.guardian = Guardian(parts, duty)
         self.guardian.reconciler.book.opened_ns = 5
         monkeypatch.setattr(self.guardian.reconciler, "run", self._reconciled)
-        self.compared = 0
+        self.compared, self.stopped = 0, False
 
     async def _reconciled(self, when: str, kept: Any = None) -> Outcome:
         assert when == "stop"
@@ -66,6 +69,7 @@ class Rig:
         return self.outcome
 
     def left(self) -> bool:
+        self.guardian.switched, self.guardian.hands_over = "operator: why (by ada)", not self.stopped
         return asyncio.run(self.guardian.left())
 
 
@@ -81,13 +85,14 @@ def test_what_is_held_is_left_when_the_books_agree_and_they_are_compared_once(ri
     assert left._replace(ts=0) == OWN._replace(since=5, positions={"BTCUSDT.BINANCE": "0.0025"})
     assert rig.gate.recovering, "a kill is the next node's"
     assert rig.alerts.counts["handover"] == 0
-    assert rig.written[-1][3:] == (False, {"BTCUSDT.BINANCE": "0.0025"})
     asyncio.run(rig.guardian.ended(True))
+    assert rig.written[-1][3:] == (False, {"BTCUSDT.BINANCE": "0.0025"})
     assert rig.compared == 1
 
 
-def test_what_was_taken_over_itself_was_paid_for_since_then(rig):
+def test_what_was_taken_over_itself_was_paid_for_since_then(rig, monkeypatch):
     rig.handovers.given = HandOver("9f", 3, ())
+    monkeypatch.setattr(module.Estate, "look", lambda *_: None)
     assert rig.left()
     left = read_left(rig.folder)
     assert left is not None
@@ -109,6 +114,8 @@ ODD: dict[str, Any] = {
     "tripped": lambda rig: setattr(rig.gate.switch, "state", "REDUCING"),
     "no decision": lambda rig: setattr(rig, "decisions", 0),
     "an account that was never seen": lambda rig: setattr(rig.guardian.reconciler.book, "opened_ns", 0),
+    "a stop for good": lambda rig: setattr(rig, "stopped", True),
+    "a request to kill": lambda rig: (rig.folder / "kill.request").write_text(REQUEST),
     "a folder that is gone": lambda rig: setattr(rig.guardian._duty.estate, "folder", rig.folder / "gone"),
 }  # fmt: skip
 
@@ -138,6 +145,47 @@ def test_the_request_says_whether(rig, hand_over):
     assert rig.guardian.switched
 
 
+def test_a_journal_that_cannot_be_read_is_no_reason_to_hold_on(rig, monkeypatch):
+    async def damaged(*_: Any) -> None:
+        raise JournalError("journal", "torn", "whole")
+
+    monkeypatch.setattr(rig.guardian.reconciler, "run", damaged)
+    assert not rig.left()
+    assert "torn" in rig.said[-1]
+
+
+def test_a_file_that_may_be_there_is_taken_away_where_what_is_held_is_sold(rig, monkeypatch):
+    write = module.write_left
+
+    def fails(folder: Path, left: Left) -> None:
+        write(folder, left)
+        raise OSError("the folder cannot be synced")
+
+    monkeypatch.setattr(module, "write_left", fails)
+    assert not rig.left()
+    assert read_left(rig.folder) is None
+
+
+def test_a_stop_overrules_who_asks_for_another_start(rig):
+    rig.guardian.switched, rig.guardian.hands_over = "why", True
+    rig.guardian.stopped()
+    assert (rig.guardian.switched, rig.guardian.hands_over) == ("", False)
+    assert rig.left()
+    rig.guardian.stopped()
+    assert (rig.guardian.switched, rig.guardian.hands_over) == ("", True), "it is left, and nobody will take it"
+
+
+def test_the_file_goes_also_where_all_was_taken_over_just_before_the_end(rig):
+    part = Part("HANDOVER-1", "BTCUSDT.BINANCE", "0.0025", "30000")
+    write_left(rig.folder, OWN._replace(ts=1, since=1, positions={"BTCUSDT.BINANCE": "0.0025"}))
+    rig.handovers.given, rig.handovers.refused = HandOver("9f", 1, (part,)), ""
+    rig.handovers.taken = {"BTCUSDT.BINANCE": Decimal("0.0025")}
+    rig.guardian._parts.gate.memory = SimpleNamespace(keep=lambda: None)
+    rig.guardian._parts.intake.sync = lambda: True
+    asyncio.run(rig.guardian.ended(True))
+    assert read_left(rig.folder) is None
+
+
 # -- closed, or not
 
 
@@ -155,7 +203,7 @@ def closed(monkeypatch: pytest.MonkeyPatch, hands_over: bool, idle: bool = True,
     monkeypatch.setattr(node, "make_flat", make_flat)
     guard = SimpleNamespace(hands_over=hands_over, left=leave)
     parts: Any = SimpleNamespace(guard=guard, intake=SimpleNamespace(handovers=SimpleNamespace(waits=waits)))
-    return asyncio.run(node._closed(parts, print)), asked
+    return asyncio.run(node._closed(parts, None, print)), asked
 
 
 def test_without_the_word_all_is_closed(monkeypatch):
@@ -190,3 +238,21 @@ def test_a_node_that_keeps_what_it_holds_cancels_and_sends_nothing(monkeypatch, 
     done = asyncio.run(flat.make_flat(parts, lambda _: None, keeps))
     assert done == keeps
     assert sent == (["cancel"] if keeps else ["cancel", "order", "order"])
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_kill_waits_for_a_take_over_but_not_for_ever(monkeypatch, waits):
+    monkeypatch.setattr(node, "KILL_WAITS_S", 0.05)
+    gate = SimpleNamespace(recovering=True)
+
+    async def run() -> bool:
+        handovers = SimpleNamespace(waits=waits)
+        kernel = SimpleNamespace(loop=asyncio.get_running_loop())
+        parts: Any = SimpleNamespace(gate=gate, node=SimpleNamespace(kernel=kernel), intake=SimpleNamespace(handovers=handovers))
+        node._recovered(parts)
+        first = gate.recovering
+        await asyncio.sleep(0.1)
+        return first
+
+    assert asyncio.run(run()) == waits
+    assert not gate.recovering

@@ -16,11 +16,11 @@ from alphatrade.nodes.live import handover
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.first import first_taken
-from alphatrade.nodes.live.handover import FILE, Left, offered, put_by, read_left, to_take, write_left
+from alphatrade.nodes.live.handover import Left, offered, put_by, read_left, to_take, write_left
 from alphatrade.nodes.live.preflight import Held
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.risk.errors import ConfigError, InUseError
-from alphatrade.risk.handover import HandOver, Part
+from alphatrade.risk.handover import FILE, HandOver, Part
 from tests.nodes.make_checks import BTC
 
 D = Decimal
@@ -245,13 +245,12 @@ def test_what_is_denied_is_told_with_a_remedy_and_stays_to_be_taken_over(rig):
     assert "CAPITAL_CAP" in line
 
 
-def test_what_waits_for_too_long_is_told_once_and_a_kill_waits_no_longer(rig, monkeypatch):
+def test_what_waits_for_too_long_is_told_once(rig, monkeypatch):
     now = time.monotonic()
     monkeypatch.setattr("alphatrade.nodes.live.estate.time.monotonic", lambda: now + 61)
     rig.look()
     rig.look()
     assert rig.alerts.counts["handover"] == 1
-    assert not rig.parts.gate.recovering
     rig.over()
     assert read_left(rig.folder) is None
 

@@ -20,11 +20,11 @@ from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import app as live_app
 from alphatrade.nodes.live import rollback
 from alphatrade.nodes.live.first import paid_since
-from alphatrade.nodes.live.handover import FILE, Left, write_left
+from alphatrade.nodes.live.handover import Left, write_left
 from alphatrade.nodes.live.switch import Switch, pending, request_switch, take_switch
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.risk.errors import ConfigError, LedgerError, NotFlatError
-from alphatrade.risk.handover import HandOver
+from alphatrade.risk.handover import FILE, HandOver
 from alphatrade.risk.permit import Permit
 from tests.conftest import ROOT
 from tests.nodes.make_broker import ACCOUNT
@@ -186,7 +186,7 @@ def test_handed_over_the_node_keeps_what_it_holds_and_it_is_waited_for_that_it_i
     if takes:
         lines = hand_over()
         assert "keeps what it holds" in lines[0]
-        assert lines[-1].endswith("nothing is left to be taken over")
+        assert lines[-1].endswith("all is taken over")
     else:
         with pytest.raises(ConfigError, match="that what was left is taken over"):
             hand_over()

@@ -12,11 +12,12 @@ import pytest
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import preflight, run
 from alphatrade.nodes.live.first import first_permit
-from alphatrade.nodes.live.handover import FILE, Left, read_left, write_left
+from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.nodes.venue_answers import BannedError, TroubleError
 from alphatrade.risk.errors import ConfigError, InUseError, NotFlatError
+from alphatrade.risk.handover import FILE
 from alphatrade.risk.permit import Permit
 from tests.nodes.make_journal import HEAD
 
@@ -183,3 +184,21 @@ def test_a_node_that_runs_already_watches_over_it(tmp_path: Path, monkeypatch: p
     write_left(tmp_path, LEFT)
     assert isinstance(fails(monkeypatch, tmp_path, InUseError("in use")), InUseError)
     assert not (tmp_path / "alerts.jsonl").exists()
+
+
+def test_a_start_that_has_something_to_take_over_waits_for_an_exchange_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Any = None
+    asking = Asking(monkeypatch, TroubleError("status 503"), None)
+    start = began_with(GOOD)
+    start.first, start.taking = None, object()
+    assert run._judged(start, nothing, nothing)[1] == ""
+    assert len(asking.asked_at) == 2
+    asking = Asking(monkeypatch, TroubleError("status 503"))
+    with pytest.raises(ConfigError, match="503"):
+        run._judged(start, nothing, nothing)
+    assert len(asking.asked_at) == run.TRIES
+    start.taking = None
+    asking = Asking(monkeypatch, TroubleError("status 503"))
+    with pytest.raises(ConfigError, match="503"):
+        run._judged(start, nothing, nothing)
+    assert len(asking.asked_at) == 1, "with nothing to take over it is said at once"

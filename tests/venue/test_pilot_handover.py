@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from alphatrade.nodes.live.handover import FILE, Left, read_left, write_left
+from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.live.switch import Switch, request_switch
 from alphatrade.risk.audit import audit
+from alphatrade.risk.handover import FILE
 from tests.venue.make_live import moving
 from tests.venue.make_pilot import CAPITAL, Pilot
 from tests.venue.make_venue import Handle, until

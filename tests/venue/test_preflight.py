@@ -239,8 +239,9 @@ def test_new_keys_of_another_account_are_refused_whatever_they_may_do(venue):
 # -- what is taken over from another node
 
 
-def taking(price: Decimal | None = None, qty: str = "0.001", **changed: Any) -> Asked:
-    return asked(held=(Held("BTCUSDT", Decimal(qty), price),), since=time.time_ns(), **changed)
+def taking(price: Decimal | None = None, qty: str = "0.00099", **changed: Any) -> Asked:
+    made = asked(held=(Held("BTCUSDT", Decimal(qty), price),), **changed)
+    return made._replace(since=made.begins)
 
 
 def test_what_is_taken_over_is_no_longer_spent_as_it_is_bought_once_more(venue):
@@ -248,10 +249,10 @@ def test_what_is_taken_over_is_no_longer_spent_as_it_is_bought_once_more(venue):
     assert ask(venue, preflight, asked()).spent == Decimal("30.001")
     found = ask(venue, preflight, taking())
     require(found.checks)
-    assert found.held == (Held("BTCUSDT", Decimal("0.001"), Decimal(30_001)),), "at the best offer"
-    assert found.spent == 0
+    assert found.held == (Held("BTCUSDT", Decimal("0.00099"), Decimal(30_001)),), "at the best offer"
+    assert found.spent == Decimal("0.30001")
     noted = ask(venue, preflight, taking(Decimal(29_000)))
-    assert (noted.held[0].price, noted.spent) == (29_000, Decimal("1.001"))
+    assert (noted.held[0].price, noted.spent) == (29_000, Decimal("1.291"))
     assert ask(venue, preflight, taking(Decimal(31_000))).spent == 0, "never below nothing"
 
 
@@ -270,10 +271,15 @@ def line_of(venue: Handle, what: Asked) -> str:
 def test_what_is_not_there_and_what_nobody_counted_is_not_taken_over(venue):
     assert "which is taken over; if it was sold, remove handover.json" in refused(venue, taking(qty="10.001"))
     what = taking()
-    require(ask(venue, preflight, what._replace(since=what.begins)).checks)
+    assert "bought of BTCUSDT and not sold: got '0'" in line_of(venue, what), "coins of the account's owner"
     venue.order("BUY", "MARKET", "0.001")
+    require(ask(venue, preflight, what).checks)
+    later = what._replace(since=time.time_ns() + 5 * SECOND_NS)
+    assert "bought of BTCUSDT" in line_of(venue, later), "of before, and nobody's"
     was, late = taking(Decimal(29_000)), taking(Decimal(29_000), begins=time.time_ns() + SECOND_NS)
-    assert [ask(venue, preflight, one).spent for one in (was, late)] == [Decimal("1.001"), 0], "what it lost is not counted"
+    assert [ask(venue, preflight, one).spent for one in (was, late)] == [Decimal("1.291"), 0], "what it lost is not counted"
     line = line_of(venue, what._replace(since=what.begins - 1))
     assert "the permit begins" in line
     assert "nobody counts what it has cost" in line
+    venue.order("SELL", "MARKET", "0.0005")
+    assert "bought of BTCUSDT and not sold: got '0.0005" in line_of(venue, what), "somebody has sold some of it"
