@@ -133,6 +133,7 @@ class Estate:
             with suppress(OSError):
                 forget(self.folder)  # it may be there, and not be sure to stay
             raise
+        self.alerts.say(f"left to the next node: {left.words}")
         gate.recovering = True  # whoever kills from now on is told that no node has what is held
         return left
 

@@ -101,7 +101,7 @@ class Guardian:
         self._unchecked = 0  # checks of the key in a row that could not be made
         parts.broker.holds = True
         duties = (self._look, self._again, self._books, self._rules, self._reach, self._refusals, self._switch)
-        self._due = dict.fromkeys((*duties, self._taken), 0.0)
+        self._due = dict.fromkeys(duties, 0.0)
         self.switched, self.hands_over = "", False
         self._left: Mapping[str, str] | None = None
 
@@ -124,7 +124,6 @@ class Guardian:
             self._reach: now,
             self._refusals: now,
             self._switch: now,
-            self._taken: now,
         }
 
     async def left(self) -> bool:
@@ -142,10 +141,7 @@ class Guardian:
         except AlphaTradeError as error:
             self._alerts.give(KIND, f"what is held is sold, and not handed over: {error}")
             return False
-        self.hands_over = held is not None
-        if held is not None:
-            self._left = held.positions
-            self._alerts.say(f"left to the next node: {held.words}")
+        self.hands_over, self._left = held is not None, None if held is None else held.positions
         return True
 
     def stopped(self) -> None:
@@ -307,15 +303,12 @@ class Guardian:
             await self._rules()
 
     async def _switch(self) -> None:
-        """End, to start again under another policy, if an operator asks for it; not before all was taken over."""
+        """End, to start again under another policy, if an operator asks for it and all that was left is taken over."""
+        self._duty.estate.look(self._parts)
         asked = None if self._parts.intake.handovers.waits else take_switch(self._duty.folder)
         if asked is not None and not self.switched:
             self.switched, self.hands_over = asked.words, asked.hand_over
             self._parts.stop.set()
-
-    async def _taken(self) -> None:
-        """See what has become of what was to be taken over."""
-        self._duty.estate.look(self._parts)
 
     async def _reconcile(self, when: str, kept: Callable[[], Book] | None = None, flat: bool | None = None) -> None:
         await self.reconciler.run(when, kept)

@@ -282,4 +282,4 @@ def test_what_is_not_there_and_what_nobody_counted_is_not_taken_over(venue):
     assert "the permit begins" in line
     assert "nobody counts what it has cost" in line
     venue.order("SELL", "MARKET", "0.0005")
-    assert "bought of BTCUSDT and not sold: got '0.0005" in line_of(venue, what), "somebody has sold some of it"
+    assert "bought of BTCUSDT and not sold: got '0.000499" in line_of(venue, what), "somebody has sold some of it"
