@@ -33,7 +33,7 @@ NAME = TAPE.instrument.id
 def announced(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     """Let the paper venue be told what comes, and buy it, in the place of the broker of a live node."""
     found: list[Part] = []
-    monkeypatch.setattr(PaperVenue, "announce", lambda self, parts, waits: found.extend(parts), raising=False)
+    monkeypatch.setattr(PaperVenue, "announce", lambda self, parts: found.extend(parts), raising=False)
     return found
 
 
