@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
+from nautilus_trader.model.identifiers import InstrumentId
 
 from alphatrade.nodes.artifacts import Folder
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.paper.assembly import Parts
 from alphatrade.nodes.paper.inputs import Recorder
-from alphatrade.nodes.paper.take_over import TakeOver, between_ns
+from alphatrade.nodes.paper.take_over import BETWEEN_NS, TakeOver
 from alphatrade.nodes.paper.venue import PaperVenue
 from alphatrade.nodes.sessions import Sessions
 from alphatrade.nodes.sim import identity_of, load_tapes, write_inputs
@@ -24,7 +27,8 @@ from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_live import LiveGate
 from alphatrade.risk.gate_market import Market
 from alphatrade.risk.handover import HandOver, Part
-from alphatrade.risk.limits import ALLOWED
+from alphatrade.risk.limits import ALLOWED, Limits
+from alphatrade.risk.pace import Pace
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO, from_nano
 from tests.nodes.make_paper import digests
@@ -33,6 +37,7 @@ from tests.nodes.make_permit import CAPITAL, flown_live, own, permit_for
 MADE = own()
 (TAPE,) = load_tapes(MADE.run)
 NAME = TAPE.instrument.id
+NAME_ID = InstrumentId.from_str(NAME)
 
 
 @pytest.fixture(autouse=True)
@@ -309,25 +314,32 @@ def test_what_cannot_be_judged_waits_and_is_not_denied(
     assert len(looked) > 4
 
 
+@pytest.mark.parametrize(("second", "minute"), [(10, 120), (1, 120), (3, 7)])
 @pytest.mark.parametrize("spaced", [True, False])
-def test_parts_keep_to_the_rate_of_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spaced: bool) -> None:
-    assert between_ns(RiskTemplate(orders_per_second=10, orders_per_minute=120)) == 500_000_000
-    assert between_ns(RiskTemplate(orders_per_second=1, orders_per_minute=120)) == 1_000_000_000
-    assert between_ns(RiskTemplate(orders_per_second=3, orders_per_minute=7)) == 8_571_428_572
+def test_parts_keep_to_the_rate_of_the_template(
+    monkeypatch: pytest.MonkeyPatch, second: int, minute: int, spaced: bool
+) -> None:
     if not spaced:
-        monkeypatch.setattr("alphatrade.nodes.paper.take_over.between_ns", lambda _: 0)  # mutation
-    slow = own("policy.risk.orders_per_minute=1")
+        monkeypatch.setattr("alphatrade.nodes.paper.take_over.between_ns", lambda _: BETWEEN_NS)  # mutation
+    template = RiskTemplate(orders_per_second=second, orders_per_minute=minute)
+    pace, gate, denied, sent = Pace(template, Limits.of(template, ATTO)), MagicMock(template=template), [], list[int]()
 
-    def give(parts: Parts) -> None:
-        parts.intake.handover(left("0.1", "0.05", "0.02", beyond="1.02"))
-        parts.intake.permit(permit_for(slow))
-        heard = parts.intake.handovers.heard
-        parts.intake.handovers.heard = lambda data, ts: [heard(data, ts) for _ in range(2)]  # type: ignore[assignment, func-returns-value]
+    def send(self: TakeOver, part: Part, ts: int) -> None:
+        denied.append(pace.check_rate(ts, 0, []) is not None)
+        pace.count(ts)
+        sent.append(ts)
+        self._sent.clear()
+        self._open.remove(part)
 
-    (tmp_path / "run").mkdir()
-    flown_live(slow, tmp_path / "run" / "it", give)
-    events = pd.read_parquet(tmp_path / "run" / "it" / "risk_events.parquet")
-    assert (not events["kind"].eq("kill").any()) == spaced
+    monkeypatch.setattr(TakeOver, "_send", send)
+    monkeypatch.setattr(TakeOver, "_ready", lambda *_: True)
+    gate.switch.trip_cause = None
+    taking = TakeOver(MagicMock(), gate, MagicMock())
+    taking.begin(left(*["0.01"] * 20), 0)
+    for ts in range(10**9, 10**9 + 200 * 10**9, 10**8):
+        taking.heard(SimpleNamespace(instrument_id=NAME_ID), ts)  # type: ignore[arg-type]
+    assert len(sent) == 20
+    assert any(denied) == (not spaced and second < 10)
 
 
 def test_what_the_disk_does_not_confirm_stops_trading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
