@@ -62,7 +62,7 @@ from alphatrade.risk.audit_permit import permitted
 
 _SHOWN = 20
 _SECOND = 10**9
-_OF_ALL = frozenset({"DENIED", "DUPLICATE", "OVERFILL", "UNAPPROVED", "UNKNOWN_INSTRUMENT"})  # no limits: held against any order
+_OF_ALL = frozenset({"DENIED", "DUPLICATE", "OVERFILL", "UNAPPROVED", "UNKNOWN_INSTRUMENT"})  # no limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def permitted(run_dir: Path, files: RunFiles) -> Permitted:
 
 
 def _by_law(files: RunFiles, told: dict[str, tuple[Any, ...]], stopped: int) -> frozenset[str]:
-    """Return the orders by which the law took something over: it was told of, not taken over yet, and all had stopped."""
+    """Return the orders by which the law took something over: as it was told, not taken over yet, and after a stop."""
     taken = {fill.order_id for fill in files.fills}
     named = {
         row.order_id for row in files.orders

@@ -1,8 +1,8 @@
 """What one node hands over to the next on the same account: a position that is bought without asking an exchange.
 
-The next node takes it over by orders of its own, which its law judges as any other; their ids begin with `PREFIX`. What
-the law denies it takes over itself, and sells it: else it were held and watched by nobody. An exchange has none of these
-orders, so that whoever compares books with an exchange leaves them out.
+The next node takes it over by orders of its own, which its law judges as any other; their ids begin with `PREFIX`.
+What the law denies it takes over itself, and sells it: else it were held and watched by nobody. An exchange has none of
+these orders, so that whoever compares books with an exchange leaves them out.
 """
 
 from collections.abc import Mapping

@@ -622,7 +622,7 @@ def held(run: Run, instrument: str) -> int:
 
 
 def offered(run: Run) -> int:
-    """Return for how much a run was to take over what the node before had bought: so much less counts as spent; atto."""
+    """Return for how much a run was to take over what another had bought: so much less counts as spent; atto."""
     return sum(nano(row["value"]) * nano(row["bound"]) for row in handed(run).values())
 
 
@@ -669,7 +669,7 @@ def _used(it: Archive) -> Iterator[tuple[Run, list[Permit], int, int]]:
 
 
 def paid_since(run: Run, since: int, instruments: dict[str, Any]) -> int:
-    """Return what a run has paid an exchange for some instruments since a moment (UTC ns), less what came back; atto."""
+    """Return what a run has paid an exchange for instruments since a moment (UTC ns), less what came back; atto."""
     paid, quotes = 0, {name: one["quote"] for name, one in run.run["instruments"].items()}
     for row in run.fills:
         if int(row["ts"]) >= since and row["instrument"] in instruments and not row["order_id"].startswith(TAKEN):
@@ -695,7 +695,7 @@ def _capital(it: Archive) -> Iterator[str]:
 
 
 def outlays(run: Run, spent: int, until: int | None = None) -> Iterator[int]:
-    """Yield after each row, up to one, what was paid out, less what came back, with what working buys might take; atto."""
+    """Yield after each row before `until` what was paid out in all, with what working buys might take; atto."""
     working: dict[str, list[int]] = {}
     quotes = {name: one["quote"] for name, one in run.run["instruments"].items()}
     for row in sorted(run.orders + run.fills, key=lambda row: int(row["seq"])):

@@ -60,7 +60,7 @@ class TakeOver:
         self.refused = ""
         self._open: list[Part] = []
         self._sent: dict[str, Part] = {}  # by order id: parts that are on their way
-        self._next, self._between_ns = 0, between_ns(gate.template)  # not before that time is another order sent, UTC ns
+        self._next, self._between_ns = 0, between_ns(gate.template)  # before that time no other is sent, UTC ns
         gate.live_gate.waits, gate.reduction.owed = lambda: self.waits, self._by_law
 
     @property
@@ -127,7 +127,7 @@ class TakeOver:
         self._gate.trip(KIND.upper(), self.refused, "law")
 
     def _by_law(self, now: int) -> bool:
-        """Have the law take over what is not on its way, now that trading has stopped; return whether some is missing."""
+        """Have the law take over what is not on its way, as trading has stopped; return whether some is missing yet."""
         rest = [part for part in self._open if part.order_id not in self._sent]
         if rest:
             cause = self._gate.switch.trip_cause
