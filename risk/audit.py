@@ -33,7 +33,8 @@ What it holds against the law:
   position: an id alone buys nothing.
 - In a run with a canary the tighter of both risk templates counts for all, and the canary's strategies keep to their
   cap (:mod:`alphatrade.risk.audit_caps`).
-- What trades real money keeps to its permit (:mod:`alphatrade.risk.audit_permit`).
+- What trades real money keeps to its permit (:mod:`alphatrade.risk.audit_permit`). What the law took over from another
+  node to sell it is held against no limit; that it was due, at these terms and after a stop, is looked at there.
 - Peak equity and the day's start are taken at marks of this run: what earlier sessions of a live account have
   lost, and the gate counts with, is in their own files. Only where equity begins, if not at the capital, is told
   by ``opening`` in ``run.yaml``, or by the row ``resumed`` of ``risk_events.parquet``. A window of time excludes its
@@ -61,6 +62,7 @@ from alphatrade.risk.audit_permit import permitted
 
 _SHOWN = 20
 _SECOND = 10**9
+_OF_ALL = frozenset({"DENIED", "DUPLICATE", "OVERFILL", "UNAPPROVED", "UNKNOWN_INSTRUMENT"})  # no limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +131,16 @@ def audit(run_dir: str | Path) -> AuditReport:
     judge = Judge(files) if cap is None else CappedJudge(files, cap)
     judge.run()
     book, limits = judge.book, files.limits
-    violations = [*judge.violations]
+    real = permitted(Path(run_dir), files)
+    free = real.by_law
+    violations = [one for one in judge.violations if one.subject not in free or one.code in _OF_ALL]
+    approvals, *repeats = ([stamp for stamp in stamps if stamp[2] not in free]
+                           for stamps in (judge.approvals, *judge.repeats.values()))  # fmt: skip
     for window, bound in ((_SECOND, limits.per_second), (60 * _SECOND, limits.per_minute)):
-        violations += _crowded(judge, "ORDER_RATE", judge.approvals, window, bound)
-    for stamps in judge.repeats.values():
+        violations += _crowded(judge, "ORDER_RATE", approvals, window, bound)
+    for stamps in repeats:
         violations += _crowded(judge, "REPEATED", stamps, limits.repeat_ns, limits.repeat)
     found = explored(Path(run_dir), files, judge.opening, book.killed)
-    real = permitted(Path(run_dir), files)
     violations += [*found.findings, *real.findings]
     return AuditReport(
         violations=tuple(sorted(violations)),

@@ -1,7 +1,9 @@
 """The auditor's look at a run of real money: which permit was given when, and what was paid and lost under it.
 
 Orders that take over what another node has left, which no exchange has seen, are bought like any other; each has to be
-one that a row ``handover`` tells of, without a fee.
+one that a row ``handover`` tells of, without a fee. What the law has denied of it, it takes over itself, by an order of
+the same terms whose id says so, after trading was stopped: no cap and no limit counts for these, and nothing else is
+bought after them. How much there was to be left only the run before can tell: that is for who has both.
 
 Which permit was in force is told by rows ``permit`` of ``risk_events.parquet``, each with the whole permit; what it
 lets is held against orders, fills and marks in order of `seq`. An order is judged by the permit in force at its
@@ -25,10 +27,11 @@ from alphatrade.risk.audit_orders import Finding
 from alphatrade.risk.errors import RunDirError
 
 LAW_PREFIX = "LAW-"
-TAKEN_PREFIX = "HANDOVER-"
+TAKEN_PREFIX, TAKEN_BY_LAW = "HANDOVER-", "-LAW"
 _EVENTS = "seq:int ts:int? kind:str? order_id:str? detail:str? instrument:str? value:str? bound:str?"
 _ENDS = frozenset({"denied", "rejected", "canceled", "expired"})
 _ATTO = 10**18
+_NEVER = 2**63  # a number that no row has
 
 
 class _Permit(NamedTuple):
@@ -55,10 +58,15 @@ class _Buy:
 
 @dataclass(frozen=True, slots=True)
 class Permitted:
-    """What the permits of a run were exceeded by, and the largest use of capital and loss as shares of their caps."""
+    """
+    What the permits of a run were exceeded by, and the largest use of capital and loss as shares of their caps.
+
+    `by_law` are the orders by which the law itself took over what it had denied.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     use: dict[str, float] = field(default_factory=dict)
+    by_law: frozenset[str] = frozenset()
 
 
 def permitted(run_dir: Path, files: RunFiles) -> Permitted:
@@ -82,21 +90,42 @@ def permitted(run_dir: Path, files: RunFiles) -> Permitted:
     env: Any = read_file(run_dir / "run.yaml").get("env")
     if not given and not (isinstance(env, dict) and env.get("name") == "live"):
         return Permitted()
-    walk = _Walk(files, given)
+    told = {one[3]: (one[0], *one[5:]) for one in rows if one[2] == "handover"}
+    by_law = _by_law(files, told, min((one[0] for one in rows if one[2] == "kill"), default=_NEVER))
+    walk = _Walk(files, given, by_law)
     findings = [*walk.findings()]
     for seq, ts, kind, order_id, *_ in rows:
         if kind == "explored":
             findings.append(Finding(seq, ts or 0, "EXPLORATION", order_id or "", "explored with real money"))
-    findings += _taken(files, {one[3]: (one[0], *one[5:]) for one in rows if one[2] == "handover"})
-    return Permitted(findings, walk.use)
+    findings += _taken(files, told, by_law)
+    return Permitted(findings, walk.use, by_law)
 
 
-def _taken(files: RunFiles, told: dict[str, tuple[Any, ...]]) -> Iterator[Finding]:
+def _by_law(files: RunFiles, told: dict[str, tuple[Any, ...]], stopped: int) -> frozenset[str]:
+    """Return the orders by which the law took something over: as it was told, not taken over yet, and after a stop."""
+    taken = {fill.order_id for fill in files.fills}
+    named = {
+        row.order_id for row in files.orders
+        if row.order_id.startswith(TAKEN_PREFIX) and row.order_id.endswith(TAKEN_BY_LAW) and row.type == "LIMIT"
+    }  # fmt: skip
+    early = {row.order_id for row in files.orders if row.seq < stopped}
+    return frozenset(
+        name for name in named - early if (of := name.removesuffix(TAKEN_BY_LAW)) in told and of not in taken
+    )
+
+
+def _taken(files: RunFiles, told: dict[str, tuple[Any, ...]], by_law: frozenset[str]) -> Iterator[Finding]:
     """Yield what was taken over without having been handed over so: by order id, the row's number and its terms."""
+    over = min((row.seq for row in files.orders if row.order_id in by_law), default=_NEVER)
     for row in files.orders:
-        if row.event != "submitted" or not row.order_id.startswith(TAKEN_PREFIX):
+        if row.event != "submitted":
             continue
-        seq, *terms = told.get(row.order_id, (row.seq,))
+        if not row.order_id.startswith(TAKEN_PREFIX):
+            if row.side == "BUY" and row.seq > over:
+                yield _finding(row, "HANDOVER", "bought after the law had taken over what was left")
+            continue
+        name = row.order_id.removesuffix(TAKEN_BY_LAW) if row.order_id in by_law else row.order_id
+        seq, *terms = told.get(name, (row.seq,))
         if seq >= row.seq:
             yield _finding(row, "HANDOVER", "nothing of the kind was handed over")
         elif row.side != "BUY" or terms != [row.instrument, _text(row.qty), _text(row.price or 0)]:
@@ -129,8 +158,8 @@ def _read(seq: int, detail: object) -> _Permit:
 class _Walk:
     """One pass over a run in order of `seq`."""
 
-    def __init__(self, files: RunFiles, given: list[tuple[int, _Permit]]) -> None:
-        self._files, self._given = files, given
+    def __init__(self, files: RunFiles, given: list[tuple[int, _Permit]], by_law: frozenset[str]) -> None:
+        self._files, self._given, self._by_law = files, given, by_law
         self._permit: _Permit | None = None
         self._asked: dict[str, tuple[_Permit | None, int]] = {}  # by order: the permit and the time of its judgement
         self._buys: dict[str, _Buy] = {}
@@ -164,7 +193,8 @@ class _Walk:
             permit, ts = self._asked.get(row.order_id, (self._permit, row.ts))
             if row.side == "BUY":
                 self._buys[row.order_id] = _Buy(row.instrument, row.leaves, row.price or 0)
-            yield from self._judged(row, permit, ts)
+            if row.order_id not in self._by_law:
+                yield from self._judged(row, permit, ts)
         elif row.event in _ENDS:
             self._buys.pop(row.order_id, None)
 
@@ -210,7 +240,8 @@ class _Walk:
         buy = self._buys.get(row.order_id)
         if buy is not None:
             buy.left = max(buy.left - row.qty, 0)
-        if row.side == "BUY" and self._permit is not None and not self._permit.refused:
+        judged = row.side == "BUY" and row.order_id not in self._by_law
+        if judged and self._permit is not None and not self._permit.refused:
             yield from self._capital(row, self._permit)
 
     def _out(self, permit: _Permit) -> int:

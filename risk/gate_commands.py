@@ -143,9 +143,9 @@ class Commands:
         gate = self.gate
         if gate.switch.trip_cause is not None:
             return gate.state_denial()
-        shut = self._shut(intents)
-        if shut is not None:
-            return shut
+        early = self._shut(intents) or gate.live_gate.held(intents)
+        if early is not None:
+            return early
         seen = None
         for order in intents:
             if order.instrument != seen:

@@ -1,7 +1,9 @@
 """After a trip: cancel everything, flatten everything, and see that it really happens."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.model.events import OrderAccepted
 
 from alphatrade.risk.gate_orders import cancel_of, closing, flatten_of, intent
@@ -19,10 +21,17 @@ class Reduction:
     Cancels and closing orders can be refused or overtaken (a cancel may arrive before its order), so each is
     sent again, at most once a second of event time, until the account is flat. Then the switch goes to
     HALTED.
+
+    Attributes
+    ----------
+    owed : callable
+        Takes over by the law, given UTC ns, what another node has left, and returns whether something of it is missing
+        still; set by who takes it over.
     """
 
     def __init__(self, gate: "RiskGate") -> None:
         self.gate = gate
+        self.owed: Callable[[int], bool] = lambda _: False
         self.clear()
 
     def clear(self) -> None:
@@ -45,9 +54,9 @@ class Reduction:
         self.busy = True
         try:
             now = self.gate.clock.timestamp_ns()
-            orders = self._cancel(now)
+            owed, orders = self.owed(now), self._cancel(now)
             positions = self._flatten(now)
-            if not orders and not positions and not self.gate.law.exposure.working:
+            if not owed and not orders and not positions and not self.gate.law.exposure.working:
                 self.gate.halt()
         finally:
             self.busy = False
@@ -88,15 +97,21 @@ class Reduction:
                 continue
             self.number += 1
             command = flatten_of(position, quantity, self.number, now)
-            gate.msgbus.publish(f"events.order.{position.strategy_id.value}", command.order.init_event)
-            order = intent(command.order)
-            order.by_law = True
-            gate.orders[order.order_id] = order
-            gate.record.order(now, order, "initialized", order.qty)
-            gate.law.commit((order,), now)
-            self.closing[key] = order.order_id
-            gate.forward(command)
+            self.closing[key] = command.order.client_order_id.value
+            self.send(command, now)
         return left
+
+    def send(self, command: SubmitOrder, now: int) -> None:
+        """Send an order of the law itself (UTC ns), which nothing judges."""
+        gate = self.gate
+        gate.msgbus.publish(f"events.order.{command.strategy_id.value}", command.order.init_event)
+        order = intent(command.order)
+        order.by_law = True
+        gate.orders[order.order_id] = order
+        gate.record.order(now, order, "initialized", order.qty, order.price)
+        gate.market.follow(order.instrument)
+        gate.law.commit((order,), now)
+        gate.forward(command)
 
     def _due(self, key: str, now: int) -> bool:
         last = self.tried.get(key)

@@ -1,5 +1,6 @@
 """What the gate does in the environment ``live``: a law that asks for a permit, a token for each order."""
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from nautilus_trader.execution.messages import SubmitOrder, SubmitOrderList
@@ -10,6 +11,8 @@ from alphatrade.risk.approval import Approvals, Terms, plain
 from alphatrade.risk.caps import CappedLaw
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.exploring_law import ExploringLaw
+from alphatrade.risk.exposure import Order
+from alphatrade.risk.handover import handed
 from alphatrade.risk.limits import Code, Verdict, deny
 from alphatrade.risk.live_law import KINDS, LiveLaw
 from alphatrade.risk.permit import NONE, Permit, unfit
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 LIVE = "live"  # the environment in which an order is of real money
 APPROVAL = "approval"  # of a command's `params`: tokens by order id
+_WAITS = deny(Code.HANDOVER, "held until what was handed over is taken over")
 _UNSEALED = deny(Code.NO_PERMIT, "nothing here makes approvals, and no order leaves without one")
 
 
@@ -86,10 +90,13 @@ class LiveGate:
     asks : bool
         Whether this is ``live``, where nothing goes without a permit and an approval.
     permit : Permit
+    waits : callable
+        Tells whether something that another node has left is still to be taken over; set by who takes it over.
     """
 
     def __init__(self, gate: "RiskGate") -> None:
         self.gate = gate
+        self.waits: Callable[[], bool] = lambda: False
         self.asks = gate.settings.env == LIVE
         self._approvals: Approvals | None = None
         self.clear()
@@ -120,6 +127,12 @@ class LiveGate:
     def unfit(self, instrument: str, now: int) -> Verdict | None:
         """Return the denial of an order that the permit does not cover (UTC ns); None: it does, or none is needed."""
         return unfit(self.permit, instrument, now) if self.asks else None
+
+    def held(self, orders: Iterable[Order]) -> Verdict | None:
+        """Return the denial of orders before which something is taken over; what only closes does not wait for that."""
+        if not self.waits() or all(order.reduce_only or handed(order.order_id) for order in orders):
+            return None
+        return _WAITS
 
     def unsealed(self) -> Verdict | None:
         """Return the denial of all orders where approvals are needed and there are none."""

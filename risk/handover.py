@@ -1,7 +1,8 @@
 """What one node hands over to the next on the same account: a position that is bought without asking an exchange.
 
-The next node takes it over by orders of its own, which its law judges as any other; their ids begin with `PREFIX`. An
-exchange has none of them, so that whoever compares books with an exchange leaves them out.
+The next node takes it over by orders of its own, which its law judges as any other; their ids begin with `PREFIX`.
+What the law denies it takes over itself, and sells it: else it were held and watched by nobody. An exchange has none of
+these orders, so that whoever compares books with an exchange leaves them out.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 PREFIX = "HANDOVER-"
 FILE = "handover.json"  # in the folder of an account: what is left, and not taken over yet
+BY_LAW = "-LAW"  # ends the id of an order by which the law itself takes over what it has denied, to sell it
 KIND = "handover"  # of the rows that tell of it among risk events; its code in capitals
 PARTS = 50  # orders by which one position is taken over, at most
 

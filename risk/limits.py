@@ -52,6 +52,7 @@ class Code(StrEnum):
     LOSS_ROOM = "LOSS_ROOM"
     UNBOUNDED = "UNBOUNDED"
     FILTERS = "FILTERS"
+    HANDOVER = "HANDOVER"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from alphatrade.risk.exploration import Exploration
 from alphatrade.risk.exploring_law import ExploringLaw
 from alphatrade.risk.exposure import BUY, Order
+from alphatrade.risk.handover import handed
 from alphatrade.risk.limits import Code, Verdict, deny
 from alphatrade.risk.permit import NONE, Permit, lapsed, unfit
 from alphatrade.risk.template import RiskTemplate
@@ -102,7 +103,7 @@ class LiveLaw(ExploringLaw):
 
     def committed(self, more: Iterable[Order] = ()) -> int:
         """Return what would be out if all working buys filled at their limits, and `more` likewise."""
-        return self.money_out() + sum(qty * self._paying(price) for _, qty, price in self._buys(more))
+        return self.money_out() + sum(qty * price for _, qty, price in self._buys(more))
 
     def worst_loss(self, more: Iterable[Order] = ()) -> int:
         """Return what would be lost after a jump of the price, working buys and `more` filled where that is worse."""
@@ -111,7 +112,7 @@ class LiveLaw(ExploringLaw):
             exits[name] = self._bringing(held.bid)
             loss -= held.position * exits[name]
         for name, qty, price in self._buys(more):
-            loss += qty * max(self._paying(price) - exits[name], 0)
+            loss += qty * max(price - exits[name], 0)
         return loss
 
     def headroom(self) -> tuple[int, int]:
@@ -121,16 +122,21 @@ class LiveLaw(ExploringLaw):
     # -- parts
 
     def _buys(self, more: Iterable[Order]) -> Iterator[tuple[str, int, int]]:
-        """Yield instrument, quantity that may still fill, and limit of each working buy and of `more`."""
+        """Yield instrument, quantity that may still fill, and what one costs, of each working buy and of `more`."""
         for order in self.exposure.working.values():
             if order.side == BUY:
-                yield order.instrument, order.reserved, self._limit(order)
+                yield order.instrument, order.reserved, self._costing(order)
         for order in more:
-            yield order.instrument, order.qty, self._limit(order)
+            yield order.instrument, order.qty, self._costing(order)
 
-    def _limit(self, order: Order) -> int:
-        """Return the highest price of a buy; one without, which only an earlier node can have sent, takes the rest."""
-        return self.permit.capital * NANO if order.price is None else order.price
+    def _costing(self, order: Order) -> int:
+        """
+        Return the highest price of a buy with its fee; what is taken over from another node has none.
+
+        One without a price, which only an earlier node can have sent, takes the rest.
+        """
+        limit = self.permit.capital * NANO if order.price is None else order.price
+        return limit if handed(order.order_id) else self._paying(limit)
 
     def _paying(self, price: int) -> int:
         return -(-price * (NANO + self.permit.fee) // NANO)  # rounded up

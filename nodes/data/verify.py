@@ -17,6 +17,7 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal, DecimalException, getcontext
 from pathlib import Path
@@ -41,6 +42,7 @@ GRACE_NS = 65 * 10**9  # a node looks at its permit each minute
 ENDS = ("canceled", "rejected", "denied", "expired")
 OURS = "LAW-"  # orders with which the law itself closes
 TAKEN = "HANDOVER-"  # orders that take over what the node before has left: bought, and no exchange has them
+BY_LAW = "-LAW"  # ends the id of one by which the law itself took over what it had denied, to sell it
 _LINE = re.compile(
     rb'\{"body":(\{.*\}),"key":("(?:[^"\\]|\\.)*"),"kind":"([a-z_]+)","prev":"([0-9a-f]{64})",'
     rb'"schema":1,"seq":(0|[1-9][0-9]{0,14}),"sig":"([0-9a-f]{128})","ts":"([0-9]{1,19})"\}', re.S,
@@ -511,24 +513,25 @@ def permits(it: Archive) -> dict[str, Permit]:
     return found
 
 
+def place(it: Archive, run: Run) -> list[Any]:
+    """Return account and venue of a live run."""
+    head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
+    return [head.get("account"), head.get("broker", "").split(" ")[-1]]
+
+
 def _live(it: Archive) -> Iterator[tuple[Run, list[Permit]]]:
     """Yield each live run, in order of time, with the permits of the ledger that are for its policy, code and place."""
     known, live = permits(it), [run for run in it.runs() if run.live]
     for run in sorted(live, key=lambda run: min([int(row["ts"]) for row in run.orders], default=0)):
-        head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
-        place = [
-            run.run["policy_hash"],
-            run.run["code_hash"],
-            head.get("account"),
-            head.get("broker", "").split(" ")[-1],
-        ]
+        own = [run.run["policy_hash"], run.run["code_hash"], *place(it, run)]
         wanted = ("policy_hash", "code_hash", "account", "venue")
-        yield run, [one for one in known.values() if place == [one.terms[name] for name in wanted]]
+        yield run, [one for one in known.values() if own == [one.terms[name] for name in wanted]]
 
 
 def _scope(it: Archive) -> Iterator[str]:
     for run, own in _live(it):
         where, sent = f"run {run.name}", [row for row in run.orders if row["event"] == "submitted"]
+        free = by_law(run)
         never = {row["order_id"] for row in run.fills} & {row["order_id"] for row in run.orders}
         for name in sorted(never - {row["order_id"] for row in sent}):
             yield f"{where}: {name} was filled, and never sent"
@@ -536,7 +539,7 @@ def _scope(it: Archive) -> Iterator[str]:
             name, buys = row["order_id"], row["side"] == "BUY"
             if buys and (name.startswith(OURS) or row["price"] is None):
                 yield f"{where}: {name} buys at any price, or for the law"
-            if not name.startswith(OURS) and not any(one.covers(row) for one in own):
+            if not name.startswith(OURS) and name not in free and not any(one.covers(row) for one in own):
                 yield f"{where}: {name} in {row['instrument']} at {row['ts']} is covered by no permit"
 
 
@@ -546,13 +549,42 @@ def given(run: Run) -> list[dict[str, Any]]:
     return [one for one in told if not one["refused"]]
 
 
+def handed(run: Run) -> dict[str, dict[str, Any]]:
+    """Return what a run was to take over, by order, as it says."""
+    return {row["order_id"]: row for row in run.events if row["kind"] == "handover"}
+
+
+def by_law(run: Run) -> set[str]:
+    """Return the orders by which the law took something over: as it was told, after a stop, and not taken over yet."""
+    stopped = min((int(row["seq"]) for row in run.events if row["kind"] == "kill"), default=0)
+    early = {row["order_id"] for row in run.orders if int(row["seq"]) < stopped or not stopped}
+    known = handed(run).keys() - {row["order_id"] for row in run.fills}
+    return {row["order_id"] for row in run.orders} & {name + BY_LAW for name in known} - early
+
+
+def begun(run: Run) -> int | None:
+    """Return the number of the row with which the law began to take something over; None: it did not."""
+    free = by_law(run)
+    seqs = [int(row["seq"]) for row in run.orders if row["order_id"] in free and row["event"] == "submitted"]
+    return min(seqs, default=None)
+
+
+def told_as(run: Run, name: str) -> str:
+    """Return under which order it was told what an order takes over."""
+    return name.removesuffix(BY_LAW) if name in by_law(run) else name
+
+
 def _taken(it: Archive) -> Iterator[str]:
+    yield from _left_behind(it)
     for run, _ in _live(it):
-        told = {row["order_id"]: row for row in run.events if row["kind"] == "handover"}
+        told, over = handed(run), begun(run)
         sent = {row["order_id"]: row for row in run.orders if row["event"] == "submitted"}
+        for name, row in sent.items():
+            if over is not None and row["side"] == "BUY" and int(row["seq"]) > over and not name.startswith(TAKEN):
+                yield f"run {run.name}: {name} buys after the law has taken over what was left"
         for fill in (row for row in run.fills if row["order_id"].startswith(TAKEN)):
             name = fill["order_id"]
-            left, asked = told.get(name), sent.get(name)
+            left, asked = told.get(told_as(run, name)), sent.get(name)
             where = f"run {run.name}: {name} of {fill['qty']} {fill['instrument']}"
             if left is None or asked is None or int(left["seq"]) > int(asked["seq"]):
                 yield f"{where} was taken over, and not handed over before"
@@ -563,15 +595,42 @@ def _taken(it: Archive) -> Iterator[str]:
                 yield f"{where} is no purchase of what was handed over, or has a fee"
 
 
-def taken_value(run: Run) -> int:
-    """Return for how much a run has taken over what the node before had bought; atto."""
-    return sum(nano(row["qty"]) * nano(row["price"]) for row in run.fills if row["order_id"].startswith(TAKEN))
+def _left_behind(it: Archive) -> Iterator[str]:
+    """Yield where more is taken over, by all runs together, than the run that has left it had at its end."""
+    runs, taken = {run.name: run for run in it.runs()}, Counter[tuple[str, str]]()
+    for run, _ in _live(it):
+        told, offers = handed(run), Counter[tuple[str, str]]()
+        for row in told.values():
+            offers[row["detail"].removeprefix("left by run "), row["instrument"]] += nano(row["value"])
+        for (of, instrument), qty in offers.items():
+            left = held(runs[of], instrument) if of in runs else None
+            if left is not None and taken[of, instrument] + qty > left:
+                words = f"{Decimal(qty) / 10**9} of {instrument} is to be taken over from run {of}"
+                had = f"{Decimal(left) / 10**9}, and {Decimal(taken[of, instrument]) / 10**9} was taken before"
+                yield f"run {run.name}: {words}, which had {had}"
+        for fill in (row for row in run.fills if row["order_id"].startswith(TAKEN)):
+            row = told.get(told_as(run, fill["order_id"]), {"detail": ""})
+            taken[row["detail"].removeprefix("left by run "), fill["instrument"]] += nano(fill["qty"])
+
+
+def held(run: Run, instrument: str) -> int:
+    """Return what a run held of an instrument at its end; 1e-9."""
+    base = run.run["instruments"].get(instrument, {}).get("base")
+    rows = [row for row in run.fills if row["instrument"] == instrument]
+    kept = sum(nano(row["fee"]) for row in rows if row["side"] == "BUY" and row["currency"] == base)
+    return sum(nano(row["qty"]) * (1 if row["side"] == "BUY" else -1) for row in rows) - kept
+
+
+def offered(run: Run) -> int:
+    """Return for how much a run was to take over what another had bought: so much less counts as spent; atto."""
+    return sum(nano(row["value"]) * nano(row["bound"]) for row in handed(run).values())
 
 
 def taken_over(it: Archive) -> list[str]:
     """Return what live runs have taken over from others, a line each."""
     return [
         f"run {run.name}: {row['qty']} of {row['instrument']} at {row['price']}, taken over and not bought"
+        + (", by the law, which then sold it" if row["order_id"] in by_law(run) else "")
         for run, _ in _live(it)
         for row in run.fills
         if row["order_id"].startswith(TAKEN)
@@ -592,19 +651,36 @@ def _given(it: Archive) -> Iterator[str]:
 
 
 def _used(it: Archive) -> Iterator[tuple[Run, list[Permit], int, int]]:
-    """Yield live runs with their permits, what was spent before as they say, and as the runs before them show; atto."""
-    paid: dict[str, int] = {}
+    """
+    Yield live runs with their permits, what was spent before as they say, and as the runs before them show; atto.
+
+    What counts is what the account has paid since the permit began, whatever run it was and whatever permit that had:
+    what is taken over was paid by another run.
+    """
+    known, before = permits(it), list[tuple[list[Any], Run]]()
     for run, own in _live(it):
-        told = given(run)[:1]
+        told, here = given(run)[:1], place(it, run)
         under = told[0]["entry"] if told else own[-1].name if own else ""
-        known = paid.get(under, 0)
-        yield run, own, int(told[0]["spent"]) if told else max(known, 0), known
-        paid[under] = known + [0, *outlays(run, 0)][-1] - taken_value(run)  # which was paid long before
+        since = int(known[under].terms["begins"]) if under in known else None
+        earlier = [one for where, one in before if where == here and since is not None]
+        paid = sum(paid_since(one, since or 0, run.run["instruments"]) for one in earlier)
+        yield run, own, int(told[0]["spent"]) if told else max(paid, 0), paid
+        before.append((here, run))
+
+
+def paid_since(run: Run, since: int, instruments: dict[str, Any]) -> int:
+    """Return what a run has paid an exchange for instruments since a moment (UTC ns), less what came back; atto."""
+    paid, quotes = 0, {name: one["quote"] for name, one in run.run["instruments"].items()}
+    for row in run.fills:
+        if int(row["ts"]) >= since and row["instrument"] in instruments and not row["order_id"].startswith(TAKEN):
+            paid += nano(row["qty"]) * nano(row["price"]) * (1 if row["side"] == "BUY" else -1)
+            paid += nano(row["fee"]) * 10**9 * (row["currency"] == quotes[row["instrument"]])
+    return paid
 
 
 def _spent(it: Archive) -> Iterator[str]:
     for run, _, told, known in _used(it):
-        if told + taken_value(run) < known - ROUNDING:  # what is taken over counts when the run buys it
+        if told + offered(run) < known - ROUNDING:  # what is to be taken over counts when the run buys it
             words = f"{Decimal(told) / 10**18} spent before by its own word, {Decimal(known) / 10**18} by earlier runs"
             yield f"run {run.name}: {words}"
 
@@ -612,18 +688,20 @@ def _spent(it: Archive) -> Iterator[str]:
 def _capital(it: Archive) -> Iterator[str]:
     for run, own, spent, _ in _used(it):
         cap = max([nano(one.terms["capital"]) * 10**9 for one in own], default=0)
-        most = max(outlays(run, spent), default=0)
+        most = max(outlays(run, spent, begun(run)), default=0)  # what the law takes over is in no cap, and sold
         if most > cap:
             told = f"{Decimal(most) / 10**18} paid out or on offer, {Decimal(cap) / 10**18} permitted"
             yield f"run {run.name}: {told}"
 
 
-def outlays(run: Run, spent: int) -> Iterator[int]:
-    """Yield after each row what was paid out, less what came back, with what working buys might take; atto."""
+def outlays(run: Run, spent: int, until: int | None = None) -> Iterator[int]:
+    """Yield after each row before `until` what was paid out in all, with what working buys might take; atto."""
     working: dict[str, list[int]] = {}
     quotes = {name: one["quote"] for name, one in run.run["instruments"].items()}
     for row in sorted(run.orders + run.fills, key=lambda row: int(row["seq"])):
         name, buys = row["order_id"], row["side"] == "BUY"
+        if until is not None and int(row["seq"]) >= until:
+            return
         if "trade_id" in row:
             spent += nano(row["qty"]) * nano(row["price"]) * (1 if buys else -1)
             spent += nano(row["fee"]) * 10**9 * (row["currency"] == quotes[row["instrument"]])

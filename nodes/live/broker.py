@@ -13,7 +13,7 @@ approved it: the exchange has what it buys already, and is not asked.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -61,7 +61,6 @@ class LiveBroker(Broker):
         self.holds, self.refusal, self._looked = False, "", False
         self._read = 0
         self._parts: dict[str, Part] = {}  # by order id: what may be taken over, once
-        self._waits: Callable[[], bool] = lambda: False
         self._taking: dict[str, tuple[Order, str]] = {}  # orders that do so and are not over; why not, if they must not
 
     @property
@@ -81,9 +80,9 @@ class LiveBroker(Broker):
         self._begun = time.monotonic()
         await super().begin(again)
 
-    def announce(self, parts: Iterable[Part], waits: Callable[[], bool]) -> None:
-        """Say what orders take something over, and what tells whether some are still to come: others wait for them."""
-        self._parts, self._waits = {part.order_id: part for part in parts}, waits
+    def announce(self, parts: Iterable[Part]) -> None:
+        """Say what orders take something over: these, and none that were announced before and have not come."""
+        self._parts = {part.order_id: part for part in parts}
 
     def _submit(self, command: Any, orders: list[Order]) -> None:
         """Send orders as the paper node does, but for those that take something over, which nobody is sent."""
@@ -125,8 +124,6 @@ class LiveBroker(Broker):
 
     def _unapproved(self, command: Any, orders: list[Order]) -> str:
         """Present the token of each order; return why they must not leave."""
-        if self._waits() and not all(order.is_reduce_only for order in orders):
-            return "held until what was handed over is taken over"
         if self.refusal:
             return "held until the exchange's rules were looked at, for it has refused an order"
         why = ""

@@ -1,8 +1,9 @@
 """Shim: what another node has left is bought without an exchange, by orders that this node's law judges as any other.
 
-Each order waits for a market event of its instrument, so that the law has a price, and for the one before it. It goes
+Each order waits for a market event of its instrument by which the law can judge it, and for the one before it. It goes
 straight to the law, not by Nautilus's own risk engine: that one asks for money which the position was bought with long
-ago. What is denied, or not taken by the broker, stops trading: then somebody holds something that nobody watches.
+ago. What is denied, or not taken by the broker, stops trading. Then the law takes over all that is left, by orders of
+its own that nothing judges, and sells it as anything else that is held: else nobody would watch it.
 """
 
 from collections import defaultdict
@@ -21,9 +22,13 @@ from nautilus_trader.model.orders import LimitOrder
 from alphatrade.nodes.replay import members
 from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
-from alphatrade.risk.handover import KIND, HandOver, Part
+from alphatrade.risk.handover import BY_LAW, KIND, HandOver, Part
+from alphatrade.risk.reference import check_market
+from alphatrade.risk.template import RiskTemplate
 
-BETWEEN_NS = 500_000_000  # from one order to the next: the law has limits of a rate
+SECOND_NS = 1_000_000_000
+BETWEEN_NS = SECOND_NS // 2  # from one order to the next, at least
+SOLD = "the law takes it over to sell it"
 
 
 class TakeOver:
@@ -34,7 +39,7 @@ class TakeOver:
     ----------
     node : TradingNode
     gate : RiskGate
-        Its law.
+        Its law, which lets nothing else be bought meanwhile.
     venue : LiveBroker
         Is told what may come; another one takes over nothing.
 
@@ -43,9 +48,9 @@ class TakeOver:
     given : HandOver or None
         What was left; None: nothing was.
     taken : mapping of str to Decimal
-        What of it this node has by now, by instrument.
+        What of it this node has by now, by instrument; what is to be sold at once is in it.
     refused : str
-        Why not all of it was taken over; empty: it was, or still may be.
+        Why it is not kept, and what becomes of it; empty: all was taken over, or still may be.
     """
 
     def __init__(self, node: TradingNode, gate: RiskGate, venue: Any) -> None:
@@ -54,8 +59,9 @@ class TakeOver:
         self.taken: dict[str, Decimal] = defaultdict(Decimal)
         self.refused = ""
         self._open: list[Part] = []
-        self._sent: Part | None = None
-        self._next = 0  # not before this time is another order sent, UTC ns
+        self._sent: dict[str, Part] = {}  # by order id: parts that are on their way
+        self._next, self._between_ns = 0, between_ns(gate.template)  # before that time no other is sent, UTC ns
+        gate.live_gate.waits, gate.reduction.owed = lambda: self.waits, self._by_law
 
     @property
     def waits(self) -> bool:
@@ -63,44 +69,83 @@ class TakeOver:
         return bool(self._open)
 
     def begin(self, left: HandOver, ts: int) -> None:
-        """Have all of it taken over as soon as there are prices."""
+        """Have all of it taken over as soon as there are prices; at once, to be sold, where trading has stopped."""
         self.given, self._open = left, list(left.parts)
         for part in left.parts:
             words = f"left by run {left.run}"
             self._gate.record.event(ts, KIND, part.instrument, part.order_id, KIND.upper(), part.qty, part.price, words)
-        self._venue.announce(left.parts, lambda: self.waits)
+        self._venue.announce(left.parts)
+        if self._gate.switch.trip_cause is not None:
+            self._gate.reduction.step()
 
     def heard(self, data: Data, ts: int) -> None:
         """Send the next order, if this event is a price of its instrument and it is due."""
         self.settled()
-        if self._sent is not None or ts < self._next or isinstance(data, InstrumentStatus):
+        if self._sent or ts < self._next or isinstance(data, InstrumentStatus):
             return
         name = (data.bar_type if isinstance(data, Bar) else data).instrument_id.value
         part = next((one for one in self._open if one.instrument == name), None)
-        if part is not None:
-            self._sent, self._next = part, ts + BETWEEN_NS
+        if part is not None and self._ready(part, ts):
+            self._sent[part.order_id], self._next = part, ts + self._between_ns
             self._send(part, ts)
             self.settled()
 
     def settled(self) -> None:
-        """See what came of the order that was sent last."""
-        part = self._sent
-        if part is None:
-            return
-        order = self._node.kernel.cache.order(ClientOrderId(part.order_id))
-        if order is not None and not order.is_closed:
-            return
-        self._sent = None
-        if order is not None and order.status == OrderStatus.FILLED:
+        """See what came of the orders that were sent."""
+        cache, over = self._node.kernel.cache, False
+        for name, part in list(self._sent.items()):
+            order = cache.order(ClientOrderId(name))
+            if order is not None and not order.is_closed:
+                continue
+            del self._sent[name]
+            over = True
+            if order is not None and order.status == OrderStatus.FILLED:
+                self._open.remove(part)
+                self.taken[part.instrument] += Decimal(part.qty)
+            else:
+                why = "nothing has come of it" if order is None else getattr(order.last_event, "reason", "it has ended")
+                self._denied(part, why)
+        if over and self._gate.switch.trip_cause is not None:
+            self._gate.reduction.step()
+
+    def _ready(self, part: Part, ts: int) -> bool:
+        """Return whether it is the time for an order, and there is a price to judge it by."""
+        gate = self._gate
+        if gate.phase != "open":
+            return False
+        if gate.market.look(part.instrument) is not None:
+            return True  # the law will say why it denies it, which no other price changes
+        return check_market(gate.law, gate.law.exposure.holding(part.instrument), ts, None, None, []) is None
+
+    def _denied(self, part: Part, why: str) -> None:
+        words = f"{part.order_id}, {part.qty} of {part.instrument} at {part.price}: {why}"
+        if part.order_id.endswith(BY_LAW):
             self._open.remove(part)
-            self.taken[part.instrument] += Decimal(part.qty)
+            self.refused = f"{self.refused}; but not {words}"
             return
-        why = "nothing has come of it" if order is None else getattr(order.last_event, "reason", "it has ended")
-        self.refused = f"{part.order_id}, {part.qty} of {part.instrument} at {part.price}: {why}"
-        self._open.clear()
+        self.refused = self.refused or f"{words}; {SOLD}"
         self._gate.trip(KIND.upper(), self.refused, "law")
 
+    def _by_law(self, now: int) -> bool:
+        """Have the law take over what is not on its way, as trading has stopped; return whether some is missing yet."""
+        rest = [part for part in self._open if part.order_id not in self._sent]
+        if rest:
+            cause = self._gate.switch.trip_cause
+            self.refused = self.refused or f"trading has stopped ({cause and cause.code}): {SOLD}"
+            parts = [part._replace(order_id=part.order_id + BY_LAW) for part in rest]
+            self._open = [part for part in self._open if part not in rest] + parts
+            self._venue.announce(parts)
+            self._sent |= {part.order_id: part for part in parts}
+            for part in parts:
+                self._gate.reduction.send(self._command(part, now), now)
+        return self.waits
+
     def _send(self, part: Part, ts: int) -> None:
+        bus, command = self._node.kernel.msgbus, self._command(part, ts)
+        bus.publish(f"events.order.{command.strategy_id.value}", command.order.init_event)
+        bus.send(endpoint="ExecEngine.execute", msg=command)
+
+    def _command(self, part: Part, ts: int) -> SubmitOrder:
         kernel, name = self._node.kernel, InstrumentId.from_str(part.instrument)
         instrument = kernel.cache.instrument(name)
         strategy = next(
@@ -112,8 +157,15 @@ class TakeOver:
             quantity=instrument.make_qty(Decimal(part.qty)), price=instrument.make_price(Decimal(part.price)),
             init_id=UUID4(), ts_init=ts, tags=[f"{BY}{KIND}"],
         )  # fmt: skip
-        kernel.msgbus.publish(f"events.order.{strategy.id.value}", order.init_event)
-        command = SubmitOrder(
+        return SubmitOrder(
             trader_id=order.trader_id, strategy_id=order.strategy_id, order=order, command_id=UUID4(), ts_init=ts
         )
-        kernel.msgbus.send(endpoint="ExecEngine.execute", msg=command)
+
+
+def between_ns(template: RiskTemplate) -> int:
+    """Return the time from one order to the next by which none is denied for its rate."""
+    return max(
+        BETWEEN_NS,
+        -(-SECOND_NS // template.orders_per_second),
+        -(-60 * SECOND_NS // template.orders_per_minute),
+    )

@@ -1,6 +1,7 @@
 """The verifier of audit archives: every byte counts, every check finds what it is for and nothing else does."""
 
 import ast
+import json
 import random
 import struct
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from decimal import Decimal
+from hashlib import sha256
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -286,12 +288,12 @@ def late(kind: str, body: dict[str, Any], by: str) -> bytes:
     return traded(change)
 
 
-def earlier(pilot: Pilot, told: str = "3", **change: str) -> None:
+def earlier(pilot: Pilot, told: str = "3", sold: str = "27", **change: str) -> None:
     """Let an earlier run of the same permit have bought for 30 and sold for 27; this one says what it knows of that."""
     name = "cd" * 8
     same = {"run_id": name, "policy_hash": POLICY_HASH, "code_hash": CODE}
     run = same | {"env": {"name": "live"}, "capital": "50", "instruments": {BTC: {"quote": "USDT"}}}
-    buy, sale = pilot.orders[1] | {"ts": str(NOW), "qty": "1"}, {"order_id": "O-2", "side": "SELL", "price": "27"}
+    buy, sale = pilot.orders[1] | {"ts": str(NOW), "qty": "1"}, {"order_id": "O-2", "side": "SELL", "price": sold}
     fill = pilot.fills[0] | {"price": "30", "fee": "0"}
     made = {
         "run.json": dumped(run), "summary.json": dumped(same | {"fees": "0", "fills": 2, "orders": 2}),
@@ -314,6 +316,67 @@ def over(pilot: Pilot, fee: str = "0", late: bool = False, **told: str) -> None:
     pilot.events.append({"seq": seq, "ts": str(NOW), "kind": "handover", **row, **told})
     pilot.order("HANDOVER-1", "BUY", "0.5", "20", at=9)
     pilot.fill("HANDOVER-1", "BUY", "0.5", "20", fee)
+
+
+def sold_by_law(
+    pilot: Pilot, qty: str = "0.5", stops: bool = True, taken: bool = False, more: bool = False, at: int = 9, **terms: str
+) -> None:
+    """Let the law of a run deny what it was to take over, take it over itself, and sell it."""
+    row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": qty, "bound": "20", "detail": "left by run 9f"}
+    for one in ({"kind": "handover", **row}, {"kind": "kill"} if stops else {}):
+        if taken and one.get("kind") == "kill":
+            pilot.order("HANDOVER-1", "BUY", qty, "20", at=at)
+            pilot.fill("HANDOVER-1", "BUY", qty, "20", "0")
+        pilot.seq += 1
+        pilot.events.append({"kind": "state", "seq": pilot.seq, "ts": str(NOW), "value": "", "detail": "", **one})
+    asked = {"qty": qty, "price": "20"} | terms
+    pilot.order("HANDOVER-1-LAW", "BUY", asked["qty"], asked["price"], at=at)
+    pilot.fill("HANDOVER-1-LAW", "BUY", asked["qty"], asked["price"], "0")
+    if more:
+        pilot.order("O-9", "BUY", "0.1", "20", at=at)
+    pilot.order("LAW-1", "SELL", asked["qty"], None, at=at)
+    pilot.fill("LAW-1", "SELL", asked["qty"], "20", "0")
+
+
+OTHER = {"cadence": {"n": 7}}
+OTHER_HASH = sha256(dumped(OTHER)).hexdigest()
+Trade = tuple[str, str, str, str]  # order, side, quantity, price
+
+
+def ran(pilot: Pilot, number: int, trades: list[Trade], left: dict[str, Any] | None = None, policy: Any = POLICY) -> str:
+    """Let a run have traded before, the `number`-th of them; return its id. What was `left` to it, its record tells."""
+    name, digest_of = f"{number:016x}", sha256(dumped(policy)).hexdigest()
+    same = {"run_id": name, "policy_hash": digest_of, "code_hash": CODE}
+    run = same | {"env": {"name": "live"}, "capital": "50", "instruments": {BTC: {"quote": "USDT", "base": "BTC"}}}
+    told = json.loads(pilot.events[0]["detail"]) | {"spent": "0"}
+    if policy is not POLICY:
+        told["entry"] = pilot.book.permit(policy_hash=digest_of, nonce="7" * 32)
+    events, orders, fills = [pilot.events[0] | {"seq": 1, "detail": json.dumps(told)}], [], []
+    if left is not None:
+        events.append({"seq": 2, "ts": str(NOW), "kind": "handover", "order_id": "HANDOVER-1", "instrument": BTC, **left})
+    for at, (order, side, qty, price) in enumerate(trades, 1):
+        row = {"ts": str(NOW + number), "order_id": order, "instrument": BTC, "side": side, "qty": qty, "price": price}
+        orders.append(row | {"seq": 10 * at, "event": "submitted", "type": "LIMIT"})
+        fills.append(row | {"seq": 10 * at + 1, "trade_id": f"T-{at}", "fee": "0", "currency": "USDT"})
+    made = {
+        "run.json": dumped(run), "policy.json": dumped(policy), "journal.json": dumped(pilot.journal),
+        "summary.json": dumped(same | {"fees": "0", "fills": len(fills), "orders": len(orders)}),
+        "orders.jsonl": lines(orders), "fills.jsonl": lines(fills), "risk_events.jsonl": lines(events),
+    }  # fmt: skip
+    pilot.other |= {f"runs/{name}/{part}": data for part, data in made.items()}
+    return name
+
+
+def handed_on(pilot: Pilot, told: str, value: str = "1", again: str = "", bought: str = "1") -> None:
+    """Let one policy buy for 30, another take it over for 33 and sell it for 36, and lose 10 then; this run is told."""
+    pilot.book.stage("experiment", "paper", policy_hash=OTHER_HASH, **pilot.proof)
+    pilot.book.stage("paper", "pilot", policy_hash=OTHER_HASH, **pilot.proof)
+    first = ran(pilot, 1, [("O-1", "BUY", bought, "30")], policy=OTHER)
+    left = {"value": value, "bound": "33", "detail": f"left by run {first}"}
+    ran(pilot, 2, [("HANDOVER-1", "BUY", value, "33"), ("O-1", "SELL", value, "36")], left)
+    more = {"value": again, "bound": "33", "detail": f"left by run {first}"} if again else None
+    ran(pilot, 3, [("O-1", "BUY", "1", "20"), ("O-2", "SELL", "1", "10")], more)
+    pilot.events[0] = pilot.given({}, str(int(told) * 10**18))
 
 
 DOWN = {
@@ -437,7 +500,10 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: traded(lambda pilot: pilot.events.append(pilot.given({"ends": str(NOW + 2 * HOUR)}))),
         lambda: traded(lambda pilot: (setattr(pilot, "permit", "0" * 64), pilot.events.append(pilot.given({})))),
     ],
-    "spent": [lambda: traded(lambda pilot: earlier(pilot, told="2"))],
+    "spent": [
+        lambda: traded(lambda pilot: earlier(pilot, told="2")),
+        lambda: traded(lambda pilot: handed_on(pilot, told="3")),  # it was paid under another permit, and is sold
+    ],
     "loss": [
         lambda: traded(lambda pilot: pilot.equity.append("44.9")),
         lambda: traded(lambda pilot: earlier(pilot, equity="47.9")),
@@ -449,6 +515,12 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: traded(lambda pilot: over(pilot, bound="19")),
         lambda: traded(lambda pilot: over(pilot, instrument="ETHUSDT.BINANCE")),
         lambda: traded(lambda pilot: over(pilot, fee="0.01")),
+        lambda: traded(lambda pilot: handed_on(pilot, "4", value="1.01")),
+        lambda: traded(lambda pilot: handed_on(pilot, "4", again="0.01")),  # all was taken by the run before
+        lambda: traded(lambda pilot: sold_by_law(pilot, stops=False)),
+        lambda: traded(lambda pilot: sold_by_law(pilot, taken=True)),
+        lambda: traded(lambda pilot: sold_by_law(pilot, price="19")),
+        lambda: traded(lambda pilot: sold_by_law(pilot, more=True)),
     ],
     "explored": [
         lambda: traded(lambda pilot: pilot.events.append({"seq": 99, "kind": "explored"})),
@@ -559,6 +631,33 @@ def test_what_was_taken_over_is_lawful_told_and_counts_as_bought(tmp_path: Path,
 def test_what_is_taken_over_was_spent_before_and_is_not_counted_twice(verify: ModuleType) -> None:
     assert verify.judged(traded(lambda pilot: earlier(pilot, told="0")))[1]
     assert verify.judged(traded(lambda pilot: (earlier(pilot, told="0"), over(pilot)))) == ([], [])
+
+
+def test_all_that_was_offered_counts_where_it_was_taken_over_in_part(verify: ModuleType) -> None:
+    def half(pilot: Pilot) -> None:
+        earlier(pilot, told="0", sold="12")  # 18 are out, and 20 were offered
+        over(pilot)
+        pilot.seq += 1
+        pilot.events.append(pilot.events[-1] | {"seq": pilot.seq, "order_id": "HANDOVER-2"})
+
+    assert verify.judged(traded(half)) == ([], [])
+    wrong, broken = verify.judged(traded(lambda pilot: (earlier(pilot, told="0", sold="12"), over(pilot))))
+    assert [line.partition(":")[0] for line in wrong + broken] == ["spent"]
+
+
+def test_what_a_run_has_taken_over_was_paid_by_the_one_before(verify: ModuleType) -> None:
+    assert verify.judged(traded(lambda pilot: handed_on(pilot, told="4"))) == ([], [])
+
+
+@pytest.mark.parametrize(("qty", "at"), [("2", 9), ("0.5", 4_000)], ids=["beyond the capital", "after the permit"])
+def test_what_the_law_denies_of_it_it_may_take_over_and_sell(
+    tmp_path: Path, verify: ModuleType, monkeypatch: pytest.MonkeyPatch, qty: str, at: int
+) -> None:
+    data = traded(lambda pilot: sold_by_law(pilot, qty, at=at))
+    assert verify.judged(data) == ([], [])
+    assert "taken over and not bought, by the law, which then sold it" in alone(written(tmp_path / "a.zip", data)).stdout
+    monkeypatch.setattr(verify, "by_law", lambda _: set())  # mutation
+    assert {line.partition(":")[0] for line in verify.judged(data)[1]} == {"taken", "capital" if at == 9 else "scope"}
 
 
 def test_another_permit_may_take_over(verify: ModuleType) -> None:

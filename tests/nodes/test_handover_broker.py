@@ -36,8 +36,8 @@ def made(rig: Rig, name: str = "HANDOVER-1", qty: str = "0.00250000", price: str
     return order
 
 
-def announced(rig: LiveRig, waits: bool = True) -> None:
-    rig.live.announce([PART], lambda: waits)
+def announced(rig: LiveRig) -> None:
+    rig.live.announce([PART])
 
 
 def give(rig: LiveRig, order: Order) -> None:
@@ -174,19 +174,15 @@ def test_one_that_was_refused_before_a_crash_is_refused_after_it() -> None:
     at_exchange(scenario)
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_until_all_is_taken_over_nothing_else_leaves_but_what_closes(waits: bool) -> None:
+def test_an_announcement_takes_back_the_one_before_it() -> None:
     async def scenario(rig: LiveRig) -> None:
-        announced(rig, waits)
-        give(rig, rig.made())
-        closing = rig._factory.market(NAME, OrderSide.SELL, Quantity.from_str("0.00100000"), reduce_only=True)
-        rig.cache.add_order(closing)
-        give(rig, closing)
+        announced(rig)
+        rig.live.announce([PART._replace(order_id="HANDOVER-1-LAW")])
+        give(rig, made(rig))
+        give(rig, made(rig, "HANDOVER-1-LAW"))
         await settled()
-        assert closing in [one.order for one in rig.client.submitted]
-        assert len(rig.client.submitted) == (1 if waits else 2)
-        if waits:
-            assert "held until what was handed over is taken over" in rig.events[-1].reason
+        assert rig.names == ["OrderRejected", "OrderSubmitted", "OrderAccepted", "OrderFilled"]
+        assert (rig.events[-1].client_order_id.value, len(rig.alarms)) == ("HANDOVER-1-LAW", 1)
 
     at_exchange(scenario)
 

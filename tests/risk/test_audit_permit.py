@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,37 @@ def taken_over(run: Run) -> None:
     run.trade("S", "SELL", "4.5", 10, reduce_only=True)
 
 
+def stop(run: Run) -> Run:
+    return run.add(
+        "risk_events", kind="kill", instrument=None, order_id=None, limit="HANDOVER", value="", bound="", detail="x"
+    )
+
+
+def sold_by_the_law(run: Run) -> None:
+    """Let the law take over what no limit and no cap would let through: of one order, of the rate, of the capital."""
+    run.risk |= {"order_notional_max": 0.05, "orders_per_second": 2}
+    left(left(left(run, "HANDOVER-1", "2"), "HANDOVER-2", "11"), "HANDOVER-3", "2.5")
+    limit(run, "HANDOVER-1", 2).fill("HANDOVER-1", 2, 10)
+    limit(run, "HANDOVER-2", 11, event="denied")
+    stop(run)
+    limit(run, "HANDOVER-2-LAW", 11).fill("HANDOVER-2-LAW", 11, 10)
+    limit(run, "HANDOVER-3-LAW", "2.5").fill("HANDOVER-3-LAW", "2.5", 10)
+    run.trade("LAW-1", "SELL", "15.5", 10, reduce_only=True, type="MARKET")
+
+
+def by_law(run: Run, *, told: bool = True, stopped: bool = True, taken: bool = False, qty: str = "1", more: bool = False) -> None:
+    """Let the law take over what it has no right to."""
+    if told:
+        left(run, "HANDOVER-1", "1")
+    if taken:
+        limit(run, "HANDOVER-1", 1).fill("HANDOVER-1", 1, 10)
+    if stopped:
+        stop(run)
+    limit(run, "HANDOVER-1-LAW", qty).fill("HANDOVER-1-LAW", qty, 10)
+    if more:
+        limit(run, "A", 1)
+
+
 def made_up(run: Run) -> None:
     limit(run, "HANDOVER-1", 1).fill("HANDOVER-1", 1, 10)
     left(run, "HANDOVER-1", "1")  # afterwards
@@ -156,6 +188,12 @@ CASES: dict[str, tuple[Callable[[Run], Any], list[tuple[str, str]]]] = {
         [("HANDOVER", "HANDOVER-1"), ("HANDOVER", "HANDOVER-2"), ("HANDOVER", "HANDOVER-3"), ("PERMIT_SCOPE", "HANDOVER-3"),
          ("HANDOVER", "HANDOVER-4")],
     ),
+    "denied, and sold by the law": (sold_by_the_law, []),
+    "by the law, never handed over": (partial(by_law, told=False), [("HANDOVER", "HANDOVER-1-LAW")]),
+    "by the law, which had not stopped": (partial(by_law, stopped=False), [("HANDOVER", "HANDOVER-1-LAW")]),
+    "by the law, once more": (partial(by_law, taken=True), [("HANDOVER", "HANDOVER-1-LAW")]),
+    "by the law, more of it": (partial(by_law, qty="1.5"), [("HANDOVER", "HANDOVER-1-LAW")]),
+    "bought after the law took over": (partial(by_law, more=True), [("HANDOVER", "A")]),
     "more taken over than there is capital": (beyond_the_cap, [("CAPITAL_CAP", "HANDOVER-1")]),
     "explored": (
         lambda run: run.add("risk_events", kind="explored", instrument="X", order_id="A", limit="EXPLORATION", value="", bound="", detail="maker"),

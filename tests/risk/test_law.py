@@ -40,7 +40,7 @@ def mark(made: Law, mid: Any, name: str = "X", ts: int = NOW, half: Any = 0) -> 
 def order(side: int, qty: Any, price: Any = None, trigger: Any = None, name: str = "X", **more: Any) -> Order:
     levels = [None if level is None else to_nano(level) for level in (price, trigger)]
     kind = "LIMIT" if price is not None else "STOP_MARKET" if trigger is not None else "MARKET"
-    return Order(f"O{next(COUNT)}", name, side, kind, to_nano(qty), *levels, **more)
+    return Order(more.pop("order_id", f"O{next(COUNT)}"), name, side, kind, to_nano(qty), *levels, **more)
 
 
 def code(made: Law, *orders: Order, at: int = NOW) -> Code | None:

@@ -31,6 +31,16 @@ def test_a_buy_counts_at_its_limit_with_the_fee_and_may_reach_the_capital() -> N
     assert code(law, order(BUY, "4.995", 10)) is None
 
 
+def test_what_is_taken_over_from_another_node_counts_without_a_fee() -> None:
+    law = law_of(permit(capital=50))
+    assert code(law, order(BUY, 5, 10)) is Code.CAPITAL_CAP
+    one = order(BUY, 5, 10, order_id="HANDOVER-1")
+    assert code(law, one) is None
+    send(law, one)
+    assert law.committed() == 50 * ATTO
+    assert code(law, order(BUY, "0.000000001", 10, order_id="HANDOVER-2")) is Code.CAPITAL_CAP
+
+
 def test_what_works_what_was_paid_and_what_was_spent_before_count_together() -> None:
     law = law_of(permit(capital=50, spent=10 * ATTO, fee=0))
     one = send(law, order(BUY, 2, 10))
@@ -188,7 +198,7 @@ def found(promise: bool = True, recounts: bool = True) -> bool:
 MUTATIONS: dict[str, Any] = {
     "_capped": lambda self, buys: None,
     "_buys": lambda self, more: (
-        (one.instrument, one.qty, self._limit(one)) for one in more
+        (one.instrument, one.qty, self._costing(one)) for one in more
     ),  # what works is forgotten
     "money_out": lambda self: self.permit.spent + self.paid,
     "_paying": lambda self, price: price,
