@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -207,10 +208,10 @@ def test_prices_that_waited_for_a_loop_that_was_held_up_are_old(tmp_path: Path) 
     with moving() as venue:
         node = Live(tmp_path, venue, "feed.stale_after_s=2", "feed.stall_s=20")
         node.begin("hang", module="tests.venue.make_hooked")
-        held = node.beat(
-            lambda _: any(beat.lag_s > 3 for beat in history(node.folder))
-        )  # a beat in time follows at once
-        node.beat(lambda beat: beat.fills > held.fills + 2)
+        node.beat(lambda _: any(beat.lag_s > 3 for beat in history(node.folder)))  # a beat in time follows at once
+        over = time.time_ns() + 10**9  # old prices fill what rests, which is no sign of new orders
+        fresh = node.beat(lambda beat: beat.ts > over and beat.feed_age_s is not None and beat.feed_age_s < 1)
+        node.beat(lambda beat: beat.fills > fresh.fills + 6)
         said = node.end()
     since = int(said.partition("held up from ")[2].split()[0])
     orders = node.table("orders")
