@@ -65,7 +65,7 @@ class Estate:
                 self._late = 0.0
                 self.tell_rest(parts, f"not taken over within {WAIT_S:g} s, for there is no price or it is no time")
             return
-        self._over, parts.gate.recovering = True, False
+        self._over = True
         parts.gate.memory.keep()
         if parts.intake.sync():  # else the file is all that is sure to be there after a power cut
             self._keep(parts)

@@ -33,7 +33,6 @@ from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 
 ARRIVE_S = 0.01  # between two looks at what should have arrived
-KILL_WAITS_S = 60.0  # at most, until what another node has left is taken over
 
 
 def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
@@ -110,7 +109,7 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
         flight.tell(f"the journal was read: {known} market events")
     if guard is not None:
         await guard.begun()
-    _recovered(parts)
+    gate.recovering = False
     gate.memory.keep()  # after each fill, but not while the journal was read
     aside = [kernel.loop.create_task(pulse.run())]
     watching = await _join(parts, known > 0)
@@ -129,13 +128,6 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
         raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
-
-
-def _recovered(parts: Parts) -> None:
-    """Let a kill be heard: at once, or when what was left is taken over: before, it would leave that to nobody."""
-    gate, loop = parts.gate, parts.node.kernel.loop
-    gate.recovering = parts.intake.handovers.waits
-    loop.call_later(KILL_WAITS_S, setattr, gate, "recovering", False)
 
 
 async def _closed(parts: Parts, watching: asyncio.Task[None] | None, tell: Callable[[str], object]) -> bool:

@@ -238,21 +238,3 @@ def test_a_node_that_keeps_what_it_holds_cancels_and_sends_nothing(monkeypatch, 
     done = asyncio.run(flat.make_flat(parts, lambda _: None, keeps))
     assert done == keeps
     assert sent == (["cancel"] if keeps else ["cancel", "order", "order"])
-
-
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_kill_waits_for_a_take_over_but_not_for_ever(monkeypatch, waits):
-    monkeypatch.setattr(node, "KILL_WAITS_S", 0.05)
-    gate = SimpleNamespace(recovering=True)
-
-    async def run() -> bool:
-        handovers = SimpleNamespace(waits=waits)
-        kernel = SimpleNamespace(loop=asyncio.get_running_loop())
-        parts: Any = SimpleNamespace(gate=gate, node=SimpleNamespace(kernel=kernel), intake=SimpleNamespace(handovers=handovers))
-        node._recovered(parts)
-        first = gate.recovering
-        await asyncio.sleep(0.1)
-        return first
-
-    assert asyncio.run(run()) == waits
-    assert not gate.recovering

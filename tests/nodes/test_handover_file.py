@@ -223,12 +223,11 @@ def test_what_is_noted_is_newer_than_the_run_and_gone_when_all_is_taken_over(rig
     assert left._replace(ts=0) == LEFT._replace(ts=0)
     assert abs(time.time_ns() - left.ts) < 10**10
     rig.look()
-    assert rig.parts.gate.recovering, "a kill waits"
     assert rig.said == ["flushed"]
     rig.over()
     assert read_left(rig.folder) is None
     assert rig.said == ["flushed", "kept", "synced", "what run ab12 has left is taken over: 0.0025 of BTCUSDT.BINANCE"]
-    assert (rig.trips, rig.alerts.counts["handover"], rig.parts.gate.recovering) == ([], 0, False)
+    assert (rig.trips, rig.alerts.counts["handover"]) == ([], 0)
     write_left(rig.folder, LEFT)
     rig.look()
     assert read_left(rig.folder) == LEFT, "what comes later is not its own"
