@@ -129,7 +129,7 @@ def alert(pilot: Pilot) -> str:
     return str(found)
 
 
-def test_what_the_law_of_the_next_node_denies_stops_it_and_is_told_with_a_remedy(pilot: Pilot) -> None:
+def test_what_the_law_of_the_next_node_denies_is_sold_and_the_node_halts_flat(pilot: Pilot) -> None:
     left, _ = handed_over(pilot)
     before = pilot.orders()
     pilot.permits(loss=5 * 10**17)  # a fall of 5 % would cost more
@@ -137,14 +137,21 @@ def test_what_the_law_of_the_next_node_denies_stops_it_and_is_told_with_a_remedy
     assert "HANDOVER" in pilot.halted()
     until(lambda: "handover" in pilot.alerts, 10)
     words = alert(pilot)
-    assert f"watched by nobody: {left.positions[NAME]} of {NAME}" in words
-    assert "alphatrade kill --env live --account PILOT --direct BTCUSDT" in words
-    time.sleep(1)
-    pilot.close()
-    assert pilot.orders() == before
-    kept = read_left(pilot.folder)
-    assert kept is not None
-    assert kept.positions == left.positions
+    assert f"{left.positions[NAME]} of {NAME}" in words
+    assert "LOSS_ROOM" in words
+    assert "the law takes it over to sell it" in words
+    assert "watched by nobody" not in words
+    until(lambda: abs(held(pilot)) < Decimal("0.0002"), 20)
+    until(lambda: not (pilot.folder / FILE).exists(), 10)
+    (sold,) = {*pilot.orders()} - {*before}
+    assert sold.startswith("LAW-")
+    pilot.end()
+    run = pilot.root / "artifacts" / "latest"
+    fills = pd.read_parquet(run / "fills.parquet")
+    assert [name.partition("-")[0] for name in fills["order_id"]] == ["HANDOVER", "LAW"]
+    assert fills["order_id"].iloc[0] == "HANDOVER-1-LAW"
+    assert audit(run).ok
+    assert read_left(pilot.folder) is None
 
 
 def test_a_start_that_fails_says_what_is_held_and_the_next_one_takes_it_over(pilot: Pilot) -> None:
