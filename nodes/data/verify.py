@@ -513,17 +513,13 @@ def permits(it: Archive) -> dict[str, Permit]:
     return found
 
 
-def place(it: Archive, run: Run) -> list[Any]:
-    """Return account and venue of a live run."""
-    head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
-    return [head.get("account"), head.get("broker", "").split(" ")[-1]]
-
-
 def _live(it: Archive) -> Iterator[tuple[Run, list[Permit]]]:
     """Yield each live run, in order of time, with the permits of the ledger that are for its policy, code and place."""
     known, live = permits(it), [run for run in it.runs() if run.live]
     for run in sorted(live, key=lambda run: min([int(row["ts"]) for row in run.orders], default=0)):
-        own = [run.run["policy_hash"], run.run["code_hash"], *place(it, run)]
+        head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
+        place = [head.get("account"), head.get("broker", "").split(" ")[-1]]
+        own = [run.run["policy_hash"], run.run["code_hash"], *place]
         wanted = ("policy_hash", "code_hash", "account", "venue")
         yield run, [one for one in known.values() if own == [one.terms[name] for name in wanted]]
 
@@ -654,25 +650,40 @@ def _used(it: Archive) -> Iterator[tuple[Run, list[Permit], int, int]]:
     """
     Yield live runs with their permits, what was spent before as they say, and as the runs before them show; atto.
 
-    What counts is what the account has paid since the permit began, whatever run it was and whatever permit that had:
-    what is taken over was paid by another run.
+    What is taken over was paid by another run, under its own permit: what that has paid an exchange counts here too.
     """
-    known, before = permits(it), list[tuple[list[Any], Run]]()
+    known, runs, before = permits(it), {run.name: run for run in it.runs()}, list[tuple[str, Run]]()
     for run, own in _live(it):
-        told, here = given(run)[:1], place(it, run)
+        told = given(run)[:1]
         under = told[0]["entry"] if told else own[-1].name if own else ""
-        since = int(known[under].terms["begins"]) if under in known else None
-        earlier = [one for where, one in before if where == here and since is not None]
-        paid = sum(paid_since(one, since or 0, run.run["instruments"]) for one in earlier)
+        mine = [one for name, one in before if name == under]
+        paid = sum(paid_since(one) for one in mine)
+        if under in known:
+            terms = known[under].terms
+            others = [one for one in origins(runs, [*mine, run]) if one not in mine]
+            paid += sum(paid_since(one, int(terms["begins"]), terms["symbols"]) for one in others)
         yield run, own, int(told[0]["spent"]) if told else max(paid, 0), paid
-        before.append((here, run))
+        before.append((under, run))
 
 
-def paid_since(run: Run, since: int, instruments: dict[str, Any]) -> int:
-    """Return what a run has paid an exchange for instruments since a moment (UTC ns), less what came back; atto."""
+def origins(runs: dict[str, Run], takers: list[Run]) -> list[Run]:
+    """Return the runs of an archive from which runs have taken something over, and those from which these have."""
+    found, ahead = dict[str, Run](), [*takers]
+    while ahead:
+        for row in handed(ahead.pop()).values():
+            name = row["detail"].removeprefix("left by run ")
+            if name in runs and name not in found:
+                found[name] = runs[name]
+                ahead.append(runs[name])
+    return [*found.values()]
+
+
+def paid_since(run: Run, since: int = 0, instruments: list[str] | None = None) -> int:
+    """Return what a run has paid an exchange since a moment (UTC ns), less what came back; atto."""
     paid, quotes = 0, {name: one["quote"] for name, one in run.run["instruments"].items()}
     for row in run.fills:
-        if int(row["ts"]) >= since and row["instrument"] in instruments and not row["order_id"].startswith(TAKEN):
+        known = instruments is None or row["instrument"] in instruments
+        if known and int(row["ts"]) >= since and not row["order_id"].startswith(TAKEN):
             paid += nano(row["qty"]) * nano(row["price"]) * (1 if row["side"] == "BUY" else -1)
             paid += nano(row["fee"]) * 10**9 * (row["currency"] == quotes[row["instrument"]])
     return paid

@@ -70,14 +70,15 @@ class Estate:
         if parts.intake.sync():  # else the file is all that is sure to be there after a power cut
             self._keep(parts)
         if taking.refused:
-            self.tell_rest(parts, f"trading stops, what was left is not taken over: {taking.refused}")
+            self.tell_rest(parts, f"trading stops, what was left is not kept: {taking.refused}")
         else:
             self.alerts.say(f"what run {taking.given.run} has left is taken over: {_words(taking.taken)}")
 
     def tell_rest(self, parts: Any, why: str) -> None:
-        """Give an alert that something is held and watched by nobody."""
-        held = f"held at the exchange and watched by nobody: {_words(_rest(parts))}"
-        self.alerts.give(KIND, f"{why}; {held}; {self.remedy}")
+        """Give an alert, also of what is held and watched by nobody."""
+        rest = _words(_rest(parts))  # nothing: the law has taken it over, to sell it
+        held = f"; held at the exchange and watched by nobody: {rest}; {self.remedy}" if rest else ""
+        self.alerts.give(KIND, f"{why}{held}")
 
     def _keep(self, parts: Any) -> None:
         """Have the file say what is still to be taken over; where it cannot, it would be taken over twice."""

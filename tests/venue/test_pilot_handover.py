@@ -130,7 +130,7 @@ def alert(pilot: Pilot) -> str:
     return str(found)
 
 
-def test_what_the_law_of_the_next_node_denies_stops_it_and_is_told_with_a_remedy(pilot: Pilot) -> None:
+def test_what_the_law_of_the_next_node_denies_is_sold_and_the_node_halts_flat(pilot: Pilot) -> None:
     left, _ = handed_over(pilot)
     before = pilot.orders()
     pilot.permits(loss=5 * 10**17)  # a fall of 5 % would cost more
@@ -138,14 +138,24 @@ def test_what_the_law_of_the_next_node_denies_stops_it_and_is_told_with_a_remedy
     assert "HANDOVER" in pilot.halted()
     until(lambda: "handover" in pilot.alerts, 10)
     words = alert(pilot)
-    assert f"watched by nobody: {left.positions[NAME]} of {NAME}" in words
-    assert "alphatrade kill --env live --account PILOT --direct BTCUSDT" in words
-    time.sleep(1)
-    pilot.close()
-    assert pilot.orders() == before
-    kept = read_left(pilot.folder)
-    assert kept is not None
-    assert kept.positions == left.positions
+    assert f" of {NAME}" in words
+    assert "LOSS_ROOM" in words
+    assert "the law takes it over to sell it" in words
+    assert "watched by nobody" not in words
+    until(lambda: abs(held(pilot)) < Decimal("0.0002"), 20)
+    until(lambda: not (pilot.folder / FILE).exists(), 10)
+    sold = {*pilot.orders()} - {*before}
+    assert sold
+    assert all(name.startswith("LAW-") for name in sold)
+    time.sleep(5)  # it decides on, and denies itself
+    pilot.end()
+    run = pilot.root / "artifacts" / "latest"
+    fills = pd.read_parquet(run / "fills.parquet")
+    mine = fills[fills["order_id"].str.fullmatch("HANDOVER-[0-9]+-LAW")]
+    assert sum(mine["qty"], Decimal(0)) == Decimal(left.positions[NAME])
+    assert {*fills["order_id"]} == {*mine["order_id"]} | sold
+    assert audit(run).ok
+    assert read_left(pilot.folder) is None
 
 
 def test_a_start_that_fails_says_what_is_held_and_the_next_one_takes_it_over(pilot: Pilot) -> None:
