@@ -295,19 +295,18 @@ CANNOT: dict[str, Callable[[Any], None]] = {
 def test_what_cannot_be_judged_waits_and_is_not_denied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    look, looked = Market.look, list[int]()
+    refresh, looked = Market.refresh, list[int]()
 
-    def unlike(self: Market, instrument: str) -> Any:
-        found = look(self, instrument)
+    def unlike(self: Market, instrument: str) -> None:
+        refresh(self, instrument)
         held = self.gate.law.exposure.holding(instrument)
         looked.append(1)
         if len(looked) <= 3:
             CANNOT[name](held)
         else:
             held.halted, held.doubt = False, None
-        return found
 
-    monkeypatch.setattr(Market, "look", unlike)
+    monkeypatch.setattr(Market, "refresh", unlike)
     folder = flown(tmp_path / "run", begun(left("0.1", beyond="1.02")))
     assert not events_of(folder, "kill")
     assert "filled" in set(orders(folder)["event"])
