@@ -113,8 +113,9 @@ class TakeOver:
         gate = self._gate
         if gate.phase != "open":
             return False
-        if gate.market.look(part.instrument) is not None:
-            return True  # the law will say why it denies it, which no other price changes
+        gate.market.refresh(part.instrument)
+        if gate.switch.trip_cause is not None:  # by that price: the law has it now
+            return False
         return check_market(gate.law, gate.law.exposure.holding(part.instrument), ts, None, None, []) is None
 
     def _denied(self, part: Part, why: str) -> None:

@@ -27,7 +27,7 @@ from alphatrade.risk.gate_commands import Commands
 from alphatrade.risk.gate_live import LiveGate
 from alphatrade.risk.gate_market import Market
 from alphatrade.risk.handover import HandOver, Part
-from alphatrade.risk.limits import ALLOWED, Limits
+from alphatrade.risk.limits import ALLOWED, Code, Limits, deny
 from alphatrade.risk.pace import Pace
 from alphatrade.risk.template import RiskTemplate
 from alphatrade.risk.units import ATTO, from_nano
@@ -180,6 +180,42 @@ def test_all_that_follows_what_was_denied_is_sold_too_and_what_came_before(tmp_p
     assert {one.detail for one in audit(folder).violations} == {"a fee for what no exchange has sold"}
 
 
+def test_a_position_that_has_grown_a_little_beyond_a_limit_is_sold_as_a_whole(tmp_path: Path) -> None:
+    small = own("policy.risk.instrument_max=0.2")
+
+    def give(parts: Parts) -> None:
+        parts.intake.handover(left("0.1", "0.09", "0.0145", beyond="1.02"))
+        parts.intake.permit(permit_for(small))
+
+    folder = tmp_path / "run"
+    flown_live(small, folder, give)
+    (kill,) = events_of(folder, "kill")
+    assert "HANDOVER-3, " in kill["detail"]
+    assert "INSTRUMENT_EXPOSURE" in kill["detail"]
+    fills = pd.read_parquet(folder / "fills.parquet")
+    assert set(fills[fills["side"] == "BUY"]["order_id"]) == {"HANDOVER-1", "HANDOVER-2", "HANDOVER-3-LAW"}
+    assert fills["position_after"].iloc[-1] == 0
+
+
+def test_a_price_that_stops_trading_before_it_is_sent_gives_it_to_the_law(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh, looked = Market.refresh, list[int]()
+
+    def breached(self: Market, instrument: str) -> None:
+        refresh(self, instrument)
+        looked.append(1)
+        if len(looked) == 1:
+            self.gate.breach(deny(Code.LOSS_CAP, "a loss"), self.gate.clock.timestamp_ns())
+
+    monkeypatch.setattr(Market, "refresh", breached)
+    folder = flown(tmp_path / "run", begun(left("0.1")))
+    fills = pd.read_parquet(folder / "fills.parquet")
+    assert set(fills[fills["side"] == "BUY"]["order_id"]) == {"HANDOVER-1-LAW"}
+    assert "HANDOVER-1" not in set(orders(folder)["order_id"])
+    assert fills["position_after"].iloc[-1] == 0
+
+
 def test_a_run_in_which_it_was_denied_is_made_again_from_its_journal(tmp_path: Path) -> None:
     was = flown(tmp_path / "was", begun(left("0.1", "0.5")))
     assert digests(flown(tmp_path / "again", None)) == digests(was)
@@ -295,19 +331,18 @@ CANNOT: dict[str, Callable[[Any], None]] = {
 def test_what_cannot_be_judged_waits_and_is_not_denied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    look, looked = Market.look, list[int]()
+    refresh, looked = Market.refresh, list[int]()
 
-    def unlike(self: Market, instrument: str) -> Any:
-        found = look(self, instrument)
+    def unlike(self: Market, instrument: str) -> None:
+        refresh(self, instrument)
         held = self.gate.law.exposure.holding(instrument)
         looked.append(1)
         if len(looked) <= 3:
             CANNOT[name](held)
         else:
             held.halted, held.doubt = False, None
-        return found
 
-    monkeypatch.setattr(Market, "look", unlike)
+    monkeypatch.setattr(Market, "refresh", unlike)
     folder = flown(tmp_path / "run", begun(left("0.1", beyond="1.02")))
     assert not events_of(folder, "kill")
     assert "filled" in set(orders(folder)["event"])

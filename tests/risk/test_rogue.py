@@ -88,6 +88,7 @@ for _path in PATHS:
     EMPTY[_path, "EXPLORATION"] = "no order of a rogue is marked as explored (test_exploration.py)"
     EMPTY[_path, "SESSION"] = "the market of the rogue never closes (test_sessions.py)"
     EMPTY[_path, "SHADOW"] = "the rogue is in no shadow (test_live_gate.py)"
+    EMPTY[_path, "HANDOVER"] = "nothing is handed over to the rogue (test_handover_input.py)"
     EMPTY[_path, "CAP"] = "no strategy of the rogue has a cap: only a canary has (test_caps.py)"
     for _code in (
         "NO_PERMIT",
