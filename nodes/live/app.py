@@ -50,10 +50,12 @@ def live(context: typer.Context, check: Check = False) -> None:
 
 
 def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
+    from contextlib import nullcontext, suppress
     from functools import partial
 
     from alphatrade.nodes.hydra_app import run_config
     from alphatrade.nodes.live.settings import live_settings
+    from alphatrade.risk.errors import ConfigError
 
     told = run_config("live", words, "live", partial(live_settings, anchor=anchor))
     from alphatrade.nodes.live import preflight, run
@@ -65,13 +67,15 @@ def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
         preflight.require(checks)
         return
     done = run.live(told)
-    try:
+    with suppress(OSError) if done.switched else nullcontext():  # it goes on where nobody reads that
         show_result(done.result)
         sys.stdout.flush()
-    finally:  # also where nobody reads that any more
-        if done.switched:
-            again = [sys.executable, "-P", "-m", "alphatrade", "live", *words]  # -P: no code from where it stands
+    if done.switched:
+        again = [sys.executable, "-P", "-m", "alphatrade", "live", *words]  # -P: no code from where it stands
+        try:
             os.execv(again[0], again)  # the same service, a fresh process
+        except OSError as error:
+            raise ConfigError("start again", str(error), "the interpreter with which it was started") from None
 
 
 def _untaken(state: Path, account: str, why: str) -> str:

@@ -63,7 +63,8 @@ class Estate:
         if taking.waits:
             if self._late and time.monotonic() > self._late:
                 self._late = 0.0
-                self.tell_rest(parts, f"not taken over within {WAIT_S:g} s, for there is no price or it is no time")
+                words = "for want of a price or of open hours, or as there are many parts"
+                self.tell_rest(parts, f"not all is taken over within {WAIT_S:g} s, {words}")
             return
         self._over = True
         parts.gate.memory.keep()

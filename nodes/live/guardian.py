@@ -195,7 +195,7 @@ class Guardian:
 
     async def _look(self) -> None:
         permit = await asyncio.to_thread(self._duty.look)
-        if self.switched:  # it is ending flat: its policy is taken down for that, and no reason for a latch
+        if self._parts.stop.is_set():  # it is ending: its policy may be taken down for that, and no reason for a latch
             return
         before = self._parts.gate.live_gate.permit
         if permit.refused and permit.refused != before.refused:

@@ -24,7 +24,7 @@ from alphatrade.risk.handover import FILE
 from alphatrade.risk.kill import latch_dir
 
 FRESH_NS = 5 * 10**9  # a node whose latest beat is older does not run
-TAKEN_S, AGAIN_S, OVER_S, LOOK_S = 10.0, 240.0, 120.0, 0.05
+TAKEN_S, AGAIN_S, OVER_S, LOOK_S = 10.0, 240.0, 240.0, 0.05
 
 
 def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False) -> Iterator[str]:

@@ -56,7 +56,7 @@ def fly(what: Replay, run_dir: Path | None, flight: Flight) -> ReplayOutput:
     NotFlatError
         If it was stopped, and an exchange still has something of it.
     """
-    before = {one: getsignal(one) for one in (SIGINT, SIGTERM)}
+    before = {one: getsignal(one) for one in (SIGINT, SIGTERM, SIGHUP)}
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     parts = build(what, run_dir, flight, loop)
@@ -147,26 +147,28 @@ async def _closed(parts: Parts, watching: asyncio.Task[None] | None, tell: Calla
 
 def _listen(parts: Parts) -> None:
     """End at a signal, flat; one that comes before the node is where it was ends it there."""
-    loop = parts.node.kernel.loop
+    loop, terminals = parts.node.kernel.loop, [number for number in (1, 2) if os.isatty(number)]
 
-    def stop() -> None:
+    def stop(number: int, _frame: object) -> None:
         if parts.guard is not None:
-            parts.guard.stopped()
-        parts.stop.set()
+            parts.guard.stopped()  # at once: the loop may have run for the last time
+        if number == SIGHUP:
+            _let_go(terminals)
+        with suppress(RuntimeError):  # that loop is closed
+            loop.call_soon_threadsafe(parts.stop.set)
 
     for one in (SIGINT, SIGTERM):
-        loop.add_signal_handler(one, stop)
+        signal(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
-        loop.add_signal_handler(SIGHUP, _hung_up, stop, [number for number in (1, 2) if os.isatty(number)])
+        signal(SIGHUP, stop)
 
 
-def _hung_up(stop: Callable[[], object], terminals: Sequence[int]) -> None:
-    """End as well: nobody looks on any more. To write to a terminal that is gone would fail, so that it is let go."""
+def _let_go(terminals: Sequence[int]) -> None:
+    """Write nowhere any more: to write to a terminal that is gone would fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for number in terminals:
         os.dup2(nothing, number)
     os.close(nothing)
-    stop()
 
 
 async def _end(
