@@ -116,13 +116,13 @@ def _by_law(files: RunFiles, told: dict[str, tuple[Any, ...]], stopped: int) -> 
 
 def _taken(files: RunFiles, told: dict[str, tuple[Any, ...]], by_law: frozenset[str]) -> Iterator[Finding]:
     """Yield what was taken over without having been handed over so: by order id, the row's number and its terms."""
-    over = min((row.seq for row in files.orders if row.order_id in by_law), default=_NEVER)
+    closed = _closed(files, told, by_law)
     for row in files.orders:
         if row.event != "submitted":
             continue
         if not row.order_id.startswith(TAKEN_PREFIX):
-            if row.side == "BUY" and row.seq > over:
-                yield _finding(row, "HANDOVER", "bought after the law had taken over what was left")
+            if row.side == "BUY" and any(begin < row.seq < end for begin, end in closed):
+                yield _finding(row, "HANDOVER", "bought before what was left was taken over, or after the law had to")
             continue
         name = row.order_id.removesuffix(TAKEN_BY_LAW) if row.order_id in by_law else row.order_id
         seq, *terms = told.get(name, (row.seq,))
@@ -134,6 +134,15 @@ def _taken(files: RunFiles, told: dict[str, tuple[Any, ...]], by_law: frozenset[
     for fill in files.fills:
         if fill.order_id.startswith(TAKEN_PREFIX) and fill.fee:
             yield _finding(fill, "HANDOVER", "a fee for what no exchange has sold")
+
+
+def _closed(
+    files: RunFiles, told: dict[str, tuple[Any, ...]], by_law: frozenset[str]
+) -> list[tuple[int, int]]:
+    """Return between which rows nothing else may be bought: until what is told of is taken over, and after the law."""
+    over = min((row.seq for row in files.orders if row.order_id in by_law), default=_NEVER)
+    taken = {fill.order_id.removesuffix(TAKEN_BY_LAW): fill.seq for fill in files.fills}
+    return [(over, _NEVER), *((row[0], taken.get(name, _NEVER)) for name, row in told.items())]
 
 
 def _text(nano: int) -> str:

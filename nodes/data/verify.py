@@ -573,11 +573,13 @@ def told_as(run: Run, name: str) -> str:
 def _taken(it: Archive) -> Iterator[str]:
     yield from _left_behind(it)
     for run, _ in _live(it):
-        told, over = handed(run), begun(run)
+        told, closed = handed(run), nothing_else(run)
         sent = {row["order_id"]: row for row in run.orders if row["event"] == "submitted"}
         for name, row in sent.items():
-            if over is not None and row["side"] == "BUY" and int(row["seq"]) > over and not name.startswith(TAKEN):
-                yield f"run {run.name}: {name} buys after the law has taken over what was left"
+            if row["side"] != "BUY" or name.startswith(TAKEN):
+                continue
+            if any(first < int(row["seq"]) < last for first, last in closed):
+                yield f"run {run.name}: {name} buys before what was left is taken over, or after the law had to"
         for fill in (row for row in run.fills if row["order_id"].startswith(TAKEN)):
             name = fill["order_id"]
             left, asked = told.get(told_as(run, name)), sent.get(name)
@@ -589,6 +591,14 @@ def _taken(it: Archive) -> Iterator[str]:
                 yield f"{where} is not what was handed over"
             if (fill["side"], left["instrument"], nano(fill["fee"])) != ("BUY", fill["instrument"], 0):
                 yield f"{where} is no purchase of what was handed over, or has a fee"
+
+
+def nothing_else(run: Run) -> list[tuple[int, float]]:
+    """Return between which rows a run may buy nothing but what was left to it."""
+    over, never = begun(run), float("inf")
+    taken = {row["order_id"].removesuffix(BY_LAW): int(row["seq"]) for row in run.fills}
+    waits = [(int(row["seq"]), taken.get(name, never)) for name, row in handed(run).items()]
+    return waits if over is None else [*waits, (over, never)]
 
 
 def _left_behind(it: Archive) -> Iterator[str]:
@@ -727,6 +737,8 @@ def outlays(run: Run, spent: int, until: int | None = None) -> Iterator[int]:
 
 def _loss(it: Archive) -> Iterator[str]:
     for run, own, spent, _ in _used(it):
+        if begun(run) is not None:
+            continue  # it has bought nothing, see "taken": what it has lost, others had
         began = [row["value"] for row in run.events if row["kind"] == "resumed" and row["value"]]
         start = nano(began[0] if began else run.run["capital"])  # losses of earlier runs are counted on
         lost = start - min((nano(row["equity"]) for row in run.equity), default=start) + spent // 10**9

@@ -308,12 +308,14 @@ def earlier(pilot: Pilot, told: str = "3", sold: str = "27", **change: str) -> N
         pilot.equity.append(value) if what == "equity" else pilot.order("O-9", "BUY", value, "20", 9)
 
 
-def over(pilot: Pilot, fee: str = "0", late: bool = False, **told: str) -> None:
+def over(pilot: Pilot, fee: str = "0", late: bool = False, first: str = "", **told: str) -> None:
     """Let a run take over half a bitcoin for 10, as its record says that it was handed over, but for what is `told`."""
     row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": "0.5", "bound": "20", "detail": "left by run 9f"}
     pilot.seq += 1
     seq = 999 if late else pilot.seq
     pilot.events.append({"seq": seq, "ts": str(NOW), "kind": "handover", **row, **told})
+    if first:  # is bought before it
+        pilot.order("O-9", "BUY", first, "20", at=9)
     pilot.order("HANDOVER-1", "BUY", "0.5", "20", at=9)
     pilot.fill("HANDOVER-1", "BUY", "0.5", "20", fee)
 
@@ -521,6 +523,7 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: traded(lambda pilot: sold_by_law(pilot, taken=True)),
         lambda: traded(lambda pilot: sold_by_law(pilot, price="19")),
         lambda: traded(lambda pilot: sold_by_law(pilot, more=True)),
+        lambda: traded(lambda pilot: over(pilot, first="0.1")),
     ],
     "explored": [
         lambda: traded(lambda pilot: pilot.events.append({"seq": 99, "kind": "explored"})),
@@ -647,6 +650,12 @@ def test_all_that_was_offered_counts_where_it_was_taken_over_in_part(verify: Mod
 
 def test_what_a_run_has_taken_over_was_paid_by_the_one_before(verify: ModuleType) -> None:
     assert verify.judged(traded(lambda pilot: handed_on(pilot, told="4"))) == ([], [])
+
+
+def test_what_others_have_lost_is_no_loss_of_a_run_that_only_sold(verify: ModuleType) -> None:
+    lost = lambda pilot: pilot.equity.append("44.9")  # noqa: E731
+    assert verify.judged(traded(lambda pilot: (sold_by_law(pilot), lost(pilot)))) == ([], [])
+    assert [line.partition(":")[0] for line in verify.judged(traded(lost))[1]] == ["loss"]
 
 
 @pytest.mark.parametrize(("qty", "at"), [("2", 9), ("0.5", 4_000)], ids=["beyond the capital", "after the permit"])

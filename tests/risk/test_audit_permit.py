@@ -153,6 +153,13 @@ def by_law(run: Run, *, told: bool = True, stopped: bool = True, taken: bool = F
         limit(run, "A", 1)
 
 
+def too_soon(run: Run) -> None:
+    left(limit(run, "B", "0.1"), "HANDOVER-1", "1")  # what was bought before it was left is no matter
+    limit(run, "A", "0.1")
+    limit(run, "HANDOVER-1", 1).fill("HANDOVER-1", 1, 10)
+    limit(run, "C", "0.1")
+
+
 def made_up(run: Run) -> None:
     limit(run, "HANDOVER-1", 1).fill("HANDOVER-1", 1, 10)
     left(run, "HANDOVER-1", "1")  # afterwards
@@ -193,6 +200,7 @@ CASES: dict[str, tuple[Callable[[Run], Any], list[tuple[str, str]]]] = {
     "by the law, which had not stopped": (partial(by_law, stopped=False), [("HANDOVER", "HANDOVER-1-LAW")]),
     "by the law, once more": (partial(by_law, taken=True), [("HANDOVER", "HANDOVER-1-LAW")]),
     "by the law, more of it": (partial(by_law, qty="1.5"), [("HANDOVER", "HANDOVER-1-LAW")]),
+    "bought before it was taken over": (too_soon, [("HANDOVER", "A")]),
     "bought after the law took over": (partial(by_law, more=True), [("HANDOVER", "A")]),
     "more taken over than there is capital": (beyond_the_cap, [("CAPITAL_CAP", "HANDOVER-1")]),
     "explored": (
