@@ -158,6 +158,7 @@ def _listen(parts: Parts) -> None:
             loop.call_soon_threadsafe(parts.stop.set)
 
     for one in (SIGINT, SIGTERM):
+        loop.remove_signal_handler(one)  # Nautilus's own, which would stop its strategies at once
         signal(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
         signal(SIGHUP, stop)

@@ -146,7 +146,7 @@ def test_each_look_at_the_ledger_says_what_was_spent_before_and_what_is_wrong_wi
 
 
 def start(first: Permit | None, now: Permit = NONE) -> Any:
-    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now))
+    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now), taking=None)
 
 
 def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends_nothing_new(monkeypatch):
