@@ -14,6 +14,7 @@ from alphatrade.reflection.kpi import kpis
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.trials import read
 from alphatrade.risk.audit import audit
+from alphatrade.risk.handover import FILE
 from benchmarks.live.archive import verdict
 from benchmarks.live.judge import LAW, Books, held, lost_since, own, sent_after
 from benchmarks.live.mix import mixed
@@ -130,7 +131,7 @@ def _handed_over(place: Place) -> Row:
     said = process.stdout.readline()  # that the node has taken it
     until(lambda: not place.books()["open"], FLAT_S, 0.05)
     idle_s = time.monotonic() - began
-    file = place.folder / "handover.json"
+    file = place.folder / FILE
     until(lambda: file.exists() or process.poll() is not None, FLAT_S, 0.02)
     idle, books, bad = now_ms(), place.books(), [] if file.exists() else ["nothing was handed over"]
     bad += [f"{len(books['open'])} orders are open"] if books["open"] else []

@@ -4,9 +4,10 @@ Each check says what was found and what is wanted. What is not told, or told in 
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
+
+from alphatrade.reflection.permits import moment
 
 SKEW_MS = 1000.0  # by which the exchange's clock and ours may differ
 ROOM = Decimal("1.2")  # an order has to be above the exchange's smallest by so much, or a move would put it below
@@ -174,8 +175,9 @@ def money_check(account: object, quote: str, wanted: Decimal) -> Check:
 
 def begin_check(begins: int, since: int) -> Check:
     """Judge whether a permit (UTC ns) began before anything was paid for what is taken over under it."""
-    wanted = f"by {_moment(since)}, when what is taken over began to be paid for: else nobody counts what it has cost"
-    return Check("the permit begins", _moment(begins), wanted, begins <= since)
+    then = moment(str(since))
+    wanted = f"by {then}, when what is taken over began to be paid for: else nobody counts what it has cost"
+    return Check("the permit begins", moment(str(begins)), wanted, begins <= since)
 
 
 def held_checks(
@@ -246,10 +248,6 @@ def _words(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return str(value).lower() if isinstance(value, bool) else str(value)[:60]
-
-
-def _moment(ns: int) -> str:
-    return datetime.fromtimestamp(ns // 10**9, UTC).isoformat()
 
 
 def _number(value: object) -> Decimal:

@@ -19,6 +19,7 @@ from nautilus_trader.model.enums import OrderSide, OrderStatus
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 from nautilus_trader.model.orders import LimitOrder
 
+from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.replay import members
 from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
@@ -26,7 +27,6 @@ from alphatrade.risk.handover import BY_LAW, KIND, HandOver, Part
 from alphatrade.risk.reference import check_market
 from alphatrade.risk.template import RiskTemplate
 
-SECOND_NS = 1_000_000_000
 BETWEEN_NS = SECOND_NS // 2  # from one order to the next, at least
 SOLD = "the law takes it over to sell it"
 

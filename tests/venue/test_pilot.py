@@ -1,32 +1,16 @@
 """A whole live node at a venue: it starts if all is in order, trades, is compared, and stops for each thing that is not."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
-from tests.venue.make_live import moving
 from tests.venue.make_pilot import CAPITAL, Pilot
-from tests.venue.make_venue import Handle, until
+from tests.venue.make_venue import until
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def venue() -> Iterator[Handle]:
-    with moving() as handle:
-        yield handle
-
-
-@pytest.fixture
-def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
-    made = Pilot(tmp_path, venue)
-    yield made
-    made.close()
 
 
 def refused(pilot: Pilot, words: str) -> None:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -27,13 +26,6 @@ def venue() -> Iterator[Handle]:
     with running(feeds("BTCUSDT"), 20.0) as handle:
         handle.tell("limits", orders=1_000_000, weight=100_000_000)
         yield handle
-
-
-@pytest.fixture
-def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
-    made = Pilot(tmp_path, venue)
-    yield made
-    made.close()
 
 
 def bid_of(venue: Handle) -> Decimal:

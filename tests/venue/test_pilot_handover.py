@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,26 +12,12 @@ from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.live.switch import Switch, request_switch
 from alphatrade.risk.audit import audit
 from alphatrade.risk.handover import FILE
-from tests.venue.make_live import moving
 from tests.venue.make_pilot import CAPITAL, Pilot
-from tests.venue.make_venue import Handle, until
+from tests.venue.make_venue import until
 from tests.venue.test_pilot import clean
 
 pytestmark = pytest.mark.long
 NAME, LOT = "BTCUSDT.BINANCE", Decimal("0.00001")
-
-
-@pytest.fixture
-def venue() -> Iterator[Handle]:
-    with moving() as handle:
-        yield handle
-
-
-@pytest.fixture
-def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
-    made = Pilot(tmp_path, venue)
-    yield made
-    made.close()
 
 
 def held(pilot: Pilot) -> Decimal:

@@ -12,7 +12,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -73,11 +72,9 @@ def venue() -> Iterator[Handle]:
 
 
 @pytest.fixture
-def pilot(venue: Handle, tmp_path: Path) -> Iterator[Pilot]:
-    made = Pilot(tmp_path, venue)
-    OLD.put(made.root / "keys")
-    yield made
-    made.close()
+def pilot(pilot: Pilot) -> Pilot:
+    OLD.put(pilot.root / "keys")
+    return pilot
 
 
 def free_port() -> int:
