@@ -3,7 +3,8 @@
 Orders that take over what another node has left, which no exchange has seen, are bought like any other; each has to be
 one that a row ``handover`` tells of, without a fee. What the law has denied of it, it takes over itself, by an order of
 the same terms whose id says so, after trading was stopped: no cap and no limit counts for these, and nothing else is
-bought after them. How much there was to be left only the run before can tell: that is for who has both.
+bought after them. Which run has left it, and how much that had, only that run can tell: an audit archive has both, and
+its ``verify.py`` takes no hand-over from a run that is not in it.
 
 Which permit was in force is told by rows ``permit`` of ``risk_events.parquet``, each with the whole permit; what it
 lets is held against orders, fills and marks in order of `seq`. An order is judged by the permit in force at its

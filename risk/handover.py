@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 PREFIX = "HANDOVER-"
 FILE = "handover.json"  # in the folder of an account: what is left, and not taken over yet
 KIND = "handover"  # of the rows that tell of it among risk events; its code in capitals
+LEFT_BY = "left by run "  # how such a row says whose it was
 PARTS = 50  # orders by which one position is taken over, at most
 BY_LAW = "-LAW"  # ends the id of an order by which the law itself takes over what it has denied, to sell it
 

@@ -24,6 +24,7 @@ from alphatrade.reflection.stages import STAGES
 
 HTML = "assessment.html"
 YEAR = 366  # days after which a drill counts as none
+_AMISS = "cannot be read", "not finished", "not found"  # of what was left out
 NOT_TOLD = [
     "whether staff, roles and separation of duties are as they should be: the roster has names, not people",
     "business continuity beyond restart, restore and rollback of a node",
@@ -92,7 +93,7 @@ def amiss(told: Mapping[str, Any], today: date) -> list[str]:
     for permit in told["permits"]:
         found += [f"permit {permit['id'][:12]}: {wrong}" for wrong in permit["wrong"]]
     found += ["an alert, a latch or a reconciliation cannot be read"] if told["unreadable"] else []
-    found += [line for line in told["left_out"] if "cannot be read" in line or "not finished" in line]
+    found += [line for line in told["left_out"] if any(word in line for word in _AMISS)]
     for control in told["controls"]:
         where = f"{control['regulation']} {control['article']}, {control['control']}"
         found += [f"{where}: {control['lacks']}"] if control["lacks"] else []

@@ -17,12 +17,13 @@ from alphatrade.nodes.journal_folder import head_of
 from alphatrade.reflection.query import read_mapping
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import InputError, RunDirError
+from alphatrade.risk.handover import KIND, LEFT_BY
 
 TABLES = {
     "orders": "orders", "fills": "fills", "risk_events": "risk_events", "equity": "equity",
     "decisions": "diary/decisions", "expost": "diary/expost",
 }  # fmt: skip
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY, _RUN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"), re.compile("[A-Za-z0-9_-]+")
 _EXACT = 2**53  # beyond it other readers of JSON lose digits
 
 
@@ -76,14 +77,16 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
     """
     Return the runs of a span that were on paper or live; replays are counted, and left out.
 
+    A run that has left something to one of them is taken as well, of whatever day it is: whoever judges what was taken
+    over has to see who had it.
+
     Parameters
     ----------
     artifacts : Path
         Root of the dated folders; a run is of the day on which it began.
     span : Span
     """
-    taken = Taken({}, {}, [])
-    replays = 0
+    taken, replays = Taken({}, {}, []), 0
     for day in span.folders(artifacts):
         for folder in listed(day):
             if not (folder / "run.yaml").is_file() or folder.name.startswith(".replaced-"):
@@ -91,18 +94,47 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
             if folder.name.startswith("."):
                 taken.left_out.append(f"{day.name}/{folder.name}: not finished")
                 continue
-            try:
-                run, summary = read_mapping(folder, "run.yaml"), read_mapping(folder, "summary.json")
-                if run["env"]["name"] == "sim":
-                    replays += 1
-                    continue
-                taken.members.update(_run(folder, run, summary))
-                taken.runs[folder.name] = folder
-            except (RunDirError, LookupError, TypeError, OSError, ValueError) as error:
-                taken.left_out.append(f"{day.name}/{folder.name}: cannot be read: {error}")
+            replays += not _take(folder, taken)
     if replays:
         taken.left_out.append(f"{replays} replays (env sim), in which no order was sent anywhere")
+    _take_origins(artifacts, span, taken)
     return taken
+
+
+def _take(folder: Path, taken: Taken) -> bool:
+    """Take a run, or say that it cannot be read; return False of a replay."""
+    try:
+        run, summary = read_mapping(folder, "run.yaml"), read_mapping(folder, "summary.json")
+        if run["env"]["name"] == "sim":
+            return False
+        taken.members.update(_run(folder, run, summary))
+        taken.runs[folder.name] = folder
+    except (RunDirError, LookupError, TypeError, OSError, ValueError) as error:
+        taken.left_out.append(f"{folder.parent.name}/{folder.name}: cannot be read: {error}")
+    return True
+
+
+def _take_origins(artifacts: Path, span: Span, taken: Taken) -> None:
+    """Take the runs of other days that have left something to those that were taken, and to these in turn."""
+    others = [day for day in Span(date.min, date.max).folders(artifacts) if day not in span.folders(artifacts)]
+    ahead, seen = sorted(taken.runs), set(taken.runs)
+    while ahead:
+        run = ahead.pop()
+        for name in sorted(_origins(taken, run) - seen):
+            seen.add(name)
+            for folder in (day / name for day in others if (day / name / "run.yaml").is_file()):
+                _take(folder, taken)
+            if name in taken.runs:
+                ahead.append(name)
+            else:
+                taken.left_out.append(f"run {name}, which has left something to run {run}: not found")
+
+
+def _origins(taken: Taken, run: str) -> set[str]:
+    """Return which runs have left something to one, as far as their names are those of folders."""
+    events = map(json.loads, taken.members.get(f"runs/{run}/risk_events.jsonl", b"").splitlines())
+    named = {str(row["detail"]).removeprefix(LEFT_BY) for row in events if row["kind"] == KIND}
+    return {name for name in named if _RUN.fullmatch(name)}
 
 
 def _run(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, bytes]:

@@ -43,6 +43,7 @@ ENDS = ("canceled", "rejected", "denied", "expired")
 OURS = "LAW-"  # orders with which the law itself closes
 TAKEN = "HANDOVER-"  # orders that take over what the node before has left: bought, and no exchange has them
 BY_LAW = "-LAW"  # ends the id of one by which the law itself took over what it had denied, to sell it
+LEFT_BY = "left by run "  # how a run says whose it was
 _LINE = re.compile(
     rb'\{"body":(\{.*\}),"key":("(?:[^"\\]|\\.)*"),"kind":"([a-z_]+)","prev":"([0-9a-f]{64})",'
     rb'"schema":1,"seq":(0|[1-9][0-9]{0,14}),"sig":"([0-9a-f]{128})","ts":"([0-9]{1,19})"\}', re.S,
@@ -516,12 +517,16 @@ def permits(it: Archive) -> dict[str, Permit]:
 def _live(it: Archive) -> Iterator[tuple[Run, list[Permit]]]:
     """Yield each live run, in order of time, with the permits of the ledger that are for its policy, code and place."""
     known, live = permits(it), [run for run in it.runs() if run.live]
-    for run in sorted(live, key=lambda run: min([int(row["ts"]) for row in run.orders], default=0)):
-        head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
-        place = [head.get("account"), head.get("broker", "").split(" ")[-1]]
-        own = [run.run["policy_hash"], run.run["code_hash"], *place]
+    for run in sorted(live, key=lambda run: min([int(row["ts"]) for row in run.orders or run.events], default=0)):
+        own = [run.run["policy_hash"], run.run["code_hash"], *place_of(it, run)]
         wanted = ("policy_hash", "code_hash", "account", "venue")
         yield run, [one for one in known.values() if own == [one.terms[name] for name in wanted]]
+
+
+def place_of(it: Archive, run: Run) -> tuple[str | None, str]:
+    """Return account and venue of a run, by its journal."""
+    head = loads(it.members.get(f"runs/{run.name}/journal.json", b"{}"))
+    return head.get("account"), head.get("broker", "").split(" ")[-1]
 
 
 def _scope(it: Archive) -> Iterator[str]:
@@ -602,21 +607,30 @@ def nothing_else(run: Run) -> list[tuple[int, float]]:
 
 
 def _left_behind(it: Archive) -> Iterator[str]:
-    """Yield where more is taken over, by all runs together, than the run that has left it had at its end."""
-    runs, taken = {run.name: run for run in it.runs()}, Counter[tuple[str, str]]()
+    """Yield where more is taken over, by all runs together, than an earlier run of the place had at its end."""
+    before, taken = dict[str, Run](), Counter[tuple[str, str]]()
     for run, _ in _live(it):
         told, offers = handed(run), Counter[tuple[str, str]]()
         for row in told.values():
-            offers[row["detail"].removeprefix("left by run "), row["instrument"]] += nano(row["value"])
+            offers[origin(row), row["instrument"]] += nano(row["value"])
         for (of, instrument), qty in offers.items():
-            left = held(runs[of], instrument) if of in runs else None
-            if left is not None and taken[of, instrument] + qty > left:
-                words = f"{Decimal(qty) / 10**9} of {instrument} is to be taken over from run {of}"
+            words = f"run {run.name}: {Decimal(qty) / 10**9} of {instrument} is to be taken over from run {of}, which"
+            if f"runs/{of}/run.json" not in it.members:
+                yield f"{words} is not in the archive"
+            elif of not in before or place_of(it, before[of]) != place_of(it, run):
+                yield f"{words} was no live run of its account before it"
+            elif taken[of, instrument] + qty > (left := held(before[of], instrument)):
                 had = f"{Decimal(left) / 10**9}, and {Decimal(taken[of, instrument]) / 10**9} was taken before"
-                yield f"run {run.name}: {words}, which had {had}"
+                yield f"{words} had {had}"
         for fill in (row for row in run.fills if row["order_id"].startswith(TAKEN)):
             row = told.get(told_as(run, fill["order_id"]), {"detail": ""})
-            taken[row["detail"].removeprefix("left by run "), fill["instrument"]] += nano(fill["qty"])
+            taken[origin(row), fill["instrument"]] += nano(fill["qty"])
+        before[run.name] = run
+
+
+def origin(row: dict[str, Any]) -> str:
+    """Return which run has left what another one was to take over, as that one says."""
+    return str(row["detail"]).removeprefix(LEFT_BY)
 
 
 def held(run: Run, instrument: str) -> int:
@@ -681,7 +695,7 @@ def origins(runs: dict[str, Run], takers: list[Run]) -> list[Run]:
     found, ahead = dict[str, Run](), [*takers]
     while ahead:
         for row in handed(ahead.pop()).values():
-            name = row["detail"].removeprefix("left by run ")
+            name = origin(row)
             if name in runs and name not in found:
                 found[name] = runs[name]
                 ahead.append(runs[name])

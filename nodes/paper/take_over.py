@@ -23,7 +23,7 @@ from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.replay import members
 from alphatrade.reflection.following import BY
 from alphatrade.risk.gate import RiskGate
-from alphatrade.risk.handover import BY_LAW, KIND, HandOver, Part
+from alphatrade.risk.handover import BY_LAW, KIND, LEFT_BY, HandOver, Part
 from alphatrade.risk.reference import check_market
 from alphatrade.risk.template import RiskTemplate
 
@@ -72,7 +72,7 @@ class TakeOver:
         """Have all of it taken over as soon as there are prices; at once, to be sold, where trading has stopped."""
         self.given, self._open = left, list(left.parts)
         for part in left.parts:
-            words = f"left by run {left.run}"
+            words = f"{LEFT_BY}{left.run}"
             self._gate.record.event(ts, KIND, part.instrument, part.order_id, KIND.upper(), part.qty, part.price, words)
         self._venue.announce(left.parts)
         if self._gate.switch.trip_cause is not None:

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from alphatrade.evolution.dossier import unpack
 from alphatrade.nodes.app import main
 from alphatrade.nodes.audit import export as module
+from alphatrade.nodes.audit import tables
 from alphatrade.nodes.audit.export import Exported, Places, export, gathered
 from alphatrade.nodes.audit.known import leaks
-from alphatrade.nodes.audit.tables import Span, portable
+from alphatrade.nodes.audit.tables import Span, portable, runs_of
 from alphatrade.reflection.keys import SigningKey
 from alphatrade.risk.errors import InputError, RunDirError
 from alphatrade.risk.kill import KillSwitch
@@ -190,6 +193,36 @@ def test_what_was_left_out_is_said(machine: Machine) -> None:
     ):
         assert words in left
     assert "2222222222222222: cannot be read" in "\n".join(json.loads(found["assessment.json"])["deficiencies"])
+
+
+def took(place: Path, run: Path, *origins: str) -> None:
+    """Put a run that says that others have left something to it."""
+    shutil.copytree(run, place)
+    table = pq.read_table(place / "risk_events.parquet")
+    rows = [dict.fromkeys(table.schema.names) | {"kind": "handover", "detail": f"left by run {of}"} for of in origins]
+    pq.write_table(
+        pa.Table.from_pylist([*table.to_pylist(), *rows], schema=table.schema), place / "risk_events.parquet"
+    )
+
+
+def test_who_has_left_something_to_a_run_is_in_it_of_whatever_day(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth, gone = (letter * 16 for letter in "abcde")
+    early, day = "2026-01-29", machine.span.last.isoformat()
+    took(tmp_path / early / first, machine.run)
+    took(tmp_path / "2026-01-30" / second, machine.run, first)
+    took(tmp_path / "2026-01-30" / fourth, machine.run, first)  # nobody has anything of this one
+    took(tmp_path / day / third, machine.run, second, gone, third, f"../{early}/{first}")
+    taken = runs_of(tmp_path, machine.span)
+    assert set(taken.runs) == {first, second, third}
+    assert f"runs/{first}/orders.jsonl" in taken.members
+    assert taken.left_out == [f"run {gone}, which has left something to run {third}: not found"]
+    (tmp_path / early / first / "summary.json").write_text("{")
+    (unread,) = (line for line in runs_of(tmp_path, machine.span).left_out if "cannot be read" in line)
+    assert unread.startswith(f"{early}/{first}")
+    monkeypatch.setattr(tables, "_take_origins", lambda *_: None)  # mutation
+    assert set(runs_of(tmp_path, machine.span).runs) == {third}
 
 
 def test_a_run_whose_files_were_changed_is_in_it_and_is_said_to_be_wrong(machine: Machine) -> None:

@@ -308,9 +308,10 @@ def earlier(pilot: Pilot, told: str = "3", sold: str = "27", **change: str) -> N
         pilot.equity.append(value) if what == "equity" else pilot.order("O-9", "BUY", value, "20", 9)
 
 
-def over(pilot: Pilot, fee: str = "0", late: bool = False, first: str = "", **told: str) -> None:
+def over(pilot: Pilot, fee: str = "0", late: bool = False, first: str = "", trades: Any = (), **told: str) -> None:
     """Let a run take over half a bitcoin for 10, as its record says that it was handed over, but for what is `told`."""
-    row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": "0.5", "bound": "20", "detail": "left by run 9f"}
+    of = ran(pilot, 9, [*trades] or [("O-1", "BUY", "0.5", "10")])
+    row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": "0.5", "bound": "20", "detail": f"left by run {of}"}
     pilot.seq += 1
     seq = 999 if late else pilot.seq
     pilot.events.append({"seq": seq, "ts": str(NOW), "kind": "handover", **row, **told})
@@ -324,7 +325,8 @@ def sold_by_law(
     pilot: Pilot, qty: str = "0.5", stops: bool = True, taken: bool = False, more: bool = False, at: int = 9, **terms: str
 ) -> None:
     """Let the law of a run deny what it was to take over, take it over itself, and sell it."""
-    row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": qty, "bound": "20", "detail": "left by run 9f"}
+    of = ran(pilot, 9, [("O-1", "BUY", qty, "10")])
+    row = {"order_id": "HANDOVER-1", "instrument": BTC, "value": qty, "bound": "20", "detail": f"left by run {of}"}
     for one in ({"kind": "handover", **row}, {"kind": "kill"} if stops else {}):
         if taken and one.get("kind") == "kill":
             pilot.order("HANDOVER-1", "BUY", qty, "20", at=at)
@@ -343,6 +345,7 @@ def sold_by_law(
 OTHER = {"cadence": {"n": 7}}
 OTHER_HASH = sha256(dumped(OTHER)).hexdigest()
 Trade = tuple[str, str, str, str]  # order, side, quantity, price
+SOLD: list[Trade] = [("O-1", "BUY", "0.5", "10"), ("O-2", "SELL", "0.5", "30")]
 
 
 def ran(pilot: Pilot, number: int, trades: list[Trade], left: dict[str, Any] | None = None, policy: Any = POLICY) -> str:
@@ -369,16 +372,34 @@ def ran(pilot: Pilot, number: int, trades: list[Trade], left: dict[str, Any] | N
     return name
 
 
-def handed_on(pilot: Pilot, told: str, value: str = "1", again: str = "", bought: str = "1") -> None:
-    """Let one policy buy for 30, another take it over for 33 and sell it for 36, and lose 10 then; this run is told."""
+def admitted(pilot: Pilot) -> None:
+    """Let another policy have come as far as to be permitted."""
     pilot.book.stage("experiment", "paper", policy_hash=OTHER_HASH, **pilot.proof)
     pilot.book.stage("paper", "pilot", policy_hash=OTHER_HASH, **pilot.proof)
+
+
+def handed_on(pilot: Pilot, told: str, value: str = "1", again: str = "", bought: str = "1") -> None:
+    """Let one policy buy for 30, another take it over for 33 and sell it for 36, and lose 10 then; this run is told."""
+    admitted(pilot)
     first = ran(pilot, 1, [("O-1", "BUY", bought, "30")], policy=OTHER)
     left = {"value": value, "bound": "33", "detail": f"left by run {first}"}
     ran(pilot, 2, [("HANDOVER-1", "BUY", value, "33"), ("O-1", "SELL", value, "36")], left)
     more = {"value": again, "bound": "33", "detail": f"left by run {first}"} if again else None
     ran(pilot, 3, [("O-1", "BUY", "1", "20"), ("O-2", "SELL", "1", "10")], more)
     pilot.events[0] = pilot.given({}, str(int(told) * 10**18))
+
+
+def left_by(pilot: Pilot, number: int, journal: dict[str, str] | None = None, env: dict[str, str] | None = None) -> None:
+    """Let a run take over what one that is not the run before it on its account has bought."""
+    admitted(pilot)
+    of = ran(pilot, number, [("O-1", "BUY", "0.5", "10")], policy=OTHER)
+    over(pilot, detail=f"left by run {of}")
+    if journal:
+        pilot.book.permit(policy_hash=OTHER_HASH, account=journal["account"], nonce="3" * 32)
+        pilot.other[f"runs/{of}/journal.json"] = dumped(journal)
+    if env:
+        run = json.loads(pilot.other[f"runs/{of}/run.json"])
+        pilot.other[f"runs/{of}/run.json"] = dumped(run | {"env": env})
 
 
 DOWN = {
@@ -524,6 +545,11 @@ PLANTS: dict[str, list[Callable[[], bytes]]] = {
         lambda: traded(lambda pilot: sold_by_law(pilot, price="19")),
         lambda: traded(lambda pilot: sold_by_law(pilot, more=True)),
         lambda: traded(lambda pilot: over(pilot, first="0.1")),
+        lambda: traded(lambda pilot: over(pilot, detail="left by run 9f")),  # no such run is in it
+        lambda: traded(lambda pilot: over(pilot, trades=SOLD, detail=f"left by run {RUN}")),  # by itself
+        lambda: traded(lambda pilot: left_by(pilot, 2 * 10**9)),  # began after it
+        lambda: traded(lambda pilot: left_by(pilot, 8, journal={"account": "OTHER", "broker": "binance sandbox"})),
+        lambda: traded(lambda pilot: left_by(pilot, 8, env={"name": "paper"})),
     ],
     "explored": [
         lambda: traded(lambda pilot: pilot.events.append({"seq": 99, "kind": "explored"})),
@@ -632,19 +658,21 @@ def test_what_was_taken_over_is_lawful_told_and_counts_as_bought(tmp_path: Path,
 
 
 def test_what_is_taken_over_was_spent_before_and_is_not_counted_twice(verify: ModuleType) -> None:
-    assert verify.judged(traded(lambda pilot: earlier(pilot, told="0")))[1]
-    assert verify.judged(traded(lambda pilot: (earlier(pilot, told="0"), over(pilot)))) == ([], [])
+    trades = [("O-1", "BUY", "1", "30"), ("O-2", "SELL", "0.5", "54")]  # 3 are out, and half of it is left
+    assert [line.partition(":")[0] for line in verify.judged(traded(lambda pilot: ran(pilot, 9, trades)))[1]] == ["spent"]
+    assert verify.judged(traded(lambda pilot: over(pilot, trades=trades))) == ([], [])
 
 
 def test_all_that_was_offered_counts_where_it_was_taken_over_in_part(verify: ModuleType) -> None:
+    trades = [("O-1", "BUY", "1.5", "20"), ("O-2", "SELL", "0.5", "24")]  # 18 are out, and 20 were offered
+
     def half(pilot: Pilot) -> None:
-        earlier(pilot, told="0", sold="12")  # 18 are out, and 20 were offered
-        over(pilot)
+        over(pilot, trades=trades)
         pilot.seq += 1
         pilot.events.append(pilot.events[-1] | {"seq": pilot.seq, "order_id": "HANDOVER-2"})
 
     assert verify.judged(traded(half)) == ([], [])
-    wrong, broken = verify.judged(traded(lambda pilot: (earlier(pilot, told="0", sold="12"), over(pilot))))
+    wrong, broken = verify.judged(traded(lambda pilot: over(pilot, trades=trades)))
     assert [line.partition(":")[0] for line in wrong + broken] == ["spent"]
 
 
