@@ -35,6 +35,10 @@ class TroubleError(Exception):
         self.wait_s = wait_s
 
 
+class LimitedError(TroubleError):
+    """The venue is asked too often, status 429: whoever goes on is banned."""
+
+
 class BannedError(Exception):
     """
     The venue refuses this address, status 418: whoever goes on makes it longer.
@@ -58,7 +62,7 @@ async def judge(response: aiohttp.ClientResponse) -> None:
 
     Raises
     ------
-    BannedError, TroubleError, RefusedError
+    BannedError, LimitedError, TroubleError, RefusedError
     """
     status, header = response.status, response.headers.get("Retry-After", "")
     if status == 200:
@@ -66,7 +70,9 @@ async def judge(response: aiohttp.ClientResponse) -> None:
     wait = float(header) if header.isdigit() else None
     if status == 418:
         raise BannedError(wait)
-    if status == 429 or status >= 500:
+    if status == 429:
+        raise LimitedError("status 429", wait)
+    if status >= 500:
         raise TroubleError(f"status {status}", wait)
     code, text = None, " ".join((await response.text()).split())[:160]
     try:

@@ -25,7 +25,7 @@ from alphatrade.nodes.live.checks import (
     stranger_checks,
 )
 from alphatrade.nodes.live.history import trades
-from alphatrade.nodes.venue_answers import FAILURES, BannedError, RefusedError
+from alphatrade.nodes.venue_answers import FAILURES, BannedError, LimitedError, RefusedError
 from alphatrade.nodes.venue_rest import VenueRest
 from alphatrade.risk.errors import ConfigError
 
@@ -42,11 +42,13 @@ class AwayError(ConfigError):
     ----------
     wait_s : float
         It must not be asked again for so long.
+    ever_later : bool
+        It is asked too often, and does not say how long it must not be.
     """
 
-    def __init__(self, told: str, expected: str, wait_s: float = 0.0) -> None:
+    def __init__(self, told: str, expected: str, wait_s: float = 0.0, ever_later: bool = False) -> None:
         super().__init__("exchange", told, expected)
-        self.wait_s = wait_s
+        self.wait_s, self.ever_later = wait_s, ever_later
 
 
 class Held(NamedTuple):
@@ -185,7 +187,8 @@ async def _read[T](rest: VenueRest, step: Callable[[], Any]) -> T:
     except FAILURES as error:
         told = str(error) or "no answer in time"
         wait_s = getattr(error, "wait_s", None) or (BAN_S if isinstance(error, BannedError) else 0.0)
-        raise AwayError(told, "an exchange that answers", wait_s) from None
+        ever_later = isinstance(error, LimitedError) and not wait_s
+        raise AwayError(told, "an exchange that answers", wait_s, ever_later) from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise AwayError(told, "answers that can be read") from None

@@ -43,6 +43,7 @@ from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
 
 TRIES, AGAIN_S = 30, 2.0  # of the checks, by a node that goes on while the exchange is away
+MOST_S = 60.0  # from one try to the next, where each is to be later than the one before: limits are those of a minute
 
 
 class Start(NamedTuple):
@@ -232,20 +233,26 @@ def _judged(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -
             away, over = isinstance(error, preflight.AwayError), start.first is None
             if over and (start.taking is None or not away or not left):
                 raise  # what was left to it is worth waiting for
-            _wait(error, AGAIN_S if away and left else 0.0)
+            _wait(error, _again_s(error, TRIES - left) if away and left else 0.0, _folder(start.live))
             if not away or not left:
                 say(f"it goes on, to close what is open: {error}")
                 return preflight.Found((), Decimal(0)), str(error)
     raise AssertionError("one of the tries has returned or raised")
 
 
-def _wait(error: ConfigError, least_s: float) -> None:
+def _again_s(error: ConfigError, tries: int) -> float:
+    """Return how long to wait after so many tries for an exchange that does not say it."""
+    later = isinstance(error, preflight.AwayError) and error.ever_later
+    return min(AGAIN_S * 2.0 ** (tries - 1), MOST_S) if later else AGAIN_S
+
+
+def _wait(error: ConfigError, least_s: float, folder: Path) -> None:
     """Wait as long as an exchange has asked for, whatever is done then: who asks earlier makes a ban longer."""
     wait_s = max(error.wait_s if isinstance(error, preflight.AwayError) else 0.0, least_s)
     if wait_s:
         say(f"nothing is asked for {wait_s:g} s: {error}")
         sd_notify(f"EXTEND_TIMEOUT_USEC={int((wait_s + EXTEND_S) * 1e6)}\nSTATUS=waiting for the exchange")
-        time.sleep(wait_s)
+        stops.waited(wait_s, folder)
 
 
 def _preflight(start: Start, exchange: LiveExchange, markets: tuple[Market, ...]) -> preflight.Found:

@@ -5,12 +5,16 @@ What another node has left may be held by nobody at that moment; an error is wha
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from alphatrade.risk.errors import StoppedError
+from alphatrade.risk.kill import read_request
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOOK_S = 1.0  # from one look for a request to kill to the next
 
 
 class _Stop(KeyboardInterrupt):
@@ -39,6 +43,23 @@ def heard() -> Iterator[None]:
     finally:
         for one in mine:
             signal.signal(one, before[one])
+
+
+def waited(seconds: float, folder: Path) -> None:
+    """
+    Wait so long, unless somebody wants the account killed; a stop is heard as ever.
+
+    Raises
+    ------
+    StoppedError
+        If the folder of the account has a request to kill. It stays there, and refuses the next start.
+    """
+    while seconds > 0:
+        if (kill := read_request(folder)) is not None:
+            words = f"a kill was asked for while it waited: {kill.reason} (by {kill.who})"
+            raise StoppedError(f"{words}; no node runs, and what was open at the exchange still is")
+        time.sleep(min(seconds, LOOK_S))
+        seconds -= LOOK_S
 
 
 def held_back() -> None:

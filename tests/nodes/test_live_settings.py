@@ -146,7 +146,7 @@ def test_each_look_at_the_ledger_says_what_was_spent_before_and_what_is_wrong_wi
 
 
 def start(first: Permit | None, now: Permit = NONE) -> Any:
-    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now), taking=None)
+    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now), taking=None, live=None)
 
 
 def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends_nothing_new(monkeypatch):
@@ -158,6 +158,7 @@ def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends
 
     slept: list[float] = []
     monkeypatch.setattr(run.time, "sleep", slept.append)
+    monkeypatch.setattr(run, "_folder", lambda _: Path("none"))
     monkeypatch.setattr(run, "_preflight", fails(ConfigError("enableWithdrawals", "true", "false")))
     with pytest.raises(ConfigError):
         run._judged(start(None), *[None] * 2)  # type: ignore[arg-type]
@@ -166,4 +167,4 @@ def test_a_new_run_does_not_start_where_a_check_fails_and_one_that_goes_on_sends
     assert "enableWithdrawals" in odd
     monkeypatch.setattr(run, "_preflight", fails(AwayError("status 503", "an exchange that answers")))
     assert "exchange" in run._judged(start(Permit()), *[None] * 2)[1]  # type: ignore[arg-type]
-    assert len(slept) == run.TRIES - 1
+    assert sum(slept) == run.AGAIN_S * (run.TRIES - 1)

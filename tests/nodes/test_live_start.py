@@ -3,6 +3,7 @@
 import asyncio
 import json
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,14 +11,15 @@ from typing import Any, cast
 import pytest
 
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.live import preflight, run
+from alphatrade.nodes.live import preflight, run, stops
 from alphatrade.nodes.live.first import first_permit
 from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.settings import compose_settings
-from alphatrade.nodes.venue_answers import BannedError, TroubleError
-from alphatrade.risk.errors import ConfigError, InUseError, NotFlatError
+from alphatrade.nodes.venue_answers import BannedError, LimitedError, TroubleError, judge
+from alphatrade.risk.errors import ConfigError, InUseError, NotFlatError, StoppedError
 from alphatrade.risk.handover import FILE
+from alphatrade.risk.kill import request_kill
 from alphatrade.risk.permit import Permit
 from tests.nodes.make_journal import HEAD
 
@@ -76,6 +78,7 @@ class Asking:
         self.now, self.asked_at, self._answers = 0.0, list[float](), list(answers)
         monkeypatch.setattr(run, "_preflight", self._preflight)
         monkeypatch.setattr(run.time, "sleep", self._sleep)
+        monkeypatch.setattr(run, "_folder", lambda _: Path("none"))
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -97,13 +100,53 @@ class Asking:
 
 
 def began_with(first: Permit, now: Permit = GOOD) -> Any:
-    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now))
+    return SimpleNamespace(first=first, permit=now, watch=SimpleNamespace(look=lambda: now), live=None)
 
 
 def test_a_node_that_goes_on_asks_again_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     asking = Asking(monkeypatch, TroubleError("status 429", 30.0), BannedError(600.0), TroubleError("status 503"), None)
     assert asking.judged() == (7, "")
     assert asking.asked_at == [0, 30, 630, 630 + run.AGAIN_S]
+
+
+def test_one_that_is_asked_too_often_and_does_not_say_for_how_long_is_asked_ever_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    often, told = LimitedError("status 429"), LimitedError("status 429", 3.0)
+    asking = Asking(monkeypatch, *[often] * 6, told, TroubleError("status 503"), often, None)
+    assert asking.judged() == (7, "")
+    waits = [after - before for before, after in pairwise(asking.asked_at)]
+    assert waits == [2, 4, 8, 16, 32, run.MOST_S, 3, run.AGAIN_S, run.MOST_S]
+
+
+def test_status_429_is_that_and_503_is_not() -> None:
+    def raised(status: int, **headers: str) -> Exception:
+        with pytest.raises((TroubleError, BannedError)) as found:
+            asyncio.run(judge(cast(Any, SimpleNamespace(status=status, headers=headers))))
+        return found.value
+
+    assert [type(raised(status)) for status in (429, 503, 418)] == [LimitedError, TroubleError, BannedError]
+    assert raised(429, **{"Retry-After": "7"}).wait_s == 7.0  # type: ignore[attr-defined]
+
+
+def test_who_waits_hears_a_kill_and_asks_nothing_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch, BannedError(36_000.0), None)
+    folder = tmp_path / "live" / "PILOT"
+    monkeypatch.setattr(run, "_folder", lambda _: folder)
+
+    def sleep(seconds: float) -> None:
+        asking.now += seconds
+        if asking.now == 5:
+            request_kill(tmp_path, "live", "PILOT", "ada", "seen enough", 1)
+
+    monkeypatch.setattr(run.time, "sleep", sleep)
+    with pytest.raises(StoppedError, match=r"asked for while it waited: seen enough \(by ada\)"):
+        asking.judged()
+    assert (asking.now, asking.asked_at) == (5, [0])
+    again = Asking(monkeypatch, BannedError(36_000.0), None)
+    monkeypatch.setattr(stops, "read_request", lambda _: None)  # mutation
+    assert again.judged() == (7, "")
+    assert again.asked_at == [0, 36_000]
 
 
 def test_a_ban_that_does_not_say_how_long_it_lasts_is_the_shortest(monkeypatch: pytest.MonkeyPatch) -> None:

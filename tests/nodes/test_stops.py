@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from alphatrade.nodes.live import stops
 from alphatrade.risk.errors import StoppedError
+from alphatrade.risk.kill import request_kill
 from tests.conftest import ROOT
 
 BECOMES = """
@@ -53,6 +55,39 @@ def test_a_stop_is_an_error_and_afterwards_what_it_was(number):
         os.kill(os.getpid(), number)
         signal.pause()
     assert signal.getsignal(number) is before
+
+
+WAITS = """
+import sys
+from pathlib import Path
+from alphatrade.nodes.live import stops
+from alphatrade.risk.errors import StoppedError
+try:
+    with stops.heard():
+        print("waits", flush=True)
+        stops.waited(36_000.0, Path(sys.argv[1]))
+except StoppedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("number", [*stops.STOPS, None])
+def test_who_waits_for_hours_hears_a_stop_and_a_kill_at_once(tmp_path, number):
+    words = [sys.executable, "-c", WAITS, str(tmp_path / "live" / "PILOT")]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        if number is None:
+            request_kill(tmp_path, "live", "PILOT", "ada", "seen enough", 1)
+            wanted = "a kill was asked for while it waited: seen enough (by ada)"
+        else:
+            process.send_signal(number)
+            wanted = f"stopped by {signal.Signals(number).name} while no node ran"
+        began = time.monotonic()
+        said, wrong = process.communicate(timeout=60)
+    assert said.startswith(wanted)
+    assert (said.count("\n"), wrong, process.returncode) == (1, "", 0)
+    assert time.monotonic() - began < 3 + stops.LOOK_S
 
 
 def test_one_that_was_held_back_is_heard_by_the_process_that_this_one_becomes():
