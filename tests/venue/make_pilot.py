@@ -33,7 +33,7 @@ from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.engine import Housekeeper
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import estate, guardian, run, settings
+from alphatrade.nodes.live import estate, guardian, run, settings, stops
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.preflight import require, table
@@ -245,7 +245,8 @@ def main(words: list[str]) -> None:
         print(table(checks))
         require(checks)
     else:
-        print("switched:", run.live(composed).switched)
+        with stops.heard():
+            print("switched:", run.live(composed).switched)
 
 
 if __name__ == "__main__":

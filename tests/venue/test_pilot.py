@@ -1,5 +1,6 @@
 """A whole live node at a venue: it starts if all is in order, trades, is compared, and stops for each thing that is not."""
 
+import signal
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
+from alphatrade.risk.kill import request_kill
 from tests.venue.make_pilot import CAPITAL, Pilot
 from tests.venue.make_venue import until
 
@@ -211,6 +213,26 @@ def test_a_node_that_was_killed_asks_nothing_while_its_address_is_banned_and_the
     assert rows[banned + 1]["ts"] - rows[banned]["ts"] >= 6
     assert "nothing is asked for 6 s" in pilot.end()
     clean(pilot)
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, 0], ids=["SIGTERM", "SIGINT", "kill"])
+def test_a_start_that_waits_for_the_end_of_a_long_ban_ends_when_it_is_asked_to(pilot, by):
+    pilot.start().trading(2)
+    pilot.end(-9, by=9)
+    before = len(pilot.venue.look("requests"))
+    pilot.venue.fault("rate_limit", where="rest", status=418, retry_after=36_000)
+    pilot.start()
+    process = pilot.process
+    assert process.stderr is not None
+    until(lambda: "nothing is asked for 36000 s" in process.stderr.readline(), 60)
+    if not by:
+        request_kill(pilot.root / "state", "live", "PILOT", "ada", "seen enough", time.time_ns())
+    lines = [line for line in pilot.end(2, by=by).splitlines() if line.startswith("alphatrade: ")]
+    assert len(lines) == 1
+    assert ("stopped by" if by else "a kill was asked for while it waited: seen enough (by ada)") in lines[0]
+    rows = pilot.venue.look("requests")[before:]
+    assert [row["status"] for row in rows].count(418) == 1, "who asks while it is banned makes that longer"
+    assert rows[-1]["status"] == 418
 
 
 def test_a_node_that_was_killed_and_has_lost_its_permit_closes_what_it_holds(pilot):
