@@ -80,6 +80,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         Of the last full reconciliation.
     reconciled_at, permit_end : float, optional
         When journal, cache and exchange last agreed, and when the permit ends (0: none stands), seconds UTC.
+    reconcile_every_s : float, optional
+        From one full reconciliation to the next.
     permit_used : dict of str to (float, float)
         What is used of each cap of the permit, and the cap, money.
     """
@@ -115,6 +117,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     reconcile_differences: int | None = None
     reconciled_at: float | None = None
     permit_end: float | None = None
+    reconcile_every_s: float | None = None
     permit_used: Mapping[str, tuple[float, float]] = {}
 
 
@@ -194,6 +197,7 @@ FAMILIES = (
     _by("live_alerts_total", "alerts of the guardian of real orders, by kind", "kind", lambda r: r.alerts),
     _one("reconcile_differences", "what the last full reconciliation has found", lambda r: r.reconcile_differences),
     _one("reconcile_timestamp_seconds", "when journal, cache and exchange last agreed", lambda r: r.reconciled_at),
+    _one("reconcile_interval_seconds", "from one full reconciliation to the next", lambda r: r.reconcile_every_s),
     _one("permit_end_timestamp_seconds", "when the permit ends; 0: none stands", lambda r: r.permit_end),
     _by("permit_used", "what is used of a cap of the permit, money", "cap", lambda r: _at(r.permit_used, 0)),
     _by("permit_cap", "the cap, likewise", "cap", lambda r: _at(r.permit_used, 1)),

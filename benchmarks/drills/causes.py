@@ -33,7 +33,7 @@ def well(second: float) -> Reading:
         used={"GROSS_EXPOSURE": (10.0, 100.0), "DRAWDOWN": (0.01, 0.1)}, drift={("reward", "cusum"): (1.0, 5.0)},
         drift_alarms=2, decisions=lived, diary_rows=lived, diary_lag_s=0.1, faults={"graph": 0},
         feed_gaps=0, session_open=True, journal_records=lived, alerts=dict.fromkeys(KINDS, 0), reconcile_differences=0,
-        reconciled_at=time.time(), permit_end=time.time() + 30 * DAY_S,
+        reconciled_at=time.time(), reconcile_every_s=900.0, permit_end=time.time() + 30 * DAY_S,
         permit_used={"capital": (40.0, 100.0), "loss": (1.0, 10.0)},
     )  # fmt: skip
 

@@ -167,6 +167,7 @@ class Guardian:
             "alerts": dict(self._alerts.counts),
             "reconcile_differences": self.reconciler.differences,
             "reconciled_at": agreed[-1] / 1e9 if agreed else None,
+            "reconcile_every_s": 60 * self._duty.every.reconcile_min,
             "permit_end": 0.0 if permit.refused else permit.ends / 1e9,
             "permit_used": {
                 name: (float(from_atto(cap - left)), float(from_atto(cap))) for name, (left, cap) in caps.items()

@@ -19,7 +19,9 @@ from alphatrade.nodes.live.checks import Check
 from alphatrade.nodes.live.guardian import REFUSALS, UNCHECKED, UNREAD_S, Guardian
 from alphatrade.nodes.live.preflight import AwayError
 from alphatrade.nodes.live.settings import GuardSpec
+from alphatrade.nodes.metrics import Reading
 from alphatrade.nodes.venue_answers import TroubleError
+from alphatrade.risk.permit import Permit
 from tests.nodes.make_broker import ACCOUNT, NAME, STRATEGY, TRADER
 from tests.nodes.make_checks import BTC
 from tests.venue.rules import KNOWN
@@ -215,3 +217,11 @@ def test_an_exchange_that_is_away_as_a_whole_stops_it_by_that_rule_alone(checked
     checked.found = (Check("enableWithdrawals", "true", "false", False),)
     check(checked)
     assert checked.trips[0][:2] == ("PREFLIGHT", "enableWithdrawals: true, wanted: false")
+
+
+def test_its_metrics_say_how_often_all_books_are_compared(rig):
+    gate = rig.guardian._parts.gate
+    gate.law, gate.live_gate = SimpleNamespace(headroom=lambda: (0, 0)), SimpleNamespace(permit=Permit())
+    found = rig.guardian.figures()
+    assert found["reconcile_every_s"] == 15 * 60
+    assert set(found) <= set(Reading.__struct_fields__)

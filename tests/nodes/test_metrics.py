@@ -141,7 +141,8 @@ diary_lag_seconds resident_memory_bytes faults refusals_total feed_age_seconds f
 journal_records_total kill_state
 """
 REAL = """
-live_alerts_total reconcile_differences reconcile_timestamp_seconds permit_end_timestamp_seconds permit_used permit_cap
+live_alerts_total reconcile_differences reconcile_timestamp_seconds reconcile_interval_seconds
+permit_end_timestamp_seconds permit_used permit_cap
 """  # of a node with real orders
 
 
