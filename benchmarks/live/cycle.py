@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+from benchmarks.live.falling import GAPS, fall
+from benchmarks.live.going_back import rollback
 from benchmarks.live.judge import lost, most_out, own, wrong
 from benchmarks.live.place import LOSS, SYMBOL, Place, placed
-from benchmarks.live.steps import GAPS, STEPS, Row, fall, rollback
+from benchmarks.live.steps import STEPS
+from benchmarks.live.waits import Row
 from tests.nodes.make_live import CAPITAL
 
 

@@ -7,35 +7,24 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
-from typing import Any
 
 from alphatrade.nodes.artifacts import recent_runs
 from alphatrade.reflection.kpi import kpis
 from alphatrade.reflection.ledger import Ledger
 from alphatrade.reflection.trials import read
 from alphatrade.risk.audit import audit
-from alphatrade.risk.handover import FILE
 from benchmarks.live.archive import verdict
-from benchmarks.live.judge import LAW, Books, held, lost_since, own, sent_after
+from benchmarks.live.falling import fall
+from benchmarks.live.going_back import rollback
 from benchmarks.live.mix import mixed
 from benchmarks.live.place import LOT, SYMBOL, Place
+from benchmarks.live.waits import NOTICED_S, Row, caught, held_by, holding, not_in_charge, now_ms, stopped
 from tests.nodes.make_paper import Node
 from tests.venue.make_venue import until
 
-Row = dict[str, Any]
-FLAT_S, NOTICED_S = 20.0, 3.0  # a look at the ledger comes each half second here
-EXPIRES_S, QUIET_S = 30.0, 1.5
+EXPIRES_S = 30.0
 RUNS = 6  # that end in a run of the drill, each with a folder
-CAP = 3  # on the loss, where prices fall
-CATCHES = 20  # tries to stop the market while the node holds enough: what it has sent by then is still filled
 DUST = Decimal("0.00012")
-FALLS, LEAST = 5, 5  # tries of a fall; what is worth less cannot be sold
-GAP, GAPS = 0.12, 5  # a jump that no cap can hold; in one run of so many
-
-
-def now_ms() -> int:
-    """Return the time, UTC ms."""
-    return time.time_ns() // 1_000_000
 
 
 def no_entry(place: Place, _: random.Random) -> Row:
@@ -54,14 +43,8 @@ def capital_on(place: Place, _: random.Random) -> Row:
     place.start()
     place.trading(5)
     took = time.monotonic() - began
-    bad = _runs(place, 1) + place.agree()
+    bad = not_in_charge(place, 1) + place.agree()
     return {"wrong": bad, "fills": len(place.books()["trades"]), "trading_s": round(took, 3)}
-
-
-def _runs(place: Place, policy: int) -> list[str]:
-    ledger, node = place.policies[place.in_charge], place.report()["about"]["policy"]
-    wanted = place.policies[policy]
-    return [] if ledger == node == wanted else [f"{wanted[:8]} is wanted: ledger {ledger[:8]}, node {node[:8]}"]
 
 
 def faults(place: Place, rng: random.Random) -> Row:
@@ -94,70 +77,7 @@ def kill_9(place: Place, rng: random.Random) -> Row:
     place.start()
     bad = place.agree()
     took = time.monotonic() - began
-    return {"wrong": bad, "open": len(left["open"]), "held": f"{_held(place):f}", "adopted_s": round(took, 3)}
-
-
-def rollback(place: Place, _: random.Random, hands_over: bool = False) -> Row:
-    """
-    Go back to the policy before by one command: flat, or handed over; then a node that trades under it.
-
-    A hand-over sells nothing, and the next node has what the one before held.
-    """
-    if hands_over:
-        return _handed_over(place)
-    _holding(place)
-    began, run = time.monotonic(), place.run
-    process = place.roll_back()
-    assert process.stdout is not None
-    said = process.stdout.readline()  # that the node has taken it
-    until(lambda: not place.held_up(), FLAT_S, 0.05)
-    flat_s = time.monotonic() - began
-    time.sleep(0.5)
-    place.left_over()
-    said += process.communicate(timeout=300)[0]
-    took = time.monotonic() - began
-    if process.returncode:
-        return {"wrong": [f"exit code {process.returncode}: {said[-300:]}"], "flat_s": flat_s}
-    bad = [] if place.run != run else ["the run is the one from before"]
-    place.trading(1)
-    return {"wrong": bad + _runs(place, 0) + place.agree(), "flat_s": round(flat_s, 3), "running_s": round(took, 3)}
-
-
-def _handed_over(place: Place) -> Row:
-    _caught(place, 12)  # else a node that sells in that second leaves nothing
-    began, run = time.monotonic(), place.run
-    process = place.roll_back("--hand-over")
-    assert process.stdout is not None
-    said = process.stdout.readline()  # that the node has taken it
-    until(lambda: not place.books()["open"], FLAT_S, 0.05)
-    idle_s = time.monotonic() - began
-    file = place.folder / FILE
-    until(lambda: file.exists() or process.poll() is not None, FLAT_S, 0.02)
-    idle, books, bad = now_ms(), place.books(), [] if file.exists() else ["nothing was handed over"]
-    bad += [f"{len(books['open'])} orders are open"] if books["open"] else []
-    left = place.hand_over(held(books, place.before))
-    place.venue.tell("resume")
-    said += process.communicate(timeout=300)[0]
-    over_s = time.monotonic() - began
-    if process.returncode:
-        return {"wrong": [*bad, f"exit code {process.returncode}: {said[-300:]}"], "idle_s": idle_s}
-    started = (place.folder / "run.json").stat().st_mtime_ns // 1_000_000
-    bad += [] if place.run != run else ["the run is the one from before"]
-    bad += between(place.books(), idle, started)
-    until(lambda: len(place.books()["trades"]) > len(books["trades"]), 120)
-    until(lambda: place.report()["taken_over"], 30)
-    told = Decimal(place.report()["taken_over"][SYMBOL])
-    bad += [] if told == left else [f"{left} was held, and {told} is taken over"]
-    times = {"idle_s": round(idle_s, 3), "over_s": round(over_s, 3)}
-    return {"wrong": bad + _runs(place, 0) + place.agree(), "left": f"{left:f}", **times}
-
-
-def between(books: Books, idle: int, started: int) -> list[str]:
-    """Return what was traded or sent after the one node had nothing open and before the next one ran, UTC ms."""
-    orders = {one["orderId"]: one for one in books["orders"]}
-    sent = [one["clientOrderId"] for one in books["orders"] if idle < one["time"] < started]
-    old = [one for one in books["trades"] if one["time"] > idle and orders[one["orderId"]]["time"] <= idle]
-    return [f"{name} was sent in between" for name in sent] + [f"trade {one['id']} came in between" for one in old]
+    return {"wrong": bad, "open": len(left["open"]), "held": f"{held_by(place):f}", "adopted_s": round(took, 3)}
 
 
 def kill(place: Place, rng: random.Random) -> Row:
@@ -166,10 +86,10 @@ def kill(place: Place, rng: random.Random) -> Row:
     if dust:
         _thinned(place)
     else:
-        _holding(place, 6)
+        holding(place, 6)
     began, ms = time.monotonic(), now_ms()
     place.command("kill")
-    row = _stopped(place, began, ms + int(1000 * NOTICED_S))
+    row = stopped(place, began, ms + int(1000 * NOTICED_S))
     place.venue.tell("resume")
     said = place.refused()
     return {**row, "wrong": row["wrong"] + _latched(said), "thinned": dust}
@@ -177,59 +97,13 @@ def kill(place: Place, rng: random.Random) -> Row:
 
 def _thinned(place: Place) -> None:
     """Stop the market with a bid that takes so much of what is held that the rest is too little to be sold."""
-    _caught(place, 12)
-    bid, size = place.bid(), max(_held(place) - DUST, LOT).quantize(LOT, ROUND_DOWN)
+    caught(place, 12)
+    bid, size = place.bid(), max(held_by(place) - DUST, LOT).quantize(LOT, ROUND_DOWN)
     place.venue.quote(bid, bid + Decimal("0.02"), size, 1)
-
-
-def _holding(place: Place, value: int = 6) -> None:
-    """Wait until the node holds so much, quote units."""
-    until(lambda: _worth(place) > value, 60, 0.05)
-
-
-def _caught(place: Place, value: int) -> None:
-    """Stop the market while the node holds so much; one that has sold it by then is let go on."""
-    for _ in range(CATCHES):
-        _holding(place, value)
-        place.venue.tell("pause")
-        time.sleep(0.5)
-        if _worth(place) > value:
-            return
-        place.venue.tell("resume")
-    raise AssertionError(f"the market never stood still while {value} was held")
-
-
-def _worth(place: Place) -> Decimal:
-    return _held(place) * place.bid()
-
-
-def _held(place: Place) -> Decimal:
-    return held(place.books(), place.before)
 
 
 def _latched(said: str) -> list[str]:
     return [] if "release" in said else [f"a start with a latch said: {said or 'nothing'}"]
-
-
-def _stopped(place: Place, began: float, ms: int) -> Row:
-    """Wait until the exchange has nothing of the node's any more, and see that nothing comes after it."""
-    until(lambda: not place.held_up(), FLAT_S)
-    took = time.monotonic() - began
-    place.beat(lambda beat: beat.kill == "HALTED", 30)
-    halted = now_ms()
-    time.sleep(QUIET_S)
-    books = place.books()
-    late = sent_after(own(books), ms) + _after(books, halted)
-    bad = [f"{len(late)} orders after it: {late[:3]}"] if late else []
-    dust = place.left_over()
-    return {"wrong": bad + place.stop(), "flat_s": round(took, 3), "dust": f"{dust:f}"}
-
-
-def _after(books: Books, ms: int) -> list[str]:
-    """Return what came after the halt, the law's own orders included."""
-    return [
-        one["clientOrderId"] for one in books["orders"] if one["time"] > ms and one["clientOrderId"].startswith(LAW)
-    ]
 
 
 def _again(place: Place, fills: int = 1) -> None:
@@ -245,7 +119,7 @@ def revoked(place: Place, _: random.Random) -> Row:
     _again(place, 2)
     began, ms = time.monotonic(), now_ms()
     place.revoke()
-    row = _stopped(place, began, ms + int(1000 * NOTICED_S))
+    row = stopped(place, began, ms + int(1000 * NOTICED_S))
     place.command("release")
     said = place.refused()
     bad = [] if "revoked" in said else [f"a start after it said: {said or 'nothing'}"]
@@ -259,57 +133,7 @@ def expired(place: Place, _: random.Random) -> Row:
     place.start()
     place.trading(1)
     place.beat(lambda beat: beat.kill != "ACTIVE", EXPIRES_S + 30)
-    return _stopped(place, time.monotonic() - (time.time() - ends), int(1000 * ends))
-
-
-def fall(place: Place, rng: random.Random, gap: bool = False) -> Row:
-    """
-    Let prices fall while it holds something: it closes before more is lost than the permit allows.
-
-    A policy that sells by itself at the first lower price leaves nothing to the cap: then all begins anew. A gap, a
-    fall by more in one step than the law counts with, cannot be held: it is told what was lost.
-    """
-    place.command("release")
-    for number in range(1, FALLS + 1):
-        ms = now_ms()
-        place.permit(loss=CAP)
-        place.start()
-        place.trading(1)
-        _caught(place, 15)
-        began = time.monotonic()
-        price = _falling(place, Decimal(str(GAP if gap else rng.uniform(0.005, 0.045))))
-        if number == FALLS or _state(place) != "ACTIVE":
-            break
-        if bad := place.stop():
-            return {"wrong": bad}
-        place.left_over()
-        place.venue.tell("resume")
-    row = _stopped(place, began, now_ms() + int(1000 * NOTICED_S))
-    gone = lost_since(place.books(), ms, price)
-    place.venue.tell("resume")
-    why = (place.folder / "latch.json").read_text()
-    bad = [] if "LOSS_CAP" in why else [f"it has stopped for {why[:200]}"]
-    bad += [f"{gone} were lost, of {CAP}"] if gone > CAP and not gap else []
-    return {**row, "wrong": row["wrong"] + bad, "lost": f"{gone:f}", "gap": gap, "tries": number}
-
-
-def _state(place: Place) -> str:
-    """Return what the node says of its kill switch from now on."""
-    since = time.time_ns()
-    return place.beat(lambda beat: beat.ts > since).kill
-
-
-def _falling(place: Place, step: Decimal) -> Decimal:
-    """Let the price fall until the node stops, or holds nothing that it can sell; return the last one."""
-    began, price = time.monotonic(), place.bid()
-    while time.monotonic() < began + FLAT_S and place.beat().kill == "ACTIVE" and _worth(place) > LEAST:
-        price = (price * (1 - step)).quantize(Decimal("0.01"))
-        for _ in range(3):  # a price that is far off is not believed until another agrees
-            place.venue.quote(price, price + Decimal("0.01"))
-            time.sleep(0.1)
-        step = min(step, Decimal("0.02"))
-        time.sleep(0.5)
-    return price
+    return stopped(place, time.monotonic() - (time.time() - ends), int(1000 * ends))
 
 
 def stranger(place: Place, _: random.Random) -> Row:

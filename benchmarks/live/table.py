@@ -6,8 +6,10 @@ from typing import Any
 
 from benchmarks.drills.record import spread
 from benchmarks.figures import Figure, meets
+from benchmarks.live.falling import CAP
 from benchmarks.live.mix import FAULTS, KINDS
-from benchmarks.live.steps import CAP, LOT, RUNS, STEPS
+from benchmarks.live.place import LOT
+from benchmarks.live.steps import RUNS, STEPS
 from tests.nodes.make_live import CAPITAL
 
 COMMAND = "python -m benchmarks.live --only cycles"

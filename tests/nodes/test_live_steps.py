@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from alphatrade.nodes.live import anchor
-from benchmarks.live import cycle, launch, steps
+from benchmarks.live import cycle, launch, steps, waits
 from benchmarks.live import place as place_module
+from benchmarks.live.going_back import between
 from benchmarks.live.place import Place
 from tests.nodes.make_live import CAPITAL
 
@@ -63,17 +64,17 @@ class Stub(Place):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "QUIET_S", 0.05)
-    monkeypatch.setattr(steps, "FLAT_S", 0.1)
+    monkeypatch.setattr(waits, "QUIET_S", 0.05)
+    monkeypatch.setattr(waits, "FLAT_S", 0.1)
     monkeypatch.setattr(place_module, "PATIENCE_S", 0.2)
 
 
 def stopped(stub: Stub, ms: int) -> list[str]:
-    return list(steps._stopped(stub, time.monotonic(), ms)["wrong"])
+    return list(waits.stopped(stub, time.monotonic(), ms)["wrong"])
 
 
 def test_mutations_one_order_after_a_revocation_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    ms = steps.now_ms()
+    ms = waits.now_ms()
     assert stopped(Stub(order("O-1", ms - 5)), ms) == []
     assert stopped(Stub(order("O-1", ms + 5)), ms) == ["1 orders after it: ['O-1']"]
     assert stopped(Stub(order("LAW-1", ms + 5, side="SELL")), ms) == [], "the law closes, until it has halted"
@@ -86,7 +87,7 @@ def test_mutations_what_is_not_flat_in_time_is_no_step(monkeypatch: pytest.Monke
     with pytest.raises(AssertionError, match="in time"):
         stopped(Stub(balances=held), 0)
     dust = Stub(balances=BALANCES | {"BTC": {"free": "0.00015", "locked": "0"}})
-    assert steps._stopped(dust, time.monotonic(), 0)["dust"] == "0.00011"
+    assert waits.stopped(dust, time.monotonic(), 0)["dust"] == "0.00011"
     assert dust.left == Decimal("0.00011")
 
 
@@ -102,13 +103,13 @@ def test_a_market_is_stopped_while_something_is_held_and_goes_on_where_that_was_
         stub.told["balances"] = BALANCES if word == "pause" and sold else held
 
     stub.venue.tell = tell
-    monkeypatch.setattr(steps.time, "sleep", lambda _: None)
-    steps._caught(stub, 15)
+    monkeypatch.setattr(waits.time, "sleep", lambda _: None)
+    waits.caught(stub, 15)
     assert told == ["pause", "resume", "pause", "resume", "pause"]
-    monkeypatch.setattr(steps, "CATCHES", 2)
+    monkeypatch.setattr(waits, "CATCHES", 2)
     told.clear()
     with pytest.raises(AssertionError, match="never stood still"):
-        steps._caught(stub, 15)
+        waits.caught(stub, 15)
 
 
 def test_mutations_a_cap_that_was_exceeded_by_one_order_is_wrong() -> None:
@@ -196,7 +197,7 @@ def test_mutations_each_wrong_of_ledger_and_runs_is_found(
 
 def test_between_two_nodes_nothing_is_sent_and_nothing_old_is_traded() -> None:
     books = {"orders": [order("O-1", 10), order("O-2", 40)], "trades": [{"id": 1, "orderId": hash("O-2"), "time": 41}]}
-    assert steps.between(books, 20, 30) == []
-    assert steps.between(books, 9, 30) == ["O-1 was sent in between"]
+    assert between(books, 20, 30) == []
+    assert between(books, 9, 30) == ["O-1 was sent in between"]
     late = [{"id": 2, "orderId": hash("O-1"), "time": 21}]
-    assert steps.between(books | {"trades": late}, 20, 30) == ["trade 2 came in between"]
+    assert between(books | {"trades": late}, 20, 30) == ["trade 2 came in between"]
