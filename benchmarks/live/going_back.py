@@ -34,7 +34,8 @@ def rollback(place: Place, _: random.Random, hands_over: bool = False) -> Row:
         return {"wrong": [f"exit code {process.returncode}: {said[-300:]}"], "flat_s": flat_s}
     bad = [] if place.run != run else ["the run is the one from before"]
     place.trading(1)
-    return {"wrong": bad + not_in_charge(place, 0) + place.agree(), "flat_s": round(flat_s, 3), "running_s": round(took, 3)}
+    times = {"flat_s": round(flat_s, 3), "running_s": round(took, 3)}
+    return {"wrong": bad + not_in_charge(place, 0) + place.agree(), **times}
 
 
 def _handed_over(place: Place) -> Row:
