@@ -1,4 +1,8 @@
-"""``alphatrade`` with a file of the drill as its anchor: ``python -m benchmarks.live.launch ANCHOR VERB WORDS…``."""
+"""
+``alphatrade`` with a file of the drill as its anchor: ``python -m benchmarks.live.launch ANCHOR VERB WORDS…``.
+
+It ends with the drill that has started it.
+"""
 
 import os
 import sys
@@ -6,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.nodes.live import anchor
+from tests.venue.tied import tied
 
 
 def anchored(place: Path) -> None:
@@ -20,6 +25,7 @@ def anchored(place: Path) -> None:
 
 
 if __name__ == "__main__":
+    tied()
     anchored(Path(sys.argv.pop(1)).resolve())
     from alphatrade.nodes.app import command
 

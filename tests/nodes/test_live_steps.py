@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -10,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from alphatrade.nodes.beats import last_beat
 from alphatrade.nodes.live import anchor
 from benchmarks.live import cycle, launch, steps, waits
 from benchmarks.live import place as place_module
 from benchmarks.live.going_back import between
 from benchmarks.live.place import Place
+from tests.conftest import ROOT
 from tests.nodes.make_live import CAPITAL
+from tests.venue.make_venue import until
 
 BALANCES = {"BTC": {"free": "0.00004", "locked": "0"}, "USDT": {"free": "1000", "locked": "0"}}
 BEAT = {"exchange": "up", "exchange_doubts": "0", "exchange_unknown": "0"}
@@ -201,3 +207,61 @@ def test_between_two_nodes_nothing_is_sent_and_nothing_old_is_traded() -> None:
     assert between(books, 9, 30) == ["O-1 was sent in between"]
     late = [{"id": 2, "orderId": hash("O-1"), "time": 21}]
     assert between(books | {"trades": late}, 20, 30) == ["trade 2 came in between"]
+
+
+# -- a drill that is stopped
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-m", "tests.venue", "--speed", "0", *sys.argv[1:]], stdout=subprocess.PIPE)
+print(child.pid, child.stdout.readline().decode(), flush=True)
+child.wait()
+"""
+
+
+def state(pid: int | str) -> list[str]:
+    """Return the state of a process, and its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return ["Z", "0"]
+
+
+def runs(pid: int) -> bool:
+    """Return whether a process runs; one that nobody has waited for yet does not."""
+    return state(pid)[0] != "Z"
+
+
+def children(pid: int) -> set[int]:
+    return {int(one.name) for one in Path("/proc").glob("[0-9]*") if state(one.name)[1] == str(pid)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_venue_ends_with_who_has_started_it_however_that_ends(number: int) -> None:
+    ended = []
+    for words in (["--tied"], []):  # and without the word it does not
+        with subprocess.Popen([sys.executable, "-c", PARENT, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout is not None
+            venue = int(parent.stdout.readline().split()[0])
+            parent.send_signal(number)
+        since = time.monotonic()
+        while runs(venue) and time.monotonic() < since + 4:
+            time.sleep(0.05)
+        ended.append(not runs(venue))
+        if runs(venue):
+            os.kill(venue, signal.SIGKILL)
+    assert ended == [True, False]
+
+
+@pytest.mark.long
+def test_a_drill_that_is_stopped_leaves_no_process_behind(tmp_path: Path) -> None:
+    words = [sys.executable, "-W", "ignore", "-m", "benchmarks.live", "--only", "cycles", "--runs", "1", "--out", str(tmp_path)]
+    with (tmp_path / "said").open("w") as said, subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said) as drill:
+        folder = tmp_path / "live-drill" / "1" / "state" / "live" / "PILOT"
+        beat = until(lambda: last_beat(folder), 120)
+        left = children(drill.pid)
+        drill.send_signal(signal.SIGTERM)
+    assert beat.pid in left
+    assert len(left) > 1, "and a venue"
+    until(lambda: not any(map(runs, left)), 10)
+    assert not any('"end"' in line for line in (tmp_path / "live-drill.jsonl").read_text().splitlines()), "it is made again"

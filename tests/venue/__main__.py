@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.venue.market import Feed, load, walk
 from tests.venue.rules import Rules
 from tests.venue.server import Venue
+from tests.venue.tied import tied
 
 START = {"BTCUSDT": 30_000.0, "ETHUSDT": 2_000.0, "EURUSDT": 1.1}
 DEPOSITS = ("USDT=1000000", "BTC=10", "ETH=100", "EUR=100000")
@@ -28,6 +29,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fee", default="0.001")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--state", type=Path, help="folder for ports and the log of requests")
+    parser.add_argument("--tied", action="store_true", help="end with the process that has started it")
     return parser.parse_args()
 
 
@@ -41,6 +43,8 @@ def feeds(asked: list[str], seed: int) -> list[Feed]:
 
 
 async def main(options: argparse.Namespace) -> None:
+    if options.tied:
+        tied()
     if options.state is not None:
         options.state.mkdir(parents=True, exist_ok=True)
     deposits = dict(entry.split("=") for entry in options.deposit or DEPOSITS)

@@ -127,8 +127,8 @@ def running(feeds: list[Feed] | None = None, speed: float = 0.0, **options: Any)
 
 @contextmanager
 def spawned(*arguments: str) -> Iterator[Handle]:
-    """Run a venue as a process of its own."""
-    command = [sys.executable, "-m", "tests.venue", *arguments]
+    """Run a venue as a process of its own, which ends with this one."""
+    command = [sys.executable, "-m", "tests.venue", "--tied", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
