@@ -263,5 +263,9 @@ def test_a_drill_that_is_stopped_leaves_no_process_behind(tmp_path: Path) -> Non
         drill.send_signal(signal.SIGTERM)
     assert beat.pid in left
     assert len(left) > 1, "and a venue"
-    until(lambda: not any(map(runs, left)), 10)
+    try:
+        until(lambda: not any(map(runs, left)), 10)
+    finally:
+        for pid in filter(runs, left):
+            os.kill(pid, signal.SIGKILL)
     assert not any('"end"' in line for line in (tmp_path / "live-drill.jsonl").read_text().splitlines()), "it is made again"
