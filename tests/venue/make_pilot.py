@@ -14,6 +14,7 @@ that begin with ``--`` change the node for a test:
 --other      it runs another policy
 --dies-left  it dies when it has written down what it leaves to the next node
 --dies-noted likewise, when it has noted what it is to take over
+--dies-permitted  when it has its permit then, and has not seen its account yet
 --dies-sent  when the order that takes it over has passed the law
 --dies-filled  when that order is filled
 --dies-kept  when that is on the disk, and the file with what was left is still there
@@ -220,6 +221,7 @@ HOOKS = {
     "--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient, "--hungry": hungry,
     "--uncapped": uncapped, "--careless": careless, "--other": other,
     "--dies-left": lambda: dies(estate, "write_left"), "--dies-noted": lambda: dies(Intake, "handover"),
+    "--dies-permitted": lambda: dies(Intake, "permit"),
     "--dies-sent": lambda: dies(LiveBroker, "_fill", after=False), "--dies-filled": lambda: dies(LiveBroker, "_fill"),
     "--dies-kept": lambda: dies(estate, "forget", after=False),
 }  # fmt: skip
