@@ -234,20 +234,13 @@ def test_whoever_has_stopped_trading_what_was_left_is_sold(tmp_path: Path) -> No
     assert found[0].refused == "trading has stopped (OPERATOR): the law takes it over to sell it"
 
 
-def test_mutation_without_the_law_it_is_bought_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutation_without_the_law_it_is_bought_by_nobody_and_a_reduction_has_to_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TakeOver, "_by_law", lambda *_: False)
     found: list[TakeOver] = []
     folder = flown(tmp_path / "run", watched(found, begun(left("0.5"))))
     assert pd.read_parquet(folder / "fills.parquet").empty
     assert found[0].waits
-
-
-def test_mutation_a_reduction_that_does_not_wait_for_it_halts_with_something_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(TakeOver, "_by_law", lambda *_: False)
-    folder = flown(tmp_path / "run", begun(left("0.5")))
-    assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING", "HALTED"]
+    assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING", "HALTED"], "with something left"
     monkeypatch.setattr(TakeOver, "_by_law", lambda self, _: self.waits)
     folder = flown(tmp_path / "waits" / "run", begun(left("0.5")))
     assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING"]

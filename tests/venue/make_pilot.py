@@ -168,6 +168,16 @@ class Pilot:
         return [row["clientOrderId"] for row in self.venue.look("books")["orders"]]
 
 
+def clean(pilot: Pilot) -> None:
+    """See that every reconciliation found that all agree, and that the venue's books add up."""
+    report = pilot.report
+    assert (report["differences"], report["unread"]) == (0, 0), report
+    whens = [one["when"] for one in report["reconciliations"]]
+    assert whens[0] == "start"
+    assert whens[-1] == "stop"
+    assert pilot.venue.look("books")["audit"] == []
+
+
 def forgetful(told: bool = True) -> None:
     """Have what is closed leave the cache early."""
     stock = Housekeeper.on_start

@@ -12,9 +12,8 @@ from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.live.switch import Switch, request_switch
 from alphatrade.risk.audit import audit
 from alphatrade.risk.handover import FILE
-from tests.venue.make_pilot import CAPITAL, Pilot
+from tests.venue.make_pilot import CAPITAL, Pilot, clean
 from tests.venue.make_venue import until
-from tests.venue.test_pilot import clean
 
 pytestmark = pytest.mark.long
 DEATHS = ("--dies-noted", "--dies-permitted", "--dies-sent", "--dies-filled", "--dies-kept")
