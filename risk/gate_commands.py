@@ -83,6 +83,7 @@ class Commands:
                 command = gate.live_gate.sealed(command)
         except Exception as error:
             gate.fail(f"guarding {kind.__name__}", error)
+            self._refuse(command, deny(Code.HALTED, f"the law failed: {error!r}"))  # else it would be waited for
             return
         if verdict is None:
             leave = self.withhold if self.shadow else gate.run_command

@@ -1,6 +1,6 @@
 """What the gate does in the environment ``live``: a law that asks for a permit, a token for each order."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nautilus_trader.execution.messages import SubmitOrder, SubmitOrderList
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LIVE = "live"  # the environment in which an order is of real money
 APPROVAL = "approval"  # of a command's `params`: tokens by order id
 _WAITS = deny(Code.HANDOVER, "held until what was handed over is taken over")
+_FOREIGN = deny(Code.HANDOVER, "an id of what is handed over, which this order does not take over")
 _UNSEALED = deny(Code.NO_PERMIT, "nothing here makes approvals, and no order leaves without one")
 
 
@@ -92,11 +93,14 @@ class LiveGate:
     permit : Permit
     waits : callable
         Tells whether something that another node has left is still to be taken over; set by who takes it over.
+    takes : callable
+        Tells of an order id whether it is one by which that is taken over right now; set likewise.
     """
 
     def __init__(self, gate: "RiskGate") -> None:
         self.gate = gate
         self.waits: Callable[[], bool] = lambda: False
+        self.takes: Callable[[str], bool] = lambda _: False
         self.asks = gate.settings.env == LIVE
         self._approvals: Approvals | None = None
         self.clear()
@@ -128,8 +132,14 @@ class LiveGate:
         """Return the denial of an order that the permit does not cover (UTC ns); None: it does, or none is needed."""
         return unfit(self.permit, instrument, now) if self.asks else None
 
-    def held(self, orders: Iterable[Order]) -> Verdict | None:
-        """Return the denial of orders before which something is taken over; what only closes does not wait for that."""
+    def held(self, orders: Sequence[Order]) -> Verdict | None:
+        """
+        Return the denial of orders before which something is taken over; what only closes does not wait for that.
+
+        Nobody else may use an id of an order that takes something over, at any time.
+        """
+        if any(handed(order.order_id) and not self.takes(order.order_id) for order in orders):
+            return _FOREIGN
         if not self.waits() or all(order.reduce_only or handed(order.order_id) for order in orders):
             return None
         return _WAITS

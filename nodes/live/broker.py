@@ -50,6 +50,8 @@ class LiveBroker(Broker):
         Whether a refusal holds the orders after it; set by who looks at the rules then, and calls `go_on`.
     refusal : str
         What the exchange has said of an order that it refused, while orders are held for it; empty: none are.
+    sure : bool
+        Whether what takes something over may be filled: not while nobody knows that the exchange has it still.
     """
 
     def __init__(self, *given: Any) -> None:
@@ -60,6 +62,7 @@ class LiveBroker(Broker):
         self._begun = time.monotonic()
         self.holds, self.refusal, self._looked = False, "", False
         self._read = 0
+        self.sure = True
         self._parts: dict[str, Part] = {}  # by order id: what may be taken over, once
         self._taking: dict[str, tuple[Order, str]] = {}  # orders that do so and are not over; why not, if they must not
 
@@ -84,6 +87,13 @@ class LiveBroker(Broker):
         """Say what orders take something over: these, and none that were announced before and have not come."""
         self._parts = {part.order_id: part for part in parts}
 
+    def withdraw(self, why: str) -> None:
+        """Let nothing be taken over any more; what was sent for it and is not filled ends so."""
+        self._parts, self.sure = {}, True
+        self._taking = {name: (order, known or why) for name, (order, known) in self._taking.items()}
+        if self._journal_read:
+            self._loop.call_soon(self._taken_over)
+
     def _submit(self, command: Any, orders: list[Order]) -> None:
         """Send orders as the paper node does, but for those that take something over, which nobody is sent."""
         if not any(handed(order.client_order_id.value) for order in orders):
@@ -104,7 +114,7 @@ class LiveBroker(Broker):
 
     def _taken_over(self) -> None:
         """Say what comes of orders that take something over, as far as it was not said before a crash."""
-        if self.account_id is None:
+        if self.account_id is None or not self.sure:
             return
         for name, (order, why) in list(self._taking.items()):
             if not order.is_closed and why:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from alphatrade.nodes.live.alerts import Alerts
-from alphatrade.nodes.live.handover import Left, forget, read_left, write_left
+from alphatrade.nodes.live.full import Outcome
+from alphatrade.nodes.live.handover import Left, forget, read_left, rest_of, words_of, write_left
 from alphatrade.nodes.paper.flat import held_up
 from alphatrade.nodes.replay import members
 from alphatrade.risk.approval import plain
@@ -45,6 +46,7 @@ class Estate:
     offer: HandOver | None = None
     remedy: str = ""
     _over: bool = False
+    _told: Mapping[str, Decimal] | None = None  # what the file says is still to be taken over; None: nobody knows
     _late: float = 0.0  # when somebody is told that it waits, monotonic; 0: that was done
 
     def begun(self, parts: Any) -> None:
@@ -53,13 +55,28 @@ class Estate:
         if self.offer is not None:
             parts.intake.handover(self.offer)
             parts.intake.flush()
+            self._told = self.rest(parts)
             self._keep(parts)
+        elif parts.intake.handovers.waits:  # the run goes on, and somebody may have sold what waits meanwhile
+            parts.broker.sure = False
+
+    def compared(self, parts: Any, outcome: Outcome) -> None:
+        """Let a run that goes on take over what waits if the books agree, and take it back if they do not."""
+        if parts.broker.sure or outcome.unread or outcome.when == "stop":
+            return
+        if any(one.by or one.row == "fills" for one in outcome.differences):  # else something only rests there
+            parts.intake.handover(parts.intake.handovers.given._replace(parts=()))
+            parts.intake.flush()
+        else:
+            parts.broker.sure = True
+            parts.broker.look()
 
     def look(self, parts: Any) -> None:
         """See how far that is, and that nobody believes that it is done if it is not."""
         taking = parts.intake.handovers
         if taking.given is None or self._over:
             return
+        self._update(parts)
         if taking.waits:
             if self._late and time.monotonic() > self._late:
                 self._late = 0.0
@@ -67,23 +84,35 @@ class Estate:
                 self.tell_rest(parts, f"not all is taken over within {WAIT_S:g} s, {words}")
             return
         self._over = True
-        parts.gate.memory.keep()
-        if parts.intake.sync():  # else the file is all that is sure to be there after a power cut
-            self._keep(parts)
         if taking.refused:
             self.tell_rest(parts, f"trading stops, what was left is not kept: {taking.refused}")
         else:
-            self.alerts.say(f"what run {taking.given.run} has left is taken over: {_words(taking.taken)}")
+            self.alerts.say(f"what run {taking.given.run} has left is taken over: {words_of(taking.taken)}")
+
+    def _update(self, parts: Any) -> None:
+        """Have the file say less when the disk has confirmed that the journal has more."""
+        rest = self.rest(parts)
+        if rest != self._told:
+            self._told = rest
+            parts.gate.memory.keep()
+            if parts.intake.sync():  # else the file is all that is sure to be there after a power cut
+                self._keep(parts)
+
+    @staticmethod
+    def rest(parts: Any) -> dict[str, Decimal]:
+        """Return what was left and not taken over yet, by instrument."""
+        taking = parts.intake.handovers
+        return {} if taking.given is None else rest_of(taking.given, taking.taken)
 
     def tell_rest(self, parts: Any, why: str) -> None:
         """Give an alert, also of what is held and watched by nobody."""
-        rest = _words(_rest(parts))  # nothing: the law has taken it over, to sell it
+        rest = words_of(self.rest(parts))  # nothing: the law has taken it over, to sell it
         held = f"; held at the exchange and watched by nobody: {rest}; {self.remedy}" if rest else ""
         self.alerts.give(KIND, f"{why}{held}")
 
     def _keep(self, parts: Any) -> None:
         """Have the file say what is still to be taken over; where it cannot, it would be taken over twice."""
-        given, rest = parts.intake.handovers.given, _rest(parts)
+        given, rest = parts.intake.handovers.given, self.rest(parts)
         try:
             if rest:
                 known = read_left(self.folder) or self.own._replace(run=given.run, since=given.since)
@@ -138,16 +167,3 @@ class Estate:
         self.alerts.say(f"left to the next node: {left.words}")
         gate.recovering = True  # whoever kills from now on is told that no node has what is held
         return left
-
-
-def _rest(parts: Any) -> dict[str, Decimal]:
-    """Return what was left and not taken over yet, by instrument."""
-    taking, rest = parts.intake.handovers, dict[str, Decimal]()
-    for part in taking.given.parts:
-        rest[part.instrument] = rest.get(part.instrument, Decimal(0)) + Decimal(part.qty)
-    rest = {name: qty - taking.taken.get(name, Decimal(0)) for name, qty in rest.items()}
-    return {name: qty for name, qty in rest.items() if qty > 0}
-
-
-def _words(held: Mapping[str, Decimal]) -> str:
-    return ", ".join(f"{qty:f} of {name}" for name, qty in sorted(held.items()))

@@ -15,12 +15,18 @@ from alphatrade.risk.permit import Permit, permit_of
 
 def first_permit(folder: Path) -> Permit | None:
     """
-    Return the first permit in the journal in a folder; None: there is none, so that nothing can have been sent.
+    Return the first permit in the journal in a folder; None: none, or no account was seen: nothing can have been sent.
 
     What was kept of a look at a ledger that could not be read has no capital and no beginning, and is not meant.
     """
-    found = (permit_of(msgspec.msgpack.decode(payload)) for kind, payload in records(folder) if kind == PERMIT)
-    return next((permit for permit in found if permit.entry and permit.capital and permit.begins), None)
+    first: Permit | None = None
+    for kind, payload in records(folder):
+        if kind == PERMIT and first is None:
+            permit = permit_of(msgspec.msgpack.decode(payload))
+            first = permit if permit.entry and permit.capital and permit.begins else None
+        elif kind == BROKER and first is not None:
+            return first
+    return None
 
 
 def first_taken(folder: Path) -> HandOver | None:

@@ -155,7 +155,7 @@ class Guardian:
             await self._report(False, self._left)
             return
         self._parts.intake.flush()
-        await self._reconcile("stop", self._duty.kept, flat)
+        await self._reconcile("stop", self._duty.kept, flat and not self._duty.estate.rest(self._parts))
 
     def figures(self) -> dict[str, Any]:
         """Return what its metrics are."""
@@ -312,7 +312,7 @@ class Guardian:
             self._parts.stop.set()
 
     async def _reconcile(self, when: str, kept: Callable[[], Book] | None = None, flat: bool | None = None) -> None:
-        await self.reconciler.run(when, kept)
+        self._duty.estate.compared(self._parts, await self.reconciler.run(when, kept))
         await self._report(flat)
 
     async def _report(self, flat: bool | None, left: Mapping[str, str] | None = None) -> None:

@@ -18,11 +18,12 @@ from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.first import first_taken
 from alphatrade.nodes.live.preflight import Held
+from alphatrade.nodes.live.sides import kept
 from alphatrade.nodes.paper.desk import RUN
 from alphatrade.nodes.paper.link import VENUE
 from alphatrade.risk.approval import plain
 from alphatrade.risk.disk import FolderLock, sync, write_whole, writing
-from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.errors import ConfigError, JournalError
 from alphatrade.risk.handover import FILE, KIND, PREFIX, HandOver, Part, split
 
 _MODE = 0o600
@@ -139,10 +140,38 @@ def untaken(folder: Path, why: str, remedy: str) -> str:
         left = None  # it is why nothing starts
     if left is None and not (folder / FILE).exists():
         return ""
-    held = "something" if left is None else f"{left.words}, left by run {left.run}"
+    held = "something" if left is None else f"{_known(folder, left)}, left by run {left.run}"
     words = f"{why}; held at the exchange and watched by nobody: {held}; {remedy}"
     Alerts(folder, time.time_ns, lambda _: None).give(KIND, words)
     return words
+
+
+def rest_of(given: HandOver, taken: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Return what was left and not taken over yet, by instrument."""
+    rest = dict[str, Decimal]()
+    for part in given.parts:
+        rest[part.instrument] = rest.get(part.instrument, Decimal(0)) + Decimal(part.qty)
+    rest = {name: qty - taken.get(name, Decimal(0)) for name, qty in rest.items()}
+    return {name: qty for name, qty in rest.items() if qty > 0}
+
+
+def words_of(held: Mapping[str, Decimal]) -> str:
+    """Return what is held by instrument in words."""
+    return ", ".join(f"{qty:f} of {name}" for name, qty in sorted(held.items()))
+
+
+def _known(folder: Path, left: Left) -> str:
+    """Return what was left and is in no journal, and what a run that has died since has bought of it by its own."""
+    journal = folder / "journal"
+    try:
+        noted = first_taken(journal)
+        if noted is None or noted.run != left.run:
+            return left.words
+        taken = {f"{symbol}.{VENUE}": qty for symbol, qty in kept(journal, ()).taken.items()}
+    except JournalError:
+        return left.words
+    rest = words_of(rest_of(noted, taken)) or "nothing"  # the file may be a moment behind
+    return f"{rest}, and {words_of(taken)} in the journal of the next run" if taken else rest
 
 
 def remedy_of(account: str, symbols: str, keys: str) -> str:

@@ -50,6 +50,7 @@ def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False)
     anchor = read()
     folder = latch_dir(anchor.state, "live", account)
     home = existing(key or key_file("person"), anchor.ledger)
+    home.entries()  # whoever has locked the ledger is waited for before a node is asked
     back = home.ledger.chain.stages.previous(STAGE)
     if not back:
         raise LedgerError("stage", STAGE, "a policy that was in charge of it before; see `alphatrade stage show`")
@@ -58,16 +59,16 @@ def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False)
     if hand_over:
         _require_heir(folder, anchor.ledger, home.ledger.chain, back, beat)
     if beat is not None:  # first of all: a node that finds its policy gone would halt, for somebody to release it
-        request_switch(folder, Switch(time.time_ns(), "live-rollback", why, hand_over))
-        try:
-            wanted = "a node that takes it: it is hung, on its way out, or has not taken over yet what was left to it"
-            _wait(lambda: not pending(folder), TAKEN_S, wanted)
-        finally:
-            take_switch(folder)
+        _ask(folder, Switch(time.time_ns(), "live-rollback", why, hand_over))
         how = "cancels, and keeps what it holds" if hand_over else "ends flat"
         yield f"{time.monotonic() - began:.1f} s: the node {how}"
     body = {"policy_hash": back, "from": STAGE, "to": STAGE, "why": why, "dossier": "", "noticed": ""}
-    home.append_stage(body)
+    try:
+        home.append_stage(body)
+    except LedgerError as error:
+        if beat is None:
+            raise
+        raise _asked_in_vain(error, hand_over) from error
     yield f"{time.monotonic() - began:.1f} s: the ledger has {back[:12]} in charge of {STAGE}"
     if beat is not None:
 
@@ -84,6 +85,27 @@ def roll_back(why: str, key: Path | None, account: str, hand_over: bool = False)
         _wait(lambda: not (folder / FILE).exists(), OVER_S, words)
         done = "all is taken over" if left else "nothing was left: it held nothing, or its own log says why it has sold"
         yield f"{time.monotonic() - began:.1f} s: {done}"
+
+
+def _ask(folder: Path, asked: Switch) -> None:
+    """Leave a request, and wait until it is taken; one that is not is taken back."""
+    request_switch(folder, asked)
+    try:
+        wanted = "a node that takes it: it is hung, on its way out, or has not taken over yet what was left to it"
+        _wait(lambda: not pending(folder), TAKEN_S, wanted)
+    except ConfigError:
+        if pending(folder):
+            raise  # else it was taken at the last moment
+    finally:
+        take_switch(folder)
+
+
+def _asked_in_vain(error: LedgerError, hand_over: bool) -> LedgerError:
+    """Return what is said where the ledger does not take the entry, and a node was asked already."""
+    what = "takes over itself what it holds" if hand_over else "sells what it holds before"
+    again = "mend that, wait until it runs, and give the command once more"
+    wanted = f"an entry; the node was asked before: it starts again under the policy that it has, and {what}; {again}"
+    return LedgerError("live-rollback", str(error), wanted)
 
 
 def _require_heir(folder: Path, ledger: Path, chain: Chain, back: str, beat: Beat | None) -> None:

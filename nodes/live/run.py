@@ -38,6 +38,7 @@ from alphatrade.nodes.venue_rest import Credentials
 from alphatrade.nodes.watchdog import EXTEND_S, sd_notify
 from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, NotFlatError, StoppedError
+from alphatrade.risk.handover import FILE
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
 from alphatrade.risk.units import NANO, from_atto, to_nano
@@ -97,6 +98,8 @@ def live(told: LiveSettings) -> Outcome:
             stops.held_back()
         elif guards[0].hands_over:
             raise StoppedError("a stop came after it was left, and before the next node could take it over")
+        elif (_folder(told) / FILE).exists():
+            raise StoppedError("the run is over, and not all that was left to it could be taken over")
     except InUseError:
         raise  # who has it in use watches over it
     except AlphaTradeError as error:

@@ -29,6 +29,8 @@ from alphatrade.risk.template import RiskTemplate
 
 BETWEEN_NS = SECOND_NS // 2  # from one order to the next, at least
 SOLD = "the law takes it over to sell it"
+DOUBT = "the books differ from the exchange's, which may not have it any more"
+USED = "its id is that of another order"
 
 
 class TakeOver:
@@ -62,6 +64,7 @@ class TakeOver:
         self._sent: dict[str, Part] = {}  # by order id: parts that are on their way
         self._next, self._between_ns = 0, between_ns(gate.template)  # before that time no other is sent, UTC ns
         gate.live_gate.waits, gate.reduction.owed = lambda: self.waits, self._by_law
+        gate.live_gate.takes = self._sent.__contains__
 
     @property
     def waits(self) -> bool:
@@ -69,7 +72,14 @@ class TakeOver:
         return bool(self._open)
 
     def begin(self, left: HandOver, ts: int) -> None:
-        """Have all of it taken over as soon as there are prices; at once, to be sold, where trading has stopped."""
+        """
+        Have all of it taken over as soon as there are prices; at once, to be sold, where trading has stopped.
+
+        A second one without parts takes the first one back: what waits may be gone, and is taken over by nobody here.
+        """
+        if not left.parts:
+            self._take_back()
+            return
         self.given, self._open = left, list(left.parts)
         for part in left.parts:
             words = f"{LEFT_BY}{left.run}"
@@ -86,6 +96,9 @@ class TakeOver:
         name = (data.bar_type if isinstance(data, Bar) else data).instrument_id.value
         part = next((one for one in self._open if one.instrument == name), None)
         if part is not None and self._ready(part, ts):
+            if self._used(part):
+                self._denied(part, USED)
+                return
             self._sent[part.order_id], self._next = part, ts + self._between_ns
             self._send(part, ts)
             self.settled()
@@ -119,7 +132,7 @@ class TakeOver:
         return check_market(gate.law, gate.law.exposure.holding(part.instrument), ts, None, None, []) is None
 
     def _denied(self, part: Part, why: str) -> None:
-        words = f"{part.order_id}, {part.qty} of {part.instrument} at {part.price}: {why}"
+        words = f"{_words(part)}: {why}"
         if part.order_id.endswith(BY_LAW):
             self._open.remove(part)
             self.refused = f"{self.refused}; but not {words}"
@@ -127,8 +140,22 @@ class TakeOver:
         self.refused = self.refused or f"{words}; {SOLD}"
         self._gate.trip(KIND.upper(), self.refused, "law")
 
+    def _take_back(self) -> None:
+        """Take over nothing more."""
+        rest = ", ".join(_words(part) for part in self._open)
+        self.refused = "; ".join(filter(None, (self.refused, f"not taken over is {rest}: {DOUBT}")))
+        self._open.clear()
+        self._sent.clear()
+        self._venue.withdraw(DOUBT)
+        self._gate.trip(KIND.upper(), self.refused, "law")
+
+    def _used(self, part: Part) -> bool:
+        """Return whether somebody else has sent an order of this id: what comes of that one is not ours."""
+        return self._node.kernel.cache.order(ClientOrderId(part.order_id)) is not None
+
     def _by_law(self, now: int) -> bool:
         """Have the law take over what is not on its way, as trading has stopped; return whether some is missing yet."""
+        self.settled()
         rest = [part for part in self._open if part.order_id not in self._sent]
         if rest:
             cause = self._gate.switch.trip_cause
@@ -136,8 +163,12 @@ class TakeOver:
             parts = [part._replace(order_id=part.order_id + BY_LAW) for part in rest]
             self._open = [part for part in self._open if part not in rest] + parts
             self._venue.announce(parts)
-            self._sent |= {part.order_id: part for part in parts}
-            for part in parts:
+            used = [part for part in parts if self._used(part)]
+            for part in used:
+                self._denied(part, USED)
+            free = [part for part in parts if part not in used]
+            self._sent.update({part.order_id: part for part in free})
+            for part in free:
                 self._gate.reduction.send(self._command(part, now), now)
         return self.waits
 
@@ -161,6 +192,10 @@ class TakeOver:
         return SubmitOrder(
             trader_id=order.trader_id, strategy_id=order.strategy_id, order=order, command_id=UUID4(), ts_init=ts
         )
+
+
+def _words(part: Part) -> str:
+    return f"{part.order_id}, {part.qty} of {part.instrument} at {part.price}"
 
 
 def between_ns(template: RiskTemplate) -> int:

@@ -187,6 +187,49 @@ def test_an_announcement_takes_back_the_one_before_it() -> None:
     at_exchange(scenario)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_may_be_gone_is_not_filled_before_somebody_knows_and_not_at_all_if_it_is(there: bool) -> None:
+    async def scenario(rig: LiveRig) -> None:
+        rig.broker._journal_read = False
+        announced(rig)
+        order = made(rig)
+        give(rig, order)  # the journal is read, and has nothing of what came of it
+        rig.live.sure = False
+        rig.broker._journal_read = True
+        await rig.read()
+        await settled()
+        assert rig.names == []
+        if there:
+            rig.live.sure = True
+            await rig.read()
+            assert rig.names == ["OrderSubmitted", "OrderAccepted", "OrderFilled"]
+            return
+        rig.live.withdraw("it was sold")
+        assert rig.names == [], "soon, as an input of its own"
+        await settled()
+        assert (rig.names, rig.events[-1].reason) == (["OrderRejected"], "not taken over: it was sold")
+        give(rig, made(rig, "HANDOVER-2"))
+        await settled()
+        assert rig.names == ["OrderRejected", "OrderRejected"], "nor what was to come"
+
+    at_exchange(scenario)
+
+
+def test_what_was_taken_back_before_a_crash_is_not_filled_after_it() -> None:
+    async def scenario(rig: LiveRig) -> None:
+        rig.broker._journal_read = False
+        announced(rig)
+        give(rig, made(rig))
+        rig.live.withdraw("it was sold")
+        await settled()
+        assert rig.names == []
+        rig.broker._journal_read = True
+        await rig.read()
+        assert rig.names == ["OrderRejected"]
+
+    at_exchange(scenario)
+
+
 def test_the_broker_of_a_paper_node_sends_none() -> None:
     async def run() -> None:
         rig = Rig()

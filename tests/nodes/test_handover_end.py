@@ -48,7 +48,7 @@ class Rig:
         self.gate = SimpleNamespace(switch=SimpleNamespace(state="ACTIVE"), recovering=False)
         self.handovers = SimpleNamespace(given=None, waits=False)
         intake = SimpleNamespace(handovers=self.handovers, flush=lambda: None)
-        broker = SimpleNamespace(venue=SimpleNamespace(value="BINANCE"), witnesses=[])
+        broker = SimpleNamespace(venue=SimpleNamespace(value="BINANCE"), witnesses=[], sure=True)
         self.stop = asyncio.Event()
         parts = SimpleNamespace(node=self.node, gate=self.gate, intake=intake, broker=broker, stop=self.stop)
         self.alerts = Alerts(folder, lambda: 7, self.said.append)

@@ -16,10 +16,12 @@ from alphatrade.nodes.live import handover
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.first import first_taken
+from alphatrade.nodes.live.full import Outcome
 from alphatrade.nodes.live.handover import Left, offered, put_by, read_left, to_take, write_left
 from alphatrade.nodes.live.preflight import Held
+from alphatrade.nodes.live.reconcile import Difference
 from alphatrade.nodes.paper.inputs import Recorder
-from alphatrade.risk.errors import ConfigError, InUseError
+from alphatrade.risk.errors import ConfigError, InUseError, JournalError
 from alphatrade.risk.handover import FILE, HandOver, Part
 from tests.nodes.make_checks import BTC
 
@@ -80,6 +82,31 @@ def test_one_that_is_torn_or_not_ours_is_refused_in_a_line(tmp_path, text):
 
 
 # -- for which start it is
+
+
+@pytest.mark.parametrize(
+    ("taken", "words"),
+    [
+        ("", "nobody: 0.0025 of BTCUSDT.BINANCE, left by run ab12"),
+        ("0.002", "nobody: 0.0005 of BTCUSDT.BINANCE, and 0.002 of BTCUSDT.BINANCE in the journal of the next run, left by run ab12"),
+        ("0.0025", "nobody: nothing, and 0.0025 of BTCUSDT.BINANCE in the journal of the next run, left by run ab12"),
+    ],
+)
+def test_what_a_dead_run_had_taken_over_is_told_apart_though_the_file_is_behind(tmp_path, monkeypatch, taken, words):
+    write_left(tmp_path, LEFT)
+    journal(tmp_path, "cd34", "b" * 64, GIVEN)
+    book = SimpleNamespace(taken={"BTCUSDT": D(taken)} if taken else {})
+    monkeypatch.setattr(handover, "kept", lambda *_: book)
+    assert words in handover.untaken(tmp_path, "why", "sell it by hand")
+
+
+def test_a_journal_that_cannot_be_read_is_no_reason_to_say_nothing(tmp_path, monkeypatch):
+    def damaged(_: Path) -> None:
+        raise JournalError("journal", "torn", "one that is whole")
+
+    write_left(tmp_path, LEFT)
+    monkeypatch.setattr(handover, "first_taken", damaged)
+    assert "nobody: 0.0025 of BTCUSDT.BINANCE, left by run ab12" in handover.untaken(tmp_path, "why", "sell it by hand")
 
 
 def test_the_start_just_after_the_run_takes_it_over(tmp_path):
@@ -183,17 +210,20 @@ class Rig:
 
     def __init__(self, folder: Path, offer: HandOver | None = GIVEN) -> None:
         self.folder, self.trips, self.said, self.disk = folder, list[Any](), list[str](), True
+        self.noted = list[HandOver]()
         self.taking = SimpleNamespace(given=None, waits=False, taken={}, refused="")
         intake = SimpleNamespace(
             handovers=self.taking, handover=self._given, flush=lambda: self.said.append("flushed"), sync=self._sync
         )  # fmt: skip
         memory = SimpleNamespace(keep=lambda: self.said.append("kept"))
         gate = SimpleNamespace(trip=lambda *words: self.trips.append(words), recovering=True, memory=memory)
-        self.parts = SimpleNamespace(intake=intake, gate=gate)
+        self.broker = SimpleNamespace(sure=True, look=lambda: self.said.append("asked"))
+        self.parts = SimpleNamespace(intake=intake, gate=gate, broker=self.broker)
         self.alerts = Alerts(folder, lambda: 7, self.said.append)
         self.estate = Estate(folder, LEFT, self.alerts, offer, "sell it by hand")
 
     def _given(self, left: HandOver) -> None:
+        self.noted.append(left)
         self.taking.given, self.taking.waits = left, True
 
     def _sync(self) -> bool:
@@ -223,7 +253,8 @@ def test_what_is_noted_is_newer_than_the_run_and_gone_when_all_is_taken_over(rig
     assert left._replace(ts=0) == LEFT._replace(ts=0)
     assert abs(time.time_ns() - left.ts) < 10**10
     rig.look()
-    assert rig.said == ["flushed"]
+    rig.look()
+    assert rig.said == ["flushed"], "as long as nothing comes of it, the disk is left alone"
     rig.over()
     assert read_left(rig.folder) is None
     assert rig.said == ["flushed", "kept", "synced", "what run ab12 has left is taken over: 0.0025 of BTCUSDT.BINANCE"]
@@ -252,6 +283,56 @@ def test_what_waits_for_too_long_is_told_once(rig, monkeypatch):
     assert rig.alerts.counts["handover"] == 1
     rig.over()
     assert read_left(rig.folder) is None
+
+
+def test_each_part_that_is_taken_over_leaves_the_file_after_it_is_in_the_journal(rig, monkeypatch):
+    monkeypatch.setattr("alphatrade.nodes.live.estate.write_left", lambda *what: rig.said.append("file") or write_left(*what))
+    rig.taking.taken = {"BTCUSDT.BINANCE": D("0.002")}
+    rig.look()
+    rig.look()
+    assert rig.said == ["flushed", "kept", "synced", "file"]
+    left = read_left(rig.folder)
+    assert left is not None
+    assert (left.positions, left.run) == ({"BTCUSDT.BINANCE": "0.0005"}, "ab12")
+    rig.over()
+    assert read_left(rig.folder) is None
+
+
+def outcome(*differences: Difference, unread: str = "", when: str = "start") -> Outcome:
+    return Outcome(1, when, differences, unread, 1, 1, 1, 0.1)
+
+
+RESTS = Difference("stranger", "web-1", "order web-1 is open at the exchange and not ours")
+SOLD = Difference("stranger", "web-2", "order web-2 was made at the exchange and is not ours", D("0.0025"))
+GONE = Difference("balances", "BTC", "BTC: journal has 1, exchange has 0", D(-1))
+DEAL = Difference("fills", "BTCUSDT 7", "fill 7 of BTCUSDT: journal has none, exchange has (web-2)")
+
+
+@pytest.mark.parametrize(
+    ("found", "sure", "noted"),
+    [
+        (outcome(), True, 0), (outcome(RESTS), True, 0), (outcome(unread="away"), False, 0), (outcome(when="stop"), False, 0),
+        (outcome(SOLD), False, 1), (outcome(GONE), False, 1), (outcome(RESTS, DEAL), False, 1),
+    ],
+)  # fmt: skip
+def test_a_run_that_goes_on_takes_nothing_over_before_the_books_agree_and_nothing_where_they_do_not(tmp_path, found, sure, noted):
+    rig = Rig(tmp_path, None)
+    rig.taking.given, rig.taking.waits = GIVEN, True  # its journal was read
+    rig.estate.begun(rig.parts)
+    assert not rig.broker.sure
+    rig.estate.compared(rig.parts, found)
+    assert rig.broker.sure == sure
+    assert rig.noted == [GIVEN._replace(parts=())] * noted
+    assert rig.said == ["asked"] * sure + ["flushed"] * noted
+
+
+def test_a_run_that_has_asked_or_has_nothing_to_wait_for_asks_no_more(rig, tmp_path):
+    rig.estate.compared(rig.parts, outcome(GONE))
+    assert (rig.broker.sure, rig.noted) == (True, [GIVEN])
+    done = Rig(tmp_path / "done", None)
+    done.taking.given = GIVEN
+    done.estate.begun(done.parts)
+    assert done.broker.sure
 
 
 def test_what_the_disk_has_not_confirmed_leaves_the_file(rig):

@@ -234,23 +234,106 @@ def test_whoever_has_stopped_trading_what_was_left_is_sold(tmp_path: Path) -> No
     assert found[0].refused == "trading has stopped (OPERATOR): the law takes it over to sell it"
 
 
-def test_mutation_without_the_law_it_is_bought_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutation_without_the_law_it_is_bought_by_nobody_and_a_reduction_has_to_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TakeOver, "_by_law", lambda *_: False)
     found: list[TakeOver] = []
     folder = flown(tmp_path / "run", watched(found, begun(left("0.5"))))
     assert pd.read_parquet(folder / "fills.parquet").empty
     assert found[0].waits
-
-
-def test_mutation_a_reduction_that_does_not_wait_for_it_halts_with_something_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(TakeOver, "_by_law", lambda *_: False)
-    folder = flown(tmp_path / "run", begun(left("0.5")))
-    assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING", "HALTED"]
+    assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING", "HALTED"], "with something left"
     monkeypatch.setattr(TakeOver, "_by_law", lambda self, _: self.waits)
     folder = flown(tmp_path / "waits" / "run", begun(left("0.5")))
     assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING"]
+
+
+# -- what may be gone, and what does not get out
+
+
+def taken_back(when: str) -> Callable[[Parts], None]:
+    def give(parts: Parts) -> None:
+        what = left("0.1", "0.05")
+        begun(what)(parts)
+        if when == "after a stop":
+            parts.gate.trip("RECONCILE", "the books differ", "reconciliation")
+        parts.intake.handover(what._replace(parts=()))
+
+    return give
+
+
+@pytest.mark.parametrize("when", ["at once", "after a stop"])
+def test_what_may_be_gone_is_bought_by_nobody_and_stops_trading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    told, found = list[str](), list[TakeOver]()
+    monkeypatch.setattr(PaperVenue, "withdraw", lambda self, why: told.append(why), raising=False)
+    if when == "after a stop":  # then the law has sent them, and they are held where they would leave
+        monkeypatch.setattr(TakeOver, "_by_law", lambda self, _: self.waits)
+    folder = flown(tmp_path / "run", watched(found, taken_back(when)))
+    assert told == ["the books differ from the exchange's, which may not have it any more"]
+    assert pd.read_parquet(folder / "fills.parquet").empty
+    assert (found[0].waits, found[0].taken) == (False, {})
+    assert "not taken over is HANDOVER-1, " in found[0].refused
+    assert ", HANDOVER-2, " in found[0].refused
+    assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING", "HALTED"]
+    again = flown(tmp_path / "again", None) if when == "at once" else None
+    assert again is None or digests(again) == digests(folder)
+
+
+def rogue(name: str, give: Callable[[Parts], None]) -> Callable[[Parts], None]:
+    """Have somebody else send an order of this id, then do what is given."""
+
+    def given(parts: Parts) -> None:
+        taking = parts.intake.handovers
+        parts.intake.permit(permit_for(MADE))
+        command = taking._command(left("0.01").parts[0]._replace(order_id=name), 0)
+        parts.node.kernel.msgbus.send(endpoint="ExecEngine.execute", msg=command)
+        give(parts)
+
+    return given
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_nobody_else_may_use_such_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: bool) -> None:
+    if not holds:
+        monkeypatch.setattr(LiveGate, "held", lambda *_: None)  # mutation
+    folder = flown(tmp_path / "run", rogue("HANDOVER-7", lambda _: None))
+    codes = [one["limit"] for one in events_of(folder, "denied") if one["order_id"] == "HANDOVER-7"]
+    assert (codes == ["HANDOVER"]) == holds
+
+
+def test_one_whose_id_was_used_by_somebody_else_is_taken_over_by_the_law(tmp_path: Path) -> None:
+    folder = flown(tmp_path / "run", rogue("HANDOVER-1", begun(left("0.1"))))
+    (kill,) = events_of(folder, "kill")
+    assert "its id is that of another order; the law takes it over" in kill["detail"]
+    fills = pd.read_parquet(folder / "fills.parquet")
+    assert set(fills[fills["side"] == "BUY"]["order_id"]) == {"HANDOVER-1-LAW"}
+    assert fills["position_after"].iloc[-1] == 0
+
+
+@pytest.mark.parametrize("why", ["its id is that of another order", "the law failed"])
+def test_one_of_the_law_that_does_not_get_out_is_told_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    give, sealed = begun(left("0.1", "0.5", "0.05")), LiveGate.sealed
+    if why == "the law failed":
+
+        def fails(self: LiveGate, command: Any) -> Any:
+            if command.order.client_order_id.value == "HANDOVER-2-LAW":
+                raise ValueError("what cannot be approved")
+            return sealed(self, command)
+
+        monkeypatch.setattr(LiveGate, "sealed", fails)
+    else:
+        give = rogue("HANDOVER-2-LAW", give)
+    found: list[TakeOver] = []
+    folder = flown(tmp_path / "run", watched(found, give))
+    assert "but not HANDOVER-2-LAW, " in found[0].refused
+    assert why in found[0].refused
+    assert not found[0].waits
+    assert [one["value"] for one in events_of(folder, "state")] == ["REDUCING", "HALTED"], "it is not waited for"
+    fills = pd.read_parquet(folder / "fills.parquet")
+    assert set(fills[fills["side"] == "BUY"]["order_id"]) == {"HANDOVER-1", "HANDOVER-3-LAW"}
+    assert fills["position_after"].iloc[-1] == 0
 
 
 # -- what waits, and what has to wait for it
@@ -369,7 +452,9 @@ def test_parts_keep_to_the_rate_of_the_template(
     monkeypatch.setattr(TakeOver, "_send", send)
     monkeypatch.setattr(TakeOver, "_ready", lambda *_: True)
     gate.switch.trip_cause = None
-    taking = TakeOver(MagicMock(), gate, MagicMock())
+    node = MagicMock()
+    node.kernel.cache.order.return_value = None
+    taking = TakeOver(node, gate, MagicMock())
     taking.begin(left(*["0.01"] * 20), 0)
     for ts in range(10**9, 10**9 + 200 * 10**9, 10**8):
         taking.heard(SimpleNamespace(instrument_id=NAME_ID), ts)  # type: ignore[arg-type]

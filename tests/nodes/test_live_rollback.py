@@ -41,13 +41,20 @@ class Place:
         self.folder, self.told = root / "live" / "PILOT", list[str]()
         self.folder.mkdir(parents=True)
         ledger = SimpleNamespace(chain=SimpleNamespace(stages=SimpleNamespace(previous=lambda _: previous)))
-        home = SimpleNamespace(ledger=ledger, append_stage=self._entry)
+        self.broken: Exception | None = None
+        home = SimpleNamespace(ledger=ledger, entries=self._entries, append_stage=self._entry)
         monkeypatch.setattr(rollback, "read", lambda: SimpleNamespace(state=root, ledger=root / "ledger"))
         monkeypatch.setattr(rollback, "existing", lambda key, folder: home)
         monkeypatch.setattr(rollback, "TAKEN_S", 0.5)
         monkeypatch.setattr(rollback, "AGAIN_S", 2.0)
 
+    def _entries(self) -> None:
+        assert not pending(self.folder), "the ledger is waited for before a node is asked"
+        self.told.append("entries")
+
     def _entry(self, body: Any) -> None:
+        if self.broken is not None:
+            raise self.broken
         assert not pending(self.folder), "a node has not been told yet"
         self.told.append(f"entry {body['policy_hash'][:4]} {body['from']} {body['to']}")
 
@@ -83,7 +90,7 @@ def test_the_node_is_asked_first_then_the_ledger_is_told_then_the_node_runs_agai
     thread = place.node()
     lines = roll_back()
     thread.join(5)
-    assert place.told == ["entry bbbb limited_live limited_live", "again"]
+    assert place.told == ["entries", "entry bbbb limited_live limited_live", "again"]
     assert len(lines) == 3
     assert lines[2].endswith("the node runs under it")
 
@@ -91,7 +98,7 @@ def test_the_node_is_asked_first_then_the_ledger_is_told_then_the_node_runs_agai
 def test_without_a_node_the_ledger_alone_is_told(tmp_path, monkeypatch):
     place = Place(tmp_path, monkeypatch)
     assert len(roll_back()) == 1
-    assert place.told == ["entry bbbb limited_live limited_live"]
+    assert place.told == ["entries", "entry bbbb limited_live limited_live"]
     assert not pending(place.folder)
 
 
@@ -100,7 +107,7 @@ def test_a_node_that_does_not_take_it_leaves_the_ledger_as_it_is_and_no_request(
     place.beats("first")
     with pytest.raises(ConfigError, match="hung"):
         roll_back()
-    assert (place.told, pending(place.folder)) == ([], False)
+    assert (place.told, pending(place.folder)) == (["entries"], False)
 
 
 def test_a_node_that_does_not_come_back_is_told(tmp_path, monkeypatch):
@@ -109,6 +116,59 @@ def test_a_node_that_does_not_come_back_is_told(tmp_path, monkeypatch):
     place.node(again=False)
     with pytest.raises(ConfigError, match="permit of its own"):
         roll_back()
+
+
+@pytest.mark.parametrize(
+    ("runs", "word", "words"),
+    [
+        (True, True, "starts again under the policy that it has, and takes over itself what it holds"),
+        (True, False, "starts again under the policy that it has, and sells what it holds before"),
+        (False, False, "a file that can be written"),
+    ],
+)
+def test_an_entry_that_cannot_be_made_says_what_becomes_of_the_node(tmp_path, monkeypatch, runs, word, words):
+    place = Place(tmp_path, monkeypatch)
+    place.broken = LedgerError("ledger.jsonl", "No space left on device", "a file that can be written")
+    heir(place, monkeypatch)
+    if runs:
+        place.beats("first")
+        thread = place.node(again=False)
+    with pytest.raises(LedgerError, match=words) as error:
+        list(rollback.roll_back("a bad week", None, "PILOT", word))
+    assert "No space left" in str(error.value)
+    assert ("starts again" in str(error.value)) == runs
+    assert not pending(place.folder)
+    if runs:
+        thread.join(5)
+
+
+def test_a_ledger_that_cannot_be_had_leaves_the_node_as_it_is(tmp_path, monkeypatch):
+    place = Place(tmp_path, monkeypatch)
+    asked = list[Any]()
+    monkeypatch.setattr(rollback, "request_switch", lambda *what: asked.append(what))
+
+    def damaged() -> None:
+        raise LedgerError("ledger.jsonl", "torn", "one that is whole")
+
+    rollback.existing(None, None).entries = damaged
+    place.beats("first")
+    with pytest.raises(LedgerError, match="torn"):
+        roll_back()
+    assert (asked, place.told) == ([], [])
+
+
+def test_a_node_that_takes_it_at_the_last_moment_has_taken_it(tmp_path, monkeypatch):
+    place = Place(tmp_path, monkeypatch)
+    place.beats("first")
+
+    def late(_: Any, seconds: float, expected: str) -> None:
+        monkeypatch.setattr(rollback, "_wait", lambda *_: None)
+        assert take_switch(place.folder) is not None
+        raise ConfigError("live-rollback", f"nothing within {seconds:g} s", expected)
+
+    monkeypatch.setattr(rollback, "_wait", late)
+    assert len(roll_back()) == 3
+    assert place.told == ["entries", "entry bbbb limited_live limited_live"]
 
 
 def test_with_nothing_before_there_is_nothing_to_go_back_to(tmp_path, monkeypatch):
@@ -207,7 +267,7 @@ def test_without_somebody_to_take_it_over_nothing_is_asked_and_nothing_entered(t
     with pytest.raises(ConfigError, match=words) as error:
         hand_over()
     assert "without the word the node ends flat" in str(error.value)
-    assert (place.told, pending(place.folder)) == ([], False)
+    assert (place.told, pending(place.folder)) == (["entries"], False)
 
 
 @pytest.mark.parametrize("what", ["beat", "journal"])
@@ -219,7 +279,7 @@ def test_where_no_node_runs_there_is_nothing_to_hand_over(tmp_path, monkeypatch,
         heir(place, monkeypatch)
     with pytest.raises(ConfigError, match="no node that runs"):
         hand_over()
-    assert place.told == []
+    assert place.told == ["entries"]
 
 
 def test_what_a_node_has_taken_over_itself_was_paid_for_before_it_began(tmp_path):

@@ -9,6 +9,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.model.enums import AccountType
+from nautilus_trader.model.events import AccountState
 
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import preflight, run, stops
@@ -21,6 +24,7 @@ from alphatrade.risk.errors import ConfigError, InUseError, NotFlatError, Stoppe
 from alphatrade.risk.handover import FILE
 from alphatrade.risk.kill import request_kill
 from alphatrade.risk.permit import Permit
+from tests.nodes.make_broker import ACCOUNT
 from tests.nodes.make_journal import HEAD
 
 UNREAD = Permit(refused="the ledger cannot be read", at=5, spent=9, fee=1)
@@ -28,13 +32,15 @@ GOOD = Permit(entry="e" * 64, capital=100 * 10**18, loss=10**18, begins=1_790_00
 LATE = GOOD._replace(entry="f" * 64, capital=1, begins=GOOD.begins + 1)
 
 
-def journal(folder: Path, *permits: Permit) -> Path:
-    """Write what a node keeps of its looks at the ledger."""
+def journal(folder: Path, *permits: Permit, seen: bool = True) -> Path:
+    """Write what a node keeps of its looks at the ledger, and that it has `seen` the account then."""
     with Journal.open(folder, HEAD) as made:
         recorder = Recorder(made, [])
         recorder.tick(1)
         for permit in permits:
             recorder.permit(permit)
+        if seen:
+            recorder.broker(AccountState(ACCOUNT, AccountType.CASH, None, True, [], [], {}, UUID4(), 1, 1))
     return folder
 
 
@@ -45,6 +51,7 @@ def test_a_run_began_with_the_first_permit_that_names_something(tmp_path: Path) 
     assert first_permit(journal(tmp_path / "a", UNREAD, GOOD, LATE)) == GOOD
     wrong = GOOD._replace(refused="the clock of this machine is wrong")
     assert first_permit(journal(tmp_path / "b", wrong, LATE)) == wrong, "it is known what it is for"
+    assert first_permit(journal(tmp_path / "c", GOOD, seen=False)) is None, "it has sent nothing, and is checked as a new one"
 
 
 def test_a_look_that_found_no_permit_is_none_and_then_a_start_needs_one(
@@ -245,3 +252,26 @@ def test_a_start_that_has_something_to_take_over_waits_for_an_exchange_that_is_a
     with pytest.raises(ConfigError, match="503"):
         run._judged(start, nothing, nothing)
     assert len(asking.asked_at) == 1, "with nothing to take over it is said at once"
+
+
+@pytest.mark.parametrize(("switched", "there"), [("", True), ("", False), ("operator: why (by ada)", True)])
+def test_a_run_that_ends_with_something_not_taken_over_is_not_flat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switched: str, there: bool
+) -> None:
+    def node(_: Any, launch: Any) -> str:
+        launch.parts.args[1].append(SimpleNamespace(switched=switched, hands_over=False))
+        return "result"
+
+    monkeypatch.setattr(run, "_permitted", lambda _: SimpleNamespace(live=SimpleNamespace(own=None)))
+    monkeypatch.setattr(run, "node", node)
+    monkeypatch.setattr(run, "latch_dir", lambda *_: tmp_path)
+    monkeypatch.setattr(run.stops, "held_back", lambda: None)
+    own = told(tmp_path)
+    own.broker.keys = "binance_live"
+    if there:
+        write_left(tmp_path, LEFT)
+    if there and not switched:
+        with pytest.raises(NotFlatError, match=r"the run is over, .* watched by nobody: 0\.0025 of BTCUSDT"):
+            run.live(own)
+    else:
+        assert run.live(own) == ("result", switched), "the next node takes it over"

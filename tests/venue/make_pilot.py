@@ -14,6 +14,7 @@ that begin with ``--`` change the node for a test:
 --other      it runs another policy
 --dies-left  it dies when it has written down what it leaves to the next node
 --dies-noted likewise, when it has noted what it is to take over
+--dies-permitted  when it has its permit then, and has not seen its account yet
 --dies-sent  when the order that takes it over has passed the law
 --dies-filled  when that order is filled
 --dies-kept  when that is on the disk, and the file with what was left is still there
@@ -167,6 +168,16 @@ class Pilot:
         return [row["clientOrderId"] for row in self.venue.look("books")["orders"]]
 
 
+def clean(pilot: Pilot) -> None:
+    """See that every reconciliation found that all agree, and that the venue's books add up."""
+    report = pilot.report
+    assert (report["differences"], report["unread"]) == (0, 0), report
+    whens = [one["when"] for one in report["reconciliations"]]
+    assert whens[0] == "start"
+    assert whens[-1] == "stop"
+    assert pilot.venue.look("books")["audit"] == []
+
+
 def forgetful(told: bool = True) -> None:
     """Have what is closed leave the cache early."""
     stock = Housekeeper.on_start
@@ -220,6 +231,7 @@ HOOKS = {
     "--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient, "--hungry": hungry,
     "--uncapped": uncapped, "--careless": careless, "--other": other,
     "--dies-left": lambda: dies(estate, "write_left"), "--dies-noted": lambda: dies(Intake, "handover"),
+    "--dies-permitted": lambda: dies(Intake, "permit"),
     "--dies-sent": lambda: dies(LiveBroker, "_fill", after=False), "--dies-filled": lambda: dies(LiveBroker, "_fill"),
     "--dies-kept": lambda: dies(estate, "forget", after=False),
 }  # fmt: skip

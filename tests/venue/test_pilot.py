@@ -9,7 +9,7 @@ import pytest
 
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
 from alphatrade.risk.kill import request_kill
-from tests.venue.make_pilot import CAPITAL, Pilot
+from tests.venue.make_pilot import CAPITAL, Pilot, clean
 from tests.venue.make_venue import until
 
 pytestmark = pytest.mark.long
@@ -24,16 +24,6 @@ def refused(pilot: Pilot, words: str) -> None:
     assert pilot.venue.look("requests?method=POST") == []
     assert not (pilot.folder / "journal").exists()
     assert not list(pilot.root.glob("artifacts/*/*"))
-
-
-def clean(pilot: Pilot) -> None:
-    """See that every reconciliation found that all agree, and that the venue's books add up."""
-    report = pilot.report
-    assert (report["differences"], report["unread"]) == (0, 0), report
-    whens = [one["when"] for one in report["reconciliations"]]
-    assert whens[0] == "start"
-    assert whens[-1] == "stop"
-    assert pilot.venue.look("books")["audit"] == []
 
 
 def held(pilot: Pilot) -> float:

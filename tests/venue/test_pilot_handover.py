@@ -12,11 +12,11 @@ from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.live.switch import Switch, request_switch
 from alphatrade.risk.audit import audit
 from alphatrade.risk.handover import FILE
-from tests.venue.make_pilot import CAPITAL, Pilot
+from tests.venue.make_pilot import CAPITAL, Pilot, clean
 from tests.venue.make_venue import until
-from tests.venue.test_pilot import clean
 
 pytestmark = pytest.mark.long
+DEATHS = ("--dies-noted", "--dies-permitted", "--dies-sent", "--dies-filled", "--dies-kept")
 NAME, LOT = "BTCUSDT.BINANCE", Decimal("0.00001")
 
 
@@ -100,7 +100,7 @@ def test_a_node_that_dies_so_and_goes_on_with_its_policy_has_it_in_its_journal(p
     assert pilot.report["taken_over"] == {}
 
 
-@pytest.mark.parametrize("dies", ["--dies-noted", "--dies-sent", "--dies-filled", "--dies-kept"])
+@pytest.mark.parametrize("dies", DEATHS)
 def test_a_node_that_dies_while_it_takes_over_takes_over_once(pilot: Pilot, dies: str) -> None:
     left, _ = handed_over(pilot)
     pilot.start("--other", dies).end(-9, by=0)
@@ -160,3 +160,40 @@ def test_what_is_no_longer_there_is_not_taken_over(pilot: Pilot) -> None:
     said = pilot.start("--other").end(2, by=0)
     assert "which is taken over; if it was sold, remove handover.json" in said
     assert not (pilot.folder / "journal").exists()
+
+
+def sold_by_hand(pilot: Pilot, dies: str) -> Left:
+    """Have a node die while it takes over, and somebody sell meanwhile what waits."""
+    left, _ = handed_over(pilot)
+    pilot.start("--other", dies).end(-9, by=0)
+    pilot.venue.order("SELL", "MARKET", left.positions[NAME], newClientOrderId="web-9")
+    return left
+
+
+def test_what_is_sold_by_hand_while_nobody_runs_is_not_bought_by_the_run_that_goes_on(pilot: Pilot) -> None:
+    left = sold_by_hand(pilot, "--dies-sent")
+    before = pilot.orders()
+    pilot.start("--other")
+    assert "RECONCILE" in pilot.halted()
+    until(lambda: "handover" in pilot.alerts, 10)
+    words = alert(pilot)
+    assert "the books differ from the exchange's, which may not have it any more" in words
+    assert f"watched by nobody: {left.positions[NAME]} of {NAME}" in words
+    time.sleep(3)
+    said = pilot.end(2)
+    assert "the run is over, and not all that was left to it could be taken over" in said
+    run = pilot.root / "artifacts" / "latest"
+    assert pd.read_parquet(run / "fills.parquet").empty
+    assert audit(run).ok
+    assert not pilot.report["flat"]
+    assert pilot.orders() == before, "nothing was sent"
+    assert read_left(pilot.folder) is not None, "whoever starts next is told, and refuses it too"
+
+
+@pytest.mark.parametrize("dies", ["--dies-noted", "--dies-permitted"])
+def test_what_is_sold_by_hand_before_the_account_was_seen_starts_nothing(pilot: Pilot, dies: str) -> None:
+    sold_by_hand(pilot, dies)
+    before = pilot.orders()
+    said = pilot.start("--other").end(2, by=0)
+    assert "which is taken over; if it was sold, remove handover.json" in said
+    assert pilot.orders() == before
