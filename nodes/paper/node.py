@@ -161,7 +161,7 @@ def _listen(parts: Parts) -> None:
             loop.call_soon_threadsafe(parts.stop.set)
 
     for one in (SIGINT, SIGTERM):
-        loop.remove_signal_handler(one)  # Nautilus's own, which would stop its strategies at once
+        loop.add_signal_handler(one, stop, one, None)  # in place of Nautilus's own, also for what came meanwhile
         signal(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
         signal(SIGHUP, stop)

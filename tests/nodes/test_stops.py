@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from alphatrade.nodes.live import stops
+from alphatrade.nodes.paper.node import _listen
 from alphatrade.risk.errors import StoppedError
 from tests.conftest import ROOT
 
@@ -59,3 +62,29 @@ def test_one_that_was_held_back_is_heard_by_the_process_that_this_one_becomes():
     words = [sys.executable, "-c", BECOMES]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "stopped by SIGTERM while no node ran\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_from_before_a_node_listens_is_not_lost(number: signal.Signals) -> None:
+    """While it is built, Nautilus's handlers are in place, and its loop does not run yet."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    loop, told, nautilus = asyncio.new_event_loop(), list[str](), list[int]()
+
+    async def run() -> bool:
+        _listen(parts)
+        await asyncio.sleep(0.05)
+        return parts.stop.is_set()
+
+    try:
+        loop.add_signal_handler(number, nautilus.append, 1)  # as its kernel does
+        os.kill(os.getpid(), number)
+        guard = SimpleNamespace(stopped=lambda: told.append("stopped"))
+        node = SimpleNamespace(kernel=SimpleNamespace(loop=loop))
+        parts: Any = SimpleNamespace(node=node, stop=asyncio.Event(), guard=guard)
+        assert loop.run_until_complete(run())
+        assert told
+        assert not nautilus, "its strategies would be stopped at once"
+    finally:
+        loop.close()
+        for one, handler in before.items():
+            signal.signal(one, handler)
