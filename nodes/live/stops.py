@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alphatrade.risk.errors import StoppedError
+from alphatrade.risk.errors import AlphaTradeError, StoppedError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_came: list[str] = []  # names of those that were an error: what is imported may take one for another, or for none
 
 
 class _Stop(KeyboardInterrupt):
@@ -34,11 +35,19 @@ def heard() -> Iterator[None]:
             signal.signal(one, _stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         yield
-    except _Stop as stop:
-        raise StoppedError(f"stopped by {stop} while no node ran") from None
+    except (_Stop, Exception) as error:
+        if not _came or isinstance(error, AlphaTradeError):
+            raise
+        raise StoppedError(f"stopped by {_came[0]} while no node ran") from None
     finally:
+        _came.clear()
         for one in mine:
             signal.signal(one, before[one])
+
+
+def missed() -> bool:
+    """Return whether there was one meanwhile that has ended nothing."""
+    return bool(_came)
 
 
 def held_back() -> None:
@@ -50,7 +59,8 @@ def held_back() -> None:
 
 
 def _stop(number: int, _frame: object) -> None:
-    raise _Stop(signal.Signals(number).name)
+    _came.append(signal.Signals(number).name)
+    raise _Stop
 
 
 def _wait(number: int, _frame: object) -> None:

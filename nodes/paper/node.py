@@ -16,6 +16,7 @@ from nautilus_trader.live.node import TradingNode
 
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.live.stops import missed
 from alphatrade.nodes.paper.assembly import Flight, Parts, build
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.desk import Desk
@@ -165,6 +166,8 @@ def _listen(parts: Parts) -> None:
         signal(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
         signal(SIGHUP, stop)
+    if missed():
+        parts.stop.set()
 
 
 def _let_go(terminals: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from alphatrade.nodes.live import stops
 from alphatrade.nodes.paper.node import _listen
-from alphatrade.risk.errors import StoppedError
+from alphatrade.risk.errors import ConfigError, StoppedError
 from tests.conftest import ROOT
 
 BECOMES = """
@@ -73,7 +74,7 @@ def test_a_stop_from_before_a_node_listens_is_not_lost(number: signal.Signals) -
     async def run() -> bool:
         _listen(parts)
         await asyncio.sleep(0.05)
-        return parts.stop.is_set()
+        return bool(parts.stop.is_set())
 
     try:
         loop.add_signal_handler(number, nautilus.append, 1)  # as its kernel does
@@ -88,3 +89,38 @@ def test_a_stop_from_before_a_node_listens_is_not_lost(number: signal.Signals) -
         loop.close()
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def test_one_that_was_taken_for_nothing_ends_the_node_that_begins() -> None:
+    before = {one: signal.getsignal(one) for one in stops.STOPS}
+    loop = asyncio.new_event_loop()
+    node, guard = SimpleNamespace(kernel=SimpleNamespace(loop=loop)), SimpleNamespace(stopped=lambda: None)
+    parts: Any = SimpleNamespace(node=node, stop=asyncio.Event(), guard=guard)
+    try:
+        with stops.heard():
+            with suppress(BaseException):  # as code that is no Python's does
+                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pause()
+            _listen(parts)
+            assert parts.stop.is_set()
+        assert not stops.missed()
+    finally:
+        loop.close()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def test_one_that_was_taken_for_something_else_is_a_stop_and_what_else_is_wrong_is_told() -> None:
+    with pytest.raises(StoppedError, match="SIGTERM"), stops.heard():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        except BaseException:
+            raise KeyError("__reduce_cython__") from None  # as an import of pandas has it
+    with pytest.raises(KeyError), stops.heard():
+        raise KeyError("mine")
+    with pytest.raises(ConfigError), stops.heard():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        raise ConfigError("a", 1, "b")
