@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 from alphatrade.risk.errors import AlphaTradeError, StoppedError
 
@@ -19,9 +20,14 @@ class _Stop(KeyboardInterrupt):
 
 
 @contextmanager
-def heard() -> Iterator[None]:
+def heard(*modules: str) -> Iterator[None]:
     """
     Have a stop be an error meanwhile, also one that was held back before this process was what it is.
+
+    Parameters
+    ----------
+    *modules : str
+        Imported first, and whole: an error in between would leave some that nobody can use, not even to tell of it.
 
     Raises
     ------
@@ -32,8 +38,14 @@ def heard() -> Iterator[None]:
     mine = [one for one in STOPS if before[one] not in (signal.SIG_IGN, None)]  # under nohup it goes on
     try:
         for one in mine:
-            signal.signal(one, _stop)
+            signal.signal(one, _note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        for name in modules:
+            import_module(name)
+        for one in mine:
+            signal.signal(one, _stop)
+        if _came:
+            raise _Stop
         yield
     except (_Stop, Exception) as error:
         if not _came or isinstance(error, AlphaTradeError):
@@ -58,8 +70,12 @@ def held_back() -> None:
             signal.signal(one, _wait)
 
 
-def _stop(number: int, _frame: object) -> None:
+def _note(number: int, _frame: object) -> None:
     _came.append(signal.Signals(number).name)
+
+
+def _stop(number: int, frame: object) -> None:
+    _note(number, frame)
     raise _Stop
 
 

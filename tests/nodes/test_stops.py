@@ -1,6 +1,7 @@
 """A stop that comes while no loop hears it: an error, now or in the process that this one becomes."""
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
@@ -124,3 +125,11 @@ def test_one_that_was_taken_for_something_else_is_a_stop_and_what_else_is_wrong_
             os.kill(os.getpid(), signal.SIGTERM)
             signal.pause()
         raise ConfigError("a", 1, "b")
+
+
+def test_what_is_imported_first_is_whole_before_a_stop_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "half_made.py").write_text("import os\nos.kill(os.getpid(), 15)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StoppedError, match="SIGTERM"), stops.heard("half_made"):
+        pytest.fail("it was taken for nothing")
+    assert importlib.import_module("half_made").whole
