@@ -38,7 +38,7 @@ def live(context: typer.Context, check: Check = False) -> None:
     refuse_plain(words)  # before Hydra, which repeats what it does not understand
     anchor = read()
     try:
-        with stops.heard():
+        with stops.heard("alphatrade.nodes.hydra_app", "alphatrade.nodes.live.run"):
             _live(words, check, anchor)
     except (InUseError, NotFlatError):
         raise  # somebody watches over what is held, or it is told already

@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
-from alphatrade.risk.errors import StoppedError
+from alphatrade.risk.errors import AlphaTradeError, StoppedError
 from alphatrade.risk.kill import read_request
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_S = 1.0  # from one look for a request to kill to the next
+_came: list[str] = []  # names of those that were an error: what is imported may take one for another, or for none
 
 
 class _Stop(KeyboardInterrupt):
@@ -22,9 +24,14 @@ class _Stop(KeyboardInterrupt):
 
 
 @contextmanager
-def heard() -> Iterator[None]:
+def heard(*modules: str) -> Iterator[None]:
     """
     Have a stop be an error meanwhile, also one that was held back before this process was what it is.
+
+    Parameters
+    ----------
+    *modules : str
+        Imported first, and whole: an error in between would leave some that nobody can use, not even to tell of it.
 
     Raises
     ------
@@ -35,14 +42,28 @@ def heard() -> Iterator[None]:
     mine = [one for one in STOPS if before[one] not in (signal.SIG_IGN, None)]  # under nohup it goes on
     try:
         for one in mine:
-            signal.signal(one, _stop)
+            signal.signal(one, _note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        for name in modules:
+            import_module(name)
+        for one in mine:
+            signal.signal(one, _stop)
+        if _came:
+            raise _Stop
         yield
-    except _Stop as stop:
-        raise StoppedError(f"stopped by {stop} while no node ran") from None
+    except (_Stop, Exception) as error:
+        if not _came or isinstance(error, AlphaTradeError):
+            raise
+        raise StoppedError(f"stopped by {_came[0]} while no node ran") from None
     finally:
+        _came.clear()
         for one in mine:
             signal.signal(one, before[one])
+
+
+def missed() -> bool:
+    """Return whether there was one meanwhile that has ended nothing."""
+    return bool(_came)
 
 
 def waited(seconds: float, folder: Path) -> None:
@@ -52,9 +73,12 @@ def waited(seconds: float, folder: Path) -> None:
     Raises
     ------
     StoppedError
-        If the folder of the account has a request to kill. It stays there, and refuses the next start.
+        If the folder of the account has a request to kill, which stays there and refuses the next start; or if there
+        was a stop that has ended nothing.
     """
     while seconds > 0:
+        if missed():
+            raise StoppedError("stopped while it waited")
         if (kill := read_request(folder)) is not None:
             words = f"a kill was asked for while it waited: {kill.reason} (by {kill.who})"
             raise StoppedError(f"{words}; no node runs, and what was open at the exchange still is")
@@ -70,8 +94,13 @@ def held_back() -> None:
             signal.signal(one, _wait)
 
 
-def _stop(number: int, _frame: object) -> None:
-    raise _Stop(signal.Signals(number).name)
+def _note(number: int, _frame: object) -> None:
+    _came.append(signal.Signals(number).name)
+
+
+def _stop(number: int, frame: object) -> None:
+    _note(number, frame)
+    raise _Stop
 
 
 def _wait(number: int, _frame: object) -> None:

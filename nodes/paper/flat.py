@@ -1,6 +1,7 @@
 """Shim: the end of a node that is stopped: everything is cancelled and closed, at the prices of the moment."""
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from nautilus_trader.trading.strategy import Strategy
 
 from alphatrade.actors.cadence import SECOND_NS
 from alphatrade.nodes.paper.clock import TIME
-from alphatrade.nodes.paper.settings import KEYS
+from alphatrade.nodes.paper.settings import BrokerSpec
 from alphatrade.reflection.following import BY
 from alphatrade.risk.gate_orders import closing
 
@@ -49,7 +50,7 @@ async def make_flat(parts: Any, tell: Callable[[str], object], keeps: bool = Fal
         venue.advance(ts)
         TIME.advance(ts)
         venue.settle(ts)
-    tell(f"it stops with something open or held{_elsewhere(parts)}")
+    tell("it stops with something open or held")
     return False
 
 
@@ -66,12 +67,12 @@ def held_up(parts: Any) -> dict[Any, Any]:
     return found
 
 
-def _elsewhere(parts: Any) -> str:
-    """Return what an operator can do about it; what is held on paper ends with the node."""
-    if parts.broker is None:
-        return ""
-    symbols = ",".join(sorted(one.raw_symbol.value for one in parts.node.kernel.cache.instruments()))
-    return f"; to cancel and sell it at the exchange: alphatrade kill --direct {symbols} --venue {KEYS}"
+def remedy(env: str, account: str, symbols: str, broker: BrokerSpec) -> str:
+    """Return the command by which an operator cancels and sells at the exchange what a node has left there."""
+    words = ["alphatrade kill --env", env, "--account", account, "--direct", symbols, "--venue", broker.keys]
+    words += [] if broker.http is None else ["--url", broker.http]
+    words += [] if broker.secrets_dir is None else ["--secrets-dir", shlex.quote(str(broker.secrets_dir))]
+    return " ".join(words)
 
 
 def _close(strategy: Strategy, held: dict[Any, Any]) -> None:

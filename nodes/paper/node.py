@@ -16,11 +16,12 @@ from nautilus_trader.live.node import TradingNode
 
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.journal import Journal
+from alphatrade.nodes.live.stops import missed
 from alphatrade.nodes.paper.assembly import Flight, Parts, build
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.desk import Desk
 from alphatrade.nodes.paper.feed_switch import FeedChange
-from alphatrade.nodes.paper.flat import make_flat
+from alphatrade.nodes.paper.flat import make_flat, remedy
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.replay_feed import BATCH
@@ -127,7 +128,10 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     flat = not parts.stop.is_set() or await _closed(parts, watching, flight.tell)
     await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
-        raise NotFlatError("something is left at the exchange: the run is not over, and the next start goes on with it")
+        symbols = ",".join(sorted(tape.instrument.symbol for tape in what.tapes))
+        command = remedy(what.run.env.name, flight.account, symbols, flight.broker)
+        told = "something is left at the exchange: the run is not over, and the next start goes on with it"
+        raise NotFlatError(f"{told}; to cancel and sell it: {command}")
 
 
 async def _closed(parts: Parts, watching: asyncio.Task[None] | None, tell: Callable[[str], object]) -> bool:
@@ -158,10 +162,12 @@ def _listen(parts: Parts) -> None:
             loop.call_soon_threadsafe(parts.stop.set)
 
     for one in (SIGINT, SIGTERM):
-        loop.remove_signal_handler(one)  # Nautilus's own, which would stop its strategies at once
+        loop.add_signal_handler(one, stop, one, None)  # in place of Nautilus's own, also for what came meanwhile
         signal(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
         signal(SIGHUP, stop)
+    if missed():
+        parts.stop.set()
 
 
 def _let_go(terminals: Sequence[int]) -> None:

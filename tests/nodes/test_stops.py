@@ -1,16 +1,21 @@
 """A stop that comes while no loop hears it: an error, now or in the process that this one becomes."""
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from alphatrade.nodes.live import stops
-from alphatrade.risk.errors import StoppedError
+from alphatrade.nodes.paper.node import _listen
+from alphatrade.risk.errors import ConfigError, StoppedError
 from alphatrade.risk.kill import request_kill
 from tests.conftest import ROOT
 
@@ -94,3 +99,72 @@ def test_one_that_was_held_back_is_heard_by_the_process_that_this_one_becomes():
     words = [sys.executable, "-c", BECOMES]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "stopped by SIGTERM while no node ran\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_from_before_a_node_listens_is_not_lost(number: signal.Signals) -> None:
+    """While it is built, Nautilus's handlers are in place, and its loop does not run yet."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    loop, told, nautilus = asyncio.new_event_loop(), list[str](), list[int]()
+
+    async def run() -> bool:
+        _listen(parts)
+        await asyncio.sleep(0.05)
+        return bool(parts.stop.is_set())
+
+    try:
+        loop.add_signal_handler(number, nautilus.append, 1)  # as its kernel does
+        os.kill(os.getpid(), number)
+        guard = SimpleNamespace(stopped=lambda: told.append("stopped"))
+        node = SimpleNamespace(kernel=SimpleNamespace(loop=loop))
+        parts: Any = SimpleNamespace(node=node, stop=asyncio.Event(), guard=guard)
+        assert loop.run_until_complete(run())
+        assert told
+        assert not nautilus, "its strategies would be stopped at once"
+    finally:
+        loop.close()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def test_one_that_was_taken_for_nothing_ends_the_node_that_begins() -> None:
+    before = {one: signal.getsignal(one) for one in stops.STOPS}
+    loop = asyncio.new_event_loop()
+    node, guard = SimpleNamespace(kernel=SimpleNamespace(loop=loop)), SimpleNamespace(stopped=lambda: None)
+    parts: Any = SimpleNamespace(node=node, stop=asyncio.Event(), guard=guard)
+    try:
+        with stops.heard():
+            with suppress(BaseException):  # as code that is no Python's does
+                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pause()
+            _listen(parts)
+            assert parts.stop.is_set()
+        assert not stops.missed()
+    finally:
+        loop.close()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def test_one_that_was_taken_for_something_else_is_a_stop_and_what_else_is_wrong_is_told() -> None:
+    with pytest.raises(StoppedError, match="SIGTERM"), stops.heard():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        except BaseException:
+            raise KeyError("__reduce_cython__") from None  # as an import of pandas has it
+    with pytest.raises(KeyError), stops.heard():
+        raise KeyError("mine")
+    with pytest.raises(ConfigError), stops.heard():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        raise ConfigError("a", 1, "b")
+
+
+def test_what_is_imported_first_is_whole_before_a_stop_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "half_made.py").write_text("import os\nos.kill(os.getpid(), 15)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StoppedError, match="SIGTERM"), stops.heard("half_made"):
+        pytest.fail("it was taken for nothing")
+    assert importlib.import_module("half_made").whole
