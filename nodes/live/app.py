@@ -29,7 +29,7 @@ def live(context: typer.Context, check: Check = False) -> None:
     if ASKED.intersection(context.args):
         print(PAGE, end="")
         return
-    from alphatrade.nodes.live import stops
+    from alphatrade.nodes import stops
     from alphatrade.nodes.live.anchor import read
     from alphatrade.nodes.redact import refuse_plain
     from alphatrade.risk.errors import AlphaTradeError, InUseError, NotFlatError
@@ -88,7 +88,8 @@ def _untaken(state: Path, account: str, why: str) -> str:
         folder = latch_dir(state, "live", account)
     except InputError:
         return ""  # no account has such a name
-    return untaken(folder, why, remedy_of(account, "<symbols>", "<its venue>"))
+    command = f"alphatrade kill --env live --account {account} --direct <symbols> --venue <its venue>"
+    return untaken(folder, why, remedy_of(command))
 
 
 @app.command("live-rollback")

@@ -174,9 +174,8 @@ def _known(folder: Path, left: Left) -> str:
     return f"{rest}, and {words_of(taken)} in the journal of the next run" if taken else rest
 
 
-def remedy_of(account: str, symbols: str, keys: str) -> str:
-    """Return what an operator can do about what is held and not watched; `keys`: how the names of its keys begin."""
-    command = f"alphatrade kill --env live --account {account} --direct {symbols} --venue {keys}"
+def remedy_of(command: str) -> str:
+    """Return what an operator can do about what is held and not watched; `command` cancels and sells it."""
     return f"the next start that succeeds takes it over; to sell it: {command}, then remove {FILE}"
 
 

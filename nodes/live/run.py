@@ -11,9 +11,10 @@ from typing import NamedTuple
 import aiohttp
 from nautilus_trader.model.identifiers import InstrumentId
 
+from alphatrade.nodes import stops
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import handover, preflight, stops
+from alphatrade.nodes.live import handover, preflight
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
@@ -28,6 +29,7 @@ from alphatrade.nodes.live.settings import LiveSettings
 from alphatrade.nodes.live.sides import kept
 from alphatrade.nodes.paper.assembly import LiveParts, Parts
 from alphatrade.nodes.paper.feeds import LiveFeedSpec
+from alphatrade.nodes.paper.flat import remedy
 from alphatrade.nodes.paper.link import ANSWER_S, VENUE
 from alphatrade.nodes.paper.run import Launch, put_by, say
 from alphatrade.nodes.paper.run import paper as node
@@ -116,7 +118,8 @@ def _folder(told: LiveSettings) -> Path:
 
 def _remedy(told: LiveSettings) -> str:
     assert isinstance(told.own.feed, LiveFeedSpec)
-    return handover.remedy_of(told.own.account, ",".join(told.own.feed.symbols), told.broker.keys)
+    run, account = told.own.settings.run, told.own.account
+    return handover.remedy_of(remedy(run.env.name, account, ",".join(told.own.feed.symbols), told.broker))
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:

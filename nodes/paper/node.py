@@ -16,7 +16,6 @@ from nautilus_trader.live.node import TradingNode
 
 from alphatrade.nodes.collector import quiet_gc
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.live.stops import missed
 from alphatrade.nodes.paper.assembly import Flight, Parts, build
 from alphatrade.nodes.paper.clock import TIME
 from alphatrade.nodes.paper.desk import Desk
@@ -26,6 +25,7 @@ from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
+from alphatrade.nodes.stops import missed
 from alphatrade.reflection.trail import TRAIL
 from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.freeze import Freeze

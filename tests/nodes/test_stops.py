@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from alphatrade.nodes.live import stops
+from alphatrade.nodes import stops
 from alphatrade.nodes.paper.node import _listen
 from alphatrade.risk.errors import ConfigError, StoppedError
 from alphatrade.risk.kill import request_kill
@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 BECOMES = """
 import os, signal, sys, threading, time
-from alphatrade.nodes.live import stops
+from alphatrade.nodes import stops
 from alphatrade.risk.errors import StoppedError
 if len(sys.argv) == 1:
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()  # the kernel may show it to this one
@@ -65,7 +65,7 @@ def test_a_stop_is_an_error_and_afterwards_what_it_was(number):
 WAITS = """
 import sys
 from pathlib import Path
-from alphatrade.nodes.live import stops
+from alphatrade.nodes import stops
 from alphatrade.risk.errors import StoppedError
 try:
     with stops.heard():
