@@ -13,8 +13,9 @@ from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.enums import AccountType
 from nautilus_trader.model.events import AccountState
 
+from alphatrade.nodes import stops
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.live import preflight, run, stops
+from alphatrade.nodes.live import preflight, run
 from alphatrade.nodes.live.first import first_permit
 from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.paper.inputs import Recorder
