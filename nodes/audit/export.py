@@ -54,9 +54,9 @@ manifest.json    sha256 of every other member, of which code, which days, what w
 signatures.json  who has signed the manifest: Ed25519 over "alphatrade audit", a line feed and its bytes
 ledger/          the whole ledger from its genesis on, with trials and verdicts
 signoffs.jsonl   of the ledger: who let what go up, or down; operators.jsonl: what operators did
-runs/            of each run on paper or live, and of each of before that left something to one of them: settings,
-                 policy, whose journal, orders, fills, risk events, diary, what the auditor finds; files.json has the
-                 sha256 of every file of its folder
+runs/            of each run on paper or live, and of each of before that was under the same permit or left something
+                 to one of them: settings, policy, whose journal, orders, fills, risk events, diary, what the auditor
+                 finds; files.json has the sha256 of every file of its folder
 alerts.jsonl, latches.json, reconcile.jsonl, drills.json, kill_drills.json, dossiers/
 controls.json    regulation, control, code, test, last drill
 assessment.html  a self-assessment in the manner of RTS 6 article 9, drawn from the above; assessment.json

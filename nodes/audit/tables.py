@@ -24,6 +24,7 @@ TABLES = {
     "decisions": "diary/decisions", "expost": "diary/expost",
 }  # fmt: skip
 _DAY, _RUN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"), re.compile("[A-Za-z0-9_-]+")
+PERMIT = "permit"  # of the risk events that tell which one a run was given
 _EXACT = 2**53  # beyond it other readers of JSON lose digits
 
 
@@ -77,8 +78,8 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
     """
     Return the runs of a span that were on paper or live; replays are counted, and left out.
 
-    A run that has left something to one of them is taken as well, of whatever day it is: whoever judges what was taken
-    over has to see who had it.
+    Runs of days before are taken as well if they have left something to one of them, or were under the same permit:
+    whoever judges what was taken over has to see who had it, and what a permit has cost is known from all of its runs.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
             replays += not _take(folder, taken)
     if replays:
         taken.left_out.append(f"{replays} replays (env sim), in which no order was sent anywhere")
-    _take_origins(artifacts, span, taken)
+    _take_earlier(artifacts, span, taken)
     return taken
 
 
@@ -114,27 +115,48 @@ def _take(folder: Path, taken: Taken) -> bool:
     return True
 
 
-def _take_origins(artifacts: Path, span: Span, taken: Taken) -> None:
-    """Take the runs of other days that have left something to those that were taken, and to these in turn."""
-    others = [day for day in Span(date.min, date.max).folders(artifacts) if day not in span.folders(artifacts)]
+def _take_earlier(artifacts: Path, span: Span, taken: Taken) -> None:
+    """Take the runs of days before without which those of the span cannot be judged, and what these need in turn."""
+    days = [day for day in Span(date.min, span.last).folders(artifacts) if day.name < span.first.isoformat()]
+    runs = [run for day in days for run in listed(day) if (run / "run.yaml").is_file() and run.name[0] != "."]
+    earlier = {run.name: (run, _under(run)) for run in runs}
     ahead, seen = sorted(taken.runs), set(taken.runs)
     while ahead:
         run = ahead.pop()
-        for name in sorted(_origins(taken, run) - seen):
+        events = [*map(json.loads, taken.members.get(f"runs/{run}/risk_events.jsonl", b"").splitlines())]
+        origins, under = _origins(events), _entries(events)
+        same = {name for name, (_, entries) in earlier.items() if entries is None or entries & under}
+        for name in sorted((origins | same) - seen):
             seen.add(name)
-            for folder in (day / name for day in others if (day / name / "run.yaml").is_file()):
-                _take(folder, taken)
+            if name in earlier:
+                _take(earlier[name][0], taken)
             if name in taken.runs:
                 ahead.append(name)
-            else:
+            elif name in origins:
                 taken.left_out.append(f"run {name}, which has left something to run {run}: not found")
 
 
-def _origins(taken: Taken, run: str) -> set[str]:
+def _origins(events: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return which runs have left something to one, as far as their names are those of folders."""
-    events = map(json.loads, taken.members.get(f"runs/{run}/risk_events.jsonl", b"").splitlines())
     named = {str(row["detail"]).removeprefix(LEFT_BY) for row in events if row["kind"] == KIND}
     return {name for name in named if _RUN.fullmatch(name)}
+
+
+def _entries(events: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the permits that a run was given, by their entries."""
+    told = (json.loads(row["detail"]) for row in events if row["kind"] == PERMIT)
+    return {one["entry"] for one in told if not one["refused"]}
+
+
+def _under(folder: Path) -> set[str] | None:
+    """Return the permits that a run in a folder was given; None: nobody can say, so that it is not passed over."""
+    path = folder / "risk_events.parquet"
+    try:
+        return _entries(pq.read_table(path, columns=["kind", "detail"], filters=[("kind", "=", PERMIT)]).to_pylist())
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _run(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, bytes]:

@@ -195,11 +195,13 @@ def test_what_was_left_out_is_said(machine: Machine) -> None:
     assert "2222222222222222: cannot be read" in "\n".join(json.loads(found["assessment.json"])["deficiencies"])
 
 
-def took(place: Path, run: Path, *origins: str) -> None:
-    """Put a run that says that others have left something to it."""
+def took(place: Path, run: Path, *origins: str, under: str = "") -> None:
+    """Put a run that says that others have left something to it, and under which permit it was."""
     shutil.copytree(run, place)
     table = pq.read_table(place / "risk_events.parquet")
-    rows = [dict.fromkeys(table.schema.names) | {"kind": "handover", "detail": f"left by run {of}"} for of in origins]
+    told = [{"kind": "handover", "detail": f"left by run {of}"} for of in origins]
+    told += [{"kind": "permit", "detail": json.dumps({"entry": under, "refused": ""})}] if under else []
+    rows = [dict.fromkeys(table.schema.names) | one for one in told]
     pq.write_table(
         pa.Table.from_pylist([*table.to_pylist(), *rows], schema=table.schema), place / "risk_events.parquet"
     )
@@ -221,8 +223,21 @@ def test_who_has_left_something_to_a_run_is_in_it_of_whatever_day(
     (tmp_path / early / first / "summary.json").write_text("{")
     (unread,) = (line for line in runs_of(tmp_path, machine.span).left_out if "cannot be read" in line)
     assert unread.startswith(f"{early}/{first}")
-    monkeypatch.setattr(tables, "_take_origins", lambda *_: None)  # mutation
+    monkeypatch.setattr(tables, "_take_earlier", lambda *_: None)  # mutation
     assert set(runs_of(tmp_path, machine.span).runs) == {third}
+
+
+def test_what_a_permit_has_cost_before_is_in_it(machine: Machine, tmp_path: Path) -> None:
+    first, second, third, fourth, later = (letter * 16 for letter in "abcde")
+    took(tmp_path / "2026-01-28" / first, machine.run, under="one")
+    took(tmp_path / "2026-01-29" / second, machine.run, first, under="two")  # nobody of the span has to do with it
+    took(tmp_path / "2026-01-30" / third, machine.run, under="one")
+    took(tmp_path / machine.span.last.isoformat() / fourth, machine.run, under="one")
+    took(tmp_path / "2999-01-01" / later, machine.run, under="one")
+    assert set(runs_of(tmp_path, machine.span).runs) == {first, third, fourth}
+    (tmp_path / "2026-01-29" / second / "risk_events.parquet").write_bytes(b"torn")
+    (unread,) = runs_of(tmp_path, machine.span).left_out
+    assert unread.startswith(f"2026-01-29/{second}: cannot be read"), "it might have been under the same one"
 
 
 def test_a_run_whose_files_were_changed_is_in_it_and_is_said_to_be_wrong(machine: Machine) -> None:
