@@ -117,7 +117,7 @@ def run_into(
     specs = [s.model_dump(mode="json") for s in run.all_tapes] if source is None else [deepcopy(source) for _ in tapes]
     write_inputs(folder, settings, tapes, identity, specs)
     output = run_it(Replay(settings.policy, list(tapes), run), folder.path)
-    if not output.decisions:
+    if not output.decisions and not output.fills:  # what another node has left may have been taken over, and sold
         raise TapeError(
             "tape" if known else "feed",
             f"{output.events} events in {output.steps} steps",
@@ -133,7 +133,7 @@ def run_into(
         folder.write_json("stress.json", stress(Replay(settings.policy, known, run), output))
     summary = summarise(folder, settings, tapes, identity, output)
     folder.write_json("summary.json", summary)
-    if run.output.report:
+    if run.output.report and output.decisions:  # else there is nothing to show
         write_report(folder.path)
     return summary
 

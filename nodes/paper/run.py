@@ -107,7 +107,7 @@ def _paper(own: PaperSettings, watched: "Watched | None", launch: Launch | None)
                     lambda parts: stops.append(parts.stop), own.broker, watched, real,
                 )  # fmt: skip
                 output = fly(what, run_dir, flight)
-            if stops[0].is_set() and not output.decisions:
+            if stops[0].is_set() and not output.decisions and not output.fills:
                 begun = f"{output.steps} steps of a warm-up of {output.warmup}"
                 more = "; the next start goes on from here" if own.journal else ""
                 raise StoppedError(f"stopped before its first decision ({begun}): there is no run to write{more}")

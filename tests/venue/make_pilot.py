@@ -12,6 +12,7 @@ that begin with ``--`` change the node for a test:
 --uncapped   its law has no cap of capital
 --careless   its law has no cap of loss
 --other      it runs another policy
+--green      likewise one that decides nothing for a long time
 --dies-left  it dies when it has written down what it leaves to the next node
 --dies-noted likewise, when it has noted what it is to take over
 --dies-permitted  when it has its permit then, and has not seen its account yet
@@ -213,6 +214,11 @@ def other() -> None:
     POLICY = (*POLICY, "policy.sizing.fraction=0.2")
 
 
+def green() -> None:
+    global POLICY
+    POLICY = (*POLICY, "policy.regime.vol_long=1000")
+
+
 def dies(place: Any, name: str, after: bool = True) -> None:
     """Have the process killed where it comes to a function: before it, or after it and all that it has kept."""
     stock = getattr(place, name)
@@ -230,6 +236,7 @@ def dies(place: Any, name: str, after: bool = True) -> None:
 HOOKS = {
     "--forgetful": forgetful, "--amnesiac": lambda: forgetful(False), "--impatient": impatient, "--hungry": hungry,
     "--uncapped": uncapped, "--careless": careless, "--other": other,
+    "--green": green,
     "--dies-left": lambda: dies(estate, "write_left"), "--dies-noted": lambda: dies(Intake, "handover"),
     "--dies-permitted": lambda: dies(Intake, "permit"),
     "--dies-sent": lambda: dies(LiveBroker, "_fill", after=False), "--dies-filled": lambda: dies(LiveBroker, "_fill"),

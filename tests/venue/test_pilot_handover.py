@@ -142,6 +142,22 @@ def test_what_the_law_of_the_next_node_denies_is_sold_and_the_node_halts_flat(pi
     assert read_left(pilot.folder) is None
 
 
+def test_what_was_sold_before_anything_was_decided_is_a_run_too(pilot: Pilot) -> None:
+    left, _ = handed_over(pilot)
+    pilot.permits(loss=5 * 10**17)
+    pilot.start("--green", "output.report=true")
+    pilot.halted()
+    until(lambda: not (pilot.folder / FILE).exists(), 10)
+    pilot.end()
+    run = pilot.root / "artifacts" / "latest"
+    assert json.loads((run / "summary.json").read_text())["decisions"] == 0
+    fills = pd.read_parquet(run / "fills.parquet")
+    assert sum(fills[fills["side"] == "BUY"]["qty"], Decimal(0)) == Decimal(left.positions[NAME])
+    assert fills["position_after"].iloc[-1] == 0
+    assert audit(run).ok
+    assert (run / "journal").exists()
+
+
 def test_a_start_that_fails_says_what_is_held_and_the_next_one_takes_it_over(pilot: Pilot) -> None:
     left, _ = handed_over(pilot)
     pilot.permits(refused="permit 123 was revoked")
