@@ -63,7 +63,7 @@ class Terms(Body):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if not 0 < Decimal(self.loss) <= Decimal(self.capital) <= CEILING:
-            raise ValueError(f"0 < loss <= capital <= {CEILING}")
+            raise ValueError(f"0 < loss <= capital <= {CEILING}, not {self.loss} and {self.capital}")
         if not 0 < int(self.ends) - int(self.begins) <= LONGEST_NS:
             raise ValueError("an end after the begin, 31 days at most")
         return self

@@ -75,21 +75,21 @@ def key_checks(told: object, burn: object, net: str, ends_ms: int) -> list[Check
         return [Check("rights of the key", "not told by the testnet", "no right to withdraw", True)]
     if not isinstance(told, Mapping):
         return [Check("rights of the key", "not told", "an exchange that tells them", False)]
-    found = [_is(told, name, True) for name in _NEEDED] + [_is(told, name, False) for name in _FORBIDDEN]
+    found = [_right(told, name, True) for name in _NEEDED] + [_right(told, name, False) for name in _FORBIDDEN]
     for name in sorted(set(told) - {*_NEEDED, *_FORBIDDEN, *_HARMLESS}):
         if told[name] is not False:
             found.append(
                 Check(f"right {name}", _words(told[name]), "false: nobody here knows what it lets happen", False)
             )
     if net == "mainnet":
-        found.append(_is(told, "ipRestrict", True))
+        found.append(_right(told, "ipRestrict", True))
     expires = told.get("tradingAuthorityExpirationTime")
     if expires is not None:
         lasts = isinstance(expires, int) and not isinstance(expires, bool) and expires > ends_ms
         found.append(Check("right to trade expires", _words(expires), f"after the permit, at {ends_ms}", lasts))
     if not isinstance(burn, Mapping):
         return [*found, Check("fees in BNB", "not told", "an exchange that tells whether they are", False)]
-    return [*found, _is(burn, "spotBNBBurn", False)]
+    return [*found, _is(burn, "spotBNBBurn", False, ": switch fees in BNB off at the exchange")]
 
 
 def account_checks(account: object, markets: Iterable[Market]) -> list[Check]:
@@ -233,9 +233,13 @@ def bought_of(trades: Iterable[Mapping[str, Any]], market: Market, since_ms: int
     return left
 
 
-def _is(told: Mapping[str, Any], name: str, wanted: bool) -> Check:
+def _right(told: Mapping[str, Any], name: str, wanted: bool) -> Check:
+    return _is(told, name, wanted, ": change what the key may do at the exchange, or use another one")
+
+
+def _is(told: Mapping[str, Any], name: str, wanted: bool, remedy: str = "") -> Check:
     value = told.get(name)
-    return Check(name, _words(value), str(wanted).lower(), value is wanted)
+    return Check(name, _words(value), f"{str(wanted).lower()}{remedy}", value is wanted)
 
 
 def _equal(name: str, found: object, wanted: object) -> Check:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Permits to trade real money, each signed by two persons.", no_args_is_help=True)
 
+VENUES = "mainnet", "testnet", "sandbox"
 HOUR_NS = 3_600 * 10**9
 NAME = re.compile(r"\S(.{0,198}\S)?")  # of a member of a roster
 Why = Annotated[str, typer.Option(help="why; recorded")]
@@ -60,6 +61,8 @@ def draft(
         raise LedgerError("policy_hash", f"{policy_hash}, in stage {stage}", f"a policy in {' or '.join(BEFORE)}")
     if why := margin_of(ledger, policy_hash):
         raise LedgerError("policy_hash", policy_hash, f"a policy for a cash account: {why}")
+    if venue not in VENUES:
+        raise ConfigError("--venue", venue, f"{', '.join(VENUES)}: no node calls its own anything else")
     start = parse_moment(begins, "--begins") if begins else time.time_ns()
     assert start is not None
     if start + hours * HOUR_NS <= time.time_ns():

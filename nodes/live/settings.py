@@ -10,6 +10,7 @@ from alphatrade.nodes.paper.entry import FIELD, Entered, entered
 from alphatrade.nodes.paper.settings import BrokerSpec, PaperSettings, node_settings
 from alphatrade.nodes.refusals import checked
 from alphatrade.reflection.ledger import Ledger
+from alphatrade.reflection.ledger_check import verify
 from alphatrade.risk.errors import ConfigError, LedgerError
 from alphatrade.strategies.policy import Spec
 
@@ -128,6 +129,8 @@ def in_force(name: object, anchor: Anchor) -> Entered:
     if name == INCUMBENT:
         name = Ledger(anchor.ledger).chain.stages.incumbent(STAGE)
         if not name:
+            if odd := verify(anchor.ledger, anchor.fingerprint).problems:  # cut off, it has none in any stage
+                raise LedgerError(f"{FIELD}, {anchor.ledger}", odd[0], "a ledger in which nothing is wrong")
             raise LedgerError(FIELD, f"no policy in stage {STAGE}", "one that two persons let in: alphatrade permit")
     found = entered(name, anchor.ledger)
     if found.entry["stage"] != STAGE:

@@ -134,8 +134,10 @@ def test_a_policy_of_another_stage_or_another_ledger_does_not_run(monkeypatch, p
 def test_without_a_policy_in_charge_there_is_no_incumbent(monkeypatch):
     stages = SimpleNamespace(incumbent=lambda _: "")
     monkeypatch.setattr(settings, "Ledger", lambda _: SimpleNamespace(chain=SimpleNamespace(stages=stages)))
-    with pytest.raises(LedgerError, match="no policy in stage limited_live"):
-        told()
+    for odd, words in ((), "no policy in stage limited_live"), (("entry 14: 9 bytes without an end",), "entry 14: 9 bytes"):
+        monkeypatch.setattr(settings, "verify", lambda *_, odd=odd: SimpleNamespace(problems=odd))
+        with pytest.raises(LedgerError, match=words):
+            told()
 
 
 def test_each_look_at_the_ledger_says_what_was_spent_before_and_what_is_wrong_with_the_start():

@@ -115,7 +115,8 @@ def test_who_has_no_name_or_no_key_of_their_own_signs_nothing(two: Two, door: Do
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--capital", "1001"), "0 < loss <= capital <= 1000"),
+        (("--capital", "1001"), "0 < loss <= capital <= 1000, not 5 and 1001"),
+        (("--venue", "moon"), "--venue: got 'moon', expected mainnet, testnet, sandbox"),
         (("--loss", "51"), "0 < loss <= capital"),
         (("--loss", "5.0"), "terms.loss"),
         (("--symbols", "BTCUSDT"), "terms.symbols"),
