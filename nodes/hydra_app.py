@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra import initialize_config_module
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
@@ -121,7 +123,12 @@ def _launch(verb: str, arguments: Sequence[str], application: Callable[[DictConf
     overrides, sweep, shown = _parsed(full)
     sys.argv = [f"alphatrade {verb}", *full]
     try:
-        hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
+        if full == overrides and not any("hydra" in word for word in full):
+            # Hydra's own front door would compose once more, only to ask whether this is a sweep.
+            with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+                GlobalHydra.instance().hydra.run(name, application, full)
+        else:
+            hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
     except HYDRA_ERRORS as error:
         raise explain(error, overrides, sweep, name) from error
     except SystemExit as error:
