@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from hydra import initialize_config_module
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from alphatrade.nodes.artifacts import writing
-from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, explain
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, composed, explain
 from alphatrade.nodes.settings import Settings, settings_from
 from alphatrade.risk.errors import ConfigError
 
@@ -124,9 +122,7 @@ def _launch(verb: str, arguments: Sequence[str], application: Callable[[DictConf
     sys.argv = [f"alphatrade {verb}", *full]
     try:
         if full == overrides and not any("hydra" in word for word in full):
-            # Hydra's own front door would compose once more, only to ask whether this is a sweep.
-            with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-                GlobalHydra.instance().hydra.run(name, application, full)
+            application(composed(full, name))  # Hydra's own front door would compose twice more
         else:
             hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
     except HYDRA_ERRORS as error:
