@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alphatrade.actors.history import StepHistory
-from alphatrade.actors.hmm_kernel import OBSERVATIONS, Array, Matrix, advance, natural_log
-from alphatrade.actors.regime import REGIMES, RegimeFSM, RegimeParams
+from alphatrade.actors.hmm_kernel import Array, Matrix, advance, natural_log
+from alphatrade.actors.regime import OBSERVATIONS, REGIMES, RegimeFSM, RegimeParams
 
 
 class HmmParams(NamedTuple):

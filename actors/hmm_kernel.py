@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from alphatrade.actors.compiled import compiled
+from alphatrade.actors.regime import OBSERVATIONS
 
 Array = np.ndarray[tuple[int], np.dtype[Any]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
-OBSERVATIONS = 2
 MOST = 6.0  # observations are cut there: one bad print is no evidence of anything else
 _SQRT_HALF, _LN2_HIGH, _LN2_LOW = 0.7071067811865476, 0.693147180369123816490, 1.90821492927058770002e-10
 _SMALLEST = 1e-40  # of a variance that is more than nothing

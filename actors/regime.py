@@ -12,6 +12,7 @@ from alphatrade.actors.history import MASK, StepHistory
 DIRECTIONS = ("down", "flat", "up")
 VOLATILITIES = ("low", "high")
 REGIMES = tuple(f"{d}-{v}" for d in DIRECTIONS for v in VOLATILITIES)
+OBSERVATIONS = 2  # of a step: one for each, where a hidden Markov model tells them
 
 
 class RegimeParams(NamedTuple):

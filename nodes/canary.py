@@ -5,7 +5,6 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
-from alphatrade.nodes.frames import read_frame
 from alphatrade.nodes.tape import Market
 from alphatrade.risk.errors import ConfigError
 from alphatrade.risk.template import RiskTemplate
@@ -79,6 +78,8 @@ def figures(path: Path, names: Sequence[str], tapes: Sequence[Market], capital: 
     dict
         Fills; turnover and net PnL in the quote currency, decimals as text; return, a fraction of `capital`.
     """
+    from alphatrade.nodes.frames import read_frame  # not before: every command reads settings, few read frames
+
     fills = read_frame(path / "fills.parquet")
     fills = fills[fills["strategy"].isin(names)]
     marks = read_frame(path / "marks.parquet", columns=["instrument", "bid", "ask"]).groupby("instrument").last()

@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from alphatrade.nodes.artifacts import writing
-from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, explain
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, HYDRA_ERRORS, completed, composed, explain
 from alphatrade.nodes.settings import Settings, settings_from
 from alphatrade.risk.errors import ConfigError
 
@@ -121,7 +121,10 @@ def _launch(verb: str, arguments: Sequence[str], application: Callable[[DictConf
     overrides, sweep, shown = _parsed(full)
     sys.argv = [f"alphatrade {verb}", *full]
     try:
-        hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
+        if full == overrides and not any("hydra" in word for word in full):
+            application(composed(full, name))  # Hydra's own front door would compose twice more
+        else:
+            hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=name)(application)()
     except HYDRA_ERRORS as error:
         raise explain(error, overrides, sweep, name) from error
     except SystemExit as error:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
 
 from hydra import compose, initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -97,6 +99,31 @@ def _choices(overrides: Sequence[str], loader: ConfigLoader) -> tuple[str, ...]:
     return tuple(item for item in overrides if (key := item.partition("=")[0]) in keys or "/" in key)
 
 
+def composed(full: Sequence[str], name: str = CONFIG_NAME) -> DictConfig:
+    """
+    Compose a configuration: what groups make of it once in a process, and the values into a copy of that.
+
+    Parameters
+    ----------
+    full : sequence of str
+        Overrides with every key written in full, see :func:`completed`.
+    name : str
+        Of the primary config.
+    """
+    with _configuration() as loader:
+        choices = _choices(full, loader)
+        values = [item for item in full if item not in choices]
+        if not any(item[:1] in "+~" or "@" in item or item.startswith("hydra") for item in full):
+            base, bad = _follow(choices, name)
+            with suppress(*HYDRA_ERRORS):  # Hydra says it, below
+                parsed = OverridesParser.create().parse_overrides(values)
+                if not bad and not any(one.is_sweep_override() for one in parsed):
+                    config = deepcopy(base)
+                    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+                    return config
+        return compose(name, overrides=list(full))
+
+
 @lru_cache(maxsize=64)
 def _known(choices: tuple[str, ...], name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the paths of a configuration and the choices that cannot be followed; a process asks the same often."""
@@ -104,7 +131,8 @@ def _known(choices: tuple[str, ...], name: str) -> tuple[tuple[str, ...], tuple[
     return tuple(_paths(config)), tuple(bad)
 
 
-def _follow(chosen: Sequence[str], name: str) -> tuple[DictConfig, list[str]]:
+@lru_cache(maxsize=64)
+def _follow(chosen: tuple[str, ...], name: str) -> tuple[DictConfig, list[str]]:
     """Compose with the choices from groups, and return those that cannot be followed as well."""
     with suppress(*HYDRA_ERRORS):
         return compose(name, overrides=list(chosen)), []

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -16,10 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from alphatrade.evolution.genotype import Genotype, develop
 from alphatrade.nodes.canary import check_canary
 from alphatrade.nodes.overrides import (
-    CONFIG_MODULE,
-    CONFIG_NAME,
     HYDRA_ERRORS,
     completed,
+    composed,
     explain,
     first_line,
 )
@@ -237,8 +235,7 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     """
     full = completed(overrides)
     try:
-        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            config = compose(CONFIG_NAME, overrides=full)
+        config = composed(full)
     except HYDRA_ERRORS as error:
         raise explain(error, full) from error
     return settings_from(config)

@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Set
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Ints = NDArray[np.int64]
 Asset = Literal["fx", "crypto", "equity", "metal"]
@@ -199,7 +201,7 @@ class Tape(Market):
     columns: dict[str, Ints]
     status: Status
     audit: dict[str, int]
-    truth: pd.DataFrame | None = None
+    truth: "pd.DataFrame | None" = None
     catalog: str | None = None
 
     def __post_init__(self) -> None:

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from alphatrade.actors.hmm_kernel import OBSERVATIONS
-from alphatrade.actors.regime import REGIMES
+from alphatrade.actors.regime import OBSERVATIONS, REGIMES
 from alphatrade.risk.errors import ConfigError
 
 MOST_STATES = 16

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,6 +14,17 @@ ROOT = Path(__file__).parents[1]
 FOREIGN = ("ALPHATRADE_STATE", "ALPHATRADE_LEDGER", "PYTHONHASHSEED", "OMP_NUM_THREADS", "PYTHONPATH", "HYDRA_FULL_ERROR")
 
 FrontDoor = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Outcome(NamedTuple):
+    """Exit code and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Door = Callable[..., Outcome]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -72,3 +84,23 @@ def front_door(door_env: dict[str, str]) -> FrontDoor:
         )
 
     return run
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state_dir: Path) -> Door:
+    """`door("sim", "seed=2")` runs the command line in this process: a start and its imports less than the front door."""
+
+    def call(*arguments: str) -> Outcome:
+        from alphatrade.nodes.app import main
+
+        with monkeypatch.context() as patch:
+            patch.setenv("ALPHATRADE_STATE", str(state_dir))
+            patch.setenv("HYDRA_FULL_ERROR", "0")
+            patch.setattr(sys, "argv", ["alphatrade", *arguments])
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        out, err = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    return call

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 PROMETHEUS, ALERTMANAGER = ROOT / "deploy" / "prometheus", ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 RULES = watching.rules()
-GROUPS = ("node", "trading", "live", "slo")
+GROUPS = ("node", "hours", "trading", "live", "slo")
 FOREIGN = {"alertmanager_notifications_failed_total"}
 ANCHORS = {"kill-switch", "feed-loss", "drift-alarm", "runaway", "disk-full", "rollback", "restore-from-journal", "key-rotation", "dead-node", "stuck-loop", "memory", "latency", "silent-channel", "live-books", "live-permit"}
 installed = pytest.mark.skipif(bool(watching.missing()), reason="needs the Debian packages prometheus and prometheus-alertmanager")
@@ -50,7 +50,7 @@ def test_rules_and_configuration_are_sound() -> None:
 
 
 @installed
-@pytest.mark.parametrize("group", ["node", "trading", "live", pytest.param("slo", marks=pytest.mark.long)])  # days of samples
+@pytest.mark.parametrize("group", ["node", "hours", "trading", "live", pytest.param("slo", marks=pytest.mark.long)])  # days of samples
 def test_each_alert_does_what_its_unit_tests_say(group: str) -> None:
     done = ran("promtool", "test", "rules", str(PROMETHEUS / "tests" / f"{group}.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,7 +95,7 @@ def test_the_unit_tests_see_an_alert_that_never_fires_and_one_that_always_does(n
         for rule in group["rules"]:
             rule |= {"expr": expr} if rule.get("alert") == name else {}
     file.write_text(yaml.safe_dump(told))
-    tests = tmp_path / "p" / "tests" / file.name
+    (tests,) = [path for path in (tmp_path / "p" / "tests").glob("*.yml") if f"alertname: {name}\n" in path.read_text()]
     wanted = yaml.safe_load(tests.read_text())
     wanted["tests"] = [one for one in wanted["tests"] if one["alert_rule_test"][0]["alertname"] == name]
     tests.write_text(yaml.safe_dump(wanted))

@@ -7,9 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from alphatrade.nodes.app import main
 from alphatrade.nodes.paper.assembly import Flight
 from alphatrade.nodes.paper.node import fly
 from alphatrade.nodes.replay import Replay, ReplayOutput, replay
@@ -41,6 +46,11 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
+def _without_port(command: list[str]) -> list[str]:
+    """Return a command of a node that takes no port unless it says which."""
+    return command if any("metrics." in word for word in command) else [*command, "metrics.enabled=false"]
+
+
 class Node:
     """A paper node as a process, in a place of its own."""
 
@@ -51,14 +61,30 @@ class Node:
 
     def start(self, *words: str, verb: str = "paper", module: str = "") -> "subprocess.Popen[str]":
         """Start it; another module is started in place of the verb, with its own words first. No port is taken."""
-        own = ["alphatrade", verb, *self.words, *words] if not module else [module, *words, *self.words]
-        if (verb == "paper" or module) and not any("metrics." in word for word in own):
-            own.append("metrics.enabled=false")
+        own = self._command(verb, *words) if not module else _without_port([module, *words, *self.words])
         command = [sys.executable, "-m", *own]
         return subprocess.Popen(
             command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
+
+    def _command(self, verb: str, *words: str) -> list[str]:
+        command = ["alphatrade", verb, *self.words, *words]
+        return _without_port(command) if verb == "paper" else command
+
+    def here(self, *words: str, code: int = 0, verb: str = "paper") -> str:
+        """Run it to its end as :meth:`run` does, but in this process: nothing has to start."""
+        said = StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+            patch.chdir(self.root)
+            patch.setenv("ALPHATRADE_STATE", self.env["ALPHATRADE_STATE"])
+            patch.delenv("ALPHATRADE_LEDGER", raising=False)
+            patch.setenv("HYDRA_FULL_ERROR", "0")
+            patch.setattr(sys, "argv", self._command(verb, *words))
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert ended.value.code == code, said.getvalue()
+        return said.getvalue()
 
     def run(self, *words: str, code: int = 0, verb: str = "paper") -> str:
         process = self.start(*words, verb=verb)

@@ -9,11 +9,9 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,40 +19,11 @@ import pytest
 import typer
 
 from alphatrade.nodes import run
-from alphatrade.nodes.app import app, main
-from tests.conftest import FrontDoor
+from alphatrade.nodes.app import app
+from tests.conftest import Door, FrontDoor, Outcome
 
 FIXED = ("output.stress=false", "output.report=false")
 WORLD = ("tape=world", "tape.hours=8", "policy.cadence.n=10")
-
-
-class Outcome(NamedTuple):
-    """Exit code and what was printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Door = Callable[..., Outcome]
-
-
-@pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state_dir: Path) -> Door:
-    """The command line in this process."""
-
-    def call(*arguments: str) -> Outcome:
-        with monkeypatch.context() as patch:
-            patch.setenv("ALPHATRADE_STATE", str(state_dir))
-            patch.setenv("HYDRA_FULL_ERROR", "0")
-            patch.setattr(sys, "argv", ["alphatrade", *arguments])
-            capfd.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        out, err = capfd.readouterr()
-        return Outcome(int(ended.value.code or 0), out, err)
-
-    return call
 
 
 def check_refusal(outcome: Outcome, *words: str) -> None:

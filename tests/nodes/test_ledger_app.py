@@ -5,19 +5,16 @@ from pathlib import Path
 import pytest
 
 from alphatrade.reflection.ledger import FILE
-from tests.conftest import FrontDoor
+from tests.conftest import Door
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> dict[str, str]:
-    return {"ALPHATRADE_LEDGER": str(tmp_path / "ledger")}
+def test_from_a_key_to_a_verified_ledger(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHATRADE_LEDGER", str(tmp_path / "ledger"))
 
-
-def test_from_a_key_to_a_verified_ledger(front_door: FrontDoor, home: dict[str, str], tmp_path: Path) -> None:
     def ledger(*words: str, code: int = 0) -> str:
-        done = front_door("ledger", *words, env=home)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code < 2 else done.stderr
+        done = door("ledger", *words)
+        assert done.code == code, done.out + done.err
+        return done.out if code < 2 else done.err
 
     ledger("key", str(tmp_path / "root.pem"))
     public = ledger("key", str(tmp_path / "ada.pem")).strip()

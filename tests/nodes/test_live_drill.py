@@ -38,6 +38,8 @@ def wrong(tallies: list[Tally]) -> set[str]:
 
 
 def only(monkeypatch: pytest.MonkeyPatch, layer: str, *names: str) -> None:
+    """Try these kinds only; what gets through has come before its sender has its answer, and nothing is waited for."""
+    monkeypatch.setattr(module, "LATER_S", 0.05)
     named = kinds()[layer]
     monkeypatch.setattr(module, "kinds", lambda: {layer: {name: named[name] for name in names}})
 

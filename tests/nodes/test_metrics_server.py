@@ -350,7 +350,7 @@ def test_a_node_of_its_own_says_that_it_is_ready(running: tuple[Node, "subproces
 
 def test_a_port_that_is_taken_is_said_before_anything_is_written(running: tuple[Node, "subprocess.Popen[str]", Endpoint], tmp_path: Path) -> None:
     other = Node(tmp_path, "feed.speed=max", f"metrics.port={running[2].port}", "account=OTHER")
-    told = other.run(code=2)
+    told = other.here(code=2)
     assert told.startswith(f"alphatrade: metrics.port: got {running[2].port}, expected a port that is free")
     assert len(told.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

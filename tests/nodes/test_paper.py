@@ -114,7 +114,7 @@ def test_a_pace_changes_nothing(tmp_path: Path) -> None:
 
 def killed_and_resumed(tmp_path: Path, seed: int, kills: int, *words: str) -> None:
     node = Node(tmp_path, *words, "output.report=false")
-    node.run("output.stress=false", verb="sim")
+    node.here("output.stress=false", verb="sim")
     wanted = node.summary()["digests"]
     rng = random.Random(seed)
     for _ in range(kills):
@@ -301,7 +301,7 @@ def test_after_a_release_the_journal_of_the_run_that_was_killed_is_put_by_and_a_
 def test_a_run_after_another_one_of_its_account_is_no_contradiction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false", "feed.speed=max")
     for _ in range(2):
-        node.run()
+        node.here()
     folder = (tmp_path / "artifacts" / "latest").resolve()
     assert audit(folder).ok
     monkeypatch.setattr(audit_files, "_opened", lambda limits, _: limits)
@@ -348,7 +348,7 @@ def test_a_wrong_setting_is_one_line_and_2_and_repeats_no_key(tmp_path: Path) ->
     told = Node(tmp_path).run("nothing=1", code=2).splitlines()
     assert len(told) == 1
     assert told[0].startswith("alphatrade: nothing: ")
-    assert "s3cr3t" not in Node(tmp_path).run("feed.api_secret=s3cr3t-s3cr3t-s3cr3t", code=2)
+    assert "s3cr3t" not in Node(tmp_path).here("feed.api_secret=s3cr3t-s3cr3t-s3cr3t", code=2)
 
 
 def test_a_journal_of_another_policy_or_a_damaged_one(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from alphatrade.nodes.worlds import make_world
 from alphatrade.risk.audit import audit
 from alphatrade.risk.errors import ConfigError, TapeError
 from alphatrade.strategies.policy import RegimeSpec
-from tests.conftest import FrontDoor
+from tests.conftest import Door, FrontDoor
 
 WORLD = ("tape=world", "tape.seed=3", "tape.hours=10")
 
@@ -84,12 +84,12 @@ def test_a_run_with_it_is_deterministic_lawful_and_not_that_of_the_fsm(
     assert names[0] == names[1] != names[2]
 
 
-def test_too_little_to_fit_on_is_one_clear_line(front_door: FrontDoor, tmp_path: Path) -> None:
+def test_too_little_to_fit_on_is_one_clear_line(door: Door, tmp_path: Path) -> None:
     pytest.importorskip("hmmlearn")
-    done = front_door("regime", "fit", "tape=world", "tape.hours=2", "--out", str(tmp_path / "x.yaml"))
-    assert done.returncode == 2
-    assert "240 steps after the warm-up" in done.stderr or "steps after the warm-up of 240" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    done = door("regime", "fit", "tape=world", "tape.hours=2", "--out", str(tmp_path / "x.yaml"))
+    assert done.code == 2
+    assert "240 steps after the warm-up" in done.err or "steps after the warm-up of 240" in done.err
+    assert len(done.err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 

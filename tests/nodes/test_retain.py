@@ -15,7 +15,7 @@ import pytest
 from alphatrade.nodes.artifacts import LOCK, point
 from alphatrade.nodes.retain import Retention, remove, retention, ruled, swept
 from alphatrade.risk.errors import ConfigError, RunDirError
-from tests.conftest import ROOT, FrontDoor
+from tests.conftest import ROOT, Door
 
 TODAY = date(2026, 9, 30)
 SPEC = Retention(days=30, runs=2)
@@ -227,27 +227,27 @@ def test_settings_that_are_wrong_are_refused(text: str, tmp_path: Path) -> None:
         retention(tmp_path / "own.yaml")
 
 
-def test_the_command_changes_nothing_until_it_is_told_to(tmp_path: Path, front_door: FrontDoor) -> None:
+def test_the_command_changes_nothing_until_it_is_told_to(tmp_path: Path, door: Door) -> None:
     now, root = datetime.now(UTC).date(), tmp_path / "artifacts"
     folders = [made(root, days, name, today=now) for days, name in ((90, RUNS[0]), (80, RUNS[1]), (0, RUNS[2]))]
     (tmp_path / "own.yaml").write_text("runs: 1\n")
     words = ("retain", "--artifacts", str(root), "--settings", str(tmp_path / "own.yaml"))
     before = sorted(root.rglob("*"))
-    told = front_door(*words)
-    assert told.returncode == 0, told.stderr
-    assert [line.split()[0] for line in told.stdout.splitlines()[:3]] == ["would", "would", "stays"]
+    told = door(*words)
+    assert told.code == 0, told.err
+    assert [line.split()[0] for line in told.out.splitlines()[:3]] == ["would", "would", "stays"]
     assert sorted(root.rglob("*")) == before
-    assert front_door(*words, "--apply").returncode == 0
+    assert door(*words, "--apply").code == 0
     assert [folder.exists() for folder in folders] == [False, False, True]
-    again = front_door(*words, "--apply")
-    assert again.stdout.splitlines()[-1] == "0.0 MB removed"
+    again = door(*words, "--apply")
+    assert again.out.splitlines()[-1] == "0.0 MB removed"
 
 
-def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, front_door: FrontDoor) -> None:
-    done = front_door("retain", "--artifacts", str(tmp_path / "none"))
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "artifacts" in done.stderr
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, door: Door) -> None:
+    done = door("retain", "--artifacts", str(tmp_path / "none"))
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "artifacts" in done.err
 
 
 def test_mutation_without_the_lock_a_run_that_is_written_would_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
