@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from alphatrade.nodes.app import app
 from alphatrade.nodes.evolve import search_settings
-from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, completed, known_paths, lengthen
+from alphatrade.nodes.overrides import CONFIG_MODULE, CONFIG_NAME, completed, composed, known_paths, lengthen
 from alphatrade.nodes.paper.settings import paper_settings
 from alphatrade.nodes.rim_settings import rim_settings
 from alphatrade.nodes.settings import compose_settings
@@ -145,16 +145,13 @@ def test_the_overrides_of_a_command_are_valid(command: str) -> None:
 def test_the_overrides_of_a_search_are_valid(command: str) -> None:
     words = [word for word in shlex.split(command)[2:] if word != "--multirun"]
     plain = [re.sub(r",[^,]*$", "", word) for word in completed(words, "evolve")]  # of several founders the first
-    with initialize_config_module("alphatrade.conf", version_base="1.3"):
-        config = compose("evolve", overrides=plain)
-    search_settings(config)
+    search_settings(composed(plain, "evolve"))
 
 
 @pytest.mark.parametrize("command", [*starting("alphatrade rim "), *starting("make rim-shadow ARGS=")])
 def test_the_overrides_of_a_reflection_job_are_valid(command: str) -> None:
     words = [part for word in shlex.split(command)[2:] for part in shlex.split(word.removeprefix("ARGS="))]
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        rim_settings(compose("rim", overrides=words))
+    rim_settings(composed(words, "rim"))
 
 
 @pytest.mark.parametrize("command", [*starting("alphatrade paper"), *starting("make run-paper ARGS=")])
@@ -163,8 +160,7 @@ def test_the_overrides_of_a_paper_node_are_valid(command: str) -> None:
     if words and words[0].startswith("ARGS="):
         words = shlex.split(words[0].removeprefix("ARGS="))
     words = [word for word in words if not word.startswith(("policy_file=", "policy_entry=", "--help"))]
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        paper_settings(compose("paper", overrides=words))
+    paper_settings(composed(words, "paper"))
 
 
 @pytest.mark.parametrize("command", starting("make"))

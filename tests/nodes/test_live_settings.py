@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
 
 from alphatrade.nodes.live import run, settings
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.live.exchange import LiveExchange
 from alphatrade.nodes.live.preflight import AwayError
 from alphatrade.nodes.live.settings import LiveSettings, live_settings
-from alphatrade.nodes.overrides import CONFIG_MODULE, completed
+from alphatrade.nodes.overrides import completed, composed
 from alphatrade.nodes.paper.entry import Entered
 from alphatrade.nodes.settings import compose_settings
 from alphatrade.risk.approval import Approvals, fresh_key
@@ -45,9 +44,7 @@ def ledger(monkeypatch, policy):
 
 
 def told(*words: str) -> LiveSettings:
-    full = completed(words, "live")
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        return live_settings(compose("live", overrides=full), ANCHOR)
+    return live_settings(composed(completed(words, "live"), "live"), ANCHOR)
 
 
 def test_as_it_is_a_live_node_runs_the_policy_of_the_ledger_at_the_testnet(policy):
