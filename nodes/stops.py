@@ -3,18 +3,21 @@
 What another node has left may be held by nobody at that moment; an error is what tells of it.
 """
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from alphatrade.risk.errors import AlphaTradeError, StoppedError
 from alphatrade.risk.kill import read_request
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SETTLE_S = 0.05
 LOOK_S = 1.0  # from one look for a request to kill to the next
 _came: list[str] = []  # names of those that were an error: what is imported may take one for another, or for none
 
@@ -92,6 +95,19 @@ def held_back() -> None:
     for one in STOPS:
         if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, _wait)
+
+
+def become(words: Sequence[str]) -> NoReturn:
+    """
+    Become the process of a command, which hears what was held back.
+
+    Raises
+    ------
+    OSError
+        If there is no such program.
+    """
+    time.sleep(SETTLE_S)  # what another thread was shown is given to this one meanwhile: with that one it would end
+    os.execv(words[0], words)
 
 
 def _note(number: int, _frame: object) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 FILE = "alerts.jsonl"
+HELD = "held"  # a node has ended, and something is left at the exchange
 KINDS = (
     "reconcile", "stranger", "unread", "unreachable", "permit", "preflight", "filters", "rejected", "guard", "handover",
+    HELD,
 )  # fmt: skip
 
 

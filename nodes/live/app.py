@@ -1,6 +1,5 @@
 """``alphatrade live`` and ``alphatrade live-rollback``: a policy with real orders, and back to the one before."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,9 +70,11 @@ def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
         show_result(done.result)
         sys.stdout.flush()
     if done.switched:
+        from alphatrade.nodes import stops
+
         again = [sys.executable, "-P", "-m", "alphatrade", "live", *words]  # -P: no code from where it stands
         try:
-            os.execv(again[0], again)  # the same service, a fresh process
+            stops.become(again)  # the same service, a fresh process
         except OSError as error:
             raise ConfigError("start again", str(error), "the interpreter with which it was started") from None
 

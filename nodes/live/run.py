@@ -15,7 +15,7 @@ from alphatrade.nodes import stops
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
 from alphatrade.nodes.live import handover, preflight
-from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.alerts import HELD, Alerts
 from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.checks import Market
@@ -107,6 +107,8 @@ def live(told: LiveSettings) -> Outcome:
     except AlphaTradeError as error:
         if words := handover.untaken(_folder(told), str(error), _remedy(told)):
             raise NotFlatError(words) from error
+        if isinstance(error, NotFlatError):
+            Alerts(_folder(told), time.time_ns, lambda _: None).give(HELD, str(error))
         raise
     return Outcome(result, guards[0].switched)
 

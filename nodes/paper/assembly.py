@@ -1,10 +1,11 @@
 """Shim: the parts of a paper node, and how they are put together: a feed, a venue, the law, and the chain between."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGABRT
+from signal import SIGABRT, SIGINT, SIGTERM, getsignal, signal
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -208,12 +209,32 @@ def config(what: Replay, run_dir: Path | None, flight: Flight) -> TradingNodeCon
     )  # fmt: skip
 
 
+@contextmanager
+def signals_left(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """
+    Keep a kernel of Nautilus that is made meanwhile from taking signals on a loop.
+
+    It would stop its strategies at once, and take a watchdog's SIGABRT for a wish to stop; and what comes before the
+    loop runs would be lost, as uvloop never looks for it.
+    """
+    before = {one: getsignal(one) for one in (SIGABRT, SIGINT, SIGTERM)}
+
+    def leave(number: int, *_: object) -> None:
+        signal(number, before[number])
+
+    vars(loop)["add_signal_handler"] = leave
+    try:
+        yield
+    finally:
+        del vars(loop)["add_signal_handler"]
+
+
 def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.AbstractEventLoop) -> Parts:
     """Return a node that is ready to run."""
     tapes, name = what.tapes, what.tapes[0].instrument.venue
     instruments = [_instrument(tape, flight) for tape in what.priced]
     feeds, venues = list[ReplayFeed | LiveFeed](), list[Any]()
-    with node_clocks(min(tape.begin for tape in tapes)):
+    with node_clocks(min(tape.begin for tape in tapes)), signals_left(loop):
         node = TradingNode(config(what, run_dir, flight), loop=loop)
     if flight.mirror is not None:
         flight.mirror.begin(node.kernel.cache)
@@ -224,7 +245,6 @@ def build(what: Replay, run_dir: Path | None, flight: Flight, loop: asyncio.Abst
     node.add_data_client_factory(name, factory)
     node.add_exec_client_factory(name, _execution(what, flight, venues))
     node.build()
-    loop.remove_signal_handler(SIGABRT)  # a watchdog's: Nautilus would stop, as if asked to, and not be started again
     gate = node.kernel._controller
     if flight.live is not None:
         gate.live_gate.approvals = flight.live.approvals

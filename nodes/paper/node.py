@@ -162,11 +162,10 @@ def _listen(parts: Parts) -> None:
             loop.call_soon_threadsafe(parts.stop.set)
 
     for one in (SIGINT, SIGTERM):
-        loop.add_signal_handler(one, stop, one, None)  # in place of Nautilus's own, also for what came meanwhile
         signal(one, stop)
     if getsignal(SIGHUP) is not SIG_IGN:  # under nohup it goes on
         signal(SIGHUP, stop)
-    if missed():
+    if missed():  # asked last: what comes from here on is heard
         parts.stop.set()
 
 

@@ -225,6 +225,13 @@ def test_a_start_that_fails_says_what_is_held_and_gives_an_alert(tmp_path: Path,
     assert read_left(tmp_path) == LEFT, "the next start takes it over"
 
 
+def test_a_node_that_ends_with_something_held_gives_an_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = NotFlatError("something is left at the exchange; to cancel and sell it: alphatrade kill")
+    assert fails(monkeypatch, tmp_path, error) is error
+    (line,) = map(json.loads, (tmp_path / "alerts.jsonl").read_text().splitlines())
+    assert (line["kind"], line["words"]) == ("held", str(error))
+
+
 def test_a_file_that_cannot_be_read_is_no_reason_to_say_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / FILE).write_text("{half")
     found = fails(monkeypatch, tmp_path, ConfigError(FILE, "{half", "a file that is whole"))

@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
+from nautilus_trader.system.kernel import NautilusKernel
 
 from alphatrade.nodes import stops
+from alphatrade.nodes.paper.assembly import signals_left
 from alphatrade.nodes.paper.node import _listen
 from alphatrade.risk.errors import ConfigError, StoppedError
 from alphatrade.risk.kill import request_kill
@@ -27,7 +31,7 @@ if len(sys.argv) == 1:
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()  # the kernel may show it to this one
     stops.held_back()
     os.kill(os.getpid(), signal.SIGTERM)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "again"])
+    stops.become([sys.executable, *sys.orig_argv[1:], "again"])
 try:
     with stops.heard():
         print("nobody has asked")
@@ -101,26 +105,48 @@ def test_one_that_was_held_back_is_heard_by_the_process_that_this_one_becomes():
     assert done.stdout == "stopped by SIGTERM while no node ran\n"
 
 
+class Kernel:
+    """Takes the signals of a loop as Nautilus's own does."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, told: list[int]) -> None:
+        self._loop, self._loop_sig_handler, self._log = loop, told.append, SimpleNamespace(debug=lambda _: None)
+
+    take = NautilusKernel._setup_loop
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_from_before_a_node_listens_is_not_lost(number: signal.Signals) -> None:
-    """While it is built, Nautilus's handlers are in place, and its loop does not run yet."""
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    loop, told, nautilus = asyncio.new_event_loop(), list[str](), list[int]()
+@pytest.mark.parametrize("late", [False, True])
+def test_a_stop_while_a_node_is_made_and_while_it_runs_is_not_lost(
+    number: signal.Signals, new_loop: Callable[[], asyncio.AbstractEventLoop], late: bool
+) -> None:
+    before = {one: signal.getsignal(one) for one in (signal.SIGABRT, *stops.STOPS)}
+    loop, told, nautilus = new_loop(), list[str](), list[int]()
+    guard = SimpleNamespace(stopped=lambda: told.append("stopped"))
+    parts: Any = SimpleNamespace(
+        node=SimpleNamespace(kernel=SimpleNamespace(loop=loop)), stop=asyncio.Event(), guard=guard
+    )
 
     async def run() -> bool:
         _listen(parts)
-        await asyncio.sleep(0.05)
-        return bool(parts.stop.is_set())
+        if late:
+            os.kill(os.getpid(), number)
+        await asyncio.wait_for(parts.stop.wait(), 10)
+        return True
 
     try:
-        loop.add_signal_handler(number, nautilus.append, 1)  # as its kernel does
-        os.kill(os.getpid(), number)
-        guard = SimpleNamespace(stopped=lambda: told.append("stopped"))
-        node = SimpleNamespace(kernel=SimpleNamespace(loop=loop))
-        parts: Any = SimpleNamespace(node=node, stop=asyncio.Event(), guard=guard)
-        assert loop.run_until_complete(run())
-        assert told
-        assert not nautilus, "its strategies would be stopped at once"
+        with stops.heard():
+            mine = {one: signal.getsignal(one) for one in before}
+            with signals_left(loop):
+                Kernel(loop, nautilus).take()
+            assert {one: signal.getsignal(one) for one in before} == mine
+            if not late:
+                with suppress(BaseException):  # as code that is no Python's does
+                    os.kill(os.getpid(), number)
+                    signal.pause()
+            assert loop.run_until_complete(run())
+            assert bool(told) == late
+            assert not nautilus, "its strategies would be stopped at once"
     finally:
         loop.close()
         for one, handler in before.items():
