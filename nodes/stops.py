@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -97,7 +97,7 @@ def held_back() -> None:
             signal.signal(one, _wait)
 
 
-def become(words: Sequence[str]) -> NoReturn:
+def become(words: list[str]) -> NoReturn:
     """
     Become the process of a command, which hears what was held back.
 

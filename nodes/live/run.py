@@ -40,6 +40,7 @@ from alphatrade.nodes.venue_rest import Credentials
 from alphatrade.nodes.watchdog import EXTEND_S, sd_notify
 from alphatrade.risk.approval import Approvals, fresh_key
 from alphatrade.risk.errors import AlphaTradeError, ConfigError, InUseError, NotFlatError, StoppedError
+from alphatrade.risk.gate_live import LIVE
 from alphatrade.risk.handover import FILE
 from alphatrade.risk.kill import latch_dir
 from alphatrade.risk.permit import Permit
@@ -120,8 +121,8 @@ def _folder(told: LiveSettings) -> Path:
 
 def _remedy(told: LiveSettings) -> str:
     assert isinstance(told.own.feed, LiveFeedSpec)
-    run, account = told.own.settings.run, told.own.account
-    return handover.remedy_of(remedy(run.env.name, account, ",".join(told.own.feed.symbols), told.broker))
+    symbols = ",".join(told.own.feed.symbols)
+    return handover.remedy_of(remedy(LIVE, told.own.account, symbols, told.broker))
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:

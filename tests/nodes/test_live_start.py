@@ -73,7 +73,8 @@ def told(state: Path) -> Any:
     made = compose_settings([])
     feed = run.LiveFeedSpec(source="binance", symbols=("BTCUSDT",))
     own = SimpleNamespace(settings=made, account="PILOT", feed=feed)
-    return SimpleNamespace(own=own, anchor=None, broker=SimpleNamespace(venue="sandbox"))
+    broker = SimpleNamespace(venue="sandbox", keys="binance_live", http=None, secrets_dir=None)
+    return SimpleNamespace(own=own, anchor=None, broker=broker)
 
 
 # -- an exchange that says how long it must not be asked
@@ -204,7 +205,6 @@ def fails(monkeypatch: pytest.MonkeyPatch, folder: Path, error: Exception) -> An
     monkeypatch.setattr(run, "_permitted", permitted)
     monkeypatch.setattr(run, "latch_dir", lambda *_: folder)
     own = told(folder)
-    own.broker.keys = "binance_live"
     with pytest.raises(type(error) if not (folder / FILE).exists() else Exception) as raised:
         run.live(own)
     return raised.value
@@ -275,7 +275,6 @@ def test_a_run_that_ends_with_something_not_taken_over_is_not_flat(
     monkeypatch.setattr(run, "latch_dir", lambda *_: tmp_path)
     monkeypatch.setattr(run.stops, "held_back", lambda: None)
     own = told(tmp_path)
-    own.broker.keys = "binance_live"
     if there:
         write_left(tmp_path, LEFT)
     if there and not switched:
