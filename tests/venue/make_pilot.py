@@ -31,11 +31,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from alphatrade.nodes import stops
 from alphatrade.nodes.beats import Beat, last_beat
 from alphatrade.nodes.engine import Housekeeper
 from alphatrade.nodes.hydra_app import run_config
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import estate, guardian, run, settings, stops
+from alphatrade.nodes.live import estate, guardian, run, settings
 from alphatrade.nodes.live.anchor import Anchor
 from alphatrade.nodes.live.broker import LiveBroker
 from alphatrade.nodes.live.preflight import require, table
