@@ -162,6 +162,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STALE_S", 2.0)  # above what a busy machine takes for one look
 
 
+@pytest.mark.long
 def test_an_alertmanager_that_hangs_holds_up_nothing_and_is_said(place: Place, quick: None) -> None:
     with hanging() as url, Watch(own := place._replace(alertmanager=url), "http://127.0.0.1:9/metrics") as watch:
         ends, longest = time.monotonic() + 4.0, 0.0

@@ -166,7 +166,7 @@ def test_missing_trades_are_gaps_by_their_ids_within_a_day_and_between_days(exch
 # What goes wrong
 
 
-@pytest.mark.parametrize("fault", ["500", "429", "drop", "short", "corrupt", "slow"])
+@pytest.mark.parametrize("fault", ["500", "429", "drop", "short", "corrupt", pytest.param("slow", marks=pytest.mark.long)])
 def test_a_fault_that_passes_changes_nothing(fault: str, exchange: Exchange, tmp_path: Path) -> None:
     wish = wished("2025-06-08", "2025-06-12")
     calm = had(exchange, tmp_path / "calm", wish)

@@ -120,6 +120,7 @@ def test_a_tape_of_trades_and_a_catalog_are_read_as_they_are(door: Door, exchang
     assert (stored.columns["ts"] == tape.columns["ts"]).all()
 
 
+@pytest.mark.long
 def test_a_run_reads_what_was_downloaded(front_door: FrontDoor, exchange: Exchange, tmp_path: Path) -> None:
     done = front_door("tape", "download", *asked(exchange, tmp_path, "klines", "2025-06-09", "2025-06-11"))
     line = done.stdout.splitlines()[-1].split()

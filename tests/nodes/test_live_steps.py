@@ -236,7 +236,7 @@ def children(pid: int) -> set[int]:
     return {int(one.name) for one in Path("/proc").glob("[0-9]*") if state(one.name)[1] == str(pid)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_a_venue_ends_with_who_has_started_it_however_that_ends(number: int) -> None:
     ended = []
     for words in (["--tied"], []):  # and without the word it does not

@@ -280,6 +280,7 @@ def test_rows_that_were_on_their_way_when_the_disk_failed_are_no_counter_that_fa
     assert reader._diary()["diary_rows"] == 10
 
 
+@pytest.mark.long
 def test_a_diary_that_does_not_get_to_the_disk_lags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stock, gone = SegmentWriter._write, threading.Event()
     monkeypatch.setattr(SegmentWriter, "_write", lambda self, table: (gone.wait(6.0), stock(self, table)))

@@ -125,6 +125,7 @@ def test_other_digests_of_the_same_replay_are_noticed(
 # -- isolation
 
 
+@pytest.mark.long
 def test_a_step_that_cannot_be_made_is_a_failed_row_and_the_others_go_on(
     tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +232,7 @@ def test_the_last_whole_day() -> None:
     assert last_day(weekend) == (BEGIN, BEGIN + DAY), "days without a row are passed over"
 
 
+@pytest.mark.long
 def test_a_part_that_was_asked_for_is_replayed_as_it_is(tmp_path: Path, state_dir: Path) -> None:
     part = ("tape.start='2026-08-20'", "tape.end='2026-08-20T12:00'", "output.report=false")
     path, _ = nightly(settings(tmp_path, state_dir, *part))

@@ -100,6 +100,7 @@ def test_what_is_heard_late_moves_the_market_when_it_is_heard(tmp_path: Path) ->
     assert (fills["ts"].to_numpy() >= sent.loc[fills["order_id"]].to_numpy()).all()
 
 
+@pytest.mark.long
 def test_a_pace_changes_nothing(tmp_path: Path) -> None:
     own = settings("tape.end=2026-08-17T12:00:00Z")
     replayed(own, tmp_path / "sim")
@@ -236,6 +237,7 @@ def test_ctrl_c_ends_it_flat(tmp_path: Path) -> None:
     assert set(node.summary()["topologies_used"]) <= {"breakout", "maker", "momentum", "reversion", "stop"}
 
 
+@pytest.mark.long
 def test_a_node_that_is_stopped_in_its_warm_up_says_so_and_goes_on_later(tmp_path: Path) -> None:
     node = Node(tmp_path, *SHORT, "output.report=false")
     process = node.start("feed.speed=600")

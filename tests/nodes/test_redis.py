@@ -181,6 +181,7 @@ def secret(folder: Path, value: str = PASSWORD) -> dict[str, object]:
     return {"password_from": "redis_password", "secrets_dir": folder}
 
 
+@pytest.mark.long
 def test_what_cannot_be_used_is_refused_before_anything_is_begun(tmp_path: Path) -> None:
     right, wrong = secret(tmp_path / "right"), secret(tmp_path / "wrong", PASSWORD[::-1])
     refused(CacheSpec(backend="redis", port=free_port()), "connection refused")
