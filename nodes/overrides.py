@@ -114,13 +114,17 @@ def composed(full: Sequence[str], name: str = CONFIG_NAME) -> DictConfig:
         choices = _choices(full, loader)
         values = [item for item in full if item not in choices]
         if not any(item[:1] in "+~" or "@" in item or item.startswith("hydra") for item in full):
-            base, bad = _follow(choices, name)
             with suppress(*HYDRA_ERRORS):  # Hydra says it, below
-                parsed = OverridesParser.create().parse_overrides(values)
-                if not bad and not any(one.is_sweep_override() for one in parsed):
-                    config = deepcopy(base)
-                    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
-                    return config
+                parser = OverridesParser.create()
+                named = all(isinstance(one.value(), str) for one in parser.parse_overrides(list(choices)))
+                parsed = parser.parse_overrides(values)
+                # A group that is given values instead of a name chooses nothing: it counts in its turn.
+                if named and not any(one.is_sweep_override() for one in parsed):
+                    base, bad = _follow(choices, name)
+                    if not bad:
+                        config = deepcopy(base)
+                        ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+                        return config
         return compose(name, overrides=list(full))
 
 

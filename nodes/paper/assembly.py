@@ -220,7 +220,8 @@ def signals_left(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     before = {one: getsignal(one) for one in (SIGABRT, SIGINT, SIGTERM)}
 
     def leave(number: int, *_: object) -> None:
-        signal(number, before[number])
+        if before[number] is not None:  # else it is none of Python's: faulthandler has it
+            signal(number, before[number])
 
     vars(loop)["add_signal_handler"] = leave
     try:

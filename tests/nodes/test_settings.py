@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_the_policy_hash_ignores_where_it_runs() -> None:
         ("sim", ["+policy.features.gap={kind: ret, window: 3}", "~policy.features.ret_1", "hydra.job.chdir=false"]),
         ("paper", ["feed=binance", "feed.symbols=[a,b]"]),
         ("evolve", ["search=small", "search.seed=3"]),
+        *(("sim", list(words)) for words in permutations(
+            ["venue={starting_balance: 7}", "venue.starting_balance=5", "venue=stock", "tape=str({source: world})"], 3
+        )),
+        ("live", ["broker.net=mainnet", "broker={net: testnet}"]),
+        ("live", ["broker={net: testnet}", "broker.net=mainnet"]),
     ],
 )
 def test_what_is_composed_in_two_parts_is_what_hydra_composes(name: str, words: list[str]) -> None:
