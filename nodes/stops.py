@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +27,16 @@ class _Stop(KeyboardInterrupt):
 
 
 @contextmanager
+def noted() -> Iterator[None]:
+    """Have a stop wait meanwhile, also for `heard`: whoever has to tell of the first one is not ended by the next."""
+    with _by(_note):
+        try:
+            yield
+        finally:
+            _came.clear()
+
+
+@contextmanager
 def heard(*modules: str) -> Iterator[None]:
     """
     Have a stop be an error meanwhile, also one that was held back before this process was what it is.
@@ -41,25 +51,33 @@ def heard(*modules: str) -> Iterator[None]:
     StoppedError
         If there was one.
     """
-    before = {one: signal.getsignal(one) for one in STOPS}
-    mine = [one for one in STOPS if before[one] not in (signal.SIG_IGN, None)]  # under nohup it goes on
-    try:
-        for one in mine:
-            signal.signal(one, _note)
+    with _by(_note):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         for name in modules:
             import_module(name)
+        try:
+            with _by(_stop):
+                if _came:
+                    raise _Stop
+                yield
+        except (_Stop, Exception) as error:
+            if not _came or isinstance(error, AlphaTradeError):
+                raise
+            raise StoppedError(f"stopped by {_came[0]} while no node ran") from None
+        finally:
+            _came.clear()
+
+
+@contextmanager
+def _by(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Have stops taken by a handler meanwhile; under nohup a hang-up is none."""
+    before = {one: signal.getsignal(one) for one in STOPS}
+    mine = [one for one in STOPS if before[one] not in (signal.SIG_IGN, None)]
+    try:
         for one in mine:
-            signal.signal(one, _stop)
-        if _came:
-            raise _Stop
+            signal.signal(one, handler)
         yield
-    except (_Stop, Exception) as error:
-        if not _came or isinstance(error, AlphaTradeError):
-            raise
-        raise StoppedError(f"stopped by {_came[0]} while no node ran") from None
     finally:
-        _came.clear()
         for one in mine:
             signal.signal(one, before[one])
 

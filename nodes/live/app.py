@@ -36,16 +36,17 @@ def live(context: typer.Context, check: Check = False) -> None:
     words = tuple(context.args)
     refuse_plain(words)  # before Hydra, which repeats what it does not understand
     anchor = read()
-    try:
-        with stops.heard("alphatrade.nodes.hydra_app", "alphatrade.nodes.live.run"):
-            _live(words, check, anchor)
-    except (InUseError, NotFlatError):
-        raise  # somebody watches over what is held, or it is told already
-    except AlphaTradeError as error:
-        account = next((word.partition("=")[2] for word in words if word.startswith("account=")), ACCOUNT)
-        if left := _untaken(anchor.state, account, str(error)):
-            raise NotFlatError(left) from error
-        raise
+    with stops.noted():
+        try:
+            with stops.heard("alphatrade.nodes.hydra_app", "alphatrade.nodes.live.run"):
+                _live(words, check, anchor)
+        except (InUseError, NotFlatError):
+            raise  # somebody watches over what is held, or it is told already
+        except AlphaTradeError as error:
+            account = next((word.partition("=")[2] for word in words if word.startswith("account=")), ACCOUNT)
+            if left := _untaken(anchor.state, account, str(error)):
+                raise NotFlatError(left) from error
+            raise
 
 
 def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
@@ -81,7 +82,7 @@ def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
 
 def _untaken(state: Path, account: str, why: str) -> str:
     """Tell what was left to a node whose settings are refused; empty: nothing was."""
-    from alphatrade.nodes.live.handover import remedy_of, untaken
+    from alphatrade.nodes.live.handover import untaken
     from alphatrade.risk.errors import InputError
     from alphatrade.risk.kill import latch_dir
 
@@ -90,7 +91,7 @@ def _untaken(state: Path, account: str, why: str) -> str:
     except InputError:
         return ""  # no account has such a name
     command = f"alphatrade kill --env live --account {account} --direct <symbols> --venue <its venue>"
-    return untaken(folder, why, remedy_of(command))
+    return untaken(folder, why, command)
 
 
 @app.command("live-rollback")

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from alphatrade.nodes.journal_folder import head_of
-from alphatrade.nodes.live.alerts import Alerts
+from alphatrade.nodes.live.alerts import HELD, Alerts
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.first import first_taken
 from alphatrade.nodes.live.preflight import Held
@@ -132,18 +132,47 @@ def forget(folder: Path) -> None:
 # -- of a start
 
 
-def untaken(folder: Path, why: str, remedy: str) -> str:
-    """Alert that what was left is watched by nobody, as no node runs; return it in a line; empty: nothing was left."""
+def untaken(folder: Path, why: str, command: str) -> str:
+    """
+    Alert that something is watched by nobody, as no node runs; return it in a line.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the account.
+    why : str
+        No node runs.
+    command : str
+        Cancels and sells what is open and held.
+
+    Returns
+    -------
+    str
+        Empty: nothing was left, and no run is in the middle of something.
+    """
     try:
         left = read_left(folder)
     except ConfigError:
         left = None  # it is why nothing starts
-    if left is None and not (folder / FILE).exists():
+    if left is not None or (folder / FILE).exists():
+        held = "something" if left is None else f"{_known(folder, left)}, left by run {left.run}"
+        kind, words = KIND, f"held at the exchange and watched by nobody: {held}; {remedy_of(command)}"
+    elif _traded(folder / "journal"):
+        held = "a run that has traded is not over, and what it may hold is watched by nobody"
+        kind, words = HELD, f"{held}: look at the exchange; to cancel and sell it: {command}"
+    else:
         return ""
-    held = "something" if left is None else f"{_known(folder, left)}, left by run {left.run}"
-    words = f"{why}; held at the exchange and watched by nobody: {held}; {remedy}"
-    Alerts(folder, time.time_ns, lambda _: None).give(KIND, words)
+    words = f"{why}; {words}"
+    Alerts(folder, time.time_ns, lambda _: None).give(kind, words)
     return words
+
+
+def _traded(journal: Path) -> bool:
+    """Return whether the journal of a run has fills; one that cannot be read may have some."""
+    try:
+        return journal.is_dir() and bool(kept(journal, ()).fills)
+    except JournalError:
+        return True
 
 
 def rest_of(given: HandOver, taken: Mapping[str, Decimal]) -> dict[str, Decimal]:

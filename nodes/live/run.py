@@ -99,6 +99,8 @@ def live(told: LiveSettings) -> Outcome:
         result = node(start.live.own, Launch("live", partial(_parts, start, guards)))
         if guards[0].switched:
             stops.held_back()
+            if stops.missed():  # asked when no other can come
+                raise StoppedError("a stop came before the next node could start")
         elif guards[0].hands_over:
             raise StoppedError("a stop came after it was left, and before the next node could take it over")
         elif (_folder(told) / FILE).exists():
@@ -106,10 +108,11 @@ def live(told: LiveSettings) -> Outcome:
     except InUseError:
         raise  # who has it in use watches over it
     except AlphaTradeError as error:
-        if words := handover.untaken(_folder(told), str(error), _remedy(told)):
-            raise NotFlatError(words) from error
-        if isinstance(error, NotFlatError):
+        if isinstance(error, NotFlatError) and not (_folder(told) / FILE).exists():
             Alerts(_folder(told), time.time_ns, lambda _: None).give(HELD, str(error))
+            raise
+        if words := handover.untaken(_folder(told), str(error), _command(told)):
+            raise NotFlatError(words) from error
         raise
     return Outcome(result, guards[0].switched)
 
@@ -119,10 +122,9 @@ def _folder(told: LiveSettings) -> Path:
     return latch_dir(run.paths.state, run.env.name, told.own.account)
 
 
-def _remedy(told: LiveSettings) -> str:
+def _command(told: LiveSettings) -> str:
     assert isinstance(told.own.feed, LiveFeedSpec)
-    symbols = ",".join(told.own.feed.symbols)
-    return handover.remedy_of(remedy(LIVE, told.own.account, symbols, told.broker))
+    return remedy(LIVE, told.own.account, ",".join(told.own.feed.symbols), told.broker)
 
 
 def check(told: LiveSettings) -> tuple[preflight.Check, ...]:
@@ -201,7 +203,7 @@ def _parts(start: Start, guards: list[Guardian], tapes: Sequence[Tape], identity
         report=DayReport(own.settings.run.paths.artifacts, own.account, about, say),
         kept=lambda: kept(journal, markets),
         folder=folder,
-        estate=Estate(folder, who, alerts, offer, _remedy(start.live)),
+        estate=Estate(folder, who, alerts, offer, handover.remedy_of(_command(start.live))),
     )
 
     def guard(parts: Parts) -> Guardian:

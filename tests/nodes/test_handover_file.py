@@ -100,6 +100,25 @@ def test_what_a_dead_run_had_taken_over_is_told_apart_though_the_file_is_behind(
     assert words in handover.untaken(tmp_path, "why", "sell it by hand")
 
 
+@pytest.mark.parametrize(("fills", "told"), [({}, False), ({("BTCUSDT", "1"): object()}, True), (None, True)])
+def test_a_run_that_has_traded_and_is_not_over_is_told_where_no_node_goes_on_with_it(tmp_path, monkeypatch, fills, told):
+    def read(*_: Any) -> Any:
+        if fills is None:
+            raise JournalError("journal", "torn", "one that is whole")
+        return SimpleNamespace(fills=fills)
+
+    monkeypatch.setattr(handover, "kept", read)
+    assert handover.untaken(tmp_path, "why", "sell it") == "", "there is no journal"
+    journal(tmp_path, "cd34", "b" * 64)
+    words = handover.untaken(tmp_path, "why", "sell it")
+    assert ("is not over, and what it may hold is watched by nobody" in words) == told
+    assert (tmp_path / "alerts.jsonl").exists() == told
+    if told:
+        assert words.startswith("why; ")
+        assert words.endswith(": sell it")
+        assert '"kind":"held"' in (tmp_path / "alerts.jsonl").read_text()
+
+
 def test_a_journal_that_cannot_be_read_is_no_reason_to_say_nothing(tmp_path, monkeypatch):
     def damaged(_: Path) -> None:
         raise JournalError("journal", "torn", "one that is whole")

@@ -262,7 +262,7 @@ def test_a_start_that_has_something_to_take_over_waits_for_an_exchange_that_is_a
     assert len(asking.asked_at) == 1, "with nothing to take over it is said at once"
 
 
-@pytest.mark.parametrize(("switched", "there"), [("", True), ("", False), ("operator: why (by ada)", True)])
+@pytest.mark.parametrize(("switched", "there"), [("", True), ("", False), ("operator: why (by ada)", True), ("late", True)])
 def test_a_run_that_ends_with_something_not_taken_over_is_not_flat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switched: str, there: bool
 ) -> None:
@@ -277,7 +277,11 @@ def test_a_run_that_ends_with_something_not_taken_over_is_not_flat(
     own = told(tmp_path)
     if there:
         write_left(tmp_path, LEFT)
-    if there and not switched:
+    monkeypatch.setattr(run.stops, "missed", lambda: switched == "late")
+    if switched == "late":
+        with pytest.raises(NotFlatError, match=r"a stop came before the next node could start; .* watched by nobody: 0\.0025"):
+            run.live(own)
+    elif there and not switched:
         with pytest.raises(NotFlatError, match=r"the run is over, .* watched by nobody: 0\.0025 of BTCUSDT"):
             run.live(own)
     else:

@@ -17,6 +17,7 @@ import uvloop
 from nautilus_trader.system.kernel import NautilusKernel
 
 from alphatrade.nodes import stops
+from alphatrade.nodes.paper import assembly
 from alphatrade.nodes.paper.assembly import signals_left
 from alphatrade.nodes.paper.node import _listen
 from alphatrade.risk.errors import ConfigError, StoppedError
@@ -170,6 +171,40 @@ def test_one_that_was_taken_for_nothing_ends_the_node_that_begins() -> None:
         loop.close()
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def test_the_next_one_does_not_end_who_tells_of_the_first() -> None:
+    ended, before = list[int](), signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    try:
+        with stops.noted(), pytest.raises(StoppedError):
+            try:
+                with stops.heard():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    signal.pause()
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)  # while what was left is told
+        assert (ended, stops.missed()) == ([], False)
+        with stops.noted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(StoppedError), stops.heard():
+                pytest.fail("it came before")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_kernel_leaves_a_handler_that_is_none_of_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of SIGABRT, as faulthandler has it."""
+    loop, was = asyncio.new_event_loop(), signal.getsignal
+    monkeypatch.setattr(assembly, "getsignal", lambda number: None if number == signal.SIGABRT else was(number))
+    before = {one: was(one) for one in (signal.SIGABRT, signal.SIGINT, signal.SIGTERM)}
+    try:
+        with signals_left(loop):
+            Kernel(loop, []).take()
+        assert {one: was(one) for one in before} == before
+    finally:
+        loop.close()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
 
 
 def test_one_that_was_taken_for_something_else_is_a_stop_and_what_else_is_wrong_is_told() -> None:
