@@ -10,6 +10,7 @@ import pytest
 from nautilus_trader.model.objects import Quantity
 
 from alphatrade.nodes.live import estate as module
+from alphatrade.nodes.live import guardian
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.full import Outcome
@@ -173,6 +174,29 @@ def test_a_stop_overrules_who_asks_for_another_start(rig):
     assert rig.left()
     rig.guardian.stopped()
     assert (rig.guardian.switched, rig.guardian.hands_over) == ("", True), "it is left, and nobody will take it"
+
+
+@pytest.mark.parametrize("heard", ["by the guardian", "by the node"])
+def test_a_node_that_ends_already_takes_no_request(rig, heard):
+    """The loop hears of a signal later than the guardian; of one before it listened, the node alone."""
+    request_switch(rig.folder, Switch(1, "ada", "why", True))
+    rig.guardian.stopped() if heard == "by the guardian" else rig.stop.set()
+    asyncio.run(rig.guardian._switch())
+    assert (rig.guardian.switched, rig.guardian.hands_over, pending(rig.folder)) == ("", False, True)
+
+
+def test_a_stop_while_a_request_is_taken_overrules_it(rig, monkeypatch):
+    take = guardian.take_switch
+
+    def stopped(folder: Path) -> Switch | None:
+        found = take(folder)
+        rig.guardian.stopped()
+        return found
+
+    request_switch(rig.folder, Switch(1, "ada", "why", True))
+    monkeypatch.setattr(guardian, "take_switch", stopped)
+    asyncio.run(rig.guardian._switch())
+    assert (rig.guardian.switched, rig.guardian.hands_over, rig.stop.is_set()) == ("", False, True)
 
 
 def test_the_file_goes_also_where_all_was_taken_over_just_before_the_end(rig):
