@@ -128,10 +128,17 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     flat = not parts.stop.is_set() or await _closed(parts, watching, flight.tell)
     await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
-        symbols = ",".join(sorted(tape.instrument.symbol for tape in what.tapes))
-        command = remedy(what.run.env.name, flight.account, symbols, flight.broker)
-        told = "something is left at the exchange: the run is not over, and the next start goes on with it"
-        raise NotFlatError(f"{told}; to cancel and sell it: {command}")
+        raise NotFlatError(_last_words(parts, what, flight))
+
+
+def _last_words(parts: Parts, what: Replay, flight: Flight) -> str:
+    """Return what becomes of what is left at the exchange."""
+    told = "the run is not over, and the next start goes on with it"
+    if parts.gate.switch.trip_cause is not None:  # its release ends the run
+        told = "trading has stopped, and after a release no start goes on with it"
+    symbols = ",".join(sorted(tape.instrument.symbol for tape in what.tapes))
+    command = remedy(what.run.env.name, flight.account, symbols, flight.broker)
+    return f"something is left at the exchange: {told}; to cancel and sell it: {command}"
 
 
 async def _closed(parts: Parts, watching: asyncio.Task[None] | None, tell: Callable[[str], object]) -> bool:
