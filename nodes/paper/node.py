@@ -26,6 +26,7 @@ from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.stops import missed
+from alphatrade.nodes.watchdog import starts_again
 from alphatrade.reflection.trail import TRAIL
 from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.freeze import Freeze
@@ -120,7 +121,9 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
-    if guard is None or not guard.switched:  # else the service goes on, in the same process
+    if guard is not None and guard.switched:  # the service goes on, in the same process
+        starts_again()
+    else:
         pulse.end()
     parts.intake.flush()
     for task in aside:

@@ -282,6 +282,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, flat: bool, switched: str = "", trippe
         for name, one in {"_closed": closed, "_end": nothing, "_hear": nothing, "_join": nothing}.items():
             monkeypatch.setattr(node, name, one)
         monkeypatch.setattr(node, "_listen", lambda parts: None)
+        monkeypatch.setattr(node, "starts_again", lambda: told.append("starts again"))
         monkeypatch.setattr(node, "Pulse", lambda *_: SimpleNamespace(run=nothing, end=lambda: told.append("ends")))
         kernel = SimpleNamespace(loop=asyncio.get_running_loop(), trader=SimpleNamespace(is_running=True))
         stop = asyncio.Event()
@@ -302,6 +303,11 @@ def ends(monkeypatch: pytest.MonkeyPatch, flat: bool, switched: str = "", trippe
 
     asyncio.run(run())
     return told
+
+
+def test_the_service_manager_gives_a_node_that_starts_again_its_time_before_it_closes(monkeypatch):
+    assert ends(monkeypatch, True, switched="why") == ["starts again", "closed"]
+    assert ends(monkeypatch, True) == ["ends", "closed"]
 
 
 @pytest.mark.parametrize(
