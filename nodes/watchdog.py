@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 from alphatrade.nodes.beats import Beat, BeatLimits, Reason, health, restart_helps
 
+LIMIT = "WATCHDOG_USEC"  # of the unit, in the environment: a process that becomes another one keeps it
 EXTEND_S = 60  # in which the node has to be heard again, while it starts
+AGAIN_S = 600  # in which one that ends to start again has to be heard: it sells, compares, writes its run, and checks
 
 
 def sd_notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
@@ -41,6 +43,16 @@ def sd_notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
     return True
 
 
+def starts_again(environ: Mapping[str, str] = os.environ) -> None:
+    """
+    Ask for time to end and to start again in the same process, which nobody may kill meanwhile.
+
+    It lasts until :meth:`Watchdog.ready`; a manager that counts no seconds is not to begin with it.
+    """
+    if environ.get(LIMIT):
+        sd_notify(f"{LIMIT}={AGAIN_S * 1_000_000}\nSTATUS=it ends, to start again", environ)
+
+
 class Watchdog:
     """
     Speaks for one node.
@@ -61,8 +73,10 @@ class Watchdog:
         sd_notify(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}\nSTATUS={told}", self._environ)
 
     def ready(self) -> None:
-        """Say that the node has started."""
-        sd_notify("READY=1\nSTATUS=started", self._environ)
+        """Say that the node has started; from here on it has the unit's seconds, however it came to be."""
+        usual = self._environ.get(LIMIT)
+        counted = f"\n{LIMIT}={usual}\nWATCHDOG=1" if usual else ""
+        sd_notify(f"READY=1\nSTATUS=started{counted}", self._environ)
 
     def beat(self, beat: Beat, now: int) -> list[Reason]:
         """

@@ -102,7 +102,7 @@ class Guardian:
         parts.broker.holds = True
         duties = (self._look, self._again, self._books, self._rules, self._reach, self._refusals, self._switch)
         self._due = dict.fromkeys(duties, 0.0)
-        self.switched, self.hands_over = "", False
+        self.switched, self.hands_over, self._for_good = "", False, False
         self._left: Mapping[str, str] | None = None
 
     async def begun(self) -> None:
@@ -116,14 +116,11 @@ class Guardian:
         await self._reconcile("start")
         now = time.monotonic()
         self._refused.append((now, len(self.reconciler.book.refusals)))
-        self._due = {
+        self._due = dict.fromkeys(self._due, now) | {
             self._look: now + self._duty.every.look_s,
             self._again: now + 60 * self._duty.every.again_min,
             self._books: now + self._next_books(),
             self._rules: now + self._next_books(),
-            self._reach: now,
-            self._refusals: now,
-            self._switch: now,
         }
 
     async def left(self) -> bool:
@@ -146,7 +143,7 @@ class Guardian:
 
     def stopped(self) -> None:
         """End for good: who has asked that it starts again, or hands over, is overruled."""
-        self.switched, self.hands_over = "", self._left is not None
+        self.switched, self.hands_over, self._for_good = "", self._left is not None, True
 
     async def ended(self, flat: bool) -> None:
         """Compare all books once more, with what the journal has on the disk, and close the day's report."""
@@ -198,8 +195,7 @@ class Guardian:
         permit = await asyncio.to_thread(self._duty.look)
         if self._parts.stop.is_set():  # it is ending: its policy may be taken down for that, and no reason for a latch
             return
-        before = self._parts.gate.live_gate.permit
-        if permit.refused and permit.refused != before.refused:
+        if permit.refused not in ("", self._parts.gate.live_gate.permit.refused):
             self._alerts.give("permit", permit.refused)
         self._parts.intake.permit(permit)
         self._due[self._look] = time.monotonic() + self._wait(permit)
@@ -305,11 +301,15 @@ class Guardian:
 
     async def _switch(self) -> None:
         """End, to start again under another policy, if an operator asks for it and all that was left is taken over."""
-        self._duty.estate.look(self._parts)
-        asked = None if self._parts.intake.handovers.waits else take_switch(self._duty.folder)
-        if asked is not None and not self.switched:
+        parts = self._parts
+        self._duty.estate.look(parts)
+        ends = self._for_good or parts.stop.is_set()  # who asks then is told that nobody has taken it
+        asked = None if ends or parts.intake.handovers.waits else take_switch(self._duty.folder)
+        if asked is not None:
             self.switched, self.hands_over = asked.words, asked.hand_over
-            self._parts.stop.set()
+            parts.stop.set()
+            if self._for_good:  # since it was taken: a signal is heard between any two steps
+                self.stopped()
 
     async def _reconcile(self, when: str, kept: Callable[[], Book] | None = None, flat: bool | None = None) -> None:
         self._duty.estate.compared(self._parts, await self.reconciler.run(when, kept))

@@ -26,6 +26,7 @@ from alphatrade.nodes.paper.pulse import Pulse
 from alphatrade.nodes.paper.replay_feed import BATCH
 from alphatrade.nodes.replay import Replay, ReplayOutput, collect
 from alphatrade.nodes.stops import missed
+from alphatrade.nodes.watchdog import starts_again
 from alphatrade.reflection.trail import TRAIL
 from alphatrade.risk.errors import ConfigError, NotFlatError
 from alphatrade.risk.freeze import Freeze
@@ -120,7 +121,9 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     if flight.speed:
         aside.append(kernel.loop.create_task(_move(parts, flight.speed)))
     await _hear(parts, what, flight, known)
-    if guard is None or not guard.switched:  # else the service goes on, in the same process
+    if guard is not None and guard.switched:  # the service goes on, in the same process
+        starts_again()
+    else:
         pulse.end()
     parts.intake.flush()
     for task in aside:
@@ -128,10 +131,17 @@ async def _run(parts: Parts, what: Replay, run_dir: Path | None, flight: Flight)
     flat = not parts.stop.is_set() or await _closed(parts, watching, flight.tell)
     await _end(parts, running, watching, flat)
     if parts.broker is not None and not flat:
-        symbols = ",".join(sorted(tape.instrument.symbol for tape in what.tapes))
-        command = remedy(what.run.env.name, flight.account, symbols, flight.broker)
-        told = "something is left at the exchange: the run is not over, and the next start goes on with it"
-        raise NotFlatError(f"{told}; to cancel and sell it: {command}")
+        raise NotFlatError(_last_words(parts, what, flight))
+
+
+def _last_words(parts: Parts, what: Replay, flight: Flight) -> str:
+    """Return what becomes of what is left at the exchange."""
+    told = "the run is not over, and the next start goes on with it"
+    if parts.gate.switch.trip_cause is not None:  # its release ends the run
+        told = "trading has stopped, and after a release no start goes on with it"
+    symbols = ",".join(sorted(tape.instrument.symbol for tape in what.tapes))
+    command = remedy(what.run.env.name, flight.account, symbols, flight.broker)
+    return f"something is left at the exchange: {told}; to cancel and sell it: {command}"
 
 
 async def _closed(parts: Parts, watching: asyncio.Task[None] | None, tell: Callable[[str], object]) -> bool:

@@ -31,7 +31,7 @@ from alphatrade.nodes.beats import (
     restart_helps,
     rss_bytes,
 )
-from alphatrade.nodes.watchdog import Watchdog, sd_notify
+from alphatrade.nodes.watchdog import AGAIN_S, Watchdog, sd_notify, starts_again
 from tests.conftest import ROOT
 
 NOW = 1_790_000_000 * 10**9
@@ -297,6 +297,17 @@ def test_systemd_hears_of_the_start_of_each_good_second_and_of_the_end(manager: 
     assert manager.heard() == ["STATUS=well; 10 events, 2 orders, 1 fills", "WATCHDOG=1"]
     dog.stopping("asked\nby a person")
     assert manager.heard() == ["STOPPING=1", "STATUS=asked by a person"]
+
+
+def test_who_starts_again_in_its_process_has_longer_until_it_is_ready(manager: Manager) -> None:
+    environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "30000000"}
+    starts_again(environ)
+    assert manager.heard() == ["WATCHDOG_USEC=600000000", "STATUS=it ends, to start again"]
+    assert AGAIN_S == 600
+    Watchdog(LIMITS, environ).ready()
+    assert manager.heard() == ["READY=1", "STATUS=started", "WATCHDOG_USEC=30000000", "WATCHDOG=1"]
+    starts_again({"NOTIFY_SOCKET": manager.address})
+    assert manager.heard() == [], "where no seconds are counted, none are asked for"
 
 
 @pytest.mark.parametrize("ill", CASES)

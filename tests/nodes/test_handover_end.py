@@ -10,6 +10,7 @@ import pytest
 from nautilus_trader.model.objects import Quantity
 
 from alphatrade.nodes.live import estate as module
+from alphatrade.nodes.live import guardian
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.full import Outcome
@@ -18,7 +19,7 @@ from alphatrade.nodes.live.handover import Left, read_left, write_left
 from alphatrade.nodes.live.reconcile import Difference
 from alphatrade.nodes.live.switch import Switch, pending, request_switch
 from alphatrade.nodes.paper import flat, node
-from alphatrade.risk.errors import JournalError
+from alphatrade.risk.errors import JournalError, NotFlatError
 from alphatrade.risk.handover import HandOver, Part
 from tests.nodes.make_broker import NAME
 
@@ -175,6 +176,29 @@ def test_a_stop_overrules_who_asks_for_another_start(rig):
     assert (rig.guardian.switched, rig.guardian.hands_over) == ("", True), "it is left, and nobody will take it"
 
 
+@pytest.mark.parametrize("heard", ["by the guardian", "by the node"])
+def test_a_node_that_ends_already_takes_no_request(rig, heard):
+    """The loop hears of a signal later than the guardian; of one before it listened, the node alone."""
+    request_switch(rig.folder, Switch(1, "ada", "why", True))
+    rig.guardian.stopped() if heard == "by the guardian" else rig.stop.set()
+    asyncio.run(rig.guardian._switch())
+    assert (rig.guardian.switched, rig.guardian.hands_over, pending(rig.folder)) == ("", False, True)
+
+
+def test_a_stop_while_a_request_is_taken_overrules_it(rig, monkeypatch):
+    take = guardian.take_switch
+
+    def stopped(folder: Path) -> Switch | None:
+        found = take(folder)
+        rig.guardian.stopped()
+        return found
+
+    request_switch(rig.folder, Switch(1, "ada", "why", True))
+    monkeypatch.setattr(guardian, "take_switch", stopped)
+    asyncio.run(rig.guardian._switch())
+    assert (rig.guardian.switched, rig.guardian.hands_over, rig.stop.is_set()) == ("", False, True)
+
+
 def test_the_file_goes_also_where_all_was_taken_over_just_before_the_end(rig):
     part = Part("HANDOVER-1", "BTCUSDT.BINANCE", "0.0025", "30000")
     write_left(rig.folder, OWN._replace(ts=1, since=1, positions={"BTCUSDT.BINANCE": "0.0025"}))
@@ -238,3 +262,63 @@ def test_a_node_that_keeps_what_it_holds_cancels_and_sends_nothing(monkeypatch, 
     done = asyncio.run(flat.make_flat(parts, lambda _: None, keeps))
     assert done == keeps
     assert sent == (["cancel"] if keeps else ["cancel", "order", "order"])
+
+
+# -- the last words of a node
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, flat: bool, switched: str = "", tripped: object = None) -> list[str]:
+    """Let a node end whose exchange is not asked; return what its service manager was told, and when it closed."""
+    told = list[str]()
+
+    async def closed(*_: Any) -> bool:
+        told.append("closed")
+        return flat
+
+    async def nothing(*_: Any) -> None:
+        pass
+
+    async def run() -> None:
+        for name, one in {"_closed": closed, "_end": nothing, "_hear": nothing, "_join": nothing}.items():
+            monkeypatch.setattr(node, name, one)
+        monkeypatch.setattr(node, "_listen", lambda parts: None)
+        monkeypatch.setattr(node, "starts_again", lambda: told.append("starts again"))
+        monkeypatch.setattr(node, "Pulse", lambda *_: SimpleNamespace(run=nothing, end=lambda: told.append("ends")))
+        kernel = SimpleNamespace(loop=asyncio.get_running_loop(), trader=SimpleNamespace(is_running=True))
+        stop = asyncio.Event()
+        stop.set()
+        switch, memory = SimpleNamespace(trip_cause=tripped), SimpleNamespace(keep=lambda: None)
+        parts: Any = SimpleNamespace(
+            node=SimpleNamespace(kernel=kernel, run_async=nothing), gate=SimpleNamespace(switch=switch, memory=memory),
+            guard=SimpleNamespace(switched=switched, begun=nothing, joined=nothing, run=nothing), broker=object(),
+            intake=SimpleNamespace(flush=lambda: None), stop=stop,
+        )  # fmt: skip
+        tape = SimpleNamespace(instrument=SimpleNamespace(symbol="BTCUSDT"))
+        what: Any = SimpleNamespace(run=SimpleNamespace(env=SimpleNamespace(name="live")), tapes=[tape])
+        broker = SimpleNamespace(keys="binance_live", http=None, secrets_dir=None)
+        flight: Any = SimpleNamespace(
+            journal=None, state=None, watched=None, speed=0.0, view=None, tell=print, account="PILOT", broker=broker
+        )
+        await node._run(parts, what, None, flight)
+
+    asyncio.run(run())
+    return told
+
+
+def test_the_service_manager_gives_a_node_that_starts_again_its_time_before_it_closes(monkeypatch):
+    assert ends(monkeypatch, True, switched="why") == ["starts again", "closed"]
+    assert ends(monkeypatch, True) == ["ends", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("tripped", "words"),
+    [
+        (None, "the run is not over, and the next start goes on with it"),
+        (object(), "trading has stopped, and after a release no start goes on with it"),
+    ],
+)
+def test_what_is_left_is_said_to_be_of_a_next_start_only_where_there_is_one(monkeypatch, tripped, words):
+    sells = "to cancel and sell it: alphatrade kill --env live --account PILOT --direct BTCUSDT --venue binance_live"
+    with pytest.raises(NotFlatError) as error:
+        ends(monkeypatch, False, tripped=tripped)
+    assert str(error.value) == f"something is left at the exchange: {words}; {sells}"
