@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+from alphatrade.nodes.watchdog import sd_notify
 from alphatrade.risk.errors import AlphaTradeError, StoppedError
 from alphatrade.risk.kill import read_request
 
@@ -103,6 +104,7 @@ def waited(seconds: float, folder: Path) -> None:
         if (kill := read_request(folder)) is not None:
             words = f"a kill was asked for while it waited: {kill.reason} (by {kill.who})"
             raise StoppedError(f"{words}; no node runs, and what was open at the exchange still is")
+        sd_notify("WATCHDOG=1")  # it waits as it should
         time.sleep(min(seconds, LOOK_S))
         seconds -= LOOK_S
 

@@ -100,6 +100,15 @@ def test_who_waits_for_hours_hears_a_stop_and_a_kill_at_once(tmp_path, number):
     assert time.monotonic() - began < 3 + stops.LOOK_S
 
 
+def test_a_watchdog_that_runs_is_told_that_it_waits_as_it_should(tmp_path, monkeypatch):
+    told = list[str]()
+    monkeypatch.setattr(stops, "sd_notify", told.append)
+    monkeypatch.setattr(stops, "LOOK_S", 0.01)
+    stops.waited(0.03, tmp_path)
+    assert set(told) == {"WATCHDOG=1"}
+    assert len(told) >= 3
+
+
 def test_one_that_was_held_back_is_heard_by_the_process_that_this_one_becomes():
     words = [sys.executable, "-c", BECOMES]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
