@@ -52,11 +52,26 @@ class Span(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What was found of runs: members by name, settings of each run by its id, and what was left out, in words."""
+    """
+    What was found of runs.
+
+    Attributes
+    ----------
+    members : dict of str to bytes
+        By name.
+    runs : dict of str to Path
+        Folder of each by its id.
+    left_out : list of str
+        What was left out, in words.
+    origins, under : dict of str to set of str
+        By the id of a run: which others have left something to it, and the permits that it was given.
+    """
 
     members: dict[str, bytes]
     runs: dict[str, Path]
     left_out: list[str]
+    origins: dict[str, set[str]]
+    under: dict[str, set[str]]
 
 
 def listed(folder: Path) -> list[Path]:
@@ -87,7 +102,7 @@ def runs_of(artifacts: Path, span: Span) -> Taken:
         Root of the dated folders; a run is of the day on which it began.
     span : Span
     """
-    taken, replays = Taken({}, {}, []), 0
+    taken, replays = Taken({}, {}, [], {}, {}), 0
     for day in span.folders(artifacts):
         for folder in listed(day):
             if not (folder / "run.yaml").is_file() or folder.name.startswith(".replaced-"):
@@ -108,8 +123,11 @@ def _take(folder: Path, taken: Taken) -> bool:
         run, summary = read_mapping(folder, "run.yaml"), read_mapping(folder, "summary.json")
         if run["env"]["name"] == "sim":
             return False
-        taken.members.update(_run(folder, run, summary))
-        taken.runs[folder.name] = folder
+        members, name = _run(folder, run, summary), folder.name
+        events = [*map(json.loads, members.get(f"runs/{name}/risk_events.jsonl", b"").splitlines())]
+        taken.origins[name], taken.under[name] = _origins(events), _entries(events)
+        taken.members.update(members)
+        taken.runs[name] = folder
     except (RunDirError, LookupError, TypeError, OSError, ValueError) as error:
         taken.left_out.append(f"{folder.parent.name}/{folder.name}: cannot be read: {error}")
     return True
@@ -118,13 +136,12 @@ def _take(folder: Path, taken: Taken) -> bool:
 def _take_earlier(artifacts: Path, span: Span, taken: Taken) -> None:
     """Take the runs of days before without which those of the span cannot be judged, and what these need in turn."""
     days = [day for day in Span(date.min, span.last).folders(artifacts) if day.name < span.first.isoformat()]
-    runs = [run for day in days for run in listed(day) if (run / "run.yaml").is_file() and run.name[0] != "."]
-    earlier = {run.name: (run, _under(run)) for run in runs}
+    runs = [run for day in days for run in listed(day) if (run / "run.yaml").is_file()]
+    earlier = {run.name: (run, _under(run)) for run in runs if run.name[0] != "."}
     ahead, seen = sorted(taken.runs), set(taken.runs)
     while ahead:
         run = ahead.pop()
-        events = [*map(json.loads, taken.members.get(f"runs/{run}/risk_events.jsonl", b"").splitlines())]
-        origins, under = _origins(events), _entries(events)
+        origins, under = taken.origins[run], taken.under[run]
         same = {name for name, (_, entries) in earlier.items() if entries is None or entries & under}
         for name in sorted((origins | same) - seen):
             seen.add(name)
@@ -134,6 +151,17 @@ def _take_earlier(artifacts: Path, span: Span, taken: Taken) -> None:
                 ahead.append(name)
             elif name in origins:
                 taken.left_out.append(f"run {name}, which has left something to run {run}: not found")
+    if any(taken.under.values()):  # who was killed may have been under one of them
+        killed = [run for run in runs if run.name[0] == "." and not run.name.startswith(".replaced-") and _real(run)]
+        taken.left_out.extend(f"{run.parent.name}/{run.name}: not finished" for run in killed)
+
+
+def _real(folder: Path) -> bool:
+    """Return whether the run in a folder was a live one, or may have been: nobody can say."""
+    try:
+        return bool(read_mapping(folder, "run.yaml")["env"]["name"] == "live")
+    except (RunDirError, LookupError, TypeError):
+        return True
 
 
 def _origins(events: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -154,7 +182,7 @@ def _under(folder: Path) -> set[str] | None:
     try:
         return _entries(pq.read_table(path, columns=["kind", "detail"], filters=[("kind", "=", PERMIT)]).to_pylist())
     except FileNotFoundError:
-        return set()
+        return None if _real(folder) else set()
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -43,6 +43,11 @@ def first_taken(folder: Path) -> HandOver | None:
     return None
 
 
+def nothing_heard(folder: Path) -> bool:
+    """Return whether the run of the journal in a folder has heard nothing of its account and orders: none was sent."""
+    return all(kind != BROKER for kind, _ in records(folder))
+
+
 def paid_since(folder: Path) -> int:
     """Return since when what the run of the journal in a folder holds was paid for, UTC ns; 0: nobody can say."""
     for kind, payload in records(folder):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from alphatrade.nodes.journal_folder import head_of
 from alphatrade.nodes.live.alerts import HELD, Alerts
 from alphatrade.nodes.live.checks import Market
-from alphatrade.nodes.live.first import first_taken
+from alphatrade.nodes.live.first import first_taken, nothing_heard
 from alphatrade.nodes.live.preflight import Held
 from alphatrade.nodes.live.sides import kept
 from alphatrade.nodes.paper.desk import RUN
@@ -213,7 +213,8 @@ def put_by(folder: Path, policy: str, tell: Callable[[str], object]) -> None:
     Settle what a node has left that was killed after it had written the file, and before its run was over.
 
     A node of the same policy goes on with that run, whose journal has the position: the file is void. Before one of
-    another policy the journal is put beside its place: what it holds is in the file.
+    another policy the journal is put beside its place: what it holds is in the file. So is one of a run that was to
+    take something over and died before it had heard of anything, if the file was removed since: that was sold by hand.
 
     Raises
     ------
@@ -224,17 +225,37 @@ def put_by(folder: Path, policy: str, tell: Callable[[str], object]) -> None:
     """
     left, journal = read_left(folder), folder / "journal"
     head = head_of(journal)
-    if left is None or head is None or head.get("run") != left.run:
+    if left is None:
+        _put_by_unbegun(folder, tell)
+        return
+    if head is None or head.get("run") != left.run:
         return
     with FolderLock(journal, use="process {} keeps this journal"), writing(folder):
         if head.get("policy") == policy:
             forget(folder)
             tell(f"it goes on with the run that was about to hand over {left.words}")
             return
-        beside = folder / f"journal-handed-over-{left.ts}"
-        journal.rename(beside)
-        sync(folder)
+        beside = _beside(folder, f"handed-over-{left.ts}")
     tell(f"the run that has handed over {left.words} was killed at its end: its journal is now {beside}")
+
+
+def _put_by_unbegun(folder: Path, tell: Callable[[str], object]) -> None:
+    """Put the journal of a run that has neither sent nor taken over anything beside its place, if its file is gone."""
+    journal = folder / "journal"
+    given = first_taken(journal)
+    if given is None or not nothing_heard(journal):  # a node removes the file itself when its journal has everything
+        return
+    with FolderLock(journal, use="process {} keeps this journal"), writing(folder):
+        beside = _beside(folder, f"not-begun-{time.time_ns()}")
+    what = words_of(rest_of(given, {}))
+    tell(f"{FILE} was removed, so {what} is not taken over: the journal of the run that was to do it is now {beside}")
+
+
+def _beside(folder: Path, name: str) -> Path:
+    beside = folder / f"journal-{name}"
+    (folder / "journal").rename(beside)
+    sync(folder)
+    return beside
 
 
 def to_take(folder: Path, account: str, goes_on: bool) -> ToTake | None:

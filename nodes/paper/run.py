@@ -182,15 +182,16 @@ def _journal(own: PaperSettings, folder: Path, tapes: Sequence[Market], identity
         yield journal
 
 
-def put_by(own: PaperSettings) -> None:
-    """Put a journal from before a release of the kill switch beside its place: what it tells of is over."""
+def put_by(own: PaperSettings) -> Path | None:
+    """Put a journal from before a release of the kill switch beside its place, as it is over; return where it is."""
     run = own.settings.run
-    if own.journal:
-        folder = latch_dir(run.paths.state, run.env.name, own.account)
-        _put_by(folder / "journal", status(run.paths.state, run.env.name, own.account).releases)
+    if not own.journal:
+        return None
+    folder = latch_dir(run.paths.state, run.env.name, own.account)
+    return _put_by(folder / "journal", status(run.paths.state, run.env.name, own.account).releases)
 
 
-def _put_by(folder: Path, releases: int) -> None:
+def _put_by(folder: Path, releases: int) -> Path | None:
     """
     Put a journal from before that many releases of the kill switch beside its place.
 
@@ -198,12 +199,13 @@ def _put_by(folder: Path, releases: int) -> None:
     """
     found = head_of(folder)
     if found is None or found.get("releases", releases) >= releases:
-        return
+        return None
     beside = folder.with_name(f"journal-until-release-{releases}")
     with FolderLock(folder, use="process {} keeps this journal"), writing(folder.parent):
         folder.rename(beside)
         sync(folder.parent)
     say(f"the run before the release of the kill switch is over: its journal is now {beside}, the book begins flat")
+    return beside
 
 
 def _losses_as_then(folder: Path, again: bool) -> None:

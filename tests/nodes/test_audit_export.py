@@ -18,6 +18,7 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from alphatrade.evolution.dossier import unpack
 from alphatrade.nodes.app import main
@@ -195,12 +196,13 @@ def test_what_was_left_out_is_said(machine: Machine) -> None:
     assert "2222222222222222: cannot be read" in "\n".join(json.loads(found["assessment.json"])["deficiencies"])
 
 
-def took(place: Path, run: Path, *origins: str, under: str = "") -> None:
+def took(place: Path, run: Path, *origins: str, under: str = "", row: dict[str, str] | None = None) -> None:
     """Put a run that says that others have left something to it, and under which permit it was."""
     shutil.copytree(run, place)
     table = pq.read_table(place / "risk_events.parquet")
     told = [{"kind": "handover", "detail": f"left by run {of}"} for of in origins]
     told += [{"kind": "permit", "detail": json.dumps({"entry": under, "refused": ""})}] if under else []
+    told += [row] if row is not None else []
     rows = [dict.fromkeys(table.schema.names) | one for one in told]
     pq.write_table(
         pa.Table.from_pylist([*table.to_pylist(), *rows], schema=table.schema), place / "risk_events.parquet"
@@ -238,6 +240,54 @@ def test_what_a_permit_has_cost_before_is_in_it(machine: Machine, tmp_path: Path
     (tmp_path / "2026-01-29" / second / "risk_events.parquet").write_bytes(b"torn")
     (unread,) = runs_of(tmp_path, machine.span).left_out
     assert unread.startswith(f"2026-01-29/{second}: cannot be read"), "it might have been under the same one"
+
+
+def of_env(folder: Path, name: str) -> None:
+    """Say that a run was one of an environment."""
+    told = yaml.safe_load((folder / "run.yaml").read_text())
+    told["env"]["name"] = name
+    (folder / "run.yaml").write_text(yaml.safe_dump(told))
+
+
+def test_a_live_run_of_before_that_nobody_can_judge_is_not_passed_over(machine: Machine, tmp_path: Path) -> None:
+    day, names = tmp_path / "2026-01-29", [letter * 16 for letter in "abcdef"]
+    own = tmp_path / machine.span.last.isoformat() / names[0]
+    took(own, machine.run)
+    for name, env in zip(names[1:4], ("live", "paper", "sim"), strict=True):
+        for folder in (day / name, day / f".partial-{name}", day / f".replaced-{name}"):
+            shutil.copytree(machine.run, folder)
+            of_env(folder, env)
+        (day / name / "risk_events.parquet").unlink()
+    for name in (names[4], f".partial-{names[4]}"):
+        (day / name).mkdir()
+        (day / name / "run.yaml").write_text("{")
+    alone = runs_of(tmp_path, machine.span)
+    assert not [line for line in alone.left_out if "not finished" in line], "nothing of the span was under a permit"
+    shutil.rmtree(own)
+    took(own, machine.run, under="one")
+    taken = runs_of(tmp_path, machine.span)
+    assert set(taken.runs) == {names[0], names[1]}
+    unread, *killed = taken.left_out
+    assert unread.startswith(f"{day.name}/{names[4]}: cannot be read")
+    assert killed == [f"{day.name}/.partial-{name}: not finished" for name in (names[1], names[4])]
+
+
+@pytest.mark.parametrize("detail", ["", "{", "[]", "7", '{"entry":"one"}', '{"refused":""}', '{"entry":[],"refused":""}'])
+@pytest.mark.parametrize("early", [True, False])
+def test_a_permit_that_cannot_be_read_is_said_in_a_line(
+    machine: Machine, tmp_path: Path, detail: str, early: bool
+) -> None:
+    own, before = tmp_path / machine.span.last.isoformat() / ("a" * 16), tmp_path / "2026-01-29" / ("b" * 16)
+    took(own, machine.run, under="one")
+    took(before, machine.run, under="one")
+    odd = before if early else own
+    shutil.rmtree(odd)
+    took(odd, machine.run, row={"kind": "permit", "detail": detail})
+    taken = runs_of(tmp_path, machine.span)
+    assert set(taken.runs) == ({own.name} if early else set())
+    assert not [name for name in taken.members if odd.name in name]
+    (unread,) = taken.left_out
+    assert unread.startswith(f"{odd.parent.name}/{odd.name}: cannot be read")
 
 
 def test_a_run_whose_files_were_changed_is_in_it_and_is_said_to_be_wrong(machine: Machine) -> None:

@@ -10,6 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.model.enums import AccountType
+from nautilus_trader.model.events import AccountState
 
 from alphatrade.nodes.journal import Journal
 from alphatrade.nodes.live import handover
@@ -17,12 +20,13 @@ from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.first import first_taken
 from alphatrade.nodes.live.full import Outcome
-from alphatrade.nodes.live.handover import Left, offered, put_by, read_left, to_take, write_left
+from alphatrade.nodes.live.handover import Left, forget, offered, put_by, read_left, to_take, write_left
 from alphatrade.nodes.live.preflight import Held
 from alphatrade.nodes.live.reconcile import Difference
 from alphatrade.nodes.paper.inputs import Recorder
 from alphatrade.risk.errors import ConfigError, InUseError, JournalError
 from alphatrade.risk.handover import FILE, HandOver, Part
+from tests.nodes.make_broker import ACCOUNT
 from tests.nodes.make_checks import BTC
 
 D = Decimal
@@ -203,6 +207,37 @@ def test_the_journal_of_another_run_and_one_in_use_stay(tmp_path):
     journal(other, "ab12")
     with handover.FolderLock(other / "journal"), pytest.raises(InUseError):
         put_by(other, "b" * 64, print)
+
+
+def test_what_was_sold_by_hand_is_waited_for_by_no_start_once_the_file_is_removed(tmp_path):
+    write_left(tmp_path, LEFT)
+    journal(tmp_path, "cd34", "b" * 64, GIVEN)
+    said = list[str]()
+    put_by(tmp_path, "b" * 64, said.append)
+    assert to_take(tmp_path, "PILOT", False) is not None, "the file is there: it is taken over"
+    forget(tmp_path)
+    with handover.FolderLock(tmp_path / "journal"), pytest.raises(InUseError):
+        put_by(tmp_path, "b" * 64, said.append)
+    assert said == []
+    put_by(tmp_path, "b" * 64, said.append)
+    assert to_take(tmp_path, "PILOT", False) is None
+    (beside,) = tmp_path.glob("journal-*")
+    assert first_taken(beside) == GIVEN
+    (line,) = said
+    assert line.startswith("handover.json was removed, so 0.0025 of BTCUSDT.BINANCE is not taken over")
+    assert line.endswith(str(beside))
+
+
+@pytest.mark.parametrize("noted", [(), (GIVEN,)])
+def test_a_run_that_may_hold_something_stays_whatever_became_of_the_file(tmp_path, noted):
+    """A node removes the file itself when its journal has everything."""
+    kept = journal(tmp_path, "cd34", "b" * 64, *noted)
+    if noted:
+        with Journal.open(kept, json.loads((kept / "head.json").read_text())) as made:
+            seen = AccountState(ACCOUNT, AccountType.CASH, None, True, [], [], {}, UUID4(), 1, 1)
+            Recorder(made, ["BTCUSDT.BINANCE"]).broker(seen)
+    put_by(tmp_path, "b" * 64, print)
+    assert kept.is_dir()
 
 
 # -- as orders

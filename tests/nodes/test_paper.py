@@ -319,7 +319,7 @@ def test_a_journal_is_put_by_only_if_a_release_came_after_it(tmp_path: Path) -> 
             if gone:
                 with pytest.raises(InUseError):
                     run._put_by(folder, now)
-        run._put_by(folder, now)
+        assert run._put_by(folder, now) == (tmp_path / "journal-until-release-3" if gone else None)
         assert folder.exists() is not gone
         if not gone:
             shutil.rmtree(folder)
