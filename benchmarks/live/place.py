@@ -154,8 +154,9 @@ class Place:
         return until(found, timeout, 0.05)  # type: ignore[no-any-return]
 
     def trading(self, fills: int) -> None:
-        """Wait until the node has so many fills in this run."""
-        self.beat(lambda beat: beat.fills >= fills, 2 * PATIENCE_S)
+        """Wait until the node has so many fills in this run, by a beat that is not one of the run before."""
+        began = self.folder / "run.json"
+        self.beat(lambda beat: beat.fills >= fills and beat.ts > began.stat().st_mtime_ns, 2 * PATIENCE_S)
 
     def agree(self) -> list[str]:
         """Stop the market, end what is wrong, and wait until node and books agree; return in what they do not."""
