@@ -2,7 +2,7 @@
 
 Only finished runs, the folders of the nightly, weekly, reflection and red team jobs, and what killed runs have left go.
 Dossiers, copies of the ledger, searches, and whatever else lies there, stay. So does a run that the ledger or a dossier
-names, what ``latest`` leads to, and what a process is writing.
+names, what ``latest`` leads to, what a process is writing, and a live run that is needed to judge one that stays.
 
 A folder is renamed to ``.removed-<name>`` and then removed: after a crash the next call removes what is left of it.
 """
@@ -23,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from alphatrade.nodes.artifacts import LATEST, LATEST_SEARCH, LOCK, writing
+from alphatrade.nodes.audit.tables import links
 from alphatrade.nodes.overrides import CONFIG_MODULE
 from alphatrade.nodes.refusals import checked, read_yaml
 from alphatrade.reflection.query import read_mapping
@@ -120,7 +121,27 @@ def ruled(root: Path, spec: Retention, today: date, ledger: Path) -> list[Ruling
         )
         stays = next((why for why, holds in reasons if holds), "") or ("being written" if in_use(folder) else "")
         rulings.append(Ruling(folder, age, _size(folder), stays))
-    return rulings
+    return _with_theirs(rulings)
+
+
+def _with_theirs(rulings: list[Ruling]) -> list[Ruling]:
+    """Have a live run stay as long as one that stays has taken something over from it, or was under its permit."""
+    live = {one.folder.name: links(one.folder) for one in rulings if one.folder.name[0] != "." and _live(one.folder)}
+    stay = [one.folder.name for one in rulings if one.stays and one.folder.name in live]
+    kept = {name for name, told in live.items() if told is None}  # it may be wanted
+    while stay:
+        origins, under = live[stay.pop()] or (set(), set())
+        found = {name for name, told in live.items() if name in origins or (told is not None and told[1] & under)}
+        stay += sorted(found - kept)
+        kept |= found
+    why = "an audit of a live run that stays needs it"
+    return [one._replace(stays=one.stays or (why if one.folder.name in kept else "")) for one in rulings]
+
+
+def _live(folder: Path) -> bool:
+    with suppress(RunDirError, LookupError, TypeError):
+        return bool(read_mapping(folder, "run.yaml")["env"]["name"] == "live")
+    return False
 
 
 def remove(folder: Path) -> bool:

@@ -178,11 +178,18 @@ def _entries(events: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def _under(folder: Path) -> set[str] | None:
     """Return the permits that a run in a folder was given; None: nobody can say, so that it is not passed over."""
-    path = folder / "risk_events.parquet"
+    if not (folder / "risk_events.parquet").exists() and not _real(folder):
+        return set()
+    told = links(folder)
+    return None if told is None else told[1]
+
+
+def links(folder: Path) -> tuple[set[str], set[str]] | None:
+    """Return which runs have left something to that in a folder, and what permits it had; None: nobody can say."""
+    path, wanted = folder / "risk_events.parquet", [("kind", "in", (KIND, PERMIT))]
     try:
-        return _entries(pq.read_table(path, columns=["kind", "detail"], filters=[("kind", "=", PERMIT)]).to_pylist())
-    except FileNotFoundError:
-        return None if _real(folder) else set()
+        events = pq.read_table(path, columns=["kind", "detail"], filters=wanted).to_pylist()
+        return _origins(events), _entries(events)
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from alphatrade.nodes.artifacts import LOCK, point
@@ -109,6 +111,32 @@ def test_a_run_that_the_ledger_or_a_dossier_names_stays(root: Path) -> None:
     (folder / "p.zip").write_bytes(b"PK\x00\xff" + f'"run_id":"{RUNS[3]}"'.encode() + b"\x00")
     assert going(root, ledger=ledger) == [RUNS[2], RUNS[4]]
     assert reason(root, next(root.glob(f"*/{RUNS[0]}")), ledger) == "named by the ledger or a dossier"
+
+
+def live(folder: Path, *origins: str, under: str = "", env: str = "live") -> None:
+    """Make a run a live one, to which others have left something, under a permit."""
+    (folder / "run.yaml").write_text(f"env: {{name: {env}}}\n")
+    rows = [{"kind": "handover", "detail": f"left by run {name}"} for name in origins]
+    rows += [{"kind": "permit", "detail": json.dumps({"entry": under, "refused": ""})}]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "risk_events.parquet")
+
+
+def test_a_live_run_stays_as_long_as_one_that_cannot_be_judged_without_it(root: Path) -> None:
+    """The last takes over from the fourth, that was under the permit of the third, which took over from the first."""
+    place = {path.name: path for path in root.glob("*/*")}
+    live(place[RUNS[6]], RUNS[3], under="new")
+    live(place[RUNS[3]], under="one")
+    live(place[RUNS[2]], RUNS[0], under="one")
+    live(place[RUNS[1]], RUNS[0], under="two")
+    live(place[RUNS[0]], under="old")
+    live(place[RUNS[4]], under="one", env="sim")
+    assert going(root) == [RUNS[1], RUNS[4]]
+    assert reason(root, place[RUNS[0]]) == "an audit of a live run that stays needs it"
+    (place[RUNS[1]] / "risk_events.parquet").write_bytes(b"torn")
+    assert going(root) == [RUNS[4]], "it may be needed"
+    live(place[RUNS[1]], under="two")
+    live(place[RUNS[6]], under="new")
+    assert going(root) == RUNS[:5]
 
 
 def test_a_night_whose_run_the_ledger_names_stays(root: Path) -> None:
