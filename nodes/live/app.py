@@ -82,7 +82,7 @@ def _live(words: tuple[str, ...], check: bool, anchor: "Anchor") -> None:
 
 def _untaken(state: Path, account: str, why: str) -> str:
     """Tell what was left to a node whose settings are refused; empty: nothing was."""
-    from alphatrade.nodes.live.handover import untaken
+    from alphatrade.nodes.live.unwatched import watched_by_nobody
     from alphatrade.risk.errors import InputError
     from alphatrade.risk.kill import latch_dir
 
@@ -91,7 +91,7 @@ def _untaken(state: Path, account: str, why: str) -> str:
     except InputError:
         return ""  # no account has such a name
     command = f"alphatrade kill --env live --account {account} --direct <symbols> --venue <its venue>"
-    return untaken(folder, why, command)
+    return watched_by_nobody(folder, why, command)
 
 
 @app.command("live-rollback")

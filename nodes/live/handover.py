@@ -14,17 +14,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from alphatrade.nodes.journal_folder import head_of
-from alphatrade.nodes.live.alerts import HELD, Alerts
 from alphatrade.nodes.live.checks import Market
 from alphatrade.nodes.live.first import first_taken, nothing_heard
 from alphatrade.nodes.live.preflight import Held
-from alphatrade.nodes.live.sides import kept
 from alphatrade.nodes.paper.desk import RUN
 from alphatrade.nodes.paper.link import VENUE
 from alphatrade.risk.approval import plain
 from alphatrade.risk.disk import FolderLock, sync, write_whole, writing
-from alphatrade.risk.errors import ConfigError, JournalError
-from alphatrade.risk.handover import FILE, KIND, PREFIX, HandOver, Part, split
+from alphatrade.risk.errors import ConfigError
+from alphatrade.risk.handover import FILE, PREFIX, HandOver, Part, split
 
 _MODE = 0o600
 
@@ -132,49 +130,6 @@ def forget(folder: Path) -> None:
 # -- of a start
 
 
-def untaken(folder: Path, why: str, command: str) -> str:
-    """
-    Alert that something is watched by nobody, as no node runs; return it in a line.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the account.
-    why : str
-        No node runs.
-    command : str
-        Cancels and sells what is open and held.
-
-    Returns
-    -------
-    str
-        Empty: nothing was left, and no run is in the middle of something.
-    """
-    try:
-        left = read_left(folder)
-    except ConfigError:
-        left = None  # it is why nothing starts
-    if left is not None or (folder / FILE).exists():
-        held = "something" if left is None else f"{_known(folder, left)}, left by run {left.run}"
-        kind, words = KIND, f"held at the exchange and watched by nobody: {held}; {remedy_of(command)}"
-    elif _traded(folder / "journal"):
-        held = "a run that has traded is not over, and what it may hold is watched by nobody"
-        kind, words = HELD, f"{held}: look at the exchange; to cancel and sell it: {command}"
-    else:
-        return ""
-    words = f"{why}; {words}"
-    Alerts(folder, time.time_ns, lambda _: None).give(kind, words)
-    return words
-
-
-def _traded(journal: Path) -> bool:
-    """Return whether the journal of a run has fills; one that cannot be read may have some."""
-    try:
-        return journal.is_dir() and bool(kept(journal, ()).fills)
-    except JournalError:
-        return True
-
-
 def rest_of(given: HandOver, taken: Mapping[str, Decimal]) -> dict[str, Decimal]:
     """Return what was left and not taken over yet, by instrument."""
     rest = dict[str, Decimal]()
@@ -187,20 +142,6 @@ def rest_of(given: HandOver, taken: Mapping[str, Decimal]) -> dict[str, Decimal]
 def words_of(held: Mapping[str, Decimal]) -> str:
     """Return what is held by instrument in words."""
     return ", ".join(f"{qty:f} of {name}" for name, qty in sorted(held.items()))
-
-
-def _known(folder: Path, left: Left) -> str:
-    """Return what was left and is in no journal, and what a run that has died since has bought of it by its own."""
-    journal = folder / "journal"
-    try:
-        noted = first_taken(journal)
-        if noted is None or noted.run != left.run:
-            return left.words
-        taken = {f"{symbol}.{VENUE}": qty for symbol, qty in kept(journal, ()).taken.items()}
-    except JournalError:
-        return left.words
-    rest = words_of(rest_of(noted, taken)) or "nothing"  # the file may be a moment behind
-    return f"{rest}, and {words_of(taken)} in the journal of the next run" if taken else rest
 
 
 def remedy_of(command: str) -> str:

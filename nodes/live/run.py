@@ -14,7 +14,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from alphatrade.nodes import stops
 from alphatrade.nodes.identity import Identity, code_hash
 from alphatrade.nodes.ledger_home import ledger_dir
-from alphatrade.nodes.live import handover, preflight
+from alphatrade.nodes.live import handover, preflight, unwatched
 from alphatrade.nodes.live.alerts import HELD, Alerts
 from alphatrade.nodes.live.anchor import agree
 from alphatrade.nodes.live.broker import LiveBroker
@@ -111,7 +111,7 @@ def live(told: LiveSettings) -> Outcome:
         if isinstance(error, NotFlatError) and not (_folder(told) / FILE).exists():
             Alerts(_folder(told), time.time_ns, lambda _: None).give(HELD, str(error))
             raise
-        if words := handover.untaken(_folder(told), str(error), _command(told)):
+        if words := unwatched.watched_by_nobody(_folder(told), str(error), _command(told)):
             raise NotFlatError(words) from error
         raise
     return Outcome(result, guards[0].switched)
@@ -123,6 +123,7 @@ def _folder(told: LiveSettings) -> Path:
 
 
 def _command(told: LiveSettings) -> str:
+    """Return the command that cancels and sells what the account holds."""
     assert isinstance(told.own.feed, LiveFeedSpec)
     return remedy(LIVE, told.own.account, ",".join(told.own.feed.symbols), told.broker)
 
@@ -156,7 +157,8 @@ def _permitted(told: LiveSettings, strict: bool = True) -> Start:
     own, run = told.own, told.own.settings.run
     agree(told.anchor, run.paths.state, ledger_dir())
     folder = latch_dir(run.paths.state, run.env.name, own.account)
-    put_by(own)
+    if (beside := put_by(own)) is not None:
+        unwatched.tell_held(beside, _command(told), say)
     if strict:
         handover.put_by(folder, own.settings.policy.policy_hash, say)
     first = first_permit(folder / "journal")

@@ -15,7 +15,7 @@ from nautilus_trader.model.enums import AccountType
 from nautilus_trader.model.events import AccountState
 
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.live import handover
+from alphatrade.nodes.live import handover, unwatched
 from alphatrade.nodes.live.alerts import Alerts
 from alphatrade.nodes.live.estate import Estate
 from alphatrade.nodes.live.first import first_taken
@@ -100,22 +100,22 @@ def test_what_a_dead_run_had_taken_over_is_told_apart_though_the_file_is_behind(
     write_left(tmp_path, LEFT)
     journal(tmp_path, "cd34", "b" * 64, GIVEN)
     book = SimpleNamespace(taken={"BTCUSDT": D(taken)} if taken else {})
-    monkeypatch.setattr(handover, "kept", lambda *_: book)
-    assert words in handover.untaken(tmp_path, "why", "sell it by hand")
+    monkeypatch.setattr(unwatched, "kept", lambda *_: book)
+    assert words in unwatched.watched_by_nobody(tmp_path, "why", "sell it by hand")
 
 
-@pytest.mark.parametrize(("fills", "told"), [({}, False), ({("BTCUSDT", "1"): object()}, True), (None, True)])
-def test_a_run_that_has_traded_and_is_not_over_is_told_where_no_node_goes_on_with_it(tmp_path, monkeypatch, fills, told):
+@pytest.mark.parametrize(("orders", "told"), [({}, False), ({("BTCUSDT", "1"): object()}, True), (None, True)])
+def test_a_run_that_has_traded_and_is_not_over_is_told_where_no_node_goes_on_with_it(tmp_path, monkeypatch, orders, told):
     def read(*_: Any) -> Any:
-        if fills is None:
+        if orders is None:
             raise JournalError("journal", "torn", "one that is whole")
-        return SimpleNamespace(fills=fills)
+        return SimpleNamespace(orders=orders)
 
-    monkeypatch.setattr(handover, "kept", read)
-    assert handover.untaken(tmp_path, "why", "sell it") == "", "there is no journal"
+    monkeypatch.setattr(unwatched, "kept", read)
+    assert unwatched.watched_by_nobody(tmp_path, "why", "sell it") == "", "there is no journal"
     journal(tmp_path, "cd34", "b" * 64)
-    words = handover.untaken(tmp_path, "why", "sell it")
-    assert ("is not over, and what it may hold is watched by nobody" in words) == told
+    words = unwatched.watched_by_nobody(tmp_path, "why", "sell it")
+    assert ("is not over, and what it may have open and hold is watched by nobody" in words) == told
     assert (tmp_path / "alerts.jsonl").exists() == told
     if told:
         assert words.startswith("why; ")
@@ -128,8 +128,8 @@ def test_a_journal_that_cannot_be_read_is_no_reason_to_say_nothing(tmp_path, mon
         raise JournalError("journal", "torn", "one that is whole")
 
     write_left(tmp_path, LEFT)
-    monkeypatch.setattr(handover, "first_taken", damaged)
-    assert "nobody: 0.0025 of BTCUSDT.BINANCE, left by run ab12" in handover.untaken(tmp_path, "why", "sell it by hand")
+    monkeypatch.setattr(unwatched, "first_taken", damaged)
+    assert "nobody: 0.0025 of BTCUSDT.BINANCE, left by run ab12" in unwatched.watched_by_nobody(tmp_path, "why", "sell it by hand")
 
 
 def test_the_start_just_after_the_run_takes_it_over(tmp_path):

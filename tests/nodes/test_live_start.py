@@ -69,6 +69,23 @@ def test_a_look_that_found_no_permit_is_none_and_then_a_start_needs_one(
         run._permitted(told(tmp_path))
 
 
+def test_what_a_journal_holds_that_a_release_has_ended_is_told_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = list[tuple[Any, ...]]()
+    monkeypatch.setattr(run, "agree", lambda *_: None)
+    monkeypatch.setattr(run, "latch_dir", lambda *_: tmp_path)
+    monkeypatch.setattr(run.unwatched, "tell_held", lambda *words: said.append(words))
+    monkeypatch.setattr(run, "Watch", lambda *_: SimpleNamespace(look=lambda: UNREAD))
+    for beside in (None, tmp_path / "journal-until-release-1"):
+        monkeypatch.setattr(run, "put_by", lambda _, beside=beside: beside)
+        with pytest.raises(ConfigError, match="the ledger cannot be read"):
+            run._permitted(told(tmp_path))
+    ((beside, command, tell),) = said
+    assert (beside, tell) == (tmp_path / "journal-until-release-1", run.say)
+    assert command == "alphatrade kill --env live --account PILOT --direct BTCUSDT --venue binance_live"
+
+
 def told(state: Path) -> Any:
     made = compose_settings([])
     feed = run.LiveFeedSpec(source="binance", symbols=("BTCUSDT",))

@@ -12,7 +12,7 @@ from nautilus_trader.model.identifiers import ClientOrderId, TradeId, VenueOrder
 from nautilus_trader.model.objects import Money, Price, Quantity
 
 from alphatrade.nodes.journal import Journal
-from alphatrade.nodes.live.aside import tell_held
+from alphatrade.nodes.live.unwatched import tell_held
 from alphatrade.nodes.paper.inputs import Recorder
 from tests.nodes.make_broker import ACCOUNT, NAME, STRATEGY, TRADER
 
