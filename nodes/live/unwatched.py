@@ -1,5 +1,6 @@
 """What may be open or held at an exchange and is watched by nobody: somebody is told, in the log and by an alert."""
 
+import os
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -12,7 +13,8 @@ from alphatrade.nodes.live.first import first_taken
 from alphatrade.nodes.live.handover import Left, read_left, remedy_of, rest_of, words_of
 from alphatrade.nodes.live.sides import kept
 from alphatrade.nodes.paper.link import VENUE
-from alphatrade.risk.errors import ConfigError, JournalError
+from alphatrade.risk.disk import LOCK, FolderLock
+from alphatrade.risk.errors import ConfigError, InputError, InUseError, JournalError
 from alphatrade.risk.handover import FILE, KIND
 
 
@@ -32,8 +34,10 @@ def watched_by_nobody(folder: Path, why: str, command: str) -> str:
     Returns
     -------
     str
-        Empty: nothing was left, and no run is in the middle of something.
+        Empty: nothing was left, and no run is in the middle of something; or another process watches over it.
     """
+    if _runs(folder):
+        return ""
     try:
         left = read_left(folder)
     except ConfigError:
@@ -49,6 +53,19 @@ def watched_by_nobody(folder: Path, why: str, command: str) -> str:
     words = f"{why}; {words}"
     Alerts(folder, time.time_ns, lambda _: None).give(kind, words)
     return words
+
+
+def _runs(folder: Path) -> bool:
+    """Return whether another process trades on the account of a folder: what failed was a mere word beside it then."""
+    if not folder.is_dir():
+        return False
+    try:
+        FolderLock(folder).release()
+    except InUseError:
+        return (folder / LOCK).read_text(encoding="utf-8") != str(os.getpid())  # else of a node that has ended
+    except InputError:
+        pass
+    return False
 
 
 def _traded(journal: Path) -> bool:

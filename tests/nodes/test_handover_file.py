@@ -24,6 +24,7 @@ from alphatrade.nodes.live.handover import Left, forget, offered, put_by, read_l
 from alphatrade.nodes.live.preflight import Held
 from alphatrade.nodes.live.reconcile import Difference
 from alphatrade.nodes.paper.inputs import Recorder
+from alphatrade.risk.disk import LOCK, FolderLock
 from alphatrade.risk.errors import ConfigError, InUseError, JournalError
 from alphatrade.risk.handover import FILE, HandOver, Part
 from tests.nodes.make_broker import ACCOUNT
@@ -121,6 +122,19 @@ def test_a_run_that_has_traded_and_is_not_over_is_told_where_no_node_goes_on_wit
         assert words.startswith("why; ")
         assert words.endswith(": sell it")
         assert '"kind":"held"' in (tmp_path / "alerts.jsonl").read_text()
+
+
+@pytest.mark.parametrize("mine", [False, True])
+def test_a_wrong_word_beside_a_node_that_runs_is_no_alert(tmp_path, monkeypatch, mine):
+    write_left(tmp_path, LEFT)
+    with FolderLock(tmp_path):
+        if not mine:
+            (tmp_path / LOCK).write_text("1")
+        assert bool(unwatched.watched_by_nobody(tmp_path, "why", "sell it")) == mine
+    assert (tmp_path / "alerts.jsonl").exists() == mine
+    assert unwatched.watched_by_nobody(tmp_path, "why", "sell it")
+    assert unwatched.watched_by_nobody(tmp_path / "nowhere", "why", "sell it") == ""
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_journal_that_cannot_be_read_is_no_reason_to_say_nothing(tmp_path, monkeypatch):
