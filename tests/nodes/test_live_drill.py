@@ -160,7 +160,7 @@ STATE = (run, "agree", lambda anchor, state, ledger: None)
 SET = (settings, "_fits", lambda live: live)
 WORD_CASES: dict[str, tuple[Any, str, Any]] = {
     "another account": (permits_module, "_unlike", lambda one, asked: ""),
-    "another instrument": (permits_module, "_unlike", lambda one, asked: ""),
+    "another instrument": (permits_module, "_short", lambda one, asked: ""),
     "at the testnet": (permits_module, "_unlike", lambda one, asked: ""),
     "another state": STATE, "state by environment": STATE, "exploration": SET, "without a bound": SET,
 }  # fmt: skip
