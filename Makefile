@@ -87,7 +87,7 @@ drills: $(READY)  ## kill, runaway, feed loss, restart, restore, full disk, roll
 faults: $(READY)  ## a thousand faults and fifty kill -9 of a node at an exchange on loopback (20 minutes); ARGS="--segments 1 --faults 20"
 	@$(PY) -W ignore -m benchmarks.faults $(ARGS)
 
-live-drill: $(READY)  ## days of a live node with faults, what tries to get past law and door, an archive (40 minutes); loopback only; ARGS="--only attempts"
+live-drill: $(READY)  ## days of a live node with faults, what tries to get past law and door, an archive (half an hour); loopback only; ARGS="--only attempts"
 	@$(PY) -W ignore -m benchmarks.live $(ARGS)
 
 soak: $(READY)  ## HOURS=… SPEED=…: a paper node beside one that does nothing, memory, latency and law hour by hour; into artifacts/soak/
